@@ -1,0 +1,120 @@
+//! Buffers that are lent to a socket, and lists of them.
+//!
+//! Invariant: nothing here is `unsafe`. A socket asks a buffer for its slice anew each time it is
+//! about to touch the bytes, so a buffer may move in memory while it is lent, and a careless
+//! implementation can garble its own data but never memory.
+
+use std::sync::Arc;
+
+/// A buffer to send from.
+///
+/// It is moved into the socket for as long as the operation lasts and comes back in the call-back,
+/// or in the error if the call was refused.
+///
+/// Implementations return the same bytes on every call while the buffer is lent, and do not call
+/// into the socket from here.
+pub trait IoBuf: Send + 'static {
+    /// The bytes to send.
+    fn as_slice(&self) -> &[u8];
+}
+
+/// A buffer to receive into.
+///
+/// A receive fills the initialised bytes from the front and never changes the length: lend
+/// `vec![0; 4096]`, not `Vec::with_capacity(4096)`, exactly as with [`std::io::Read::read`].
+pub trait IoBufMut: Send + 'static {
+    /// The bytes that a receive may overwrite.
+    fn as_mut_slice(&mut self) -> &mut [u8];
+}
+
+/// One buffer or a list of buffers to send from, in order.
+///
+/// Every [`IoBuf`] is a list of one; `Vec`s and arrays of buffers are longer ones.
+pub trait IoBufs: Send + 'static {
+    /// The buffers from the one with index `first` on.
+    fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]>;
+}
+
+/// One buffer or a list of buffers to receive into, in order.
+pub trait IoBufsMut: Send + 'static {
+    /// The buffers from the one with index `first` on.
+    fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]>;
+}
+
+macro_rules! impl_io_buf {
+    ($($({$($generics:tt)*})? $buffer:ty: $($which:ident)*;)*) => {$(
+        impl_io_buf!(@ $({$($generics)*})? $buffer: $($which)*);
+    )*};
+    (@ $({$($generics:tt)*})? $buffer:ty: send) => {
+        impl $(<$($generics)*>)? IoBuf for $buffer {
+            fn as_slice(&self) -> &[u8] { &self[..] }
+        }
+    };
+    (@ $({$($generics:tt)*})? $buffer:ty: send receive) => {
+        impl_io_buf!(@ $({$($generics)*})? $buffer: send);
+        impl $(<$($generics)*>)? IoBufMut for $buffer {
+            fn as_mut_slice(&mut self) -> &mut [u8] { &mut self[..] }
+        }
+    };
+}
+
+impl_io_buf! {
+    Vec<u8>: send receive;
+    Box<[u8]>: send receive;
+    {const N: usize} [u8; N]: send receive;
+    {const N: usize} Box<[u8; N]>: send receive;
+    Arc<[u8]>: send;
+    Arc<Vec<u8>>: send;
+    &'static [u8]: send;
+    {const N: usize} &'static [u8; N]: send;
+}
+
+impl IoBuf for &'static str {
+    fn as_slice(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+impl IoBuf for String {
+    fn as_slice(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}
+
+#[cfg(feature = "bytes")]
+impl_io_buf! {
+    bytes::Bytes: send;
+    bytes::BytesMut: send receive;
+}
+
+impl<B: IoBuf> IoBufs for B {
+    fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+        (first == 0).then(|| self.as_slice()).into_iter()
+    }
+}
+
+impl<B: IoBufMut> IoBufsMut for B {
+    fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
+        (first == 0).then(|| self.as_mut_slice()).into_iter()
+    }
+}
+
+macro_rules! impl_list {
+    ($({$($generics:tt)*} $list:ty;)*) => {$(
+        impl<B: IoBuf, $($generics)*> IoBufs for $list {
+            fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+                self.get(first..).unwrap_or_default().iter().map(B::as_slice)
+            }
+        }
+        impl<B: IoBufMut, $($generics)*> IoBufsMut for $list {
+            fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
+                self.get_mut(first..).unwrap_or_default().iter_mut().map(B::as_mut_slice)
+            }
+        }
+    )*};
+}
+
+impl_list! {
+    {} Vec<B>;
+    {const N: usize} [B; N];
+}

@@ -1,0 +1,144 @@
+//! Why a call was refused. A refused call changed nothing, and its call-back never runs.
+
+use crate::{PayloadError, SendSyncResult, SocketState};
+use std::fmt;
+use std::io;
+use thiserror::Error;
+
+/// A call that was refused: the reason, and what the caller had handed over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Refused<T, E> {
+    /// Why.
+    pub error: E,
+    /// What was handed over, untouched: the buffers, or the descriptor.
+    pub returned: T,
+}
+
+impl<T, E> Refused<T, E> {
+    /// The same refusal with another error type.
+    pub fn map_error<F>(self, convert: impl FnOnce(E) -> F) -> Refused<T, F> {
+        Refused { error: convert(self.error), returned: self.returned }
+    }
+}
+
+// By hand, so that the buffers need no `Debug` and a payload is never printed.
+impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl<T, E: std::error::Error> std::error::Error for Refused<T, E> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Why a socket could not be opened.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// It is open, or on its way to or from it.
+    #[error("the socket is {state}, only a CLOSED one can be opened")]
+    NotClosed {
+        /// The state it is in.
+        state: SocketState,
+    },
+    /// It was closed, and its descriptor with it.
+    #[error("the socket was closed, its descriptor is gone")]
+    DescriptorClosed,
+    /// The descriptor is not one of an open socket.
+    #[error("descriptor {descriptor} is not a usable socket")]
+    NotASocket {
+        /// The descriptor's number.
+        descriptor: i32,
+        /// What the kernel said: `EBADF` or `ENOTSOCK`, usually.
+        source: io::Error,
+    },
+    /// The completion port could not watch the descriptor. The socket still owns it, and the open
+    /// may be tried again.
+    #[error("descriptor {descriptor} could not be added to the completion port")]
+    NotRegistered {
+        /// The descriptor's number.
+        descriptor: i32,
+        /// What the kernel said: `ENOMEM` or `ENOSPC`, usually.
+        source: io::Error,
+    },
+}
+
+/// Why a send was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The buffers are not acceptable.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The socket is not open.
+    #[error("the socket is {state}, not OPEN")]
+    NotOpen {
+        /// The state it is in.
+        state: SocketState,
+    },
+    /// The connection is gone: `ECONNRESET`, `ENOTCONN` or `EPIPE`.
+    #[error("the connection is gone after {bytes_sent} bytes (os error {os_error})")]
+    Disconnected {
+        /// The `errno`.
+        os_error: i32,
+        /// How many bytes of this payload the kernel had taken.
+        bytes_sent: u32,
+    },
+    /// An earlier send failed in the middle of its payload, so anything sent now would follow a gap.
+    #[error("an earlier send broke off in the middle of its payload")]
+    StreamBroken,
+    /// The kernel refused for any other reason.
+    #[error("the send failed after {bytes_sent} bytes (os error {os_error})")]
+    Os {
+        /// The `errno`.
+        os_error: i32,
+        /// How many bytes of this payload the kernel had taken.
+        bytes_sent: u32,
+    },
+    /// There is no memory to queue the operation.
+    #[error("no memory to queue the send after {bytes_sent} bytes")]
+    OutOfMemory {
+        /// How many bytes of this payload the kernel had taken.
+        bytes_sent: u32,
+    },
+}
+
+impl SendError {
+    /// The specification's name for this refusal: never [`SendSyncResult::Ok`].
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_059
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_060, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+    #[must_use]
+    pub fn sync_result(&self) -> SendSyncResult {
+        match self {
+            Self::NotOpen { .. } | Self::Disconnected { .. } | Self::StreamBroken => SendSyncResult::Abandoned,
+            Self::Payload(_) | Self::Os { .. } | Self::OutOfMemory { .. } => SendSyncResult::Error,
+        }
+    }
+}
+
+/// Why a receive was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ReceiveError {
+    /// The buffers are not acceptable.
+    #[error(transparent)]
+    Payload(#[from] PayloadError),
+    /// The socket is not open.
+    #[error("the socket is {state}, not OPEN")]
+    NotOpen {
+        /// The state it is in.
+        state: SocketState,
+    },
+    /// There is no memory to queue the operation.
+    #[error("no memory to queue the receive")]
+    OutOfMemory,
+}

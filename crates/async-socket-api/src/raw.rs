@@ -1,0 +1,90 @@
+//! Memory that only a pointer knows: the `unsafe` entry on which the C ABI stands.
+//!
+//! The only module of this crate with `unsafe` code. A [`RawBuffers`] is a list of buffers like any
+//! other and goes through the same checks and the same calls; there is no second way in.
+#![allow(unsafe_code, reason = "turns the caller's pointers into slices, under the contract of `RawBuffers::copied`")]
+
+use crate::{IoBufs, IoBufsMut, PayloadError};
+use std::slice;
+
+/// A pointer and a length in bytes: one buffer as a C caller describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub struct RawBuffer {
+    /// The first byte.
+    pub pointer: *mut u8,
+    /// How many bytes.
+    pub length: u32,
+}
+
+// SAFETY: a pointer and a number; what may be done with the memory is `RawBuffers::copied`'s contract.
+unsafe impl Send for RawBuffer {}
+
+/// A checked list of [`RawBuffer`]s whose memory stays the caller's.
+///
+/// The list of pointers and lengths is copied, so the caller's array may go away as soon as the
+/// call returns; the bytes are the caller's and are neither copied nor freed.
+#[derive(Debug)]
+pub struct RawBuffers {
+    list: List,
+}
+
+/// A list of one needs no memory of its own.
+#[derive(Debug)]
+enum List {
+    One(RawBuffer),
+    Many(Box<[RawBuffer]>),
+}
+
+impl RawBuffers {
+    /// Checks and copies the caller's list.
+    ///
+    /// # Errors
+    /// [`PayloadError`]: an empty list, a null pointer, an empty buffer, more than `u32::MAX`
+    /// bytes, or no memory for the copy of the list.
+    ///
+    /// # Safety
+    /// Until the returned value is dropped, each `pointer` is valid for `length` bytes: for reads
+    /// if the buffers are sent from, for writes and disjoint from all others if they are received
+    /// into; nobody else writes to them, and while they are received into nobody reads them.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
+    pub unsafe fn copied(list: &[RawBuffer]) -> Result<Self, PayloadError> {
+        Self::check(list)?;
+        let list = match list {
+            [one] => List::One(*one),
+            many => {
+                let mut copy = Vec::new();
+                copy.try_reserve_exact(many.len()).map_err(|_| PayloadError::OutOfMemory { count: many.len() })?;
+                copy.extend_from_slice(many);
+                List::Many(copy.into_boxed_slice())
+            }
+        };
+        Ok(Self { list })
+    }
+
+    fn list(&self) -> &[RawBuffer] {
+        match &self.list {
+            List::One(buffer) => slice::from_ref(buffer),
+            List::Many(buffers) => buffers,
+        }
+    }
+}
+
+impl IoBufs for RawBuffers {
+    fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+        self.list().get(first..).unwrap_or_default().iter().map(|buffer| {
+            // SAFETY: not null (checked) and valid for reads of `length` bytes by `copied`'s contract.
+            unsafe { slice::from_raw_parts(buffer.pointer, buffer.length as usize) }
+        })
+    }
+}
+
+impl IoBufsMut for RawBuffers {
+    fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
+        self.list().get(first..).unwrap_or_default().iter().map(|buffer| {
+            // SAFETY: not null (checked), valid for writes of `length` bytes and disjoint from the
+            // others by `copied`'s contract; `&mut self` keeps a second iterator away.
+            unsafe { slice::from_raw_parts_mut(buffer.pointer, buffer.length as usize) }
+        })
+    }
+}

@@ -1,0 +1,84 @@
+//! A set of completion ports: how many threads sockets are spread over.
+
+use completion_port::{CompletionPort, CreatePortError};
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// A set of completion ports. Each new socket takes the next one, so a process uses as many cores as it
+/// asks for while every single socket stays on one thread.
+///
+/// `clone` gives another handle to the same set. The threads end when the last handle and the last
+/// socket are gone.
+///
+/// ```
+/// use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
+/// use std::os::unix::net::UnixStream;
+///
+/// let engine = ExecutionEngine::builder().threads(2).build()?;
+/// let (one, two) = UnixStream::pair()?;
+/// let one = AsyncSocketLinux::create(Some(&engine), one.into())?; // on the first thread
+/// let two = AsyncSocketLinux::create(Some(&engine), two.into())?; // on the second
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct ExecutionEngine {
+    set: Arc<Set>,
+}
+
+struct Set {
+    ports: Box<[CompletionPort]>,
+    next: AtomicUsize,
+}
+
+impl ExecutionEngine {
+    /// Says how the engine shall be.
+    pub fn builder() -> ExecutionEngineBuilder {
+        ExecutionEngineBuilder { threads: 1 }
+    }
+
+    /// The next port of the set, as a new reference.
+    #[must_use]
+    pub fn completion_port(&self) -> CompletionPort {
+        let index = self.set.next.fetch_add(1, Ordering::Relaxed) % self.set.ports.len();
+        self.set.ports[index].clone()
+    }
+
+    /// How many ports, and so threads, there are.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        self.set.ports.len()
+    }
+}
+
+impl fmt::Debug for ExecutionEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecutionEngine").field("ports", &self.set.ports).finish_non_exhaustive()
+    }
+}
+
+/// Builds an [`ExecutionEngine`].
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct ExecutionEngineBuilder {
+    threads: usize,
+}
+
+impl ExecutionEngineBuilder {
+    /// How many ports, and so threads: 1 unless said. 0 counts as 1.
+    pub fn threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// Creates the ports and their threads.
+    ///
+    /// # Errors
+    /// [`CreatePortError`] of the first port that could not be created; the others are gone then.
+    pub fn build(self) -> Result<ExecutionEngine, CreatePortError> {
+        let threads = NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN);
+        let ports = (0..threads.get()).map(|_| CompletionPort::create()).collect::<Result<_, _>>()?;
+        Ok(ExecutionEngine { set: Arc::new(Set { ports, next: AtomicUsize::new(0) }) })
+    }
+}

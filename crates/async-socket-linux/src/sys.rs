@@ -1,0 +1,99 @@
+//! The seam to the kernel: every system call on a socket, and nothing else.
+//!
+//! [`Kernel`] makes the real ones. Tests script or break them through [`SocketSyscalls`]. An
+//! implementation reports `EINTR` like the kernel does; the socket retries it.
+
+use rustix::net::sockopt::{socket_error, socket_protocol};
+use rustix::net::{RecvAncillaryBuffer, SendAncillaryBuffer, ipproto};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+pub use rustix::io::Errno;
+pub use rustix::net::{RecvFlags, SendFlags};
+
+/// How every send is made: no `SIGPIPE`, and never blocking, whatever mode the descriptor is in.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_052
+pub const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+
+/// How every receive is made: never blocking, whatever mode the descriptor is in.
+pub const RECEIVE_FLAGS: RecvFlags = RecvFlags::DONTWAIT;
+
+/// The most bytes that Linux moves in one call (`MAX_RW_COUNT`, see `read(2)`): a transfer of just so many
+/// says nothing about what is left.
+pub const MAX_BYTES_PER_CALL: usize = 0x7fff_f000;
+
+/// The most buffers that one `sendmsg` or `recvmsg` takes (`IOV_MAX`, see `readv(2)`).
+pub const MAX_BUFFERS_PER_CALL: usize = 1024;
+
+/// The system calls of a socket.
+///
+/// Errors are those of the man page of the call that each method names.
+#[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+pub trait SocketSyscalls: Send + Sync + 'static {
+    /// `getsockopt(SO_PROTOCOL)`: whether a short read means that the socket has no more for now.
+    /// True of TCP; not of Unix sockets, where a read also stops at passed descriptors, nor of datagrams.
+    fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
+    /// `send(2)`
+    fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno>;
+    /// `sendmsg(2)` of at most [`MAX_BUFFERS_PER_CALL`] buffers.
+    fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno>;
+    /// `recv(2)`
+    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno>;
+    /// `recvmsg(2)` into at most [`MAX_BUFFERS_PER_CALL`] buffers.
+    fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno>;
+    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue.
+    fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
+    /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
+    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
+    /// `close(2)`
+    fn close(&self, fd: OwnedFd);
+}
+
+/// The real system calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kernel;
+
+impl SocketSyscalls for Kernel {
+    fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(socket_protocol(fd)? == Some(ipproto::TCP))
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+        rustix::net::send(fd, bytes, flags)
+    }
+
+    fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+        rustix::net::sendmsg(fd, buffers, &mut SendAncillaryBuffer::default(), flags)
+    }
+
+    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        rustix::net::recv(fd, buffer, flags).map(|(bytes, _)| bytes)
+    }
+
+    fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
+        rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), flags).map(|message| message.bytes)
+    }
+
+    fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
+        rustix::net::recvmsg(fd, &mut [], &mut RecvAncillaryBuffer::default(), flags).map(drop)
+    }
+
+    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        Ok(socket_error(fd)?.err())
+    }
+
+    fn close(&self, fd: OwnedFd) {
+        drop(fd);
+    }
+}
+
+/// The one place where `EINTR` is handled: the call is made again.
+pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Moving a payload's bytes: which system call, over which buffers, from where.
+//!
+//! One buffer goes through plain `send` and `recv`, several through `sendmsg` and `recvmsg`, more than the
+//! kernel takes at once through several of those. Nothing is copied or allocated.
+
+use crate::sys::{
+    Errno, MAX_BUFFERS_PER_CALL, MAX_BYTES_PER_CALL, RECEIVE_FLAGS, SEND_FLAGS, SocketSyscalls, retry_interrupted,
+};
+use arrayvec::ArrayVec;
+use async_socket_api::{IoBufs, IoBufsMut, Payload};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::BorrowedFd;
+
+/// How many buffers fit into the small array; for more, one of [`MAX_BUFFERS_PER_CALL`] is set up.
+const FEW_BUFFERS: usize = 16;
+
+/// How far a payload has been sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cursor {
+    /// The first buffer that is not sent whole.
+    index: usize,
+    /// How much of it is sent.
+    offset: usize,
+    /// How much is sent altogether.
+    pub(crate) bytes: u32,
+}
+
+/// What one attempt to send came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The whole payload is with the kernel.
+    All,
+    /// A part of what was left.
+    Some,
+    /// The kernel takes no more for now.
+    Blocked,
+    Failed(Errno),
+}
+
+/// Makes one call to send what is left.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_ASYNC_SOCKET_LINUX_11_096
+pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    payload: &Payload<B>,
+    cursor: &mut Cursor,
+) -> Sent {
+    let mut slices = payload.buffers().slices_from(cursor.index);
+    let first = slices.next().and_then(|slice| slice.get(cursor.offset..)).unwrap_or_default();
+    let sent = match (slices.next(), slices.size_hint().0) {
+        (None, _) => retry_interrupted(|| sys.send(fd, first, SEND_FLAGS)),
+        (Some(second), more) if more + 2 <= FEW_BUFFERS => {
+            send_vectored::<FEW_BUFFERS, S>(sys, fd, [first, second].into_iter().chain(slices))
+        }
+        (Some(second), _) => {
+            send_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, [first, second].into_iter().chain(slices))
+        }
+    };
+    match sent {
+        Ok(0) | Err(Errno::AGAIN) => Sent::Blocked,
+        Ok(bytes) => {
+            cursor.advance(payload.buffers(), bytes);
+            if cursor.bytes >= payload.total_length() { Sent::All } else { Sent::Some }
+        }
+        Err(errno) => Sent::Failed(errno),
+    }
+}
+
+/// Sends until everything is sent or the kernel takes no more.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_053
+pub(crate) fn send_all<S: SocketSyscalls, B: IoBufs>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    payload: &Payload<B>,
+    cursor: &mut Cursor,
+) -> Sent {
+    loop {
+        match send_some(sys, fd, payload, cursor) {
+            Sent::Some => {}
+            done => return done,
+        }
+    }
+}
+
+#[inline(never)]
+fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    slices: impl Iterator<Item = &'a [u8]>,
+) -> Result<usize, Errno> {
+    let array: ArrayVec<IoSlice<'a>, N> = slices.take(N).map(IoSlice::new).collect();
+    retry_interrupted(|| sys.sendmsg(fd, &array, SEND_FLAGS))
+}
+
+impl Cursor {
+    fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.offset += bytes;
+        for slice in buffers.slices_from(self.index) {
+            if self.offset < slice.len() {
+                break;
+            }
+            self.offset -= slice.len();
+            self.index += 1;
+        }
+    }
+}
+
+/// What one attempt to receive came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Bytes arrived.
+    Bytes {
+        bytes: u32,
+        /// The kernel had less than there was room for.
+        short: bool,
+    },
+    /// Nothing is there yet.
+    Blocked,
+    /// The peer sends no more.
+    End,
+    Failed(Errno),
+}
+
+/// Fills the buffers with what is there.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_083
+pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    payload: &mut Payload<B>,
+) -> Received {
+    let mut slices = payload.buffers_mut().slices_mut_from(0);
+    let first = slices.next().unwrap_or_default();
+    match (slices.next(), slices.size_hint().0) {
+        (None, _) => {
+            let room = first.len().min(MAX_BYTES_PER_CALL);
+            received(retry_interrupted(|| sys.recv(fd, first, RECEIVE_FLAGS)), room)
+        }
+        (Some(second), more) if more + 2 <= FEW_BUFFERS => {
+            let slices = [first, second].into_iter().chain(slices);
+            receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
+        }
+        (Some(second), _) => {
+            let slices = [first, second].into_iter().chain(slices);
+            receive_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, slices)
+        }
+    }
+}
+
+/// Goes on to the next `N` buffers for as long as the last ones were filled to the brim.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_092
+#[inline(never)]
+fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    mut slices: impl Iterator<Item = &'a mut [u8]>,
+) -> Received {
+    let mut total = 0_u32;
+    loop {
+        let mut array: ArrayVec<IoSliceMut<'a>, N> = slices.by_ref().take(N).map(IoSliceMut::new).collect();
+        if array.is_empty() {
+            return Received::Bytes { bytes: total, short: false };
+        }
+        let room = array.iter().map(|slice| slice.len()).sum::<usize>().min(MAX_BYTES_PER_CALL);
+        match received(retry_interrupted(|| sys.recvmsg(fd, &mut array, RECEIVE_FLAGS)), room) {
+            Received::Bytes { bytes, short } => {
+                total = total.saturating_add(bytes);
+                if short || bytes as usize == MAX_BYTES_PER_CALL {
+                    return Received::Bytes { bytes: total, short };
+                }
+            }
+            // What arrived counts; the end or the error shows on the next receive.
+            _ if total > 0 => return Received::Bytes { bytes: total, short: false },
+            nothing => return nothing,
+        }
+    }
+}
+
+fn received(result: Result<usize, Errno>, room: usize) -> Received {
+    match result {
+        Ok(0) => Received::End,
+        Ok(bytes) => Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), short: bytes < room },
+        Err(Errno::AGAIN) => Received::Blocked,
+        Err(errno) => Received::Failed(errno),
+    }
+}

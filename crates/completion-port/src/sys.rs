@@ -1,0 +1,81 @@
+//! The seam to the kernel: every system call of the port, and nothing else.
+//!
+//! [`Kernel`] makes the real ones. Tests script or break them through [`PortSyscalls`]. An
+//! implementation reports `EINTR` like the kernel does; the port retries it.
+
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+use rustix::io::write;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+pub use rustix::event::epoll::{Event, EventData, EventFlags};
+pub use rustix::io::Errno;
+
+/// The system calls of a completion port.
+///
+/// Errors are those of the man page of the call that each method names.
+pub trait PortSyscalls: Send + Sync + 'static {
+    /// `epoll_create1(2)`, close-on-exec.
+    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+    fn epoll_create(&self) -> Result<OwnedFd, Errno>;
+    /// `eventfd(2)`, non-blocking, close-on-exec.
+    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+    fn eventfd(&self) -> Result<OwnedFd, Errno>;
+    /// `epoll_ctl(2)` with `EPOLL_CTL_ADD`.
+    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno>;
+    /// `epoll_ctl(2)` with `EPOLL_CTL_DEL`.
+    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno>;
+    /// `epoll_wait(2)` into the spare capacity of `events`; waits without limit if `block`.
+    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
+    /// `write(2)` of 1 to the eventfd.
+    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
+    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno>;
+}
+
+/// The real system calls.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kernel;
+
+impl PortSyscalls for Kernel {
+    fn epoll_create(&self) -> Result<OwnedFd, Errno> {
+        epoll::create(epoll::CreateFlags::CLOEXEC)
+    }
+
+    fn eventfd(&self) -> Result<OwnedFd, Errno> {
+        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+    }
+
+    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
+        epoll::add(epoll, fd, EventData::new_u64(data), flags)
+    }
+
+    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        epoll::delete(epoll, fd)
+    }
+
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+        let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
+        epoll::wait(epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()).map(drop)
+    }
+
+    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
+        write(eventfd, &1_u64.to_ne_bytes()).map(drop)
+    }
+}
+
+/// The one place where `EINTR` is handled: the call is made again.
+// Codes_SRS_COMPLETION_PORT_01_062
+pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    loop {
+        match call() {
+            Err(Errno::INTR) => {}
+            done => return done,
+        }
+    }
+}
+
+/// How long the thread pauses after a failure of `epoll_wait` that nothing explains.
+pub(crate) const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);
