@@ -1,0 +1,166 @@
+//! A completion port without epoll and without a thread: the test fires the events.
+
+use completion_port::{Action, Direction, Port, Readiness, Source, Token, Turn};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
+
+/// What was asked of a [`MockPort`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortCall {
+    /// `EPOLL_CTL_ADD`: the descriptor.
+    Attach(RawFd),
+    /// `EPOLL_CTL_DEL`: the descriptor.
+    Detach(RawFd),
+    /// A turn without an event was asked for.
+    Schedule,
+}
+
+/// A port that records what it is asked, and whose events the test fires by hand.
+///
+/// The queues behind it are the real ones: what the mock replaces is epoll and the thread. While
+/// [`fire`](Self::fire) runs, the calling thread counts as the port's thread.
+#[derive(Clone, Default)]
+pub struct MockPort {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    calls: Vec<PortCall>,
+    sources: BTreeMap<u64, Arc<dyn Source>>,
+    scheduled: VecDeque<Arc<dyn Source>>,
+    next_token: u64,
+    attach_fails: VecDeque<i32>,
+}
+
+thread_local! {
+    /// How many `fire`s of any mock this thread is in.
+    static FIRING: Cell<usize> = const { Cell::new(0) };
+}
+
+impl MockPort {
+    /// A port on which nothing is attached.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Lets the next attachment fail with this `errno`.
+    pub fn fail_next_attach(&self, errno: i32) {
+        self.state.lock().attach_fails.push_back(errno);
+    }
+
+    /// What was asked so far, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<PortCall> {
+        self.state.lock().calls.clone()
+    }
+
+    /// How many references to the port there are, this one included.
+    #[must_use]
+    pub fn references(&self) -> usize {
+        Arc::strong_count(&self.state)
+    }
+
+    /// How many operations wait in a direction of the descriptor that was attached last.
+    #[must_use]
+    pub fn queued(&self, direction: Direction) -> usize {
+        self.latest().queued(direction)
+    }
+
+    /// Reports an action for the descriptor that was attached last, and runs what follows from it.
+    /// [`Action::Abandoned`] comes from removing the registration, and cannot be fired.
+    pub fn fire(&self, action: Action) {
+        self.deliver(match action {
+            Action::RdHup => Readiness::READ_HANG_UP,
+            Action::In => Readiness::IN,
+            Action::Out => Readiness::OUT,
+            Action::Error => Readiness::ERROR,
+            Action::Abandoned => panic!("close the socket to abandon its operations"),
+        });
+    }
+
+    /// Reports any events for the descriptor that was attached last, and runs what follows from them.
+    pub fn deliver(&self, events: Readiness) {
+        let source = self.latest();
+        self.turn(source, events);
+    }
+
+    /// Runs what has asked for a turn without an event, until nothing has. How many turns that took.
+    #[allow(clippy::must_use_candidate, reason = "run for its effect")]
+    pub fn run_scheduled(&self) -> usize {
+        let mut turns = 0;
+        while let Some(source) = self.next_scheduled() {
+            self.turn(source, Readiness::empty());
+            turns += 1;
+        }
+        turns
+    }
+
+    fn next_scheduled(&self) -> Option<Arc<dyn Source>> {
+        self.state.lock().scheduled.pop_front()
+    }
+
+    fn turn(&self, source: Arc<dyn Source>, events: Readiness) {
+        FIRING.set(FIRING.get() + 1);
+        let turn = source.on_ready(events);
+        FIRING.set(FIRING.get() - 1);
+        if turn == Turn::Again {
+            self.state.lock().scheduled.push_back(source);
+        }
+    }
+
+    fn latest(&self) -> Arc<dyn Source> {
+        let state = self.state.lock();
+        let (_, source) = state.sources.last_key_value().expect("a descriptor is attached");
+        Arc::clone(source)
+    }
+}
+
+impl Port for MockPort {
+    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
+        let mut state = self.state.lock();
+        state.calls.push(PortCall::Attach(descriptor.as_raw_fd()));
+        if let Some(errno) = state.attach_fails.pop_front() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        state.next_token += 1;
+        let token = state.next_token;
+        state.sources.insert(token, source);
+        Ok(Token(token))
+    }
+
+    fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        let mut state = self.state.lock();
+        state.calls.push(PortCall::Detach(descriptor.as_raw_fd()));
+        let source = state.sources.remove(&token.0);
+        drop(state);
+        drop(source);
+    }
+
+    fn schedule(&self, source: Arc<dyn Source>) {
+        let mut state = self.state.lock();
+        state.calls.push(PortCall::Schedule);
+        state.scheduled.push_back(source);
+    }
+
+    fn is_current_thread(&self) -> bool {
+        FIRING.get() > 0
+    }
+}
+
+impl fmt::Debug for MockPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("MockPort")
+            .field("calls", &state.calls)
+            .field("attached", &state.sources.len())
+            .field("scheduled", &state.scheduled.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,197 @@
+//! System calls on a socket that do what the test says. No kernel is asked.
+
+use async_socket_linux::SocketSyscalls;
+use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+/// What one call does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// A send takes at most so many bytes.
+    Takes(usize),
+    /// A receive delivers these bytes, as far as they fit; the rest is lost.
+    Delivers(Vec<u8>),
+    /// The call fails.
+    Fails(Errno),
+}
+
+impl Step {
+    /// A receive that delivers these bytes.
+    pub fn bytes(bytes: impl AsRef<[u8]>) -> Self {
+        Self::Delivers(bytes.as_ref().to_vec())
+    }
+}
+
+/// A call that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SocketCall {
+    /// `getsockopt(SO_PROTOCOL)`
+    ShortReadDrains,
+    /// `send`: all the bytes it was given, and its flags.
+    Send(Vec<u8>, SendFlags),
+    /// `sendmsg`: all the buffers it was given, and its flags.
+    SendMsg(Vec<Vec<u8>>, SendFlags),
+    /// `recv`: the room it was given, and its flags.
+    Recv(usize, RecvFlags),
+    /// `recvmsg`: the room in each buffer it was given, and its flags.
+    RecvMsg(Vec<usize>, RecvFlags),
+    /// `recvmsg(MSG_ERRQUEUE)`
+    ReceiveErrorMessage,
+    /// `getsockopt(SO_ERROR)`
+    TakeError,
+    /// `close`: the descriptor.
+    Close(RawFd),
+}
+
+/// Scripted system calls.
+///
+/// Where a script has ended, a send takes everything, a receive finds nothing (`EAGAIN`), the error queue
+/// is empty, and no error is pending.
+#[derive(Debug, Clone, Default)]
+pub struct ScriptedSockets {
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    calls: Vec<SocketCall>,
+    sent: Vec<u8>,
+    sends: VecDeque<Step>,
+    receives: VecDeque<Step>,
+    kind: VecDeque<Result<bool, Errno>>,
+    error_messages: usize,
+    error: Option<Errno>,
+}
+
+impl ScriptedSockets {
+    /// Calls without a script.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// What the next `send`s and `sendmsg`s do.
+    pub fn script_send(&self, steps: impl IntoIterator<Item = Step>) {
+        self.state.lock().sends.extend(steps);
+    }
+
+    /// What the next `recv`s and `recvmsg`s do.
+    pub fn script_recv(&self, steps: impl IntoIterator<Item = Step>) {
+        self.state.lock().receives.extend(steps);
+    }
+
+    /// What the next question for the kind of socket gets; `Ok(false)` unless said.
+    pub fn script_short_read_drains(&self, answer: Result<bool, Errno>) {
+        self.state.lock().kind.push_back(answer);
+    }
+
+    /// Puts messages into the error queue.
+    pub fn queue_error_messages(&self, count: usize) {
+        self.state.lock().error_messages += count;
+    }
+
+    /// Sets the socket's pending error.
+    pub fn set_error(&self, errno: Errno) {
+        self.state.lock().error = Some(errno);
+    }
+
+    /// The calls so far, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<SocketCall> {
+        self.state.lock().calls.clone()
+    }
+
+    /// How many calls there were of a kind.
+    pub fn count(&self, kind: impl Fn(&SocketCall) -> bool) -> usize {
+        self.state.lock().calls.iter().filter(|call| kind(call)).count()
+    }
+
+    /// The bytes that the sends took, in order.
+    #[must_use]
+    pub fn sent(&self) -> Vec<u8> {
+        self.state.lock().sent.clone()
+    }
+
+    fn take_bytes(&self, call: SocketCall, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut state = self.state.lock();
+        state.calls.push(call);
+        let taken = match state.sends.pop_front() {
+            None => bytes.len(),
+            Some(Step::Takes(limit)) => limit.min(bytes.len()),
+            Some(Step::Fails(errno)) => return Err(errno),
+            Some(Step::Delivers(_)) => panic!("a send cannot deliver bytes"),
+        };
+        state.sent.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn deliver(&self, call: SocketCall) -> Result<Vec<u8>, Errno> {
+        let mut state = self.state.lock();
+        state.calls.push(call);
+        match state.receives.pop_front() {
+            None => Err(Errno::AGAIN),
+            Some(Step::Delivers(bytes)) => Ok(bytes),
+            Some(Step::Fails(errno)) => Err(errno),
+            Some(Step::Takes(_)) => panic!("a receive cannot take bytes"),
+        }
+    }
+}
+
+impl SocketSyscalls for ScriptedSockets {
+    fn short_read_drains(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let mut state = self.state.lock();
+        state.calls.push(SocketCall::ShortReadDrains);
+        state.kind.pop_front().unwrap_or(Ok(false))
+    }
+
+    fn send(&self, _: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+        self.take_bytes(SocketCall::Send(bytes.to_vec(), flags), bytes)
+    }
+
+    fn sendmsg(&self, _: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+        let list: Vec<_> = buffers.iter().map(|buffer| buffer.to_vec()).collect();
+        let bytes = list.concat();
+        self.take_bytes(SocketCall::SendMsg(list, flags), &bytes)
+    }
+
+    fn recv(&self, _: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        let bytes = self.deliver(SocketCall::Recv(buffer.len(), flags))?;
+        let fits = bytes.len().min(buffer.len());
+        buffer[..fits].copy_from_slice(&bytes[..fits]);
+        Ok(fits)
+    }
+
+    fn recvmsg(&self, _: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
+        let room = buffers.iter().map(|buffer| buffer.len()).collect();
+        let bytes = self.deliver(SocketCall::RecvMsg(room, flags))?;
+        let mut rest = bytes.as_slice();
+        for buffer in buffers {
+            let fits = rest.len().min(buffer.len());
+            let (now, later) = rest.split_at(fits);
+            buffer[..fits].copy_from_slice(now);
+            rest = later;
+        }
+        Ok(bytes.len() - rest.len())
+    }
+
+    fn receive_error_message(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        state.calls.push(SocketCall::ReceiveErrorMessage);
+        state.error_messages = state.error_messages.checked_sub(1).ok_or(Errno::AGAIN)?;
+        Ok(())
+    }
+
+    fn take_error(&self, _: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        let mut state = self.state.lock();
+        state.calls.push(SocketCall::TakeError);
+        Ok(state.error.take())
+    }
+
+    fn close(&self, fd: OwnedFd) {
+        self.state.lock().calls.push(SocketCall::Close(fd.as_raw_fd()));
+    }
+}
