@@ -46,3 +46,8 @@ pub use async_socket_api::{
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use socket::{AsyncSocketLinux, CreateError};
 pub use sys::{Kernel, SocketSyscalls};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+mod readme {}
