@@ -32,6 +32,9 @@ pub trait AsyncSocket: Send + Sync {
     /// Closes the socket: abandons what is pending, waits for what runs on other threads, and
     /// returns when no call-back of this socket will run any more. Does nothing unless the socket
     /// is open. From inside a call-back of this socket it does not wait for that call-back.
+    ///
+    /// Two call-backs on different threads that close each other's sockets wait for each other for
+    /// ever: keep such pairs on one thread, or leave the closing to a third.
     fn close(&self);
 
     /// Sends buffers in order as one payload.

@@ -85,8 +85,8 @@ pub struct CreatePortError {
 /// One epoll instance and one thread.
 ///
 /// `clone` adds a reference, `drop` takes one away; every registration holds one. The last one stops the
-/// thread at once and joins it, except on the port's own thread, which ends after the call-back it
-/// is in.
+/// thread at once and joins it. On a port's thread, its own or another's, it does not wait: the
+/// thread then ends after the call-back it is in.
 pub struct CompletionPort<S: PortSyscalls = Kernel> {
     owner: Arc<Owner<S>>,
 }
@@ -231,14 +231,15 @@ impl<S: PortSyscalls> Drop for Owner<S> {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.wake();
-        let own_thread = self.is_current_thread();
+        // Two ports' threads that waited for each other would wait for ever.
+        let on_port_thread = CURRENT.get() != 0;
         if let Some(thread) = self.thread.take()
-            && !own_thread
+            && !on_port_thread
             && thread.join().is_err()
         {
             tracing::error!("the port's thread had panicked");
         }
-        tracing::debug!(own_thread, "completion port stopped");
+        tracing::debug!(on_port_thread, "completion port stopped");
     }
 }
 

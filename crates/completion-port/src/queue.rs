@@ -86,7 +86,17 @@ pub(crate) struct Removal<H: Handler> {
     pub(crate) descriptor: Arc<H::Descriptor>,
     second: Arc<H::Descriptor>,
     pub(crate) token: Option<Token>,
-    abandoned: Vec<Entry<H::Operation>>,
+    input: VecDeque<Entry<H::Operation>>,
+    output: VecDeque<Entry<H::Operation>>,
+}
+
+impl<H: Handler> Removal<H> {
+    /// The oldest operation of both directions.
+    fn pop_oldest(&mut self) -> Option<H::Operation> {
+        let number = |queue: &VecDeque<Entry<_>>| queue.front().map_or(u64::MAX, |entry| entry.number);
+        let oldest = if number(&self.output) < number(&self.input) { &mut self.output } else { &mut self.input };
+        oldest.pop_front().map(|entry| entry.operation)
+    }
 }
 
 impl<H: Handler> State<H> {
@@ -273,10 +283,13 @@ impl<H: Handler> Core<H> {
             match (state.input.descriptor.take(), state.output.descriptor.take()) {
                 (Some(descriptor), Some(second)) if callbacks_done => {
                     state.phase = Phase::Removed;
-                    let mut abandoned: Vec<_> = std::mem::take(&mut state.input.queue).into();
-                    abandoned.extend(std::mem::take(&mut state.output.queue));
-                    abandoned.sort_by_key(|entry| entry.number);
-                    return Some(Removal { descriptor, second, token: state.token.take(), abandoned });
+                    return Some(Removal {
+                        descriptor,
+                        second,
+                        token: state.token.take(),
+                        input: std::mem::take(&mut state.input.queue),
+                        output: std::mem::take(&mut state.output.queue),
+                    });
                 }
                 (input, output) => {
                     state.input.descriptor = input;
@@ -289,8 +302,8 @@ impl<H: Handler> Core<H> {
 
     /// Completes what was pending and gives the descriptor back.
     // Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_054
-    pub(crate) fn finish_removal(&self, removal: Removal<H>) -> Option<H::Descriptor> {
-        for Entry { mut operation, .. } in removal.abandoned {
+    pub(crate) fn finish_removal(&self, mut removal: Removal<H>) -> Option<H::Descriptor> {
+        while let Some(mut operation) = removal.pop_oldest() {
             self.perform(&removal.descriptor, &mut operation, Action::Abandoned);
             self.complete(operation);
         }
@@ -313,7 +326,7 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Performs the oldest operation that can run; the lock is open meanwhile. `None` if there is none.
+    /// Performs the oldest operation that can run, with the lock open meanwhile. Whether there was one.
     fn run_next<'a>(&'a self, mut state: MutexGuard<'a, State<H>>) -> (MutexGuard<'a, State<H>>, bool) {
         let Some((direction, action)) = state.next_runnable() else { return (state, false) };
         let half = state.half(direction);

@@ -82,8 +82,9 @@ impl Latch {
                 self.read_hang_up = false;
             }
             Action::Out => self.output = false,
-            // A hang-up stays; an error was no error.
-            Action::Error => self.error = false,
+            // It was no error, then; a hang-up beside it is asked about next.
+            Action::Error if self.error => self.error = false,
+            Action::Error => self.hang_up = false,
             Action::Abandoned => {}
         }
     }

@@ -40,7 +40,7 @@ mod mock_port;
 mod scripted_port;
 mod scripted_sockets;
 
-pub use faulty::{Fault, FaultySyscalls, Faults};
+pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
 pub use scripted_port::{PortSyscall, ScriptedPort};
 pub use scripted_sockets::{ScriptedSockets, SocketCall, Step};

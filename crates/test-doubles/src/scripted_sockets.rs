@@ -2,8 +2,9 @@
 
 use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -65,6 +66,19 @@ struct State {
     kind: VecDeque<Result<bool, Errno>>,
     error_messages: usize,
     error: Option<Errno>,
+    hooks: Vec<Hook>,
+}
+
+/// What a test wants to happen in the middle of a call.
+struct Hook {
+    kind: Box<dyn Fn(&SocketCall) -> bool + Send>,
+    run: Box<dyn FnOnce() + Send>,
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook").finish_non_exhaustive()
+    }
 }
 
 impl ScriptedSockets {
@@ -99,6 +113,16 @@ impl ScriptedSockets {
         self.state.lock().error = Some(errno);
     }
 
+    /// Runs `hook` in the middle of the next call of a kind, before that does what its script says. The hook
+    /// may use the socket and these calls.
+    pub fn during_next(
+        &self,
+        kind: impl Fn(&SocketCall) -> bool + Send + 'static,
+        hook: impl FnOnce() + Send + 'static,
+    ) {
+        self.state.lock().hooks.push(Hook { kind: Box::new(kind), run: Box::new(hook) });
+    }
+
     /// The calls so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<SocketCall> {
@@ -116,9 +140,20 @@ impl ScriptedSockets {
         self.state.lock().sent.clone()
     }
 
-    fn take_bytes(&self, call: SocketCall, bytes: &[u8]) -> Result<usize, Errno> {
+    /// Notes a call and runs the hook that waits for it.
+    fn begin(&self, call: SocketCall) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
+        let waiting = state.hooks.iter().position(|hook| (hook.kind)(&call));
         state.calls.push(call);
+        if let Some(index) = waiting {
+            let hook = state.hooks.remove(index);
+            MutexGuard::unlocked(&mut state, hook.run);
+        }
+        state
+    }
+
+    fn take_bytes(&self, call: SocketCall, bytes: &[u8]) -> Result<usize, Errno> {
+        let mut state = self.begin(call);
         let taken = match state.sends.pop_front() {
             None => bytes.len(),
             Some(Step::Takes(limit)) => limit.min(bytes.len()),
@@ -130,8 +165,7 @@ impl ScriptedSockets {
     }
 
     fn deliver(&self, call: SocketCall) -> Result<Vec<u8>, Errno> {
-        let mut state = self.state.lock();
-        state.calls.push(call);
+        let mut state = self.begin(call);
         match state.receives.pop_front() {
             None => Err(Errno::AGAIN),
             Some(Step::Delivers(bytes)) => Ok(bytes),
@@ -143,8 +177,7 @@ impl ScriptedSockets {
 
 impl SocketSyscalls for ScriptedSockets {
     fn short_read_drains(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
-        let mut state = self.state.lock();
-        state.calls.push(SocketCall::ShortReadDrains);
+        let mut state = self.begin(SocketCall::ShortReadDrains);
         state.kind.pop_front().unwrap_or(Ok(false))
     }
 
@@ -179,19 +212,17 @@ impl SocketSyscalls for ScriptedSockets {
     }
 
     fn receive_error_message(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        state.calls.push(SocketCall::ReceiveErrorMessage);
+        let mut state = self.begin(SocketCall::ReceiveErrorMessage);
         state.error_messages = state.error_messages.checked_sub(1).ok_or(Errno::AGAIN)?;
         Ok(())
     }
 
     fn take_error(&self, _: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
-        let mut state = self.state.lock();
-        state.calls.push(SocketCall::TakeError);
+        let mut state = self.begin(SocketCall::TakeError);
         Ok(state.error.take())
     }
 
     fn close(&self, fd: OwnedFd) {
-        self.state.lock().calls.push(SocketCall::Close(fd.as_raw_fd()));
+        let _ = self.begin(SocketCall::Close(fd.as_raw_fd()));
     }
 }
