@@ -3,8 +3,8 @@
 //! Invariants:
 //! * A token is an index and a generation; an event with an old generation finds nothing, so a late
 //!   event never reaches a removed registration nor one that reuses its place.
-//! * After [`Shared::notified`] was set and the eventfd written, the thread looks at `ready` again
-//!   before it sleeps; whoever finds it set need not write.
+//! * The thread does not sleep while [`Shared::notified`] is set, and looks at `ready` after clearing it. So whoever
+//!   finds it set need not write to the eventfd, nor need the thread itself.
 
 use crate::handler::Direction;
 use crate::readiness::Readiness;
@@ -14,6 +14,7 @@ use slab::Slab;
 use std::cell::Cell;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
@@ -105,7 +106,7 @@ struct Shared<S> {
     sources: Mutex<Sources>,
     /// Sources that asked for a turn without an event.
     ready: Mutex<Vec<Arc<dyn Source>>>,
-    /// The thread has been told to look at `ready`.
+    /// There is something in `ready` that the thread has not seen yet.
     notified: AtomicBool,
     stopping: AtomicBool,
 }
@@ -194,7 +195,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
     fn schedule(&self, source: Arc<dyn Source>) {
         let shared = &self.owner.shared;
         shared.ready.lock().push(source);
-        if !self.is_current_thread() && !shared.notified.swap(true, Ordering::AcqRel) {
+        if !shared.notified.swap(true, Ordering::AcqRel) && !self.is_current_thread() {
             shared.wake();
         }
     }
@@ -247,25 +248,21 @@ impl<S: PortSyscalls> Shared<S> {
     fn run(self: Arc<Self>) {
         CURRENT.set(Arc::as_ptr(&self).addr());
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
-        let mut turns = Vec::new();
+        let (mut turns, mut again) = (Vec::new(), Vec::new());
         while !self.stopping.load(Ordering::Acquire) {
-            self.take_ready(&mut turns);
-            self.wait(&mut events, turns.is_empty());
-            self.look_up(&mut events, &mut turns);
+            let idle = turns.is_empty() && !self.notified.load(Ordering::Acquire);
+            self.wait(&mut events, idle);
+            self.look_up(&events, &mut turns);
             if self.notified.swap(false, Ordering::AcqRel) {
-                self.take_ready(&mut turns);
+                turns.extend(self.ready.lock().drain(..).map(|source| (source, Readiness::empty())));
             }
             for (source, readiness) in turns.drain(..) {
                 if source.on_ready(readiness) == Turn::Again {
-                    self.ready.lock().push(source);
+                    again.push((source, Readiness::empty()));
                 }
             }
+            mem::swap(&mut turns, &mut again);
         }
-    }
-
-    fn take_ready(&self, turns: &mut Vec<(Arc<dyn Source>, Readiness)>) {
-        let mut ready = self.ready.lock();
-        turns.extend(ready.drain(..).map(|source| (source, Readiness::empty())));
     }
 
     // Codes_SRS_COMPLETION_PORT_01_063
@@ -278,9 +275,9 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Finds the sources of the events, with one round of the lock for all.
-    fn look_up(&self, events: &mut Vec<Event>, turns: &mut Vec<(Arc<dyn Source>, Readiness)>) {
+    fn look_up(&self, events: &[Event], turns: &mut Vec<(Arc<dyn Source>, Readiness)>) {
         let sources = self.sources.lock();
-        for event in events.drain(..) {
+        for event in events {
             let (token, flags) = (event.data.u64(), event.flags);
             if let Some(source) = sources.get(token) {
                 turns.push((source, Readiness::from_bits_truncate(flags.bits())));

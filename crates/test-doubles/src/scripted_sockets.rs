@@ -223,6 +223,6 @@ impl SocketSyscalls for ScriptedSockets {
     }
 
     fn close(&self, fd: OwnedFd) {
-        let _ = self.begin(SocketCall::Close(fd.as_raw_fd()));
+        drop(self.begin(SocketCall::Close(fd.as_raw_fd())));
     }
 }
