@@ -10,6 +10,7 @@
 //! | the port: epoll, thread, reference count | [`CompletionPort`] |
 //! | one descriptor on it, with its two queues | [`Registration`] |
 //! | what to do with an operation | [`Handler`], told by an [`Action`], answering with [`Progress`] |
+//! | descriptors that somebody else owns, one event at a time | [`OneShots`] |
 //! | the right to try at once on one's own thread | [`Claim`] |
 //! | the seams for tests | [`Port`], [`PortSyscalls`] |
 //!
@@ -60,6 +61,7 @@
 
 mod callback;
 mod handler;
+mod one_shot;
 mod port;
 mod queue;
 mod readiness;
@@ -68,6 +70,7 @@ mod sync;
 pub mod sys;
 
 pub use handler::{Action, Direction, Handler, Progress};
+pub use one_shot::{OneShots, Waiter};
 pub use port::{CompletionPort, CreatePortError, Port, Source, Token, Turn};
 pub use readiness::Readiness;
 pub use registration::{AddError, CallBack, Claim, ClaimError, Refused, RegisterError, Registration};

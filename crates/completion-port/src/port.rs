@@ -43,6 +43,15 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Stops it; events that were under way are dropped.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
+    /// Lets the kernel look at the descriptor anew and report what is ready, as if it had just been attached.
+    ///
+    /// # Errors
+    /// What the kernel says, `ENOENT` if the descriptor was closed in the meantime.
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()>;
+
+    /// Like [`detach`](Self::detach), for a descriptor that was closed: the kernel knows already.
+    fn forget(&self, token: Token);
+
     /// Asks for one call of `on_ready` without an event, soon.
     fn schedule(&self, source: Arc<dyn Source>);
 
@@ -173,8 +182,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         match retry_interrupted(|| shared.sys.epoll_add(shared.epoll.as_fd(), descriptor, token.0, INTEREST)) {
             Ok(()) => Ok(token),
             Err(error) => {
-                let source = shared.sources.lock().remove(token);
-                drop(source);
+                self.forget(token);
                 Err(error.into())
             }
         }
@@ -186,8 +194,18 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
             // The token's generation keeps late events away all the same.
             tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed");
         }
-        // Its last reference may be this one; dropped without the lock.
-        let source = shared.sources.lock().remove(token);
+        self.forget(token);
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let shared = &self.owner.shared;
+        retry_interrupted(|| shared.sys.epoll_modify(shared.epoll.as_fd(), descriptor, token.0, INTEREST))?;
+        Ok(())
+    }
+
+    fn forget(&self, token: Token) {
+        let source = self.owner.shared.sources.lock().remove(token);
+        // Perhaps the last reference: dropped without the lock.
         drop(source);
     }
 

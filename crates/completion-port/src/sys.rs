@@ -14,24 +14,27 @@ pub use rustix::io::Errno;
 /// The system calls of a completion port.
 ///
 /// Errors are those of the man page of the call that each method names.
+#[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
 pub trait PortSyscalls: Send + Sync + 'static {
     /// `epoll_create1(2)`, close-on-exec.
-    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
     fn epoll_create(&self) -> Result<OwnedFd, Errno>;
     /// `eventfd(2)`, non-blocking, close-on-exec.
-    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
     fn eventfd(&self) -> Result<OwnedFd, Errno>;
     /// `epoll_ctl(2)` with `EPOLL_CTL_ADD`.
-    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno>;
+    /// `epoll_ctl(2)` with `EPOLL_CTL_MOD`.
+    fn epoll_modify(
+        &self,
+        epoll: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
+        data: u64,
+        flags: EventFlags,
+    ) -> Result<(), Errno>;
     /// `epoll_ctl(2)` with `EPOLL_CTL_DEL`.
-    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `epoll_wait(2)` into the spare capacity of `events`; waits without limit if `block`.
-    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
     /// `write(2)` of 1 to the eventfd.
-    #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
     fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno>;
 }
 
@@ -50,6 +53,16 @@ impl PortSyscalls for Kernel {
 
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
         epoll::add(epoll, fd, EventData::new_u64(data), flags)
+    }
+
+    fn epoll_modify(
+        &self,
+        epoll: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
+        data: u64,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        epoll::modify(epoll, fd, EventData::new_u64(data), flags)
     }
 
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -279,6 +279,17 @@ impl PortSyscalls for FaultySyscalls {
         PortKernel.epoll_add(epoll, fd, data, flags)
     }
 
+    fn epoll_modify(
+        &self,
+        epoll: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
+        data: u64,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        self.fail(Fault::Interrupted, Errno::INTR)?;
+        PortKernel.epoll_modify(epoll, fd, data, flags)
+    }
+
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         self.fail(Fault::Interrupted, Errno::INTR)?;
         self.state.watched.lock().remove(&fd.as_raw_fd());

@@ -16,6 +16,8 @@ pub enum PortCall {
     Attach(RawFd),
     /// `EPOLL_CTL_DEL`: the descriptor.
     Detach(RawFd),
+    /// `EPOLL_CTL_MOD`: the descriptor.
+    Rearm(RawFd),
     /// A turn without an event was asked for.
     Schedule,
 }
@@ -140,6 +142,16 @@ impl Port for MockPort {
         state.calls.push(PortCall::Detach(descriptor.as_raw_fd()));
         let source = state.sources.remove(&token.0);
         drop(state);
+        drop(source);
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, _: Token) -> io::Result<()> {
+        self.state.lock().calls.push(PortCall::Rearm(descriptor.as_raw_fd()));
+        Ok(())
+    }
+
+    fn forget(&self, token: Token) {
+        let source = self.state.lock().sources.remove(&token.0);
         drop(source);
     }
 

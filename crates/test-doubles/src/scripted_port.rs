@@ -4,6 +4,7 @@ use completion_port::sys::{Errno, Event, EventFlags};
 use completion_port::{Kernel, PortSyscalls};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::fmt;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -16,6 +17,8 @@ pub enum PortSyscall {
     EventFd,
     /// `epoll_ctl(EPOLL_CTL_ADD)`
     EpollAdd,
+    /// `epoll_ctl(EPOLL_CTL_MOD)`
+    EpollModify,
     /// `epoll_ctl(EPOLL_CTL_DEL)`
     EpollDelete,
     /// `epoll_wait`
@@ -25,16 +28,20 @@ pub enum PortSyscall {
 }
 
 /// Counts the system calls of a port and lets chosen ones fail; the others are made for real.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct ScriptedPort {
     state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     made: HashMap<PortSyscall, usize>,
     fails: HashMap<(PortSyscall, usize), Errno>,
+    hooks: HashMap<(PortSyscall, usize), Hook>,
+    interests: Vec<EventFlags>,
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 impl ScriptedPort {
     /// Calls that all work.
@@ -48,49 +55,82 @@ impl ScriptedPort {
         self.state.lock().fails.insert((call, nth), errno);
     }
 
+    /// Runs something after the `nth` call of a kind was made for real and before the port sees the result.
+    pub fn after(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
+        self.state.lock().hooks.insert((call, nth), Box::new(hook));
+    }
+
+    /// What each `epoll_ctl(EPOLL_CTL_ADD)` asked to be told about; the first is the port's own eventfd.
+    #[must_use]
+    pub fn interests(&self) -> Vec<EventFlags> {
+        self.state.lock().interests.clone()
+    }
+
     /// How often a call was made, failures included.
     #[must_use]
     pub fn made(&self, call: PortSyscall) -> usize {
         self.state.lock().made.get(&call).copied().unwrap_or_default()
     }
 
-    fn step(&self, call: PortSyscall) -> Result<(), Errno> {
+    /// Counts a call and makes it, unless it is to fail.
+    fn make<T>(&self, call: PortSyscall, real: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
         let mut state = self.state.lock();
         let made = state.made.entry(call).or_default();
         *made += 1;
         let nth = *made;
-        state.fails.remove(&(call, nth)).map_or(Ok(()), Err)
+        if let Some(errno) = state.fails.remove(&(call, nth)) {
+            return Err(errno);
+        }
+        drop(state);
+        let result = real();
+        let hook = self.state.lock().hooks.remove(&(call, nth));
+        if let Some(hook) = hook {
+            hook();
+        }
+        result
     }
 }
 
 impl PortSyscalls for ScriptedPort {
     fn epoll_create(&self) -> Result<OwnedFd, Errno> {
-        self.step(PortSyscall::EpollCreate)?;
-        Kernel.epoll_create()
+        self.make(PortSyscall::EpollCreate, || Kernel.epoll_create())
     }
 
     fn eventfd(&self) -> Result<OwnedFd, Errno> {
-        self.step(PortSyscall::EventFd)?;
-        Kernel.eventfd()
+        self.make(PortSyscall::EventFd, || Kernel.eventfd())
     }
 
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        self.step(PortSyscall::EpollAdd)?;
-        Kernel.epoll_add(epoll, fd, data, flags)
+        self.state.lock().interests.push(flags);
+        self.make(PortSyscall::EpollAdd, || Kernel.epoll_add(epoll, fd, data, flags))
+    }
+
+    fn epoll_modify(
+        &self,
+        epoll: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
+        data: u64,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        self.make(PortSyscall::EpollModify, || Kernel.epoll_modify(epoll, fd, data, flags))
     }
 
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.step(PortSyscall::EpollDelete)?;
-        Kernel.epoll_delete(epoll, fd)
+        self.make(PortSyscall::EpollDelete, || Kernel.epoll_delete(epoll, fd))
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        self.step(PortSyscall::EpollWait)?;
-        Kernel.epoll_wait(epoll, events, block)
+        self.make(PortSyscall::EpollWait, || Kernel.epoll_wait(epoll, events, block))
     }
 
     fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.step(PortSyscall::Wake)?;
-        Kernel.wake(eventfd)
+        self.make(PortSyscall::Wake, || Kernel.wake(eventfd))
+    }
+}
+
+impl fmt::Debug for ScriptedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("ScriptedPort").field("made", &state.made).field("fails", &state.fails).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,254 @@
+//! Waiting for single events of descriptors that somebody else owns: the specification's raw
+//! `completion_port_add`.
+//!
+//! A [`Registration`](crate::Registration) owns its descriptor and costs no system call per operation. Here the
+//! descriptor stays the caller's, who may close it without a word and get the number back as something else; so each
+//! `add` asks the kernel anew, at the price of two system calls.
+//!
+//! Invariant: a waiter is in the table or in the hands of the thread that fires it, never both.
+
+use crate::callback::run_caught;
+use crate::handler::{Action, Direction};
+use crate::port::{CompletionPort, Port, Source, Token, Turn};
+use crate::readiness::Readiness;
+use crate::sync::{Arc, Condvar, Mutex};
+use rustix::fs::fstat;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+/// What is called when its event comes.
+pub trait Waiter: Send + 'static {
+    /// Runs once, with no lock held, on the port's thread, or with [`Action::Abandoned`] on the thread that
+    /// removes the descriptor or finds that it is gone.
+    fn fire(self, action: Action);
+}
+
+impl<F: FnOnce(Action) + Send + 'static> Waiter for F {
+    fn fire(self, action: Action) {
+        self(action);
+    }
+}
+
+/// The descriptors of others on a port, and who waits for their next event.
+///
+/// ```
+/// use completion_port::{Action, CompletionPort, Direction, OneShots};
+/// use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream, sync::mpsc::channel};
+///
+/// let waiting = OneShots::new(CompletionPort::create()?);
+/// let (ours, mut theirs) = UnixStream::pair()?;
+/// let (sender, fired) = channel();
+/// waiting.add(ours.as_fd(), Direction::In, move |action: Action| drop(sender.send(action)))?;
+/// theirs.write_all(b"!")?;
+/// assert_eq!(fired.recv()?, Action::In);
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+pub struct OneShots<W: Waiter, P: Port = CompletionPort> {
+    port: P,
+    watches: Mutex<HashMap<RawFd, Arc<Watch<W>>>>,
+}
+
+/// One descriptor.
+struct Watch<W> {
+    /// Device and inode: another one under the same number is another descriptor.
+    identity: (u64, u64),
+    token: Mutex<Option<Token>>,
+    state: Mutex<State<W>>,
+    quiet: Condvar,
+}
+
+struct State<W> {
+    waiters: VecDeque<Entry<W>>,
+    next: u64,
+    /// The port's thread is in a waiter's call-back.
+    firing: bool,
+}
+
+struct Entry<W> {
+    number: u64,
+    direction: Direction,
+    waiter: W,
+}
+
+impl<W: Waiter, P: Port> OneShots<W, P> {
+    /// Nothing waits yet. This keeps the port alive.
+    #[must_use]
+    pub fn new(port: P) -> Self {
+        Self { port, watches: Mutex::default() }
+    }
+
+    /// Waits for the next event of one direction: at once if the descriptor is ready. Several can wait for the same.
+    ///
+    /// # Errors
+    /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance, or `ENOMEM`; the waiter is then dropped.
+    // Codes_SRS_COMPLETION_PORT_01_070, Codes_SRS_COMPLETION_PORT_01_071, Codes_SRS_COMPLETION_PORT_01_072
+    pub fn add(&self, descriptor: BorrowedFd<'_>, direction: Direction, waiter: W) -> io::Result<()> {
+        let identity = identity(descriptor)?;
+        let mut watches = self.watches.lock();
+        let fd = descriptor.as_raw_fd();
+        let is_stale = watches.get(&fd).is_some_and(|watch| watch.identity != identity);
+        let stale = if is_stale { watches.remove(&fd) } else { None };
+        let added = self.add_locked(&mut watches, descriptor, identity, direction, waiter);
+        drop(watches);
+        if let Some(watch) = stale {
+            if let Some(token) = watch.token.lock().take() {
+                self.port.forget(token);
+            }
+            watch.abandon();
+        }
+        added
+    }
+
+    fn add_locked(
+        &self,
+        watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
+        descriptor: BorrowedFd<'_>,
+        identity: (u64, u64),
+        direction: Direction,
+        waiter: W,
+    ) -> io::Result<()> {
+        let no_memory = |_| io::Error::from(rustix::io::Errno::NOMEM);
+        let known = watches.get(&descriptor.as_raw_fd()).cloned();
+        let watch = known.unwrap_or_else(|| Arc::new(Watch::new(identity)));
+        let number = watch.push(direction, waiter).map_err(no_memory)?;
+        let mut token = watch.token.lock();
+        let armed = match *token {
+            Some(token) => self.port.rearm(descriptor, token),
+            None => watches.try_reserve(1).map_err(no_memory).and_then(|()| {
+                let source = Arc::clone(&watch) as Arc<dyn Source>;
+                *token = Some(self.port.attach(descriptor, source)?);
+                watches.insert(descriptor.as_raw_fd(), Arc::clone(&watch));
+                Ok(())
+            }),
+        };
+        drop(token);
+        // If it has been fired in the meantime, it has been accepted.
+        if armed.is_err() && watch.take_back(number) { armed } else { Ok(()) }
+    }
+
+    /// Forgets a descriptor: waits for a call-back that runs on another thread, then abandons what waits, in the order
+    /// it was added. Does nothing for a number that nobody waits for.
+    // Codes_SRS_COMPLETION_PORT_01_073
+    pub fn remove(&self, descriptor: BorrowedFd<'_>) {
+        let Some(watch) = self.watches.lock().remove(&descriptor.as_raw_fd()) else { return };
+        if let Some(token) = watch.token.lock().take() {
+            match identity(descriptor) {
+                Ok(identity) if identity == watch.identity => self.port.detach(descriptor, token),
+                // The number is somebody else's now; the kernel has forgotten ours.
+                _ => self.port.forget(token),
+            }
+        }
+        if !self.port.is_current_thread() {
+            watch.wait_until_quiet();
+        }
+        watch.abandon();
+    }
+}
+
+impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
+    /// Abandons everything.
+    // Codes_SRS_COMPLETION_PORT_01_074
+    fn drop(&mut self) {
+        for watch in self.watches.get_mut().drain().map(|(_, watch)| watch) {
+            if let Some(token) = watch.token.lock().take() {
+                // The descriptor may be anything by now. If it is ours still, its events find nothing.
+                self.port.forget(token);
+            }
+            if !self.port.is_current_thread() {
+                watch.wait_until_quiet();
+            }
+            watch.abandon();
+        }
+    }
+}
+
+impl<W: Waiter, P: Port> fmt::Debug for OneShots<W, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OneShots").field("descriptors", &self.watches.lock().len()).finish_non_exhaustive()
+    }
+}
+
+impl<W: Waiter> Watch<W> {
+    fn new(identity: (u64, u64)) -> Self {
+        let state = State { waiters: VecDeque::new(), next: 0, firing: false };
+        Self { identity, token: Mutex::new(None), state: Mutex::new(state), quiet: Condvar::new() }
+    }
+
+    fn push(&self, direction: Direction, waiter: W) -> Result<u64, std::collections::TryReserveError> {
+        let mut state = self.state.lock();
+        state.waiters.try_reserve(1)?;
+        let number = state.next;
+        state.next += 1;
+        state.waiters.push_back(Entry { number, direction, waiter });
+        Ok(number)
+    }
+
+    /// Whether it was still there.
+    fn take_back(&self, number: u64) -> bool {
+        let mut state = self.state.lock();
+        let index = state.waiters.iter().position(|entry| entry.number == number);
+        let entry = index.and_then(|index| state.waiters.remove(index));
+        drop(state);
+        entry.is_some()
+    }
+
+    fn wait_until_quiet(&self) {
+        let mut state = self.state.lock();
+        while state.firing {
+            self.quiet.wait(&mut state);
+        }
+    }
+
+    fn abandon(&self) {
+        let waiters = std::mem::take(&mut self.state.lock().waiters);
+        for entry in waiters {
+            run_caught("call-back", || entry.waiter.fire(Action::Abandoned));
+        }
+    }
+}
+
+/// What an event means for who waits for a direction.
+fn action(events: Readiness, direction: Direction) -> Option<Action> {
+    let broken = events.intersects(Readiness::ERROR | Readiness::HANG_UP);
+    match direction {
+        Direction::In if events.contains(Readiness::IN) => Some(Action::In),
+        Direction::In if events.contains(Readiness::READ_HANG_UP) => Some(Action::RdHup),
+        Direction::Out if events.contains(Readiness::OUT) => Some(Action::Out),
+        _ => broken.then_some(Action::Error),
+    }
+}
+
+impl<W: Waiter> Source for Watch<W> {
+    /// Fires everyone whose event it is; who is added meanwhile waits for the next, which `add` has asked for.
+    fn on_ready(&self, events: Readiness) -> Turn {
+        let mut state = self.state.lock();
+        let end = state.next;
+        loop {
+            let due = state
+                .waiters
+                .iter()
+                .enumerate()
+                .take_while(|(_, entry)| entry.number < end)
+                .find_map(|(index, entry)| Some((index, action(events, entry.direction)?)));
+            let Some((index, action)) = due else { return Turn::Over };
+            let Some(entry) = state.waiters.remove(index) else { return Turn::Over };
+            state.firing = true;
+            drop(state);
+            run_caught("call-back", || entry.waiter.fire(action));
+            state = self.state.lock();
+            state.firing = false;
+            self.quiet.notify_all();
+        }
+    }
+
+    fn queued(&self, direction: Direction) -> usize {
+        self.state.lock().waiters.iter().filter(|entry| entry.direction == direction).count()
+    }
+}
+
+fn identity(descriptor: BorrowedFd<'_>) -> io::Result<(u64, u64)> {
+    let stat = fstat(descriptor)?;
+    Ok((stat.st_dev, stat.st_ino))
+}
