@@ -19,7 +19,7 @@ use async_socket_api::{
 use completion_port::{
     AddError, Claim, ClaimError, CompletionPort, CreatePortError, Direction, Port, RegisterError, Registration,
 };
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -54,6 +54,8 @@ pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel
     registration: Registration<Core<S>, P>,
     state: AtomicU8,
     unopened: Mutex<Option<OwnedFd>>,
+    /// Signalled, with `unopened` locked, when an open or a close is over.
+    settled: Condvar,
 }
 
 impl AsyncSocketLinux {
@@ -91,6 +93,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             registration: Registration::new(port, Core::new(sys)),
             state: AtomicU8::new(SocketState::Closed as u8),
             unopened: Mutex::new(Some(socket)),
+            settled: Condvar::new(),
         }
     }
 
@@ -107,8 +110,25 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             .map_err(from_u8)
     }
 
-    fn set_state(&self, state: SocketState) {
+    /// Waits while another thread opens or closes the socket, for who shares it by other means than references and is
+    /// about to let go of it. Returns at once inside a call-back, for which that thread may be waiting.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
+    pub fn wait_until_settled(&self) {
+        if self.registration.is_in_callback() {
+            return;
+        }
+        let mut unopened = self.unopened.lock();
+        while matches!(self.state(), SocketState::Opening | SocketState::Closing) {
+            self.settled.wait(&mut unopened);
+        }
+    }
+
+    /// Ends an open or a close.
+    fn settle(&self, state: SocketState) {
+        let unopened = self.unopened.lock();
         self.state.store(state as u8, Ordering::Release);
+        drop(unopened);
+        self.settled.notify_all();
     }
 
     /// Adds the descriptor to epoll, or leaves it where it was.
@@ -204,13 +224,13 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     {
         self.advance(SocketState::Closed, SocketState::Opening).map_err(|state| OpenError::NotClosed { state })?;
         if let Err(error) = self.register() {
-            self.set_state(SocketState::Closed);
+            self.settle(SocketState::Closed);
             tracing::debug!(%error, "not opened");
             return Err(error);
         }
         // Announced before anyone can close, so that a close waits for it.
         let callback = self.registration.begin_callback();
-        self.set_state(SocketState::Open);
+        self.settle(SocketState::Open);
         tracing::debug!("opened");
         callback.run(|| on_open_complete(OpenResult::Ok));
         Ok(())
@@ -225,7 +245,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         if let Some(socket) = self.registration.remove() {
             self.registration.handler().sys.close(socket);
         }
-        self.set_state(SocketState::Closed);
+        self.settle(SocketState::Closed);
         tracing::debug!("closed");
     }
 

@@ -70,7 +70,7 @@ mod sync;
 pub mod sys;
 
 pub use handler::{Action, Direction, Handler, Progress};
-pub use one_shot::{OneShots, Waiter};
+pub use one_shot::{Interest, OneShots, Waiter};
 pub use port::{CompletionPort, CreatePortError, Port, Source, Token, Turn};
 pub use readiness::Readiness;
 pub use registration::{AddError, CallBack, Claim, ClaimError, Refused, RegisterError, Registration};

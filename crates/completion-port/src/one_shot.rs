@@ -12,11 +12,25 @@ use crate::handler::{Action, Direction};
 use crate::port::{CompletionPort, Port, Source, Token, Turn};
 use crate::readiness::Readiness;
 use crate::sync::{Arc, Condvar, Mutex};
+use bitflags::bitflags;
 use rustix::fs::fstat;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+bitflags! {
+    /// The events that one can wait for, with the kernel's values; errors and hang-ups come unasked.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Interest: u32 {
+        /// `EPOLLIN`
+        const IN = Readiness::IN.bits();
+        /// `EPOLLOUT`
+        const OUT = Readiness::OUT.bits();
+        /// `EPOLLRDHUP`, which who waits for `IN` gets too.
+        const READ_HANG_UP = Readiness::READ_HANG_UP.bits();
+    }
+}
 
 /// What is called when its event comes.
 pub trait Waiter: Send + 'static {
@@ -34,13 +48,13 @@ impl<F: FnOnce(Action) + Send + 'static> Waiter for F {
 /// The descriptors of others on a port, and who waits for their next event.
 ///
 /// ```
-/// use completion_port::{Action, CompletionPort, Direction, OneShots};
+/// use completion_port::{Action, CompletionPort, Interest, OneShots};
 /// use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream, sync::mpsc::channel};
 ///
 /// let waiting = OneShots::new(CompletionPort::create()?);
 /// let (ours, mut theirs) = UnixStream::pair()?;
 /// let (sender, fired) = channel();
-/// waiting.add(ours.as_fd(), Direction::In, move |action: Action| drop(sender.send(action)))?;
+/// waiting.add(ours.as_fd(), Interest::IN, move |action: Action| drop(sender.send(action)))?;
 /// theirs.write_all(b"!")?;
 /// assert_eq!(fired.recv()?, Action::In);
 /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -68,7 +82,7 @@ struct State<W> {
 
 struct Entry<W> {
     number: u64,
-    direction: Direction,
+    interest: Interest,
     waiter: W,
 }
 
@@ -79,18 +93,18 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         Self { port, watches: Mutex::default() }
     }
 
-    /// Waits for the next event of one direction: at once if the descriptor is ready. Several can wait for the same.
+    /// Waits for the next event of interest: at once if the descriptor is ready. Several can wait for the same.
     ///
     /// # Errors
     /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance, or `ENOMEM`; the waiter is then dropped.
     // Codes_SRS_COMPLETION_PORT_01_070, Codes_SRS_COMPLETION_PORT_01_071, Codes_SRS_COMPLETION_PORT_01_072
-    pub fn add(&self, descriptor: BorrowedFd<'_>, direction: Direction, waiter: W) -> io::Result<()> {
+    pub fn add(&self, descriptor: BorrowedFd<'_>, interest: Interest, waiter: W) -> io::Result<()> {
         let identity = identity(descriptor)?;
         let mut watches = self.watches.lock();
         let fd = descriptor.as_raw_fd();
         let is_stale = watches.get(&fd).is_some_and(|watch| watch.identity != identity);
         let stale = if is_stale { watches.remove(&fd) } else { None };
-        let added = self.add_locked(&mut watches, descriptor, identity, direction, waiter);
+        let added = self.add_locked(&mut watches, descriptor, identity, interest, waiter);
         drop(watches);
         if let Some(watch) = stale {
             if let Some(token) = watch.token.lock().take() {
@@ -106,13 +120,13 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
         descriptor: BorrowedFd<'_>,
         identity: (u64, u64),
-        direction: Direction,
+        interest: Interest,
         waiter: W,
     ) -> io::Result<()> {
         let no_memory = |_| io::Error::from(rustix::io::Errno::NOMEM);
         let known = watches.get(&descriptor.as_raw_fd()).cloned();
         let watch = known.unwrap_or_else(|| Arc::new(Watch::new(identity)));
-        let number = watch.push(direction, waiter).map_err(no_memory)?;
+        let number = watch.push(interest, waiter).map_err(no_memory)?;
         let mut token = watch.token.lock();
         let armed = match *token {
             Some(token) => self.port.rearm(descriptor, token),
@@ -176,12 +190,12 @@ impl<W: Waiter> Watch<W> {
         Self { identity, token: Mutex::new(None), state: Mutex::new(state), quiet: Condvar::new() }
     }
 
-    fn push(&self, direction: Direction, waiter: W) -> Result<u64, std::collections::TryReserveError> {
+    fn push(&self, interest: Interest, waiter: W) -> Result<u64, std::collections::TryReserveError> {
         let mut state = self.state.lock();
         state.waiters.try_reserve(1)?;
         let number = state.next;
         state.next += 1;
-        state.waiters.push_back(Entry { number, direction, waiter });
+        state.waiters.push_back(Entry { number, interest, waiter });
         Ok(number)
     }
 
@@ -209,14 +223,19 @@ impl<W: Waiter> Watch<W> {
     }
 }
 
-/// What an event means for who waits for a direction.
-fn action(events: Readiness, direction: Direction) -> Option<Action> {
+/// What an event means for who waits: bytes before the end of the stream, and both before an error.
+fn action(events: Readiness, interest: Interest) -> Option<Action> {
+    let wanted = events.intersection(Readiness::from_bits_truncate(interest.bits()));
+    let half_closed = interest.contains(Interest::IN) && events.contains(Readiness::READ_HANG_UP);
     let broken = events.intersects(Readiness::ERROR | Readiness::HANG_UP);
-    match direction {
-        Direction::In if events.contains(Readiness::IN) => Some(Action::In),
-        Direction::In if events.contains(Readiness::READ_HANG_UP) => Some(Action::RdHup),
-        Direction::Out if events.contains(Readiness::OUT) => Some(Action::Out),
-        _ => broken.then_some(Action::Error),
+    if wanted.contains(Readiness::IN) {
+        Some(Action::In)
+    } else if wanted.contains(Readiness::OUT) {
+        Some(Action::Out)
+    } else if wanted.contains(Readiness::READ_HANG_UP) || half_closed {
+        Some(Action::RdHup)
+    } else {
+        broken.then_some(Action::Error)
     }
 }
 
@@ -231,7 +250,7 @@ impl<W: Waiter> Source for Watch<W> {
                 .iter()
                 .enumerate()
                 .take_while(|(_, entry)| entry.number < end)
-                .find_map(|(index, entry)| Some((index, action(events, entry.direction)?)));
+                .find_map(|(index, entry)| Some((index, action(events, entry.interest)?)));
             let Some((index, action)) = due else { return Turn::Over };
             let Some(entry) = state.waiters.remove(index) else { return Turn::Over };
             state.firing = true;
@@ -244,7 +263,16 @@ impl<W: Waiter> Source for Watch<W> {
     }
 
     fn queued(&self, direction: Direction) -> usize {
-        self.state.lock().waiters.iter().filter(|entry| entry.direction == direction).count()
+        self.state.lock().waiters.iter().filter(|entry| entry.interest.contains(direction.into())).count()
+    }
+}
+
+impl From<Direction> for Interest {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::IN,
+            Direction::Out => Self::OUT,
+        }
     }
 }
 

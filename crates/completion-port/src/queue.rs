@@ -256,6 +256,11 @@ impl<H: Handler> Core<H> {
         self.state.lock().inline_callbacks += 1;
     }
 
+    /// Whether the caller is inside a call-back that was counted.
+    pub(crate) fn is_in_inline_callback(&self) -> bool {
+        inline_depth(self.id()) > 0
+    }
+
     /// Runs a call-back that has been counted.
     pub(crate) fn run_inline(&self, nesting: Nesting, call: impl FnOnce()) {
         run_inline(self.id(), nesting, call);

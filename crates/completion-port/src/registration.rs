@@ -173,6 +173,12 @@ impl<H: Handler, P: Port> Registration<H, P> {
         CallBack { core: &self.core, nesting: Nesting::Allowed }
     }
 
+    /// Whether the caller is inside a call-back of this registration, or on the port's thread, where it could be.
+    #[must_use]
+    pub fn is_in_callback(&self) -> bool {
+        self.port.is_current_thread() || self.core.is_in_inline_callback()
+    }
+
     /// Stops watching: waits for what runs on other threads, deletes the descriptor from epoll,
     /// completes everything that waits with [`Action::Abandoned`](crate::Action::Abandoned) in the
     /// order it was added, and gives the descriptor back. No operation and no call-back of this

@@ -1,0 +1,229 @@
+//! `async_socket_*`: the specification's functions, translated.
+
+use crate::boundary::{Context, borrowed, guarded, reject};
+use crate::platform::next_port;
+use crate::types::{
+    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE,
+    ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
+};
+use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, Kernel, PayloadError, RawBuffer, RawBuffers};
+use std::ffi::{c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr;
+use std::slice;
+use std::sync::Arc;
+
+/// What a socket handle points to.
+#[derive(Debug)]
+pub struct ASYNC_SOCKET {
+    socket: AsyncSocketLinux,
+}
+
+/// Creates a socket that owns `socket_handle` from then on. NULL if that is `INVALID_SOCKET` or `platform_init` has not
+/// been called; the descriptor then stays the caller's.
+///
+/// # Safety
+/// `socket_handle` is a descriptor that the caller owns, or negative.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_001, Codes_SRS_ASYNC_SOCKET_LINUX_11_002, Codes_SRS_ASYNC_SOCKET_LINUX_11_003
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_create(
+    _execution_engine: EXECUTION_ENGINE_HANDLE,
+    socket_handle: SOCKET_HANDLE,
+) -> ASYNC_SOCKET_HANDLE {
+    guarded(ptr::null_mut(), || {
+        if socket_handle < 0 {
+            reject("async_socket_create", "socket_handle", "is no descriptor");
+            return ptr::null_mut();
+        }
+        let Some(port) = next_port() else {
+            tracing::error!("async_socket_create: platform_init has not been called");
+            return ptr::null_mut();
+        };
+        // SAFETY: not -1, and the caller's to give away.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket_handle) };
+        let socket = AsyncSocketLinux::create_with(port.port.clone(), Kernel, socket);
+        Arc::into_raw(Arc::new(ASYNC_SOCKET { socket })).cast_mut()
+    })
+}
+
+/// Closes and frees a socket. NULL is ignored. Allowed inside any of its call-backs; what is in use is then freed when they have
+/// returned.
+///
+/// # Safety
+/// `async_socket` is NULL or a handle that nobody uses again.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_019, Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE) {
+    if async_socket.is_null() {
+        return reject("async_socket_destroy", "async_socket", "is NULL");
+    }
+    // SAFETY: it came from `Arc::into_raw`, and the caller gives it up.
+    let handle = unsafe { Arc::from_raw(async_socket.cast_const()) };
+    guarded((), || {
+        handle.socket.wait_until_settled();
+        handle.socket.close();
+        handle.socket.wait_until_settled();
+        drop(handle);
+    });
+}
+
+/// Opens a socket, and calls back before it returns. Returns 0 on success, otherwise non-zero without a call-back.
+///
+/// # Safety
+/// `async_socket` is NULL or a valid handle.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_024, Codes_SRS_ASYNC_SOCKET_LINUX_11_025, Codes_SRS_ASYNC_SOCKET_LINUX_11_026
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_open_async(
+    async_socket: ASYNC_SOCKET_HANDLE,
+    on_open_complete: ON_ASYNC_SOCKET_OPEN_COMPLETE,
+    on_open_complete_context: *mut c_void,
+) -> c_int {
+    const NAME: &str = "async_socket_open_async";
+    // SAFETY: NULL or a valid handle.
+    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        reject(NAME, "async_socket", "is NULL");
+        return 1;
+    };
+    let Some(on_open_complete) = on_open_complete else {
+        reject(NAME, "on_open_complete", "is NULL");
+        return 1;
+    };
+    let context = Context::new(on_open_complete_context);
+    guarded(1, || {
+        let opened = handle.socket.open_async(move |result| {
+            // SAFETY: the caller gave the function to be called so.
+            unsafe { on_open_complete(context.pointer(), result.into()) };
+        });
+        opened.map_or_else(
+            |error| {
+                tracing::error!(error = &error as &dyn std::error::Error, "{NAME}");
+                1
+            },
+            |()| 0,
+        )
+    })
+}
+
+/// Closes a socket: abandons what is pending, and returns when no call-back of it runs any more, but for those it is called
+/// from. Does nothing for NULL or a socket that is not open.
+///
+/// # Safety
+/// `async_socket` is NULL or a valid handle.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_035
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_close(async_socket: ASYNC_SOCKET_HANDLE) {
+    // SAFETY: NULL or a valid handle.
+    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        return reject("async_socket_close", "async_socket", "is NULL");
+    };
+    guarded((), || handle.socket.close());
+}
+
+/// Sends buffers in order as one payload. Only after `ASYNC_SOCKET_SEND_SYNC_OK` does the call-back run, exactly once, possibly
+/// before this returns.
+///
+/// # Safety
+/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, whose bytes may be read
+/// until the call-back.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_049, Codes_SRS_ASYNC_SOCKET_LINUX_11_050
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_send_async(
+    async_socket: ASYNC_SOCKET_HANDLE,
+    buffers: *const ASYNC_SOCKET_BUFFER,
+    buffer_count: u32,
+    on_send_complete: ON_ASYNC_SOCKET_SEND_COMPLETE,
+    on_send_complete_context: *mut c_void,
+) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    const NAME: &str = "async_socket_send_async";
+    // SAFETY: NULL or a valid handle.
+    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        reject(NAME, "async_socket", "is NULL");
+        return ASYNC_SOCKET_SEND_SYNC_ERROR;
+    };
+    let Some(on_send_complete) = on_send_complete else {
+        reject(NAME, "on_send_complete", "is NULL");
+        return ASYNC_SOCKET_SEND_SYNC_ERROR;
+    };
+    // SAFETY: the caller's promise about `buffers`.
+    let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
+    let context = Context::new(on_send_complete_context);
+    guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
+        let sent = handle.socket.send_async(buffers, move |completion| {
+            // SAFETY: the caller gave the function to be called so.
+            unsafe { on_send_complete(context.pointer(), completion.result.into()) };
+        });
+        sent.map_or_else(
+            |refused| {
+                tracing::debug!(error = %refused.error, "{NAME}");
+                refused.error.sync_result().into()
+            },
+            |()| ASYNC_SOCKET_SEND_SYNC_OK,
+        )
+    })
+}
+
+/// Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, never before
+/// this has done its work.
+///
+/// # Safety
+/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, which do not overlap and
+/// whose bytes nobody else touches until the call-back.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_064, Codes_SRS_ASYNC_SOCKET_LINUX_11_070, Codes_SRS_ASYNC_SOCKET_LINUX_11_071
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_receive_async(
+    async_socket: ASYNC_SOCKET_HANDLE,
+    buffers: *mut ASYNC_SOCKET_BUFFER,
+    buffer_count: u32,
+    on_receive_complete: ON_ASYNC_SOCKET_RECEIVE_COMPLETE,
+    on_receive_complete_context: *mut c_void,
+) -> c_int {
+    const NAME: &str = "async_socket_receive_async";
+    // SAFETY: NULL or a valid handle.
+    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        reject(NAME, "async_socket", "is NULL");
+        return 1;
+    };
+    let Some(on_receive_complete) = on_receive_complete else {
+        reject(NAME, "on_receive_complete", "is NULL");
+        return 1;
+    };
+    // SAFETY: the caller's promise about `buffers`.
+    let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return 1 };
+    let context = Context::new(on_receive_complete_context);
+    guarded(1, || {
+        let received = handle.socket.receive_async(buffers, move |completion| {
+            // SAFETY: the caller gave the function to be called so.
+            unsafe { on_receive_complete(context.pointer(), completion.result.into(), completion.bytes_received) };
+        });
+        received.map_or_else(
+            |refused| {
+                tracing::debug!(error = %refused.error, "{NAME}");
+                1
+            },
+            |()| 0,
+        )
+    })
+}
+
+/// The caller's list of buffers, checked and copied; says what is wrong with it.
+///
+/// # Safety
+/// That of [`RawBuffers::copied`], for the `count` elements at `buffers`, unless that is NULL.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_047, Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067, Codes_SRS_ASYNC_SOCKET_LINUX_11_068
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_069
+unsafe fn lent(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<RawBuffers> {
+    if buffers.is_null() {
+        reject(function, "buffers", "is NULL");
+        return None;
+    }
+    // SAFETY: not NULL and `count` long, by the caller's promise; the two types have the same layout (types.rs).
+    let list = unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) };
+    // SAFETY: passed on.
+    let copied: Result<_, PayloadError> = unsafe { RawBuffers::copied(list) };
+    copied.inspect_err(|error| tracing::error!(function, %error, "bad argument: buffers")).ok()
+}

@@ -1,0 +1,136 @@
+//! The types of the header.
+//!
+//! Every enum starts with an `INVALID` member of value 0, so that a zeroed variable is recognisably no result. The values
+//! are what existing programs were compiled against.
+
+use async_socket_linux::{OpenResult, RawBuffer, ReceiveResult, SendResult, SendSyncResult};
+use completion_port::Action;
+use std::ffi::{c_int, c_void};
+
+/// A socket descriptor.
+pub type SOCKET_HANDLE = c_int;
+
+/// No socket.
+pub const INVALID_SOCKET: SOCKET_HANDLE = -1;
+
+/// Accepted where the specification asks for it, and never dereferenced.
+#[derive(Debug)]
+#[repr(C)]
+pub struct EXECUTION_ENGINE_TAG {
+    _private: [u8; 0],
+}
+
+/// Accepted where the specification asks for it, and never dereferenced.
+pub type EXECUTION_ENGINE_HANDLE = *mut EXECUTION_ENGINE_TAG;
+
+/// A socket, from `async_socket_create` to `async_socket_destroy`.
+pub type ASYNC_SOCKET_HANDLE = *mut crate::socket::ASYNC_SOCKET;
+
+/// One reference to a completion port.
+pub type COMPLETION_PORT_HANDLE = *mut crate::port::COMPLETION_PORT_TAG;
+
+/// One buffer. The bytes stay the caller's, untouched until the call-back.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub struct ASYNC_SOCKET_BUFFER {
+    /// The first byte; not NULL.
+    pub buffer: *mut c_void,
+    /// How many bytes; not 0.
+    pub length: u32,
+}
+
+// A list of one is passed on as a list of the other.
+const _: () = assert!(size_of::<ASYNC_SOCKET_BUFFER>() == size_of::<RawBuffer>());
+const _: () = assert!(align_of::<ASYNC_SOCKET_BUFFER>() == align_of::<RawBuffer>());
+
+macro_rules! result_enum {
+    ($(#[$meta:meta])* $name:ident from $rust:ident { $($member:ident = $value:literal $(from $variant:ident)?,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(C)]
+        pub enum $name {
+            $(
+                #[allow(missing_docs, reason = "the specification's names say it")]
+                $member = $value,
+            )*
+        }
+
+        impl From<$rust> for $name {
+            fn from(value: $rust) -> Self {
+                match value {
+                    $($($rust::$variant => Self::$member,)?)*
+                }
+            }
+        }
+
+        $($(const _: () = assert!($name::$member as u32 == $rust::$variant as u32);)?)*
+    };
+}
+
+result_enum! {
+    /// How an open ended.
+    ASYNC_SOCKET_OPEN_RESULT from OpenResult {
+        ASYNC_SOCKET_OPEN_RESULT_INVALID = 0,
+        ASYNC_SOCKET_OPEN_OK = 1 from Ok,
+        ASYNC_SOCKET_OPEN_ERROR = 2 from Error,
+    }
+}
+
+result_enum! {
+    /// What `async_socket_send_async` returns: only after OK does the call-back run.
+    ASYNC_SOCKET_SEND_SYNC_RESULT from SendSyncResult {
+        ASYNC_SOCKET_SEND_SYNC_RESULT_INVALID = 0,
+        ASYNC_SOCKET_SEND_SYNC_OK = 1 from Ok,
+        ASYNC_SOCKET_SEND_SYNC_ERROR = 2 from Error,
+        ASYNC_SOCKET_SEND_SYNC_ABANDONED = 3 from Abandoned,
+    }
+}
+
+result_enum! {
+    /// How a send ended.
+    ASYNC_SOCKET_SEND_RESULT from SendResult {
+        ASYNC_SOCKET_SEND_RESULT_INVALID = 0,
+        ASYNC_SOCKET_SEND_OK = 1 from Ok,
+        ASYNC_SOCKET_SEND_ERROR = 2 from Error,
+        ASYNC_SOCKET_SEND_ABANDONED = 3 from Abandoned,
+    }
+}
+
+result_enum! {
+    /// How a receive ended.
+    ASYNC_SOCKET_RECEIVE_RESULT from ReceiveResult {
+        ASYNC_SOCKET_RECEIVE_RESULT_INVALID = 0,
+        ASYNC_SOCKET_RECEIVE_OK = 1 from Ok,
+        ASYNC_SOCKET_RECEIVE_ERROR = 2 from Error,
+        ASYNC_SOCKET_RECEIVE_ABANDONED = 3 from Abandoned,
+    }
+}
+
+result_enum! {
+    /// Why a completion port calls back.
+    COMPLETION_PORT_EPOLL_ACTION from Action {
+        COMPLETION_PORT_EPOLL_ACTION_INVALID = 0,
+        COMPLETION_PORT_EPOLL_EPOLLRDHUP = 1 from RdHup,
+        COMPLETION_PORT_EPOLL_EPOLLIN = 2 from In,
+        COMPLETION_PORT_EPOLL_EPOLLOUT = 3 from Out,
+        COMPLETION_PORT_EPOLL_ABANDONED = 4 from Abandoned,
+        COMPLETION_PORT_EPOLL_ERROR = 5 from Error,
+    }
+}
+
+/// Called when an open is complete.
+pub type ON_ASYNC_SOCKET_OPEN_COMPLETE =
+    Option<unsafe extern "C" fn(context: *mut c_void, open_result: ASYNC_SOCKET_OPEN_RESULT)>;
+
+/// Called when a send is complete.
+pub type ON_ASYNC_SOCKET_SEND_COMPLETE =
+    Option<unsafe extern "C" fn(context: *mut c_void, send_result: ASYNC_SOCKET_SEND_RESULT)>;
+
+/// Called when a receive is complete; `bytes_received` is 0 unless the result is `ASYNC_SOCKET_RECEIVE_OK`.
+pub type ON_ASYNC_SOCKET_RECEIVE_COMPLETE = Option<
+    unsafe extern "C" fn(context: *mut c_void, receive_result: ASYNC_SOCKET_RECEIVE_RESULT, bytes_received: u32),
+>;
+
+/// Called when a descriptor's event has come.
+pub type ON_COMPLETION_PORT_EVENT_COMPLETE =
+    Option<unsafe extern "C" fn(context: *mut c_void, action: COMPLETION_PORT_EPOLL_ACTION)>;

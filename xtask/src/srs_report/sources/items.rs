@@ -1,0 +1,251 @@
+//! Finds the items of a Rust file that a tag can be attached to, and tells tests from code.
+//!
+//! `syn` parses no macro's tokens, so functions in them (`proptest! { … }`) are found by their shape alone:
+//! attributes, `fn`, a name, a body.
+
+use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
+use quote::ToTokens;
+use std::mem;
+use syn::Meta;
+use syn::visit::{self, Visit};
+
+/// An item, as byte offsets into its file.
+pub(super) struct Item {
+    pub(super) name: String,
+    pub(super) is_test: bool,
+    /// It is a test, or compiled for tests only.
+    pub(super) is_test_code: bool,
+    /// Where its first attribute begins.
+    pub(super) start: usize,
+    /// Where it begins after its attributes.
+    pub(super) head: usize,
+    pub(super) end: usize,
+    /// A tag inside it that stands above no other item is its own. Not so for a `mod` or `impl`, which only gather items.
+    pub(super) owns_body: bool,
+}
+
+/// Every item of the file, nested ones included.
+pub(super) fn collect(file: &syn::File) -> Vec<Item> {
+    let mut collector = Collector::default();
+    collector.visit_file(file);
+    collector.items
+}
+
+#[derive(Default)]
+struct Collector {
+    items: Vec<Item>,
+    /// The names of the items around.
+    scope: Vec<String>,
+    in_test_code: bool,
+}
+
+impl<'ast> Visit<'ast> for Collector {
+    fn visit_item(&mut self, item: &'ast syn::Item) {
+        let Some(name) = name_of(item) else { return visit::visit_item(self, item) };
+        let gathers = matches!(item, syn::Item::Mod(_) | syn::Item::Impl(_) | syn::Item::Trait(_));
+        let index = self.items.len();
+        self.enter(name, item.to_token_stream(), !gathers, |inside| visit::visit_item(inside, item));
+        if matches!(item, syn::Item::Macro(_)) {
+            let (outer, inner) = self.items[index..].split_at_mut(1);
+            outer[0].is_test = inner.iter().any(|item| item.is_test);
+            outer[0].is_test_code |= outer[0].is_test;
+        }
+    }
+
+    fn visit_impl_item(&mut self, item: &'ast syn::ImplItem) {
+        let name = match item {
+            syn::ImplItem::Const(item) => item.ident.to_string(),
+            syn::ImplItem::Fn(item) => item.sig.ident.to_string(),
+            syn::ImplItem::Type(item) => item.ident.to_string(),
+            syn::ImplItem::Macro(item) => macro_name(&item.mac),
+            _ => return visit::visit_impl_item(self, item),
+        };
+        self.enter(name, item.to_token_stream(), true, |inside| visit::visit_impl_item(inside, item));
+    }
+
+    fn visit_trait_item(&mut self, item: &'ast syn::TraitItem) {
+        let name = match item {
+            syn::TraitItem::Const(item) => item.ident.to_string(),
+            syn::TraitItem::Fn(item) => item.sig.ident.to_string(),
+            syn::TraitItem::Type(item) => item.ident.to_string(),
+            syn::TraitItem::Macro(item) => macro_name(&item.mac),
+            _ => return visit::visit_trait_item(self, item),
+        };
+        self.enter(name, item.to_token_stream(), true, |inside| visit::visit_trait_item(inside, item));
+    }
+
+    fn visit_variant(&mut self, variant: &'ast syn::Variant) {
+        let name = variant.ident.to_string();
+        self.enter(name, variant.to_token_stream(), true, |inside| visit::visit_variant(inside, variant));
+    }
+
+    fn visit_field(&mut self, field: &'ast syn::Field) {
+        let Some(name) = &field.ident else { return visit::visit_field(self, field) };
+        self.enter(name.to_string(), field.to_token_stream(), true, |inside| visit::visit_field(inside, field));
+    }
+
+    fn visit_macro(&mut self, mac: &'ast syn::Macro) {
+        self.functions(mac.tokens.clone());
+    }
+}
+
+impl Collector {
+    fn enter(&mut self, name: String, tokens: TokenStream, owns_body: bool, walk: impl FnOnce(&mut Self)) {
+        let trees: Vec<TokenTree> = tokens.into_iter().collect();
+        let attributes = attributes(&trees);
+        let (Some(first), Some(head), Some(last)) = (trees.first(), trees.get(2 * attributes.len()), trees.last())
+        else {
+            return;
+        };
+        let (start, head) = (first.span().byte_range().start, head.span().byte_range().start);
+        let end = last.span().byte_range().end;
+        self.push(name, &attributes, [start, head, end], owns_body, walk);
+    }
+
+    fn push(
+        &mut self,
+        name: String,
+        attributes: &[Group],
+        [start, head, end]: [usize; 3],
+        owns_body: bool,
+        walk: impl FnOnce(&mut Self),
+    ) {
+        let metas: Vec<Meta> = attributes.iter().filter_map(|group| syn::parse2(group.stream()).ok()).collect();
+        let is_test = metas.iter().any(makes_test);
+        let is_test_code = self.in_test_code || is_test || metas.iter().any(is_for_tests_only);
+        self.scope.push(name);
+        let name = self.scope.join("::");
+        self.items.push(Item { name, is_test, is_test_code, start, head, end, owns_body });
+        let around = mem::replace(&mut self.in_test_code, is_test_code);
+        walk(self);
+        self.in_test_code = around;
+        self.scope.pop();
+    }
+
+    /// Finds functions in a macro's tokens, at any depth.
+    fn functions(&mut self, tokens: TokenStream) {
+        let trees: Vec<TokenTree> = tokens.into_iter().collect();
+        let mut rest = trees.as_slice();
+        while let Some(first) = rest.first() {
+            let attributes = attributes(rest);
+            let item = &rest[2 * attributes.len()..];
+            if let Some(function) = Function::parse(item) {
+                let [start, head] = [first, &item[0]].map(|tree| tree.span().byte_range().start);
+                let end = function.body.span_close().byte_range().end;
+                let body = function.body.stream();
+                self.push(function.name, &attributes, [start, head, end], true, |inside| inside.functions(body));
+                rest = &item[function.len..];
+                continue;
+            }
+            if let TokenTree::Group(group) = first {
+                self.functions(group.stream());
+            }
+            rest = &rest[1..];
+        }
+    }
+}
+
+/// The outer attributes that `trees` begin with: each is a `#` and a `[…]`.
+fn attributes(trees: &[TokenTree]) -> Vec<Group> {
+    let attribute = |pair: &[TokenTree]| match pair {
+        [TokenTree::Punct(hash), TokenTree::Group(group)] if hash.as_char() == '#' => Some(group.clone()),
+        _ => None,
+    };
+    trees.chunks(2).map_while(attribute).collect()
+}
+
+/// A function in a macro's tokens.
+struct Function {
+    name: String,
+    body: Group,
+    /// How many trees it takes, the body included.
+    len: usize,
+}
+
+impl Function {
+    fn parse(trees: &[TokenTree]) -> Option<Self> {
+        let keyword = trees.iter().take_while(|tree| is_qualifier(tree)).count();
+        if !is_ident(trees.get(keyword)?, "fn") {
+            return None;
+        }
+        let after = &trees[keyword + 1..];
+        let name = match after {
+            [TokenTree::Ident(name), ..] => name.to_string(),
+            // In a `macro_rules!` the name may be a variable.
+            [TokenTree::Punct(dollar), TokenTree::Ident(name), ..] if dollar.as_char() == '$' => format!("${name}"),
+            _ => return None,
+        };
+        let is_end = |tree: &TokenTree| matches!(tree, TokenTree::Punct(punct) if punct.as_char() == ';');
+        let is_body =
+            |tree: &TokenTree| matches!(tree, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace);
+        let body = after.iter().position(|tree| is_end(tree) || is_body(tree))?;
+        match &after[body] {
+            TokenTree::Group(group) => Some(Self { name, body: group.clone(), len: keyword + 2 + body }),
+            _ => None,
+        }
+    }
+}
+
+/// What may stand before `fn`: `pub(crate) const async unsafe extern "C"`.
+fn is_qualifier(tree: &TokenTree) -> bool {
+    match tree {
+        TokenTree::Ident(word) => ["pub", "default", "const", "async", "unsafe", "extern"].iter().any(|it| word == it),
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Parenthesis,
+        TokenTree::Literal(_) => true,
+        TokenTree::Punct(_) => false,
+    }
+}
+
+fn is_ident(tree: &TokenTree, word: &str) -> bool {
+    matches!(tree, TokenTree::Ident(ident) if ident == word)
+}
+
+/// Is it one of the attributes that make a function a test: `#[test]`, `#[tokio::test]`, `#[rstest]`?
+fn makes_test(meta: &Meta) -> bool {
+    meta.path().segments.last().is_some_and(|last| ["test", "rstest", "test_case"].iter().any(|it| last.ident == it))
+}
+
+/// Is it `#[cfg(test)]`, alone or with other conditions?
+fn is_for_tests_only(meta: &Meta) -> bool {
+    let Meta::List(list) = meta else { return false };
+    let holds = |word| list.tokens.clone().into_iter().any(|tree| contains(tree, word));
+    list.path.is_ident("cfg") && holds("test") && !holds("not") && !holds("any")
+}
+
+fn contains(tree: TokenTree, word: &str) -> bool {
+    match tree {
+        TokenTree::Group(group) => group.stream().into_iter().any(|tree| contains(tree, word)),
+        leaf => is_ident(&leaf, word),
+    }
+}
+
+/// The name of an item; `None` for those that say nothing of their own, such as `use`.
+fn name_of(item: &syn::Item) -> Option<String> {
+    Some(match item {
+        syn::Item::Const(item) => item.ident.to_string(),
+        syn::Item::Enum(item) => item.ident.to_string(),
+        syn::Item::Fn(item) => item.sig.ident.to_string(),
+        syn::Item::Impl(item) => type_name(&item.self_ty),
+        syn::Item::Macro(item) => item.ident.as_ref().map_or_else(|| macro_name(&item.mac), ToString::to_string),
+        syn::Item::Mod(item) => item.ident.to_string(),
+        syn::Item::Static(item) => item.ident.to_string(),
+        syn::Item::Struct(item) => item.ident.to_string(),
+        syn::Item::Trait(item) => item.ident.to_string(),
+        syn::Item::TraitAlias(item) => item.ident.to_string(),
+        syn::Item::Type(item) => item.ident.to_string(),
+        syn::Item::Union(item) => item.ident.to_string(),
+        _ => return None,
+    })
+}
+
+/// `AsyncSocketLinux` of `AsyncSocketLinux<P, S>`.
+fn type_name(ty: &syn::Type) -> String {
+    match ty {
+        syn::Type::Path(path) => path.path.segments.last().map_or_else(String::new, |last| last.ident.to_string()),
+        other => other.to_token_stream().to_string(),
+    }
+}
+
+fn macro_name(mac: &syn::Macro) -> String {
+    mac.path.segments.last().map_or_else(String::new, |last| format!("{}!", last.ident))
+}

@@ -1,0 +1,110 @@
+//! `cargo xtask standalone`: each library crate builds, documents and compiles its tests alone.
+//!
+//! In the workspace the crates share features and dependencies, which hides what one of them forgot to ask
+//! for. Here each is pulled by its path into a scratch package of its own, as a user would pull it.
+
+use crate::workspace;
+use anyhow::{Context as _, bail};
+use std::fs;
+use std::path::Path;
+use tempfile::TempDir;
+use xshell::{Shell, cmd};
+
+/// A library crate and what pulling it must and must not bring.
+struct Library {
+    name: &'static str,
+    /// Uses one item of its public API.
+    main: &'static str,
+    /// What the names of the crates under it do not begin with.
+    forbidden: &'static [&'static str],
+}
+
+const LIBRARIES: [Library; 4] = [
+    Library {
+        name: "async-socket-api",
+        main: "fn main() { drop(async_socket_api::Payload::to_send(vec![0_u8; 8])); }",
+        forbidden: &["nix", "libc", "rustix", "completion-port", "async-socket-linux", "test-doubles"],
+    },
+    Library {
+        name: "completion-port",
+        main: "fn main() { drop(completion_port::CompletionPort::create()); }",
+        forbidden: &["async-socket", "test-doubles"],
+    },
+    Library {
+        name: "async-socket-linux",
+        main: "fn main() { drop(async_socket_linux::ExecutionEngine::builder().threads(2).build()); }",
+        forbidden: &["test-doubles"],
+    },
+    Library { name: "test-doubles", main: "fn main() { drop(test_doubles::any_descriptor()); }", forbidden: &[] },
+];
+
+/// Checks every library; fails with the first that does not stand alone.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let root = workspace::root()?;
+    let shell = Shell::new()?;
+    // Not the workspace's own build output: what is built here has other features, and each would evict the other.
+    shell.set_var("CARGO_TARGET_DIR", workspace::target_dir()?.join("standalone"));
+    shell.set_var("RUSTDOCFLAGS", "-D warnings");
+    for library in &LIBRARIES {
+        check(&shell, &root, library).with_context(|| format!("{} does not stand alone", library.name))?;
+        println!("standalone: {} stands alone", library.name);
+    }
+    Ok(())
+}
+
+fn check(shell: &Shell, root: &Path, library: &Library) -> anyhow::Result<()> {
+    let name = library.name;
+    let scratch = scratch_package(root, library)?;
+    let in_scratch = shell.push_dir(scratch.path());
+    cmd!(shell, "cargo build --quiet").run()?;
+    cmd!(shell, "cargo doc --quiet --no-deps -p {name}").run()?;
+    let tree = cmd!(shell, "cargo tree --quiet -e normal --prefix none -p {name}").read()?;
+    drop(in_scratch);
+    if let Some(pulled) = forbidden(&tree, library) {
+        bail!("it pulls {pulled}");
+    }
+    let manifest = root.join("crates").join(name).join("Cargo.toml");
+    cmd!(shell, "cargo check --quiet --tests --manifest-path {manifest}").run()?;
+    Ok(())
+}
+
+/// A package outside the workspace that depends on the library by its path.
+fn scratch_package(root: &Path, library: &Library) -> anyhow::Result<TempDir> {
+    let Library { name, main, .. } = library;
+    let path = root.join("crates").join(name);
+    let scratch = tempfile::Builder::new().prefix("standalone-").tempdir()?;
+    let manifest = format!(
+        "[package]\nname = \"scratch\"\nedition = \"2024\"\n\n[dependencies]\n{name} = {{ path = {path:?} }}\n\n[workspace]\n"
+    );
+    fs::write(scratch.path().join("Cargo.toml"), manifest)?;
+    fs::create_dir(scratch.path().join("src"))?;
+    fs::write(scratch.path().join("src/main.rs"), main)?;
+    // The versions the workspace is tested with; cargo drops the entries it does not need.
+    fs::copy(root.join("Cargo.lock"), scratch.path().join("Cargo.lock"))?;
+    Ok(scratch)
+}
+
+/// The first crate of the tree, other than the library itself, that the library must not pull.
+fn forbidden<'t>(tree: &'t str, library: &Library) -> Option<&'t str> {
+    let names = tree.lines().filter_map(|line| line.split_whitespace().next());
+    let mut others = names.filter(|name| *name != library.name);
+    others.find(|name| library.forbidden.iter().any(|prefix| name.starts_with(prefix)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forbidden_crate_is_found_anywhere_in_the_tree() {
+        let [api, port, ..] = &LIBRARIES;
+        let tree = "async-socket-api v0.1.0 (/a)\nthiserror v2.0.1\nthiserror-impl v2.0.1 (proc-macro)\nlibc v0.2.1\n";
+        assert_eq!(forbidden(tree, api), Some("libc"));
+        assert_eq!(forbidden(tree, port), Some("async-socket-api"));
+    }
+
+    #[test]
+    fn the_library_itself_is_not_forbidden() {
+        assert_eq!(forbidden("async-socket-api v0.1.0 (/a)\nthiserror v2.0.1\n", &LIBRARIES[0]), None);
+    }
+}

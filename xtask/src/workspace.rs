@@ -1,0 +1,23 @@
+//! Where the workspace and its build output are.
+
+use anyhow::Context as _;
+use std::env;
+use std::path::PathBuf;
+
+/// The folder of the workspace's `Cargo.toml`.
+///
+/// Asked at run time, not baked in with `env!`: a build cache may outlive the checkout it was filled from.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+    let xtask = PathBuf::from(manifest_dir);
+    xtask.parent().map(PathBuf::from).context("xtask lies in the workspace's folder")
+}
+
+/// The folder that cargo builds the workspace into.
+pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
+    let root = root()?;
+    Ok(match env::var_os("CARGO_TARGET_DIR") {
+        Some(dir) => root.join(dir),
+        None => root.join("target"),
+    })
+}
