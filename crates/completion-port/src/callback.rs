@@ -1,6 +1,8 @@
 //! Running other people's code: panics stay inside, and a thread knows whose call-backs it is in.
 
+use std::any::Any;
 use std::cell::RefCell;
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// What a call-back of a [`Claim`](crate::Claim) or of an open may do while it runs.
@@ -22,15 +24,21 @@ thread_local! {
 pub(crate) fn run_caught<T>(what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Some(value),
-        Err(panic) => {
-            let message = panic
-                .downcast_ref::<&str>()
-                .copied()
-                .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-                .unwrap_or("(no message)");
-            tracing::error!(what, message, "panic caught");
+        Err(payload) => {
+            caught(what, payload);
             None
         }
+    }
+}
+
+#[cold]
+fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
+    let text = payload.downcast_ref::<&str>().copied();
+    let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
+    tracing::error!(what, message, "panic caught");
+    // A payload is user code too, and may panic when it is dropped.
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        mem::forget(another);
     }
 }
 

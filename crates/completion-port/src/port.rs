@@ -6,6 +6,7 @@
 //! * The thread does not sleep while [`Shared::notified`] is set, and looks at `ready` after clearing it. So whoever
 //!   finds it set need not write to the eventfd, nor need the thread itself.
 
+use crate::callback::run_caught;
 use crate::handler::Direction;
 use crate::readiness::Readiness;
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
@@ -249,7 +250,9 @@ impl<S: PortSyscalls> Drop for Owner<S> {
     // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        self.shared.wake();
+        if !self.is_current_thread() {
+            self.shared.wake();
+        }
         // Two ports' threads that waited for each other would wait for ever.
         let on_port_thread = CURRENT.get() != 0;
         if let Some(thread) = self.thread.take()
@@ -275,7 +278,9 @@ impl<S: PortSyscalls> Shared<S> {
                 turns.extend(self.ready.lock().drain(..).map(|source| (source, Readiness::empty())));
             }
             for (source, readiness) in turns.drain(..) {
-                if source.on_ready(readiness) == Turn::Again {
+                // Moved in, for the last reference runs the user's destructors.
+                let turn = move || (source.on_ready(readiness) == Turn::Again).then_some(source);
+                if let Some(source) = run_caught("turn", turn).flatten() {
                     again.push((source, Readiness::empty()));
                 }
             }

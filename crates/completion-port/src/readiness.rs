@@ -55,9 +55,10 @@ impl Latch {
         self.input |= events.contains(Readiness::IN) || (transfers && broken);
         self.output |= events.contains(Readiness::OUT) || (transfers && broken);
         self.input_lasts |= broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT);
-        self.read_hang_up |= events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN);
-        self.error |= events.contains(Readiness::ERROR) && !transfers;
-        self.hang_up |= events.contains(Readiness::HANG_UP) && !transfers;
+        // Not edges but conditions: an event without them says that they are over.
+        self.read_hang_up = events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN);
+        self.error = events.contains(Readiness::ERROR) && !transfers;
+        self.hang_up = events.contains(Readiness::HANG_UP) && !transfers;
         self.input_fresh = true;
         self.output_fresh = true;
     }

@@ -130,6 +130,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// Queues an operation behind the others of its direction. No system call, unless the
     /// descriptor is ready already and the port's thread sleeps.
     ///
+    /// The conversion happens once nothing can be refused any more, with the queue locked: it may allocate, but must
+    /// not use this registration.
+    ///
     /// # Errors
     /// [`AddError`] and the operation, not yet converted.
     // Codes_SRS_COMPLETION_PORT_01_010
