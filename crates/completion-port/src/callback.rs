@@ -43,6 +43,7 @@ fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
 }
 
 /// Runs a call-back of the registration with identity `id` on its caller's thread.
+#[inline]
 pub(crate) fn run_inline(id: usize, nesting: Nesting, call: impl FnOnce()) {
     with_stack(|stack| stack.push((id, nesting)));
     run_caught("call-back", call);
@@ -55,11 +56,13 @@ pub(crate) fn inline_depth(id: usize) -> usize {
 }
 
 /// Whether this thread is inside a call-back in which claims are refused.
+#[inline]
 pub(crate) fn nesting_refused() -> bool {
     with_stack(|stack| stack.iter().any(|(_, nesting)| *nesting == Nesting::Refused))
 }
 
 /// A thread that is ending has no stack any more; it is then inside of nothing.
+#[inline]
 fn with_stack<T: Default>(f: impl FnOnce(&mut Vec<(usize, Nesting)>) -> T) -> T {
     ON_THIS_STACK.try_with(|stack| f(&mut stack.borrow_mut())).unwrap_or_default()
 }

@@ -100,6 +100,7 @@ impl<H: Handler> Removal<H> {
 }
 
 impl<H: Handler> State<H> {
+    #[inline]
     fn half(&mut self, direction: Direction) -> &mut Half<H> {
         match direction {
             Direction::In => &mut self.input,
@@ -107,6 +108,7 @@ impl<H: Handler> State<H> {
         }
     }
 
+    #[inline]
     fn reserve(&mut self, direction: Direction) -> Result<(), NotQueued> {
         let queue = &mut self.half(direction).queue;
         // The first operation gets room for just itself: most sockets never have a second one.
@@ -115,14 +117,17 @@ impl<H: Handler> State<H> {
     }
 
     /// The action for the front of a direction's queue, if it can run now.
+    #[inline]
     fn runnable(&self, direction: Direction) -> Option<(u64, Action)> {
+        let action = self.latch.action(direction)?;
         let half = if direction == Direction::In { &self.input } else { &self.output };
+        let front = half.queue.front()?;
         half.descriptor.as_ref()?;
-        let number = half.queue.front()?.number;
-        Some((number, self.latch.action(direction)?))
+        Some((front.number, action))
     }
 
     /// The oldest operation that can run now.
+    #[inline]
     fn next_runnable(&self) -> Option<(Direction, Action)> {
         if self.phase != Phase::Registered {
             return None;
@@ -136,6 +141,7 @@ impl<H: Handler> State<H> {
     }
 
     // Codes_SRS_COMPLETION_PORT_01_013
+    #[inline]
     fn schedule(&mut self) -> Schedule {
         let needed = !self.dispatching && !self.scheduled && self.next_runnable().is_some();
         self.scheduled |= needed;
@@ -153,7 +159,7 @@ impl<H: Handler> Core<H> {
                 token: None,
                 input: half(),
                 output: half(),
-                latch: Latch::default(),
+                latch: Latch::empty(),
                 next: 0,
                 dispatching: false,
                 scheduled: false,
@@ -188,6 +194,7 @@ impl<H: Handler> Core<H> {
     }
 
     // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
+    #[inline]
     pub(crate) fn push_back<O: Into<H::Operation>>(
         &self,
         direction: Direction,
@@ -208,6 +215,7 @@ impl<H: Handler> Core<H> {
 
     /// Takes a direction that is idle: nobody works on it and nothing is queued. `Ok(None)` if it is not.
     // Codes_SRS_COMPLETION_PORT_01_020
+    #[inline]
     pub(crate) fn take(&self, direction: Direction) -> Result<Option<Taken<H>>, NotQueued> {
         let mut state = self.state.lock();
         if state.phase != Phase::Registered {
@@ -243,6 +251,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// Ends a claim; `callbacks` more call-backs now run on the caller's thread.
+    #[inline]
     pub(crate) fn give_back(&self, direction: Direction, taken: Taken<H>, callbacks: usize) -> Schedule {
         let mut state = self.state.lock();
         state.half(direction).descriptor = Some(taken.descriptor);
@@ -262,11 +271,13 @@ impl<H: Handler> Core<H> {
     }
 
     /// Runs a call-back that has been counted.
+    #[inline]
     pub(crate) fn run_inline(&self, nesting: Nesting, call: impl FnOnce()) {
         run_inline(self.id(), nesting, call);
     }
 
     /// Counts it out again.
+    #[inline]
     pub(crate) fn end_inline(&self) {
         let mut state = self.state.lock();
         state.inline_callbacks -= 1;
@@ -316,15 +327,18 @@ impl<H: Handler> Core<H> {
         Arc::into_inner(removal.descriptor)
     }
 
+    #[inline]
     fn perform(&self, descriptor: &H::Descriptor, operation: &mut H::Operation, action: Action) -> Progress {
         run_caught("attempt", || self.handler.perform(descriptor, operation, action))
             .unwrap_or(Progress::Complete { drained: false })
     }
 
+    #[inline]
     fn complete(&self, operation: H::Operation) {
         run_caught("call-back", || self.handler.complete(operation));
     }
 
+    #[inline]
     fn tell_removal(&self, state: &State<H>) {
         if state.phase == Phase::Removing {
             self.quiet.notify_all();
@@ -332,6 +346,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// Performs the oldest operation that can run, with the lock open meanwhile. Whether there was one.
+    #[inline]
     fn run_next<'a>(&'a self, mut state: MutexGuard<'a, State<H>>) -> (MutexGuard<'a, State<H>>, bool) {
         let Some((direction, action)) = state.next_runnable() else { return (state, false) };
         let half = state.half(direction);

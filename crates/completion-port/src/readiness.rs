@@ -23,98 +23,102 @@ bitflags! {
     }
 }
 
-/// The readiness that is remembered between an edge and the `EAGAIN` that ends it.
-///
-/// Invariant: a direction that is not ready will be reported by a new edge, because its last
-/// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
-#[derive(Debug, Default)]
-pub(crate) struct Latch {
-    input: bool,
-    output: bool,
-    /// A hang-up, an error or urgent data is about: a short read does not mean that no more is to come.
-    input_lasts: bool,
-    /// Reported without `EPOLLIN`.
-    read_hang_up: bool,
-    /// Reported with neither `EPOLLIN` nor `EPOLLOUT`.
-    error: bool,
-    hang_up: bool,
-    /// An event arrived since the direction was claimed: the claim's `EAGAIN` may be older than it.
-    input_fresh: bool,
-    output_fresh: bool,
+bitflags! {
+    /// The readiness that is remembered between an edge and the `EAGAIN` that ends it.
+    ///
+    /// Invariant: a direction that is not ready will be reported by a new edge, because its last
+    /// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
+    #[derive(Debug, Clone, Copy)]
+    pub(crate) struct Latch: u8 {
+        const INPUT = 1;
+        const OUTPUT = 1 << 1;
+        /// A hang-up, an error or urgent data is about: a short read does not mean that no more is to come.
+        const INPUT_LASTS = 1 << 2;
+        /// Reported without `EPOLLIN`.
+        const READ_HANG_UP = 1 << 3;
+        /// Reported with neither `EPOLLIN` nor `EPOLLOUT`.
+        const ERROR = 1 << 4;
+        const HANG_UP = 1 << 5;
+        /// An event arrived since the direction was claimed: the claim's `EAGAIN` may be older than it.
+        const INPUT_FRESH = 1 << 6;
+        const OUTPUT_FRESH = 1 << 7;
+    }
 }
 
 impl Latch {
     // Codes_SRS_COMPLETION_PORT_01_031, Codes_SRS_COMPLETION_PORT_01_032, Codes_SRS_COMPLETION_PORT_01_033
+    #[inline]
     pub(crate) fn merge(&mut self, events: Readiness) {
         if events.is_empty() {
             return;
         }
         let broken = events.intersects(Readiness::ERROR | Readiness::HANG_UP);
         let transfers = events.intersects(Readiness::IN | Readiness::OUT);
-        // With IN or OUT beside it, an attempt in either direction learns the error itself.
-        self.input |= events.contains(Readiness::IN) || (transfers && broken);
-        self.output |= events.contains(Readiness::OUT) || (transfers && broken);
-        self.input_lasts |= broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT);
         // Not edges but conditions: an event without them says that they are over.
-        self.read_hang_up = events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN);
-        self.error = events.contains(Readiness::ERROR) && !transfers;
-        self.hang_up = events.contains(Readiness::HANG_UP) && !transfers;
-        self.input_fresh = true;
-        self.output_fresh = true;
+        self.remove(Self::READ_HANG_UP | Self::ERROR | Self::HANG_UP);
+        self.insert(Self::INPUT_FRESH | Self::OUTPUT_FRESH);
+        let mut insert_if = |latch, condition| self.insert(if condition { latch } else { Self::empty() });
+        // With IN or OUT beside it, an attempt in either direction learns the error itself.
+        insert_if(Self::INPUT, events.contains(Readiness::IN) || (transfers && broken));
+        insert_if(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
+        insert_if(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
+        insert_if(Self::READ_HANG_UP, events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN));
+        insert_if(Self::ERROR, events.contains(Readiness::ERROR) && !transfers);
+        insert_if(Self::HANG_UP, events.contains(Readiness::HANG_UP) && !transfers);
     }
 
     /// What to tell the next operation of a direction, if its turn has come.
-    pub(crate) fn action(&self, direction: Direction) -> Option<Action> {
+    #[inline]
+    pub(crate) fn action(self, direction: Direction) -> Option<Action> {
         match direction {
-            Direction::In if self.input => Some(Action::In),
-            Direction::In if self.read_hang_up => Some(Action::RdHup),
-            Direction::Out if self.output => Some(Action::Out),
-            _ => (self.error || self.hang_up).then_some(Action::Error),
+            Direction::In if self.contains(Self::INPUT) => Some(Action::In),
+            Direction::In if self.contains(Self::READ_HANG_UP) => Some(Action::RdHup),
+            Direction::Out if self.contains(Self::OUTPUT) => Some(Action::Out),
+            _ => self.intersects(Self::ERROR | Self::HANG_UP).then_some(Action::Error),
         }
     }
 
     /// An attempt got `EAGAIN`.
     pub(crate) fn exhausted(&mut self, action: Action) {
-        match action {
+        self.remove(match action {
             // With EAGAIN the kernel also says that there is no end of the stream yet.
-            Action::In | Action::RdHup => {
-                self.input = false;
-                self.input_lasts = false;
-                self.read_hang_up = false;
-            }
-            Action::Out => self.output = false,
+            Action::In | Action::RdHup => Self::INPUT | Self::INPUT_LASTS | Self::READ_HANG_UP,
+            Action::Out => Self::OUTPUT,
             // It was no error, then; a hang-up beside it is asked about next.
-            Action::Error if self.error => self.error = false,
-            Action::Error => self.hang_up = false,
-            Action::Abandoned => {}
-        }
+            Action::Error if self.contains(Self::ERROR) => Self::ERROR,
+            Action::Error => Self::HANG_UP,
+            Action::Abandoned => Self::empty(),
+        });
     }
 
     /// An attempt took all there was.
     // Codes_SRS_COMPLETION_PORT_01_035
+    #[inline]
     pub(crate) fn drained(&mut self, direction: Direction) {
         match direction {
-            Direction::In => self.input &= self.input_lasts,
-            Direction::Out => self.output = false,
+            Direction::In if self.contains(Self::INPUT_LASTS) => {}
+            Direction::In => self.remove(Self::INPUT),
+            Direction::Out => self.remove(Self::OUTPUT),
         }
     }
 
+    #[inline]
     pub(crate) fn begin_claim(&mut self, direction: Direction) {
-        *self.fresh(direction) = false;
+        self.remove(Self::fresh(direction));
     }
 
     /// A claim's attempt got `EAGAIN`: believed unless an event came in between.
     // Codes_SRS_COMPLETION_PORT_01_022
     pub(crate) fn exhausted_by_claim(&mut self, direction: Direction) {
-        if !*self.fresh(direction) {
+        if !self.contains(Self::fresh(direction)) {
             self.exhausted(if direction == Direction::In { Action::In } else { Action::Out });
         }
     }
 
-    fn fresh(&mut self, direction: Direction) -> &mut bool {
+    fn fresh(direction: Direction) -> Self {
         match direction {
-            Direction::In => &mut self.input_fresh,
-            Direction::Out => &mut self.output_fresh,
+            Direction::In => Self::INPUT_FRESH,
+            Direction::Out => Self::OUTPUT_FRESH,
         }
     }
 }

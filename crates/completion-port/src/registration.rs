@@ -197,10 +197,16 @@ impl<H: Handler, P: Port> Registration<H, P> {
         self.core.finish_removal(removal)
     }
 
+    #[inline]
     fn schedule(&self, schedule: &Schedule) {
         if schedule.0 {
-            self.port.schedule(Arc::clone(&self.core) as _);
+            self.schedule_now();
         }
+    }
+
+    #[cold]
+    fn schedule_now(&self) {
+        self.port.schedule(Arc::clone(&self.core) as _);
     }
 }
 
@@ -264,6 +270,7 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
             .map_err(|(error, returned)| Refused { error: error.into(), returned })
     }
 
+    #[inline]
     fn end(&mut self, callbacks: usize) {
         if let Some(taken) = self.taken.take() {
             let schedule = self.registration.core.give_back(self.direction, taken, callbacks);
