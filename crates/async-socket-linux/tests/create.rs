@@ -1,0 +1,99 @@
+//! `create`: a closed socket that owns its descriptor and has taken a reference to a completion port.
+//!
+//! What happens when no port can be made is in `create_without_descriptors.rs`, which needs a process of its own.
+
+mod common;
+
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine, SocketState, platform};
+use common::{Fixture, PATIENCE};
+use rstest::rstest;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
+use std::thread::{self, ThreadId};
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_001
+#[test]
+fn a_new_socket_is_closed_and_has_touched_neither_the_port_nor_the_descriptor() {
+    let new = Fixture::closed();
+
+    assert_eq!(new.state(), SocketState::Closed);
+    assert_eq!(new.port.calls(), []);
+    assert_eq!(new.sys.calls(), []);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_001
+#[test]
+fn the_descriptor_is_the_sockets_from_create_on() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+    let socket = AsyncSocketLinux::create(None, ours.into()).expect("a socket");
+
+    theirs.write_all(b"still open").expect("the socket keeps its descriptor open");
+    drop(socket);
+    theirs.write_all(b"closed").expect_err("the socket has closed its descriptor");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+#[test]
+fn a_new_socket_holds_one_reference_to_its_port() {
+    let new = Fixture::closed();
+
+    assert_eq!(new.port.references(), 2, "the test's and the socket's");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_002, Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+#[test]
+fn without_an_engine_sockets_live_on_the_process_wide_port() {
+    let first = thread_of_a_socket_on(None);
+
+    assert!(platform::is_initialized(), "the first socket has made it");
+    assert_eq!(thread_of_a_socket_on(None), first);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+#[test]
+fn the_sockets_of_an_engine_take_its_ports_in_turn() {
+    let engine = ExecutionEngine::builder().threads(3).build().expect("an engine");
+
+    let threads: Vec<_> = (0..6).map(|_| thread_of_a_socket_on(Some(&engine))).collect();
+
+    assert_eq!(threads[..3], threads[3..]);
+    assert!(threads[0] != threads[1] && threads[1] != threads[2] && threads[2] != threads[0]);
+    assert!(!threads.contains(&thread_of_a_socket_on(None)), "an engine's ports are its own");
+}
+
+#[rstest]
+#[case(0, 1)]
+#[case(1, 1)]
+#[case(4, 4)]
+fn an_engine_has_as_many_threads_as_asked_for_and_at_least_one(#[case] asked: usize, #[case] got: usize) {
+    let engine = ExecutionEngine::builder().threads(asked).build().expect("an engine");
+
+    assert_eq!(engine.threads(), got);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+#[test]
+fn a_socket_outlives_the_handle_to_its_engine() {
+    let engine = ExecutionEngine::builder().build().expect("an engine");
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let socket = AsyncSocketLinux::create(Some(&engine), ours.into()).expect("a socket");
+    drop(engine);
+
+    thread_of(&socket, theirs);
+}
+
+/// The thread on which a new socket's call-backs run.
+fn thread_of_a_socket_on(engine: Option<&ExecutionEngine>) -> ThreadId {
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+    let socket = AsyncSocketLinux::create(engine, ours.into()).expect("a socket");
+    thread_of(&socket, theirs)
+}
+
+fn thread_of(socket: &AsyncSocketLinux, mut peer: UnixStream) -> ThreadId {
+    socket.open_async(|_| {}).expect("the socket opens");
+    let (done, received) = channel();
+    socket.receive_async([0], move |_| done.send(thread::current().id()).unwrap_or(())).expect("accepted");
+    peer.write_all(b"!").expect("the peer sends");
+    received.recv_timeout(PATIENCE).expect("the receive completes")
+}

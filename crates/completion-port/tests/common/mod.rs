@@ -1,0 +1,328 @@
+//! What the unit tests share: operations that do what the test says, and waits that end.
+
+#![allow(dead_code, reason = "every test file uses a part of it")]
+#![allow(unreachable_pub, reason = "a module of every test file, not a crate")]
+
+use completion_port::{Action, CompletionPort, Direction, Handler, Progress, Registration};
+use parking_lot::Mutex;
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+use test_doubles::{MockPort, ScriptedPort, any_descriptor};
+
+/// How long anything may take before it counts as a hang.
+pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a test looks on to see that something does *not* happen.
+pub const A_WHILE: Duration = Duration::from_millis(50);
+
+/// What became of the operations, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// `perform` was called.
+    Attempted(&'static str, Action),
+    /// `complete` was called.
+    Completed(&'static str),
+}
+
+pub use Seen::{Attempted, Completed};
+
+/// A handler whose operations say themselves what they do.
+#[derive(Debug, Clone, Default)]
+pub struct Scripted {
+    log: Arc<Mutex<Vec<Seen>>>,
+}
+
+impl Scripted {
+    pub fn seen(&self) -> Vec<Seen> {
+        self.log.lock().clone()
+    }
+
+    pub fn completed(&self) -> Vec<&'static str> {
+        let name = |seen: Seen| if let Completed(name) = seen { Some(name) } else { None };
+        self.seen().into_iter().filter_map(name).collect()
+    }
+
+    pub fn attempts(&self) -> Vec<(&'static str, Action)> {
+        let attempt = |seen: Seen| if let Attempted(name, action) = seen { Some((name, action)) } else { None };
+        self.seen().into_iter().filter_map(attempt).collect()
+    }
+}
+
+/// An operation: what its attempts say, and its call-back. Completes at the first attempt unless said.
+pub struct Operation {
+    name: &'static str,
+    answers: VecDeque<Progress>,
+    attempt: Box<dyn FnMut(Action) + Send>,
+    call_back: Box<dyn FnOnce() + Send>,
+}
+
+pub const DONE: Progress = Progress::Complete { drained: false };
+pub const DRAINED: Progress = Progress::Complete { drained: true };
+
+pub fn op(name: &'static str) -> Operation {
+    Operation { name, answers: VecDeque::new(), attempt: Box::new(|_| {}), call_back: Box::new(|| {}) }
+}
+
+impl Operation {
+    /// What the next attempts say.
+    pub fn answers(mut self, answers: impl IntoIterator<Item = Progress>) -> Self {
+        self.answers.extend(answers);
+        self
+    }
+
+    /// What each attempt does.
+    pub fn attempting(mut self, attempt: impl FnMut(Action) + Send + 'static) -> Self {
+        self.attempt = Box::new(attempt);
+        self
+    }
+
+    /// What the first attempt does.
+    pub fn attempting_once(self, attempt: impl FnOnce() + Send + 'static) -> Self {
+        let mut attempt = Some(attempt);
+        self.attempting(move |_| attempt.take().into_iter().for_each(|attempt| attempt()))
+    }
+
+    /// What the call-back does.
+    pub fn then(mut self, call_back: impl FnOnce() + Send + 'static) -> Self {
+        self.call_back = Box::new(call_back);
+        self
+    }
+
+    /// A channel that tells when the call-back runs.
+    pub fn told(self) -> (Self, Receiver<()>) {
+        let (tell, told) = channel();
+        (self.then(move || tell.send(()).unwrap_or_default()), told)
+    }
+}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Operation").field(&self.name).finish()
+    }
+}
+
+impl Handler for Scripted {
+    type Descriptor = OwnedFd;
+    type Operation = Operation;
+
+    fn perform(&self, _: &OwnedFd, operation: &mut Operation, action: Action) -> Progress {
+        self.log.lock().push(Attempted(operation.name, action));
+        (operation.attempt)(action);
+        operation.answers.pop_front().unwrap_or(DONE)
+    }
+
+    fn complete(&self, operation: Operation) {
+        self.log.lock().push(Completed(operation.name));
+        (operation.call_back)();
+    }
+}
+
+/// A registration on a mock port: the test fires the events.
+pub type Mocked = Registration<Scripted, MockPort>;
+
+/// A registration on a real port whose system calls are counted and can be made to fail.
+pub type Real = Registration<Scripted, CompletionPort<ScriptedPort>>;
+
+/// A mock port with one descriptor registered on it.
+pub fn mocked() -> (MockPort, Arc<Mocked>) {
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Scripted::default());
+    registration.register(any_descriptor()).expect("the mock accepts every descriptor");
+    (port, Arc::new(registration))
+}
+
+/// A real port.
+pub fn real_port() -> (ScriptedPort, CompletionPort<ScriptedPort>) {
+    let calls = ScriptedPort::new();
+    let port = CompletionPort::create_with(calls.clone()).expect("the port is created");
+    (calls, port)
+}
+
+/// One end of a socket pair on a real port, which is writable, and readable once the other end writes.
+pub fn real(port: &CompletionPort<ScriptedPort>) -> (Arc<Real>, UnixStream) {
+    let (own, peer) = pair();
+    let registration = Registration::new(port.clone(), Scripted::default());
+    registration.register(own).expect("a socket can be registered");
+    (Arc::new(registration), peer)
+}
+
+pub fn pair() -> (OwnedFd, UnixStream) {
+    let (own, peer) = UnixStream::pair().expect("a socket pair is made");
+    own.set_nonblocking(true).expect("a socket can be made non-blocking");
+    (own.into(), peer)
+}
+
+/// Waits until the port has served everything that happened before: a round trip through it.
+pub fn round_trip(port: &CompletionPort<ScriptedPort>) {
+    let (registration, _peer) = real(port);
+    let (operation, told) = op("round trip").told();
+    registration.add(Direction::Out, operation).expect("the registration accepts operations");
+    received(&told, "the port's round trip");
+}
+
+/// Waits for a message; a hang becomes a failure.
+pub fn received<T>(receiver: &Receiver<T>, what: &str) -> T {
+    receiver.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what} did not happen"))
+}
+
+/// Looks on for a while to see that nothing is sent.
+pub fn stays_silent<T>(receiver: &Receiver<T>, what: &str) {
+    assert!(receiver.recv_timeout(A_WHILE).is_err(), "{what} happened too early");
+}
+
+/// Waits until a condition holds; a hang becomes a failure.
+pub fn eventually(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "not so in time: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Runs something on another thread; a hang becomes a failure.
+pub fn on_another_thread<T: Send + 'static>(what: &str, call: impl FnOnce() -> T + Send + 'static) -> T {
+    received(&spawn(call), what)
+}
+
+/// Starts something on another thread; the channel gets its result.
+pub fn spawn<T: Send + 'static>(call: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
+    let (tell, told) = channel();
+    thread::spawn(move || drop(tell.send(call())));
+    told
+}
+
+/// A place in which a thread stops until the test lets it go on.
+pub struct Gate {
+    reached: Receiver<()>,
+    open: Sender<()>,
+}
+
+impl Gate {
+    /// The gate, and what the other thread calls to stop in it.
+    pub fn new() -> (Self, impl FnOnce() + Send + 'static) {
+        let ((at, reached), (open, opened)) = (channel(), channel());
+        let stop = move || {
+            let _ = at.send(());
+            let _ = opened.recv_timeout(LIMIT);
+        };
+        (Self { reached, open }, stop)
+    }
+
+    /// Waits until the other thread is in the gate.
+    pub fn wait(&self) {
+        received(&self.reached, "the other thread's arrival in the gate");
+    }
+
+    /// Lets it go on. Dropping the gate does the same.
+    pub fn open(&self) {
+        let _ = self.open.send(());
+    }
+}
+
+/// Keeps the port's thread in a call-back until the gate is opened.
+pub fn occupy(port: &CompletionPort<ScriptedPort>) -> (Gate, Arc<Real>) {
+    let (gate, stop) = Gate::new();
+    let (registration, _) = real(port);
+    registration.add(Direction::Out, op("occupies the thread").then(stop)).expect("the operation is accepted");
+    gate.wait();
+    (gate, registration)
+}
+
+/// Waits until the port's thread sleeps in `epoll_wait`, with nothing left to serve.
+pub fn settled(calls: &ScriptedPort) -> usize {
+    let waits = || calls.made(test_doubles::PortSyscall::EpollWait);
+    let (start, mut stable_since, mut before) = (Instant::now(), Instant::now(), waits());
+    while before == 0 || stable_since.elapsed() < A_WHILE {
+        assert!(start.elapsed() < LIMIT, "the port's thread does not come to rest");
+        thread::sleep(Duration::from_millis(5));
+        if waits() != before {
+            (stable_since, before) = (Instant::now(), waits());
+        }
+    }
+    before
+}
+
+/// The errors that were logged by all threads of this process, from the first call on.
+pub mod log {
+    use parking_lot::Mutex;
+    use std::fmt::{Debug, Write};
+    use std::sync::Once;
+    use tracing::field::{Field, Visit};
+    use tracing::{Event, Level, Metadata, Subscriber, span};
+
+    static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+    /// Begins to listen.
+    pub fn listen() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| tracing::subscriber::set_global_default(Errors).expect("the first subscriber"));
+    }
+
+    /// How many errors with such a text there are.
+    pub fn errors_with(text: &str) -> usize {
+        LINES.lock().iter().filter(|line| line.contains(text)).count()
+    }
+
+    struct Errors;
+
+    struct Line(String);
+
+    impl Visit for Line {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            let _ = write!(self.0, "{field}={value:?} ");
+        }
+    }
+
+    impl Subscriber for Errors {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            *metadata.level() == Level::ERROR
+        }
+
+        fn event(&self, event: &Event<'_>) {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            LINES.lock().push(line.0);
+        }
+
+        fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+            span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+        fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+        fn enter(&self, _: &span::Id) {}
+
+        fn exit(&self, _: &span::Id) {}
+    }
+}
+
+/// What the kernel says this process has. Tests that count must not run beside others.
+pub mod process {
+    use parking_lot::{Mutex, MutexGuard};
+    use std::fs;
+
+    /// Keeps the other tests of the same binary out while one counts.
+    pub fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock()
+    }
+
+    /// How many descriptors are open, except the one that this takes.
+    pub fn descriptors() -> usize {
+        fs::read_dir("/proc/self/fd").expect("/proc is there").count() - 1
+    }
+
+    /// How many threads of completion ports there are.
+    pub fn port_threads() -> usize {
+        let tasks = fs::read_dir("/proc/self/task").expect("/proc is there").flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|name| name.trim_end() == "completion-port").count()
+    }
+}

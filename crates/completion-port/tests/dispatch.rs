@@ -1,0 +1,358 @@
+//! Which operation is told what, and when: events fired by hand through the mock port.
+
+mod common;
+
+use common::{Attempted, Completed, DRAINED, Gate, Operation, Seen, mocked, op, received, spawn};
+use completion_port::{Action, Direction, Progress, Readiness};
+use rstest::rstest;
+use std::collections::HashMap;
+use std::sync::Arc;
+use test_doubles::PortCall;
+
+const NOTHING: [Seen; 0] = [];
+
+/// Two operations for each direction, added alternately.
+fn add_two_each(add: impl Fn(Direction, Operation)) {
+    add(Direction::Out, op("out 1"));
+    add(Direction::In, op("in 1"));
+    add(Direction::Out, op("out 2"));
+    add(Direction::In, op("in 2"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_030
+#[rstest]
+#[case::receiving(Direction::In, Action::In)]
+#[case::sending(Direction::Out, Action::Out)]
+#[case::half_close(Direction::In, Action::RdHup)]
+#[case::false_alarm(Direction::In, Action::Error)]
+fn an_operation_that_finds_nothing_stays_in_front_until_the_next_event(
+    #[case] direction: Direction,
+    #[case] action: Action,
+) {
+    let (port, registration) = mocked();
+    registration.add(direction, op("first").answers([Progress::Pending])).unwrap();
+    registration.add(direction, op("second")).unwrap();
+
+    port.fire(action);
+
+    assert_eq!(registration.handler().seen(), [Attempted("first", action)]);
+    assert_eq!(port.run_scheduled(), 0, "nothing happens without an event");
+    assert_eq!(registration.queued(direction), 2);
+
+    port.fire(action);
+    assert_eq!(registration.handler().completed(), ["first", "second"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_030
+#[rstest]
+#[case::hang_up(Readiness::HANG_UP, 1)]
+#[case::hang_up_and_error(Readiness::HANG_UP | Readiness::ERROR, 2)]
+fn pending_after_a_hang_up_waits_for_the_next_event(#[case] events: Readiness, #[case] attempts: usize) {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("a").answers([Progress::Pending; 100])).unwrap();
+
+    port.deliver(events);
+
+    assert_eq!(registration.handler().attempts(), vec![("a", Action::Error); attempts]);
+    assert_eq!(port.run_scheduled(), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_030
+#[rstest]
+#[case::hang_up(Readiness::HANG_UP)]
+#[case::error(Readiness::ERROR)]
+#[case::half_close(Readiness::READ_HANG_UP)]
+fn what_a_newer_event_does_not_report_any_more_is_over(#[case] was: Readiness) {
+    // A FIFO whose next writer has opened it; an error queue that somebody has emptied.
+    let (port, registration) = mocked();
+    port.deliver(was);
+    port.deliver(Readiness::IN);
+    registration.add(Direction::In, op("a").answers([Progress::Pending; 5])).unwrap();
+
+    port.run_scheduled();
+
+    assert_eq!(registration.handler().attempts(), [("a", Action::In)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_030
+#[test]
+fn one_directions_eagain_says_nothing_about_the_other() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("in").answers([Progress::Pending])).unwrap();
+    registration.add(Direction::Out, op("out")).unwrap();
+
+    port.deliver(Readiness::IN | Readiness::OUT);
+
+    assert_eq!(registration.handler().completed(), ["out"]);
+    registration.add(Direction::Out, op("still writable")).unwrap();
+    port.run_scheduled();
+    assert_eq!(registration.handler().completed(), ["out", "still writable"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_031
+#[rstest]
+#[case::readable_hang_up(Readiness::IN | Readiness::HANG_UP)]
+#[case::readable_error(Readiness::IN | Readiness::ERROR)]
+#[case::writable_hang_up(Readiness::OUT | Readiness::HANG_UP)]
+#[case::writable_error(Readiness::OUT | Readiness::ERROR)]
+#[case::reset(Readiness::IN | Readiness::OUT | Readiness::ERROR | Readiness::HANG_UP | Readiness::READ_HANG_UP)]
+fn what_can_be_read_or_written_comes_before_hang_up_and_error(#[case] events: Readiness) {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("in")).unwrap();
+    registration.add(Direction::Out, op("out")).unwrap();
+
+    port.deliver(events);
+
+    assert_eq!(registration.handler().attempts(), [("in", Action::In), ("out", Action::Out)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_031
+#[test]
+fn readable_alone_does_not_touch_the_sending_direction() {
+    let (port, registration) = mocked();
+    add_two_each(|direction, operation| registration.add(direction, operation).unwrap());
+
+    port.deliver(Readiness::IN | Readiness::READ_HANG_UP | Readiness::URGENT);
+
+    assert_eq!(registration.handler().attempts(), [("in 1", Action::In), ("in 2", Action::In)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_031
+#[test]
+fn both_directions_of_one_event_are_served_oldest_first() {
+    let (port, registration) = mocked();
+    add_two_each(|direction, operation| registration.add(direction, operation).unwrap());
+
+    port.deliver(Readiness::IN | Readiness::OUT);
+
+    assert_eq!(registration.handler().completed(), ["out 1", "in 1", "out 2", "in 2"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_031
+#[test]
+fn a_hang_up_alone_after_readable_is_reported_when_all_is_read() {
+    let (port, registration) = mocked();
+    port.fire(Action::In); // unread when the hang-up comes
+    port.deliver(Readiness::HANG_UP);
+
+    registration.add(Direction::In, op("bytes")).unwrap();
+    registration.add(Direction::In, op("end").answers([Progress::Pending])).unwrap();
+    port.run_scheduled();
+
+    let expected = [("bytes", Action::In), ("end", Action::In), ("end", Action::Error)];
+    assert_eq!(registration.handler().attempts(), expected);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_032
+#[rstest]
+#[case::hang_up(Readiness::HANG_UP)]
+#[case::error(Readiness::ERROR)]
+#[case::both(Readiness::HANG_UP | Readiness::ERROR)]
+fn a_hang_up_or_error_alone_reaches_everyone_in_one_order(#[case] events: Readiness) {
+    let (port, registration) = mocked();
+    add_two_each(|direction, operation| registration.add(direction, operation).unwrap());
+
+    port.deliver(events);
+
+    let expected = ["out 1", "in 1", "out 2", "in 2"].map(|name| (name, Action::Error));
+    assert_eq!(registration.handler().attempts(), expected);
+    assert_eq!(registration.handler().completed(), expected.map(|(name, _)| name));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_033
+#[rstest]
+#[case::alone(Readiness::READ_HANG_UP)]
+#[case::with_urgent_data(Readiness::READ_HANG_UP | Readiness::URGENT)]
+fn a_half_close_alone_reaches_the_receiving_direction_only(#[case] events: Readiness) {
+    let (port, registration) = mocked();
+    add_two_each(|direction, operation| registration.add(direction, operation).unwrap());
+
+    port.deliver(events);
+
+    assert_eq!(registration.handler().attempts(), [("in 1", Action::RdHup), ("in 2", Action::RdHup)]);
+    assert_eq!(registration.queued(Direction::Out), 2);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_033
+#[test]
+fn a_half_close_beside_writable_is_told_to_each_direction_in_its_way() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("in")).unwrap();
+    registration.add(Direction::Out, op("out")).unwrap();
+
+    port.deliver(Readiness::READ_HANG_UP | Readiness::OUT);
+
+    assert_eq!(registration.handler().attempts(), [("in", Action::RdHup), ("out", Action::Out)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_034
+#[test]
+fn every_operation_completes_once_and_in_order() {
+    let (port, registration) = mocked();
+    let answers = [
+        ("done", vec![]),
+        ("partial", vec![Progress::Partial, Progress::Partial]),
+        ("pending", vec![Progress::Pending]),
+        ("drained", vec![DRAINED]),
+        ("last", vec![]),
+    ];
+    for (name, answers) in answers.clone() {
+        registration.add(Direction::In, op(name).answers(answers)).unwrap();
+    }
+
+    for _ in 0..4 {
+        port.fire(Action::In);
+    }
+
+    assert_eq!(registration.handler().completed(), answers.map(|(name, _)| name));
+    let mut attempts = HashMap::new();
+    for (name, _) in registration.handler().attempts() {
+        *attempts.entry(name).or_insert(0) += 1;
+    }
+    assert_eq!((attempts["partial"], attempts["pending"], attempts["last"]), (3, 2, 1));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_034
+#[test]
+fn an_operation_is_completed_before_the_next_one_is_attempted() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("first")).unwrap();
+    registration.add(Direction::In, op("second")).unwrap();
+
+    port.fire(Action::In);
+
+    let expected =
+        [Attempted("first", Action::In), Completed("first"), Attempted("second", Action::In), Completed("second")];
+    assert_eq!(registration.handler().seen(), expected);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_034
+#[rstest]
+#[case::in_an_attempt(true)]
+#[case::in_a_call_back(false)]
+fn no_lock_is_held_while_foreign_code_runs(#[case] in_attempt: bool) {
+    let (port, registration) = mocked();
+    let (gate, stop) = Gate::new();
+    let mut stop = Some(stop);
+    let mut attempt = move |()| stop.take().into_iter().for_each(|stop| stop());
+    let operation =
+        if in_attempt { op("a").attempting(move |_| attempt(())) } else { op("a").then(move || attempt(())) };
+    registration.add(Direction::In, operation).unwrap();
+    let fired = spawn({
+        let port = port.clone();
+        move || port.fire(Action::In)
+    });
+    gate.wait();
+
+    let other = Arc::clone(&registration);
+    let used = spawn(move || {
+        other.add(Direction::In, op("b")).expect("it is registered");
+        other.add(Direction::Out, op("c")).expect("it is registered");
+        (format!("{other:?}"), other.queued(Direction::In))
+    });
+
+    assert_eq!(received(&used, "the use of the registration meanwhile").1, 1);
+    gate.open();
+    received(&fired, "the end of the turn");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_035
+#[test]
+fn after_a_drained_receive_the_next_one_waits_for_an_event() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("first").answers([DRAINED])).unwrap();
+    registration.add(Direction::In, op("second")).unwrap();
+
+    port.fire(Action::In);
+    assert_eq!(registration.handler().attempts(), [("first", Action::In)]);
+    assert_eq!(port.run_scheduled(), 0);
+
+    port.fire(Action::In);
+    assert_eq!(registration.handler().completed(), ["first", "second"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_035
+#[test]
+fn after_a_drained_send_the_next_one_waits_for_an_event() {
+    let (port, registration) = mocked();
+    registration.add(Direction::Out, op("first").answers([DRAINED])).unwrap();
+    registration.add(Direction::Out, op("second")).unwrap();
+
+    port.fire(Action::Out);
+
+    assert_eq!(registration.handler().completed(), ["first"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_035
+#[rstest]
+#[case::half_close(Readiness::READ_HANG_UP)]
+#[case::hang_up(Readiness::HANG_UP)]
+#[case::error(Readiness::ERROR)]
+#[case::urgent_data(Readiness::URGENT)]
+fn a_drained_receive_is_not_believed_when_more_was_reported(#[case] also: Readiness) {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("first").answers([DRAINED])).unwrap();
+    registration.add(Direction::In, op("second")).unwrap();
+
+    port.deliver(Readiness::IN | also);
+
+    assert_eq!(registration.handler().completed(), ["first", "second"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_035
+#[test]
+fn once_the_kernel_said_eagain_a_drained_receive_is_believed_again() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("first").answers([Progress::Pending, DRAINED])).unwrap();
+    registration.add(Direction::In, op("second")).unwrap();
+    port.deliver(Readiness::IN | Readiness::URGENT);
+
+    port.fire(Action::In);
+
+    assert_eq!(registration.handler().completed(), ["first"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_036
+#[test]
+fn readiness_that_finds_no_operation_is_remembered_and_asks_for_no_turn() {
+    let (port, registration) = mocked();
+
+    port.deliver(Readiness::IN | Readiness::OUT);
+
+    assert!(!port.calls().contains(&PortCall::Schedule));
+    assert_eq!(port.run_scheduled(), 0);
+    assert_eq!(registration.handler().seen(), NOTHING);
+    registration.add(Direction::Out, op("out")).unwrap();
+    registration.add(Direction::In, op("in")).unwrap();
+    assert_eq!(port.run_scheduled(), 1);
+    assert_eq!(registration.handler().completed(), ["out", "in"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_036
+#[test]
+fn readiness_is_remembered_across_operations_and_other_events() {
+    let (port, registration) = mocked();
+    port.fire(Action::In);
+    port.fire(Action::Out);
+
+    registration.add(Direction::In, op("in 1")).unwrap();
+    port.run_scheduled();
+    registration.add(Direction::In, op("in 2")).unwrap();
+    port.run_scheduled();
+
+    assert_eq!(registration.handler().completed(), ["in 1", "in 2"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_036
+#[test]
+fn a_remembered_hang_up_with_nothing_waiting_lets_the_thread_sleep() {
+    let (calls, port) = common::real_port();
+    let (registration, peer) = common::real(&port);
+    drop(peer);
+
+    let waits = common::settled(&calls);
+    assert!(waits < 20, "{waits} times epoll_wait");
+    let (operation, told) = op("a").told();
+    registration.add(Direction::In, operation).unwrap();
+    received(&told, "the operation on the remembered hang-up");
+}

@@ -1,0 +1,103 @@
+//! A queue that cannot grow. In a binary of its own, for its allocator.
+#![allow(unsafe_code, reason = "a global allocator that fails on demand can only be written so")]
+
+mod common;
+
+use common::{Operation, mocked, op};
+use completion_port::{Action, AddError, Direction};
+use rstest::rstest;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The system's allocator, which fails on threads that ask for it.
+struct FailsOnDemand;
+
+thread_local! {
+    static FAILS: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY: every method hands over to the system's allocator, or returns null, which means "no memory".
+unsafe impl GlobalAlloc for FailsOnDemand {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if FAILS.get() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promises about the layout are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: what `alloc` returned came from the system's allocator, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: FailsOnDemand = FailsOnDemand;
+
+/// Runs something while this thread gets no memory.
+fn without_memory<T>(call: impl FnOnce() -> T) -> T {
+    FAILS.set(true);
+    let result = call();
+    FAILS.set(false);
+    result
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[rstest]
+#[case::receiving(Direction::In, Action::In)]
+#[case::sending(Direction::Out, Action::Out)]
+fn the_first_operation_comes_back_and_can_be_added_later(#[case] direction: Direction, #[case] action: Action) {
+    let (port, registration) = mocked();
+    let operation = op("a");
+
+    let refused = without_memory(|| registration.add(direction, operation)).expect_err("there is no memory");
+
+    assert_eq!(refused.error, AddError::OutOfMemory);
+    assert_eq!(registration.queued(direction), 0);
+    registration.add(direction, refused.returned).unwrap();
+    port.fire(action);
+    assert_eq!(registration.handler().completed(), ["a"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[test]
+fn a_full_queue_that_cannot_grow_keeps_what_it_has() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("accepted")).unwrap();
+    let operations: Vec<Operation> = (0..1000).map(|_| op("tried")).collect();
+
+    let (accepted, refused) = without_memory(|| {
+        let mut accepted = 1;
+        for operation in operations {
+            match registration.add(Direction::In, operation) {
+                Ok(()) => accepted += 1,
+                Err(refused) => return (accepted, Some(refused)),
+            }
+        }
+        (accepted, None)
+    });
+
+    assert_eq!(refused.expect("a queue without memory is full some time").error, AddError::OutOfMemory);
+    assert_eq!(registration.queued(Direction::In), accepted);
+    port.fire(Action::In);
+    port.run_scheduled();
+    assert_eq!(registration.handler().completed().len(), accepted);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[test]
+fn what_a_claim_cannot_queue_comes_back_and_the_claim_is_held_still() {
+    let (port, registration) = mocked();
+    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    let operation = op("a");
+
+    let refused = without_memory(|| claim.queue(operation)).expect_err("there is no memory");
+
+    assert_eq!(refused.error, AddError::OutOfMemory);
+    registration.try_claim(Direction::Out).expect_err("the first claim is held");
+    claim.queue(refused.returned).unwrap();
+    drop(claim);
+    port.fire(Action::Out);
+    assert_eq!(registration.handler().completed(), ["a"]);
+}

@@ -1,0 +1,431 @@
+//! `Registration::remove` and drop: what they wait for, what they abandon, and that nothing comes after.
+
+mod common;
+
+use common::{Attempted, Completed, DONE, Gate, Mocked, Scripted, mocked, op, pair, real, real_port};
+use common::{on_another_thread, received, round_trip, settled, spawn, stays_silent};
+use completion_port::{Action, ClaimError, Direction, Progress, Readiness, Registration};
+use rstest::rstest;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
+use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
+
+/// Starts something of the registration that stops in a gate, on another thread.
+type Start = fn(&MockPort, &Arc<Mocked>) -> (Gate, Receiver<()>);
+
+fn attempt(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), port) = (Gate::new(), port.clone());
+    registration.add(Direction::Out, op("runs").attempting_once(stop)).expect("it is registered");
+    (gate, spawn(move || port.fire(Action::Out)))
+}
+
+fn call_back(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), port) = (Gate::new(), port.clone());
+    registration.add(Direction::Out, op("runs").then(stop)).expect("it is registered");
+    (gate, spawn(move || port.fire(Action::Out)))
+}
+
+fn claims_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
+    (gate, spawn(move || registration.try_claim(Direction::Out).expect("it is idle").complete(stop)))
+}
+
+fn announced_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
+    (gate, spawn(move || registration.begin_callback().run(stop)))
+}
+
+fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
+    let hold = move || {
+        let claim = registration.try_claim(Direction::Out).expect("it is idle");
+        stop();
+        drop(claim);
+    };
+    (gate, spawn(hold))
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[rstest]
+#[case::attempt(attempt)]
+#[case::call_back(call_back)]
+#[case::claims_call_back(claims_call_back)]
+#[case::announced_call_back(announced_call_back)]
+#[case::claim(claim)]
+fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
+    let (port, registration) = mocked();
+    let (gate, ended) = start(&port, &registration);
+    gate.wait();
+    let other = Arc::clone(&registration);
+
+    let removed = spawn(move || other.remove().is_some());
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&removed, "the removal after that"));
+    received(&ended, "its end");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn remove_waits_for_all_of_several_call_backs() {
+    let (port, registration) = mocked();
+    let starts: [Start; 3] = [call_back, announced_call_back, announced_call_back];
+    let started = starts.map(|start| start(&port, &registration));
+    started.iter().for_each(|(gate, _)| gate.wait());
+    let other = Arc::clone(&registration);
+    let removed = spawn(move || other.remove().is_some());
+
+    for (gate, ended) in &started {
+        stays_silent(&removed, "the removal");
+        gate.open();
+        received(ended, "the end of a call-back");
+    }
+
+    assert!(received(&removed, "the removal"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn while_remove_waits_nothing_new_begins() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("waits")).unwrap();
+    let (gate, ended) = announced_call_back(&port, &registration);
+    gate.wait();
+    let other = Arc::clone(&registration);
+    let removed = spawn(move || other.remove().is_some());
+    common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
+
+    port.fire(Action::In);
+    registration.add(Direction::In, op("late")).expect_err("it is being removed");
+    assert_eq!(registration.try_claim(Direction::In).err(), Some(ClaimError::NotRegistered));
+    assert!(registration.handler().seen().is_empty());
+
+    gate.open();
+    assert!(received(&removed, "the removal"));
+    received(&ended, "the end of the call-back");
+    assert_eq!(registration.handler().seen(), [Attempted("waits", Action::Abandoned), Completed("waits")]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_052
+#[rstest]
+#[case::pending(Progress::Pending)]
+#[case::partial(Progress::Partial)]
+fn an_attempt_that_runs_when_remove_begins_is_abandoned_if_unfinished(#[case] answer: Progress) {
+    let (port, registration) = mocked();
+    let (gate, stop) = Gate::new();
+    let operation = op("unfinished").attempting_once(stop).answers([answer, DONE]);
+    registration.add(Direction::In, operation).unwrap();
+    registration.add(Direction::In, op("behind")).unwrap();
+    let ended = spawn(move || port.fire(Action::In));
+    gate.wait();
+    let other = Arc::clone(&registration);
+    let removed = spawn(move || drop(other.remove()));
+    common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
+
+    gate.open();
+
+    received(&removed, "the removal");
+    received(&ended, "the end of the attempt");
+    let actions = [("unfinished", Action::In), ("unfinished", Action::Abandoned), ("behind", Action::Abandoned)];
+    assert_eq!(registration.handler().attempts(), actions);
+    assert_eq!(registration.handler().completed(), ["unfinished", "behind"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_the_ports_call_back_does_not_wait_for_it() {
+    let (port, registration) = mocked();
+    let weak = Arc::downgrade(&registration);
+    let (tell, told) = channel();
+    let call_back = move || tell.send(weak.upgrade().and_then(|it| it.remove()).is_some()).expect("the test listens");
+    registration.add(Direction::In, op("removes").then(call_back)).unwrap();
+    registration.add(Direction::In, op("waits")).unwrap();
+
+    on_another_thread("the end of the turn", move || port.fire(Action::In));
+
+    assert!(received(&told, "the removal"));
+    assert_eq!(registration.handler().completed(), ["removes", "waits"]);
+    assert_eq!(registration.handler().attempts()[1], ("waits", Action::Abandoned));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_a_claims_call_back_does_not_wait_for_it() {
+    let (_port, registration) = mocked();
+    let removed = on_another_thread("the end of the call-back", move || {
+        let mut removed = false;
+        registration.try_claim(Direction::Out).unwrap().complete(|| removed = registration.remove().is_some());
+        removed
+    });
+    assert!(removed);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_call_backs_inside_each_other_waits_for_none_of_them() {
+    let (port, registration) = mocked();
+    let (strong, (tell, told)) = (Arc::clone(&registration), channel());
+    let outermost = move || {
+        strong.begin_callback().run(|| {
+            strong.try_claim(Direction::Out).expect("it is idle").complete(|| {
+                tell.send(strong.remove().is_some()).expect("the test listens");
+            });
+        });
+    };
+    registration.add(Direction::In, op("outermost").then(outermost)).unwrap();
+
+    on_another_thread("the end of all call-backs", move || port.fire(Action::In));
+
+    assert!(received(&told, "the removal"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_one_call_back_still_waits_for_another_threads() {
+    let (port, registration) = mocked();
+    let (gate, ended) = call_back(&port, &registration);
+    gate.wait();
+    let other = Arc::clone(&registration);
+
+    let removed = spawn(move || {
+        let mut removed = false;
+        other.begin_callback().run(|| removed = other.remove().is_some());
+        removed
+    });
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&removed, "the removal after that"));
+    received(&ended, "the end of the other call-back");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn everything_that_waits_is_abandoned_in_the_order_it_was_added() {
+    let (_port, registration) = mocked();
+    let mut claim = registration.try_claim(Direction::In).unwrap();
+    for (direction, name) in [(Direction::Out, "2"), (Direction::In, "3"), (Direction::Out, "4"), (Direction::In, "5")]
+    {
+        registration.add(direction, op(name)).unwrap();
+    }
+    claim.queue(op("1")).unwrap();
+    drop(claim);
+
+    registration.remove().unwrap();
+
+    let order = ["1", "2", "3", "4", "5"];
+    assert_eq!(registration.handler().attempts(), order.map(|name| (name, Action::Abandoned)));
+    assert_eq!(registration.handler().completed(), order);
+    assert_eq!((registration.queued(Direction::In), registration.queued(Direction::Out)), (0, 0));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[rstest]
+#[case::pending(Progress::Pending)]
+#[case::partial(Progress::Partial)]
+fn an_abandoned_operation_completes_whatever_its_attempt_says(#[case] answer: Progress) {
+    let (_port, registration) = mocked();
+    registration.add(Direction::In, op("a").answers([answer])).unwrap();
+
+    registration.remove().unwrap();
+
+    assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn an_abandoned_call_back_may_use_the_registration() {
+    let (_port, registration) = mocked();
+    let (strong, (tell, told)) = (Arc::clone(&registration), channel());
+    let call_back = move || {
+        let refused = strong.add(Direction::In, op("again")).is_err();
+        tell.send((refused, strong.remove().is_none())).expect("the test listens");
+    };
+    registration.add(Direction::In, op("a").then(call_back)).unwrap();
+
+    on_another_thread("the removal", move || drop(registration.remove()));
+
+    assert_eq!(received(&told, "the call-back"), (true, true));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn the_descriptor_is_deleted_before_its_operations_are_abandoned() {
+    let (port, registration) = mocked();
+    let (seen, (tell, told)) = (port.clone(), channel());
+    let call_back = move || tell.send(seen.calls()).expect("the test listens");
+    registration.add(Direction::In, op("a").then(call_back)).unwrap();
+
+    let number = registration.remove().unwrap().as_raw_fd();
+
+    let calls = [PortCall::Attach(number), PortCall::Detach(number)];
+    assert_eq!(received(&told, "the call-back"), calls);
+    assert_eq!(port.calls(), calls);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn removal_is_one_epoll_ctl_and_the_kernel_forgets_the_descriptor() {
+    let (calls, port) = real_port();
+    let (registration, mut peer) = real(&port);
+
+    let descriptor = registration.remove().unwrap();
+
+    assert_eq!(calls.made(PortSyscall::EpollDelete), 1);
+    let waits = settled(&calls);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(settled(&calls), waits, "no event wakes the thread");
+    drop(descriptor);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn an_event_that_is_under_way_reaches_neither_the_removed_nor_its_successor() {
+    let (calls, port) = real_port();
+    let next = settled(&calls);
+    let (gate, stop) = Gate::new();
+    calls.after(PortSyscall::EpollWait, next, stop);
+    let (own, mut peer) = pair();
+    peer.write_all(b"x").unwrap();
+    let removed = Registration::new(port.clone(), Scripted::default());
+    removed.register(own).unwrap();
+    gate.wait(); // The thread holds an event with IN and OUT, and has not looked yet for whom it is.
+
+    removed.remove().unwrap();
+    let successor = Registration::new(port.clone(), Scripted::default());
+    let (reader, _writer) = std::io::pipe().unwrap();
+    successor.register(OwnedFd::from(reader)).unwrap(); // never ready by itself
+    successor.add(Direction::In, op("in")).unwrap();
+    successor.add(Direction::Out, op("out")).unwrap();
+    gate.open();
+    round_trip(&port);
+
+    assert!(successor.handler().seen().is_empty(), "{:?}", successor.handler().seen());
+    assert!(removed.handler().seen().is_empty());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn what_was_removed_in_the_same_round_has_no_turn_any_more() {
+    let (calls, port) = real_port();
+    let ((one, _one_peer), (two, _two_peer)) = (real(&port), real(&port));
+    settled(&calls);
+    // Each removes the other: whichever comes first in the round wins.
+    let (blocked, _occupied) = common::occupy(&port);
+    for (own, other) in [(&one, &two), (&two, &one)] {
+        let other = Arc::clone(other);
+        own.add(Direction::Out, op("removes").then(move || drop(other.remove()))).unwrap();
+    }
+
+    blocked.open();
+    round_trip(&port);
+
+    let attempts = [one.handler().attempts(), two.handler().attempts()].concat();
+    assert_eq!(attempts, [("removes", Action::Out), ("removes", Action::Abandoned)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_054
+#[test]
+fn remove_gives_the_descriptor_back_and_it_works() {
+    let (_calls, port) = real_port();
+    let (own, mut peer) = pair();
+    let number = own.as_raw_fd();
+    let registration = Registration::new(port, Scripted::default());
+    registration.register(own).unwrap();
+    registration.add(Direction::In, op("waits")).unwrap();
+
+    let descriptor = registration.remove().unwrap();
+
+    assert_eq!(descriptor.as_raw_fd(), number);
+    peer.write_all(b"hello").unwrap();
+    let mut bytes = [0; 5];
+    std::os::unix::net::UnixStream::from(descriptor).read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hello");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn dropping_a_registration_removes_it_and_closes_the_descriptor() {
+    let (port, (own, mut peer)) = (MockPort::new(), pair());
+    let handler = Scripted::default();
+    let registration = Registration::new(port.clone(), handler.clone());
+    let number = own.as_raw_fd();
+    registration.register(own).unwrap();
+    registration.add(Direction::In, op("waits")).unwrap();
+
+    drop(registration);
+
+    assert_eq!(port.calls(), [PortCall::Attach(number), PortCall::Detach(number)]);
+    assert_eq!(handler.seen(), [Attempted("waits", Action::Abandoned), Completed("waits")]);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the other end sees the end of the stream");
+    assert_eq!(port.references(), 1, "the registration's reference is gone");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn a_registration_can_be_dropped_inside_its_own_call_back() {
+    let (port, registration) = mocked();
+    let handler = registration.handler().clone();
+    let (give, given) = channel::<Arc<Mocked>>();
+    registration.add(Direction::In, op("drops").then(move || drop(received(&given, "the registration")))).unwrap();
+    registration.add(Direction::In, op("waits")).unwrap();
+    give.send(registration).unwrap();
+
+    let turn = port.clone();
+    on_another_thread("the end of the turn", move || turn.fire(Action::In));
+
+    assert_eq!(handler.completed(), ["drops", "waits"]);
+    assert!(matches!(port.calls().last(), Some(PortCall::Detach(_))));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_056
+#[test]
+fn removing_what_is_not_registered_does_nothing() {
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Scripted::default());
+    assert!(registration.remove().is_none(), "never registered");
+
+    port.fail_next_attach(1);
+    registration.register(any_descriptor()).unwrap_err();
+    assert!(registration.remove().is_none(), "not registered successfully");
+
+    registration.register(any_descriptor()).expect("not used up by that");
+    assert!(registration.remove().is_some());
+    assert!(registration.remove().is_none(), "removed already");
+    let detached = port.calls().iter().filter(|call| matches!(call, PortCall::Detach(_))).count();
+    assert_eq!(detached, 1);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_056
+#[test]
+fn a_second_remove_does_not_wait_for_the_first() {
+    let (port, registration) = mocked();
+    let (gate, ended) = announced_call_back(&port, &registration);
+    gate.wait();
+    let first = Arc::clone(&registration);
+    let first = spawn(move || first.remove().is_some());
+    common::eventually("the first has begun", || registration.try_claim(Direction::Out).is_err());
+
+    let second = Arc::clone(&registration);
+    assert!(on_another_thread("the second", move || second.remove().is_none()));
+
+    gate.open();
+    assert!(received(&first, "the first"));
+    received(&ended, "the end of the call-back");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
+    let (port, registration) = mocked();
+    port.deliver(Readiness::IN | Readiness::OUT | Readiness::HANG_UP);
+    registration.add(Direction::In, op("a")).unwrap();
+
+    registration.remove().unwrap();
+    port.run_scheduled(); // the turn that `add` had asked for
+
+    assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
+}

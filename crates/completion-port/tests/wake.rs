@@ -1,0 +1,236 @@
+//! The port's thread: wake-ups, interrupted calls, and an `epoll_wait` that fails.
+
+mod common;
+
+use common::{Real, log, occupy, op, real, real_port, received, settled};
+use completion_port::sys::Errno;
+use completion_port::{CompletionPort, Direction, Registration};
+use rstest::rstest;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+use test_doubles::{PortSyscall, ScriptedPort};
+
+/// Registrations whose readiness the port has seen already, so that each `add` asks for a turn.
+fn ready(calls: &ScriptedPort, port: &CompletionPort<ScriptedPort>, count: usize) -> Vec<Arc<Real>> {
+    let registrations = (0..count).map(|_| real(port).0).collect();
+    settled(calls);
+    registrations
+}
+
+// Tests_SRS_COMPLETION_PORT_01_060
+#[test]
+fn wake_ups_from_many_threads_are_one_write_until_the_thread_has_looked() {
+    let (calls, port) = real_port();
+    let registrations = ready(&calls, &port, 8);
+    let (gate, _occupied) = occupy(&port);
+    let before = calls.made(PortSyscall::Wake);
+    let (tell, told) = channel();
+
+    thread::scope(|scope| {
+        for registration in &registrations {
+            let tell = tell.clone();
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    let tell = tell.clone();
+                    let operation = op("a").then(move || tell.send(()).expect("the test listens"));
+                    registration.add(Direction::Out, operation).expect("it is registered");
+                }
+            });
+        }
+    });
+
+    assert_eq!(calls.made(PortSyscall::Wake), before + 1);
+    gate.open();
+    for _ in 0..80 {
+        received(&told, "one of the operations");
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_060
+#[test]
+fn when_the_thread_has_looked_the_next_wake_up_is_written_again() {
+    let (calls, port) = real_port();
+    let registrations = ready(&calls, &port, 1);
+
+    for nth in 1..=5 {
+        let (operation, told) = op("a").told();
+        registrations[0].add(Direction::Out, operation).unwrap();
+        received(&told, "the operation");
+        settled(&calls);
+        assert_eq!(calls.made(PortSyscall::Wake), nth);
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_060
+#[test]
+fn no_wake_up_is_lost_whenever_it_comes() {
+    let (calls, port) = real_port();
+    let registrations = ready(&calls, &port, 4);
+    thread::scope(|scope| {
+        for registration in &registrations {
+            scope.spawn(move || {
+                for round in 0..2000 {
+                    let (operation, told) = op("a").told();
+                    registration.add(Direction::Out, operation).expect("it is registered");
+                    received(&told, &format!("the operation of round {round}"));
+                }
+            });
+        }
+    });
+    assert!(calls.made(PortSyscall::Wake) <= 8000);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_060
+#[test]
+fn a_wake_up_between_looking_and_sleeping_is_not_lost() {
+    let (calls, port) = real_port();
+    let registrations = ready(&calls, &port, 2);
+    // The thread has returned from epoll_wait but not looked; the one that comes now may not write.
+    let next = calls.made(PortSyscall::EpollWait);
+    let (tell, told) = channel();
+    let (late, late_tell) = (Arc::clone(&registrations[1]), tell.clone());
+    calls.after(PortSyscall::EpollWait, next, move || {
+        let operation = op("late").then(move || late_tell.send("late").expect("the test listens"));
+        common::on_another_thread("the late add", move || late.add(Direction::Out, operation).expect("registered"));
+    });
+
+    let operation = op("early").then(move || tell.send("early").expect("the test listens"));
+    registrations[0].add(Direction::Out, operation).unwrap();
+
+    let mut names = [received(&told, "the one"), received(&told, "the other")];
+    names.sort_unstable();
+    assert_eq!(names, ["early", "late"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_061
+#[test]
+fn what_the_own_thread_adds_writes_no_wake_up_and_runs() {
+    let (calls, port) = real_port();
+    let mut registrations = ready(&calls, &port, 9);
+    let first = registrations.pop().unwrap();
+    let before = calls.made(PortSyscall::Wake);
+    let (tell, told) = channel();
+
+    let call_back = move || {
+        for registration in registrations {
+            let (kept, tell) = (Arc::clone(&registration), tell.clone());
+            let operation = op("inner").then(move || tell.send(kept).expect("the test listens"));
+            registration.add(Direction::Out, operation).expect("it is registered");
+        }
+    };
+    first.add(Direction::Out, op("outer").then(call_back)).unwrap();
+
+    let _kept: Vec<_> = (0..8).map(|_| received(&told, "an operation that the own thread added")).collect();
+    assert_eq!(calls.made(PortSyscall::Wake), before + 1, "only the first, from this thread");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_061
+#[test]
+fn the_last_drop_on_the_own_thread_writes_no_wake_up() {
+    let (calls, port) = real_port();
+    let (registration, _peer) = real(&port);
+    drop(port);
+    let ((give, given), (tell, told)) = (channel::<Arc<Real>>(), channel());
+    let inspected = calls.clone();
+    let call_back = move || {
+        let registration = received(&given, "the registration");
+        let before = inspected.made(PortSyscall::Wake);
+        drop(registration);
+        tell.send(inspected.made(PortSyscall::Wake) - before).expect("the test listens");
+    };
+    registration.add(Direction::Out, op("a").then(call_back)).unwrap();
+    give.send(registration).unwrap();
+
+    assert_eq!(received(&told, "the drop"), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_062
+#[rstest]
+#[case::epoll_create(PortSyscall::EpollCreate)]
+#[case::eventfd(PortSyscall::EventFd)]
+#[case::epoll_add(PortSyscall::EpollAdd)]
+fn an_interrupted_call_of_create_is_made_again(#[case] call: PortSyscall) {
+    let calls = ScriptedPort::new();
+    calls.fail(call, 1, Errno::INTR);
+    calls.fail(call, 2, Errno::INTR);
+
+    let port = CompletionPort::create_with(calls.clone()).unwrap();
+
+    assert_eq!(calls.made(call), 3);
+    common::round_trip(&port);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_062
+#[test]
+fn interrupted_calls_of_register_and_remove_are_made_again() {
+    let (calls, port) = real_port();
+    calls.fail(PortSyscall::EpollAdd, 2, Errno::INTR); // The first was the eventfd's.
+    calls.fail(PortSyscall::EpollDelete, 1, Errno::INTR);
+
+    let (registration, _peer) = real(&port);
+    let descriptor = registration.remove().unwrap();
+
+    assert_eq!((calls.made(PortSyscall::EpollAdd), calls.made(PortSyscall::EpollDelete)), (3, 2));
+    // It was really deleted: it can be added again.
+    Registration::new(port, common::Scripted::default()).register(descriptor).unwrap();
+}
+
+// Tests_SRS_COMPLETION_PORT_01_062
+#[test]
+fn an_interrupted_wake_up_is_written_again() {
+    let (calls, port) = real_port();
+    let registrations = ready(&calls, &port, 1);
+    calls.fail(PortSyscall::Wake, 1, Errno::INTR);
+
+    let (operation, told) = op("a").told();
+    registrations[0].add(Direction::Out, operation).unwrap();
+
+    received(&told, "the operation after the interrupted wake-up");
+    assert_eq!(calls.made(PortSyscall::Wake), 2);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_062
+#[test]
+fn an_interrupted_wait_is_made_again_at_once() {
+    const INTERRUPTIONS: usize = 500;
+    let calls = ScriptedPort::new();
+    (1..=INTERRUPTIONS).for_each(|nth| calls.fail(PortSyscall::EpollWait, nth, Errno::INTR));
+    let start = Instant::now();
+
+    let port = CompletionPort::create_with(calls.clone()).unwrap();
+    common::round_trip(&port);
+
+    assert!(calls.made(PortSyscall::EpollWait) > INTERRUPTIONS);
+    // The pause after a real failure would add up to five seconds.
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_063
+#[test]
+fn a_wait_that_fails_is_logged_and_the_thread_pauses_and_goes_on() {
+    const FAILURES: usize = 10;
+    log::listen();
+    let calls = ScriptedPort::new();
+    (1..=FAILURES).for_each(|nth| calls.fail(PortSyscall::EpollWait, nth, Errno::BADF));
+    let start = Instant::now();
+
+    let port = CompletionPort::create_with(calls.clone()).unwrap();
+    common::round_trip(&port);
+
+    assert!(log::errors_with("epoll_wait failed") >= FAILURES);
+    assert_eq!(log::errors_with("(os error 9)"), FAILURES, "EBADF is told");
+    assert!(start.elapsed() >= Duration::from_millis(FAILURES as u64), "no pause: {:?}", start.elapsed());
+    assert!(calls.made(PortSyscall::EpollWait) > FAILURES);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_063
+#[test]
+fn a_port_whose_wait_fails_can_be_stopped() {
+    let calls = ScriptedPort::new();
+    (1..=10_000).for_each(|nth| calls.fail(PortSyscall::EpollWait, nth, Errno::NOMEM));
+    let port = CompletionPort::create_with(calls).unwrap();
+
+    common::on_another_thread("the last drop", move || drop(port));
+}

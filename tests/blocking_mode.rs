@@ -1,0 +1,72 @@
+//! A descriptor that was left in blocking mode blocks no thread of ours.
+
+use async_socket_linux::{ReceiveResult, SendResult};
+use integration_tests::call::{engine, open, receive, received, round_trip};
+use integration_tests::wire::pattern;
+use integration_tests::{Transport, send, within};
+use rstest::rstest;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+
+fn make_blocking(descriptor: &OwnedFd) {
+    socket2::SockRef::from(descriptor).set_nonblocking(false).expect("O_NONBLOCK");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_052, Tests_SRS_ASYNC_SOCKET_LINUX_11_055, Tests_SRS_ASYNC_SOCKET_LINUX_11_101
+#[rstest]
+fn a_send_of_64_mib_on_a_blocking_descriptor_blocks_neither_the_caller_nor_the_port(
+    #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,
+    #[values(1, 3)] buffers: usize,
+) {
+    const LENGTH: usize = 64 << 20;
+    let (descriptor, mut peer) = transport.pair();
+    make_blocking(&descriptor);
+    let engine = engine(1);
+    let socket = open(&engine, descriptor);
+    let mut payload = vec![pattern(0, LENGTH)];
+    for _ in 1..buffers {
+        let half = payload[0].len() / 2;
+        let rest = payload[0].split_off(half);
+        payload.insert(1, rest);
+    }
+
+    let sent = within("send_async on a blocking descriptor", move || {
+        let sent = send(&socket, payload);
+        (sent, socket)
+    });
+    round_trip(&engine);
+    assert!(sent.0.is_pending());
+    // The peer makes room, but too little: the port tries on, and may not block either.
+    peer.read_pattern(LENGTH / 2);
+    round_trip(&engine);
+
+    let mut rest = vec![0; LENGTH / 2];
+    std::io::Read::read_exact(&mut peer, &mut rest).unwrap();
+    assert!(rest == pattern(LENGTH / 2, LENGTH / 2));
+    assert_eq!(sent.0.only().result, SendResult::Ok);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_083, Tests_SRS_ASYNC_SOCKET_LINUX_11_089, Tests_SRS_ASYNC_SOCKET_LINUX_11_092
+#[rstest]
+fn receives_on_a_blocking_descriptor_do_not_block_the_port(
+    #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
+    #[values(1, 3, 3_000)] buffers: usize,
+) {
+    let (descriptor, mut peer) = transport.pair();
+    make_blocking(&descriptor);
+    let engine = engine(1);
+    let socket = open(&engine, descriptor);
+    // The first is filled to the brim, so the port has to try the second to find that nothing is left.
+    let (first, second) = (receive(&socket, vec![[0_u8; 4]; buffers]), receive(&socket, vec![0; 4]));
+
+    peer.write_all(&pattern(0, 4 * buffers)).unwrap();
+
+    let completion = first.only();
+    assert_eq!(completion.result, ReceiveResult::Ok);
+    round_trip(&engine);
+    if completion.bytes_received as usize == 4 * buffers {
+        assert!(second.is_pending());
+        peer.write_all(b"last").unwrap();
+        assert_eq!(received(&second.only()), b"last");
+    }
+}

@@ -1,0 +1,218 @@
+//! Closing and destroying a socket inside every kind of its own call-backs.
+
+use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult, SocketState};
+use integration_tests::call::{block_sending, engine, round_trip};
+use integration_tests::{Peer, Socket, Transport, inbox, within};
+use rstest::rstest;
+use std::io::{Read, Write};
+use std::sync::{Arc, Mutex, Weak};
+
+/// The kinds of call-backs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Open,
+    SendInline,
+    SendQueued,
+    Receive,
+    ReceiveAtEnd,
+    ReceiveOnClose,
+    SendOnReset,
+    SendOnClose,
+}
+
+/// The one reference to the socket that keeps it alive.
+type Owner = Arc<Mutex<Option<Arc<Socket>>>>;
+
+fn take(owner: &Owner) -> Option<Arc<Socket>> {
+    owner.lock().expect("not poisoned").take()
+}
+
+impl Kind {
+    /// Gets a call-back of this kind to run `inside`.
+    fn enter(self, socket: &Arc<Socket>, peer: Peer, inside: impl FnOnce() + Send + 'static) -> Option<Peer> {
+        if self == Self::Open {
+            socket.open_async(move |_| inside()).expect("open_async");
+            return Some(peer);
+        }
+        socket.open_async(|_| {}).expect("open_async");
+        let receive = |inside: Box<dyn FnOnce() + Send>, expected| {
+            let callback = move |completion: async_socket_linux::ReceiveCompletion<_>| {
+                assert_eq!(completion.result, expected);
+                inside();
+            };
+            socket.receive_async([0_u8; 8], callback).expect("receive_async");
+        };
+        let send = |inside: Box<dyn FnOnce() + Send>, expected| {
+            let callback = move |completion: async_socket_linux::SendCompletion<_>| {
+                // Of a broken stream the kernel says ECONNRESET once and EPIPE from then on.
+                let broken = expected == SendResult::Abandoned && completion.os_error == Some(nix::libc::EPIPE);
+                assert_eq!(completion.result, if broken { SendResult::Error } else { expected });
+                inside();
+            };
+            socket.send_async([1_u8; 8], callback).expect("send_async");
+        };
+        let inside = Box::new(inside);
+        let mut peer = peer;
+        match self {
+            Self::Open => {}
+            Self::SendInline => send(inside, SendResult::Ok),
+            Self::SendQueued => {
+                let (_, position) = block_sending(socket);
+                send(inside, SendResult::Ok);
+                peer.read_pattern(position);
+            }
+            Self::Receive => {
+                receive(inside, ReceiveResult::Ok);
+                peer.write_all(b"x").expect("the peer writes");
+            }
+            Self::ReceiveAtEnd => {
+                receive(inside, ReceiveResult::Abandoned);
+                peer.finish();
+            }
+            Self::ReceiveOnClose => {
+                receive(inside, ReceiveResult::Abandoned);
+                socket.close();
+            }
+            Self::SendOnReset => {
+                let (_, _) = block_sending(socket);
+                send(inside, SendResult::Abandoned);
+                peer.reset();
+                return None;
+            }
+            Self::SendOnClose => {
+                let (_, _) = block_sending(socket);
+                send(inside, SendResult::Abandoned);
+                socket.close();
+            }
+        }
+        Some(peer)
+    }
+}
+
+/// What is left pending and shall be abandoned once.
+fn add_pending(socket: &Socket) -> [integration_tests::Inbox<ReceiveResult>; 2] {
+    [0, 1].map(|_| {
+        let (done, ended) = inbox();
+        let _ = socket.receive_async([0_u8; 8], move |completion| done.put(completion.result));
+        ended
+    })
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_039, Tests_SRS_ASYNC_SOCKET_LINUX_11_041
+#[rstest]
+fn a_socket_can_be_closed_inside_its_own_callback(
+    #[values(
+        Kind::Open,
+        Kind::SendInline,
+        Kind::SendQueued,
+        Kind::Receive,
+        Kind::ReceiveAtEnd,
+        Kind::ReceiveOnClose,
+        Kind::SendOnReset,
+        Kind::SendOnClose
+    )]
+    kind: Kind,
+    #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
+) {
+    within("close inside a call-back", move || {
+        let engine = engine(1);
+        let (descriptor, peer) = transport.narrow_pair();
+        if kind == Kind::SendOnReset && transport == Transport::Unix {
+            return;
+        }
+        let socket = Arc::new(Socket::create(Some(&engine), descriptor).unwrap());
+        let (done, states) = inbox();
+        let inner = Arc::clone(&socket);
+        let peer = kind.enter(&socket, peer, move || {
+            let pending = add_pending(&inner);
+            let open = inner.state() == SocketState::Open;
+            inner.close();
+            // Abandoned before close returned, if it was this close that closed.
+            let abandoned = pending.map(|ended| ended.try_next());
+            done.put((open, abandoned, inner.state()));
+        });
+
+        let (was_open, abandoned, state) = states.only();
+        if was_open {
+            assert_eq!(abandoned, [Some(ReceiveResult::Abandoned); 2]);
+            assert_eq!(state, SocketState::Closed);
+        } else {
+            assert_eq!((abandoned, state), ([None; 2], SocketState::Closing));
+        }
+        if let Some(peer) = peer {
+            expect_end(peer);
+        }
+        assert!(socket.send_async(b"no", |_| panic!("called back")).is_err());
+        round_trip(&engine);
+    });
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_021, Tests_SRS_ASYNC_SOCKET_LINUX_11_022, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
+#[rstest]
+fn a_socket_can_be_destroyed_inside_its_own_callback(
+    #[values(
+        Kind::Open,
+        Kind::SendInline,
+        Kind::SendQueued,
+        Kind::Receive,
+        Kind::ReceiveAtEnd,
+        Kind::ReceiveOnClose,
+        Kind::SendOnReset,
+        Kind::SendOnClose
+    )]
+    kind: Kind,
+    #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
+    #[values(true, false)] with_its_engine: bool,
+) {
+    within("destroy inside a call-back", move || {
+        let mut engine = Some(engine(1));
+        let (descriptor, peer) = transport.narrow_pair();
+        if kind == Kind::SendOnReset && transport == Transport::Unix {
+            return;
+        }
+        let socket = Arc::new(Socket::create(engine.as_ref(), descriptor).unwrap());
+        let alive: Weak<Socket> = Arc::downgrade(&socket);
+        let owner: Owner = Arc::new(Mutex::new(Some(Arc::clone(&socket))));
+        let (done, destroyed) = inbox();
+        let (inner, weak) = (Arc::clone(&owner), Weak::clone(&alive));
+        if with_its_engine {
+            // The socket's is then the last reference to the port, given up on the port's own thread.
+            engine = None;
+        }
+        let on_the_ports_thread =
+            matches!(kind, Kind::SendQueued | Kind::Receive | Kind::ReceiveAtEnd | Kind::SendOnReset);
+        let (let_go, gone) = std::sync::mpsc::channel::<()>();
+        let peer = kind.enter(&socket, peer, move || {
+            let socket = take(&inner).expect("the owner's reference");
+            let pending = add_pending(&socket);
+            if on_the_ports_thread {
+                // Ends when the test has dropped its own reference.
+                let _ = gone.recv_timeout(integration_tests::LIMIT);
+            }
+            drop(socket);
+            done.put((pending.map(|ended| ended.try_next()), weak.strong_count()));
+        });
+        drop(socket);
+        drop(let_go);
+
+        let (abandoned, references) = destroyed.only();
+        if on_the_ports_thread {
+            assert_eq!((abandoned, references), ([Some(ReceiveResult::Abandoned); 2], 0));
+        }
+        assert_eq!(alive.strong_count(), 0);
+        if let Some(peer) = peer {
+            expect_end(peer);
+        }
+        if let Some(engine) = engine {
+            round_trip(&engine);
+        }
+    });
+}
+
+/// What a blocked send left behind, then the end.
+fn expect_end(mut peer: Peer) {
+    let mut chunk = [0; 4_096];
+    // Unread bytes of the peer's make the end a reset.
+    while peer.read(&mut chunk).is_ok_and(|read| read > 0) {}
+}

@@ -1,0 +1,132 @@
+//! This process as the kernel sees it, and children that run one test alone.
+
+use crate::LIMIT;
+use std::fs;
+use std::io::Read;
+use std::os::fd::RawFd;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Set in children.
+const CHILD: &str = "INTEGRATION_TEST_CHILD";
+
+/// The tests of one binary that count what the process has must not run at the same time.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How many descriptors are open.
+#[must_use]
+pub fn descriptors() -> usize {
+    // Without the one that lists them.
+    fs::read_dir("/proc/self/fd").expect("/proc").count() - 1
+}
+
+/// Whether a descriptor of this number is open.
+#[must_use]
+pub fn is_open(descriptor: RawFd) -> bool {
+    fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
+}
+
+/// The epoll entries of this process that watch a descriptor, as `/proc` shows them.
+#[must_use]
+pub fn epoll_entries(descriptor: RawFd) -> Vec<String> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").expect("/proc").flatten() {
+        // Others open and close descriptors meanwhile.
+        let info = fs::read_to_string(entry.path()).unwrap_or_default();
+        let watches = |line: &&str| {
+            let mut words = line.split_whitespace();
+            words.next() == Some("tfd:") && words.next() == Some(descriptor.to_string().as_str())
+        };
+        entries.extend(info.lines().filter(watches).map(str::to_owned));
+    }
+    entries
+}
+
+/// The ids of the threads that run completion ports.
+#[must_use]
+pub fn port_threads() -> Vec<i32> {
+    let is_port = |id: &i32| {
+        fs::read_to_string(format!("/proc/self/task/{id}/comm")).is_ok_and(|name| name.trim_end() == "completion-port")
+    };
+    let tasks = fs::read_dir("/proc/self/task").expect("/proc").flatten();
+    tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).filter(is_port).collect()
+}
+
+/// How many threads this process has.
+#[must_use]
+pub fn threads() -> usize {
+    fs::read_dir("/proc/self/task").expect("/proc").count()
+}
+
+/// The id of the calling thread.
+#[must_use]
+pub fn this_thread() -> i32 {
+    nix::unistd::gettid().as_raw()
+}
+
+/// How much processor time a thread has used.
+#[must_use]
+pub fn cpu_time(thread: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).expect("the thread lives");
+    // The name, which is in parentheses, may contain anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields[11..=12].iter().map(|field| field.parse::<u64>().expect("a number")).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// The resident memory in kibibytes.
+#[must_use]
+pub fn resident_kib() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("/proc");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|number| number.parse().ok()).expect("a number")
+}
+
+/// Whether this process is a child that [`run_child`] started.
+#[must_use]
+pub fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+fn read_aside(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut said = String::new();
+        let _ = pipe.read_to_string(&mut said);
+        said
+    })
+}
+
+/// Runs one test of this binary again in a process of its own, and panics with what it said unless it passes.
+///
+/// `prepare` can change how it is started.
+pub fn run_child(test: &str, prepare: impl FnOnce(&mut Command)) {
+    let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    prepare(&mut command);
+    let mut child = command.spawn().expect("the child starts");
+    let stdout = read_aside(child.stdout.take().expect("piped"));
+    let stderr = read_aside(child.stderr.take().expect("piped"));
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("the child can be waited for") {
+            Some(status) => break Some(status),
+            None if start.elapsed() > LIMIT => break None,
+            None => thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    if status.is_none() {
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    let said = format!("{}{}", stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+    match status {
+        Some(status) => assert!(status.success(), "the child ended with {status}:\n{said}"),
+        None => panic!("the child was not done within {LIMIT:?}:\n{said}"),
+    }
+}

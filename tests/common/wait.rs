@@ -1,0 +1,121 @@
+//! Waiting, but never for ever.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Nothing in these tests takes longer, unless it hangs.
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// A thread whose end can be waited for.
+#[derive(Debug)]
+#[must_use = "join it, or nobody learns of its panic"]
+pub struct Task<T> {
+    what: &'static str,
+    outcome: Receiver<thread::Result<T>>,
+}
+
+/// Runs `work` on a thread of its own.
+pub fn spawn<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + Send + 'static) -> Task<T> {
+    let (done, outcome) = channel();
+    thread::Builder::new()
+        .name(what.chars().take(15).collect())
+        .spawn(move || {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            // Nobody listens if the test has failed already.
+            let _ = done.send(result);
+        })
+        .expect("a thread starts");
+    Task { what, outcome }
+}
+
+impl<T> Task<T> {
+    /// Waits for the thread's result; its panic becomes the caller's.
+    pub fn join(self) -> T {
+        self.join_within(LIMIT)
+    }
+
+    /// The same with another limit.
+    pub fn join_within(self, limit: Duration) -> T {
+        match self.outcome.recv_timeout(limit) {
+            Ok(Ok(value)) => value,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => panic!("{}: not done within {limit:?}", self.what),
+        }
+    }
+
+    /// Whether it is still running after `time`: for what must wait.
+    #[must_use]
+    pub fn still_runs_after(&self, time: Duration) -> bool {
+        thread::sleep(time);
+        matches!(self.outcome.try_recv(), Err(std::sync::mpsc::TryRecvError::Empty))
+    }
+}
+
+/// Runs `work` on another thread and panics if it takes longer than [`LIMIT`].
+pub fn within<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn(what, work).join()
+}
+
+/// Waits until `condition` holds: for what no channel can report.
+pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    assert!(comes_true(LIMIT, condition), "{what}: not within {LIMIT:?}");
+}
+
+/// Whether `condition` comes true within `limit`.
+#[must_use]
+pub fn comes_true(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if condition() {
+            return true;
+        }
+        if start.elapsed() > limit {
+            return false;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Something that is held up until it is let go: two ends of a gate.
+#[must_use]
+pub fn gate() -> (Gate, Barrier) {
+    let ((arrive, arrived), (open, opened)) = (channel(), channel());
+    (Gate { arrived, open }, Barrier { arrive, opened })
+}
+
+/// The test's end of a [`gate`]. Dropping it opens the gate.
+#[derive(Debug)]
+pub struct Gate {
+    arrived: Receiver<()>,
+    open: Sender<()>,
+}
+
+/// The end of a [`gate`] that waits.
+#[derive(Debug)]
+pub struct Barrier {
+    arrive: Sender<()>,
+    opened: Receiver<()>,
+}
+
+impl Gate {
+    /// Waits until somebody waits at the barrier.
+    pub fn wait_for_arrival(&self) {
+        self.arrived.recv_timeout(LIMIT).expect("somebody arrives at the barrier");
+    }
+
+    /// Lets them go on.
+    pub fn open(self) {
+        let _ = self.open.send(());
+    }
+}
+
+impl Barrier {
+    /// Says that it is here and waits until the gate opens.
+    pub fn wait(self) {
+        let _ = self.arrive.send(());
+        if let Err(RecvTimeoutError::Timeout) = self.opened.recv_timeout(LIMIT) {
+            panic!("the gate was not opened within {LIMIT:?}");
+        }
+    }
+}

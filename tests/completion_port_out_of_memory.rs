@@ -1,0 +1,77 @@
+//! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
+#![allow(unsafe_code, reason = "a global allocator that fails on demand can only be written so")]
+
+mod completion_port_support;
+
+use completion_port::{AddError, Direction};
+use completion_port_support::{Operation, port, reads, socket, start, writes};
+use integration_tests::inbox;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::Write;
+
+/// The system's allocator, which fails on threads that ask for it.
+struct FailsOnDemand;
+
+thread_local! {
+    static FAILS: Cell<bool> = const { Cell::new(false) };
+}
+
+// SAFETY: every method hands over to the system's allocator, or returns null, which means "no memory".
+unsafe impl GlobalAlloc for FailsOnDemand {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if FAILS.get() {
+            return std::ptr::null_mut();
+        }
+        // SAFETY: the caller's promises about the layout are passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: what `alloc` returned came from the system's allocator, with this layout.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: FailsOnDemand = FailsOnDemand;
+
+/// Runs something while this thread gets no memory.
+fn without_memory<T>(call: impl FnOnce() -> T) -> T {
+    FAILS.set(true);
+    let result = call();
+    FAILS.set(false);
+    result
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[test]
+fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let (tell, told) = inbox();
+    let operation = reads(1).then(move |done| tell.put(done));
+
+    let refused = without_memory(|| registration.add(Direction::In, operation)).expect_err("there is no memory");
+
+    assert_eq!(refused.error, AddError::OutOfMemory);
+    registration.add(Direction::In, refused.returned).unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(told.only().bytes, b"x");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[test]
+fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let accepted = start(&registration, Direction::In, reads(1));
+    let more: Vec<Operation> = (0..1000).map(|_| reads(1)).collect();
+
+    let refused = without_memory(|| more.into_iter().find_map(|more| registration.add(Direction::In, more).err()));
+
+    assert_eq!(refused.expect("the queue is full some time").error, AddError::OutOfMemory);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(accepted.only().bytes, b"x");
+    start(&registration, Direction::Out, writes("y")).only();
+}

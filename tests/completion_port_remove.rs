@@ -1,0 +1,286 @@
+//! Removing descriptors while others work on them, and the reuse of their numbers.
+
+mod completion_port_support;
+
+use completion_port::{Action, Direction, Registration};
+use completion_port_support::{A_WHILE, Transfers, port, reads, round_trip, settled, socket, start, watch, writes};
+use integration_tests::process::{alone, descriptors, epoll_entries, is_open};
+use integration_tests::{inbox, spawn, wait, within};
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use test_doubles::PortSyscall;
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn remove_waits_for_the_call_back_that_runs_on_the_ports_thread() {
+    let _alone = alone();
+    let (registration, _peer) = socket(&port().1);
+    let (gate, barrier) = wait::gate();
+    registration.add(Direction::Out, writes("x").then(move |_| barrier.wait())).unwrap();
+    gate.wait_for_arrival();
+
+    let removing = spawn("remove", move || registration.remove().is_some());
+
+    assert!(removing.still_runs_after(A_WHILE));
+    gate.open();
+    assert!(removing.join());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_056
+#[test]
+fn of_several_threads_that_remove_while_call_backs_run_one_gets_the_descriptor() {
+    let _alone = alone();
+    let port = port().1;
+    for _ in 0..200 {
+        let (registration, mut peer) = socket(&port);
+        let running = Arc::new(AtomicUsize::new(0));
+        for _ in 0..20 {
+            let running = Arc::clone(&running);
+            let call_back = move |_| {
+                running.fetch_add(1, Ordering::SeqCst);
+                std::thread::yield_now();
+                running.fetch_sub(1, Ordering::SeqCst);
+            };
+            registration.add(Direction::In, reads(1).then(call_back)).unwrap();
+        }
+        peer.write_all(&[0; 10]).unwrap();
+
+        let removals: Vec<_> = (0..3)
+            .map(|_| {
+                let (registration, running) = (Arc::clone(&registration), Arc::clone(&running));
+                spawn("remove", move || registration.remove().map(|_| running.load(Ordering::SeqCst)))
+            })
+            .collect();
+
+        let results: Vec<_> = removals.into_iter().filter_map(integration_tests::Task::join).collect();
+        assert_eq!(results, [0], "one removal, and no call-back runs when it returns");
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn remove_inside_a_call_back_abandons_the_rest_and_returns() {
+    let _alone = alone();
+    let (registration, mut peer) = socket(&port().1);
+    let ((tell, told), own) = (inbox(), Arc::clone(&registration));
+    let call_back = move |_| tell.put(own.remove().is_some());
+    registration.add(Direction::In, reads(1).then(call_back)).unwrap();
+    let rest = [(); 3].map(|()| start(&registration, Direction::In, reads(1)));
+
+    peer.write_all(b"xyz").unwrap();
+
+    assert!(told.only());
+    assert_eq!(rest.map(|done| done.only().action), [Action::Abandoned; 3]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_a_claims_call_back_returns() {
+    let _alone = alone();
+    let (registration, _peer) = socket(&port().1);
+    let removed = within("the removal", move || {
+        let mut removed = false;
+        registration.try_claim(Direction::Out).expect("idle").complete(|| removed = registration.remove().is_some());
+        removed
+    });
+    assert!(removed);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn everything_that_waits_is_abandoned_in_order_before_remove_returns() {
+    let _alone = alone();
+    let (registration, _peer) = socket(&port().1);
+    start(&registration, Direction::Out, writes(vec![0; 8 << 20])); // does not fit: what follows waits behind it
+    let (tell, told) = inbox();
+    for number in 0..20 {
+        let (direction, tell) = (if number % 2 == 0 { Direction::In } else { Direction::Out }, tell.clone());
+        registration.add(direction, reads(1).then(move |done| tell.put((number, done.action)))).unwrap();
+    }
+
+    registration.remove().unwrap();
+
+    let now: Vec<_> = std::iter::from_fn(|| told.try_next()).collect();
+    assert_eq!(now, (0..20).map(|number| (number, Action::Abandoned)).collect::<Vec<_>>());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053, Tests_SRS_COMPLETION_PORT_01_054
+#[test]
+fn a_removed_descriptor_is_forgotten_by_the_kernel_and_works_for_its_owner() {
+    let _alone = alone();
+    let (calls, port) = port();
+    let (registration, mut peer) = socket(&port);
+
+    let descriptor = registration.remove().unwrap();
+
+    assert!(epoll_entries(descriptor.as_raw_fd()).is_empty());
+    let waits = settled(&calls);
+    peer.write_all(b"mine").unwrap();
+    assert_eq!(settled(&calls), waits, "no event comes");
+    let mut bytes = [0; 4];
+    UnixStream::from(descriptor).read_exact(&mut bytes).expect("the bytes are there");
+    assert_eq!(&bytes, b"mine");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn a_duplicate_keeps_no_events_coming_after_removal() {
+    let _alone = alone();
+    let (calls, port) = port();
+    let (registration, mut peer) = socket(&port);
+    let descriptor = registration.remove().unwrap();
+    let duplicate = descriptor.try_clone().unwrap();
+    let again = watch(&port, descriptor);
+    drop(again);
+    let waits = settled(&calls);
+
+    peer.write_all(b"x").unwrap();
+
+    assert_eq!(settled(&calls), waits, "the open file that is left is not watched");
+    drop(duplicate);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn a_late_event_does_not_reach_the_next_owner_of_the_number() {
+    let _alone = alone();
+    let (calls, port) = port();
+    let next = settled(&calls);
+    let (gate, barrier) = wait::gate();
+    calls.after(PortSyscall::EpollWait, next, move || barrier.wait());
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    peer.write_all(b"x").unwrap();
+    let removed = watch(&port, ours);
+    gate.wait_for_arrival(); // The thread has an event with EPOLLIN in its hands.
+
+    // Another descriptor takes over the number, and the place on the port.
+    let mut number = removed.remove().unwrap();
+    let (reader, _writer) = std::io::pipe().unwrap();
+    rustix::io::dup2(&reader, &mut number).unwrap();
+    drop(reader);
+    let successor = watch(&port, number);
+    let pending = start(&successor, Direction::In, reads(1));
+    gate.open();
+    round_trip(&port);
+
+    assert_eq!(successor.handler().attempts(), 0);
+    assert!(pending.is_pending());
+    assert_eq!(removed.handler().attempts(), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn numbers_that_come_back_at_once_are_never_confused() {
+    let _alone = alone();
+    let port = port().1;
+    within("all rounds", move || {
+        for round in 0..500_u32 {
+            let (registration, mut peer) = socket(&port);
+            let old = start(&registration, Direction::In, reads(4));
+            // Sometimes the event is under way when the removal comes.
+            if round % 2 == 0 {
+                peer.write_all(b"old!").expect("the socket has room");
+            }
+            let mut descriptor = registration.remove().expect("it was registered");
+            assert!(matches!(old.only().action, Action::In | Action::Abandoned));
+            let (ours, mut peer) = UnixStream::pair().expect("a socket pair is made");
+            rustix::io::dup2(&ours, &mut descriptor).expect("the number is taken over");
+            drop(ours);
+            let successor = watch(&port, descriptor);
+            let new = start(&successor, Direction::In, reads(4));
+            peer.write_all(&round.to_be_bytes()).expect("the socket has room");
+            assert_eq!(new.only().bytes, round.to_be_bytes());
+        }
+    });
+}
+
+// Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn dropping_a_registration_abandons_and_closes() {
+    let _alone = alone();
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let pending = start(&registration, Direction::In, reads(1));
+    let before = descriptors();
+
+    drop(registration);
+
+    assert_eq!(pending.only().action, Action::Abandoned);
+    assert_eq!(descriptors(), before - 1);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn a_registration_can_be_dropped_in_its_own_call_back() {
+    let _alone = alone();
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let ((give, given), (tell, told)) = (inbox::<Arc<_>>(), inbox());
+    let call_back = move |_| {
+        drop(given.next());
+        tell.put(());
+    };
+    registration.add(Direction::Out, writes("x").then(call_back)).unwrap();
+    let rest = start(&registration, Direction::In, reads(1));
+
+    give.put(registration);
+
+    told.next();
+    assert_eq!(rest.only().action, Action::Abandoned);
+    assert_eq!(peer.read(&mut [0; 2]).unwrap(), 1);
+    assert_eq!(peer.read(&mut [0; 2]).unwrap(), 0, "closed");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_056
+#[test]
+fn removing_what_is_not_there_gives_nothing() {
+    let _alone = alone();
+    let (calls, port) = port();
+    let never = Registration::new(port.clone(), Transfers::default());
+    assert!(never.remove().is_none());
+    let (registration, _peer) = socket(&port);
+    let number = registration.remove().map(|descriptor| descriptor.as_raw_fd()).unwrap();
+    assert!(!is_open(number));
+    assert!(registration.remove().is_none());
+    assert_eq!(calls.made(PortSyscall::EpollDelete), 1);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_034, Tests_SRS_COMPLETION_PORT_01_053, Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn a_hundred_registrations_come_and_go_on_four_threads() {
+    let _alone = alone();
+    let port = port().1;
+    let before = descriptors();
+    let churn = |name: u8, port: completion_port_support::Port| {
+        move || {
+            let mut kept = Vec::new();
+            for round in 0..100 {
+                let (registration, mut peer) = socket(&port);
+                let pending = start(&registration, Direction::In, reads(1));
+                peer.write_all(&[name]).expect("the socket has room");
+                assert_eq!(pending.only().bytes, [name]);
+                let abandoned = start(&registration, Direction::In, reads(1));
+                kept.push((registration, peer, abandoned));
+                if kept.len() == 25 {
+                    for (registration, _peer, abandoned) in kept.drain(..) {
+                        if round % 2 == 0 {
+                            drop(registration.remove())
+                        } else {
+                            drop(registration)
+                        }
+                        assert_eq!(abandoned.only().action, Action::Abandoned);
+                    }
+                }
+            }
+        }
+    };
+
+    let threads: Vec<_> = (0..4).map(|name| spawn("churn", churn(name, port.clone()))).collect();
+    threads.into_iter().for_each(integration_tests::Task::join);
+
+    assert_eq!(descriptors(), before);
+}

@@ -1,0 +1,193 @@
+//! What the tests of the completion port share: a handler that reads and writes real descriptors.
+
+#![allow(dead_code, unreachable_pub, reason = "a module of every test file, which uses a part of it")]
+
+use completion_port::sys::Errno;
+use completion_port::{Action, CompletionPort, Direction, Handler, Progress, Registration};
+use integration_tests::{Inbox, inbox};
+use rustix::io::{ioctl_fionbio, read, write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use test_doubles::{PortSyscall, ScriptedPort};
+
+/// How long a test looks on to see that something does *not* happen.
+pub const A_WHILE: Duration = Duration::from_millis(50);
+
+/// A real port whose system calls are counted.
+pub type Port = CompletionPort<ScriptedPort>;
+
+/// A real descriptor on it.
+pub type Watched = Registration<Transfers, Port>;
+
+/// Reads and writes, and counts the attempts.
+#[derive(Debug, Default)]
+pub struct Transfers {
+    attempts: AtomicUsize,
+}
+
+impl Transfers {
+    pub fn attempts(&self) -> usize {
+        self.attempts.load(Ordering::Relaxed)
+    }
+}
+
+/// What became of an operation.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Done {
+    /// What the last attempt was told.
+    pub action: Action,
+    /// What the last `read` or `write` said; nothing if there was none.
+    pub result: Option<Result<usize, Errno>>,
+    /// The bytes that were read.
+    pub bytes: Vec<u8>,
+}
+
+enum Transfer {
+    Read { room: usize, short_drains: bool },
+    Write { bytes: Vec<u8>, written: usize },
+}
+
+/// A read or a write with its call-back.
+pub struct Operation {
+    transfer: Transfer,
+    done: Done,
+    call_back: Box<dyn FnOnce(Done) + Send>,
+}
+
+fn operation(transfer: Transfer) -> Operation {
+    let done = Done { action: Action::Abandoned, result: None, bytes: Vec::new() };
+    Operation { transfer, done, call_back: Box::new(drop) }
+}
+
+/// Reads what is there, at most so many bytes.
+pub fn reads(room: usize) -> Operation {
+    operation(Transfer::Read { room, short_drains: false })
+}
+
+/// The same; a short read counts as all there is.
+pub fn drains(room: usize) -> Operation {
+    operation(Transfer::Read { room, short_drains: true })
+}
+
+/// Writes all the bytes.
+pub fn writes(bytes: impl Into<Vec<u8>>) -> Operation {
+    operation(Transfer::Write { bytes: bytes.into(), written: 0 })
+}
+
+impl Operation {
+    pub fn then(mut self, call_back: impl FnOnce(Done) + Send + 'static) -> Self {
+        self.call_back = Box::new(call_back);
+        self
+    }
+}
+
+impl std::fmt::Debug for Operation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operation").field("done", &self.done).finish_non_exhaustive()
+    }
+}
+
+impl Handler for Transfers {
+    type Descriptor = OwnedFd;
+    type Operation = Operation;
+
+    fn perform(
+        &self,
+        descriptor: &OwnedFd,
+        Operation { transfer, done, .. }: &mut Operation,
+        action: Action,
+    ) -> Progress {
+        self.attempts.fetch_add(1, Ordering::Relaxed);
+        done.action = action;
+        if !matches!(action, Action::In | Action::Out) {
+            return Progress::Complete { drained: false };
+        }
+        let result = match transfer {
+            Transfer::Read { room, .. } => {
+                done.bytes.resize(*room, 0);
+                let result = read(descriptor, &mut done.bytes[..]);
+                done.bytes.truncate(result.unwrap_or(0));
+                result
+            }
+            Transfer::Write { bytes, written } => write(descriptor, &bytes[*written..]),
+        };
+        done.result = Some(result);
+        match (transfer, result) {
+            (_, Err(Errno::AGAIN)) => Progress::Pending,
+            (Transfer::Write { bytes, written }, Ok(count)) => {
+                *written += count;
+                if *written < bytes.len() { Progress::Partial } else { Progress::Complete { drained: false } }
+            }
+            (Transfer::Read { room, short_drains }, Ok(count)) => {
+                Progress::Complete { drained: *short_drains && count < *room }
+            }
+            (_, Err(_)) => Progress::Complete { drained: false },
+        }
+    }
+
+    fn complete(&self, operation: Operation) {
+        (operation.call_back)(operation.done);
+    }
+}
+
+/// A port and its counted calls.
+pub fn port() -> (ScriptedPort, Port) {
+    let calls = ScriptedPort::new();
+    let port = CompletionPort::create_with(calls.clone()).expect("the port is created");
+    (calls, port)
+}
+
+/// Puts a descriptor on the port.
+pub fn watch(port: &Port, descriptor: impl Into<OwnedFd>) -> Arc<Watched> {
+    let descriptor = descriptor.into();
+    ioctl_fionbio(&descriptor, true).expect("the descriptor can be made non-blocking");
+    let registration = Registration::new(port.clone(), Transfers::default());
+    registration.register(descriptor).expect("the kernel accepts the descriptor");
+    Arc::new(registration)
+}
+
+/// One end of a socket pair on the port, and the other end.
+pub fn socket(port: &Port) -> (Arc<Watched>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a socket pair is made");
+    (watch(port, ours), theirs)
+}
+
+/// Starts an operation; the inbox gets what becomes of it.
+pub fn start(registration: &Watched, direction: Direction, operation: Operation) -> Inbox<Done> {
+    let (outbox, done) = inbox();
+    let operation = operation.then(move |done| outbox.put(done));
+    registration.add(direction, operation).expect("the registration accepts operations");
+    done
+}
+
+/// Waits until the port has served everything that happened before: a round trip through it.
+pub fn round_trip(port: &Port) {
+    let (registration, _peer) = socket(port);
+    let _ = start(&registration, Direction::Out, writes("x")).next();
+}
+
+/// Fills a descriptor until the kernel takes no more: how many bytes that took.
+pub fn fill(descriptor: impl AsFd) -> usize {
+    let mut total = 0;
+    while let Ok(count) = write(&descriptor, &[b'f'; 4096]) {
+        total += count;
+    }
+    total
+}
+
+/// Waits until the port's thread sleeps; how many waits it has made.
+pub fn settled(calls: &ScriptedPort) -> usize {
+    let waits = || calls.made(PortSyscall::EpollWait);
+    let (start, mut since, mut before) = (std::time::Instant::now(), std::time::Instant::now(), waits());
+    while before == 0 || since.elapsed() < A_WHILE {
+        assert!(start.elapsed() < integration_tests::LIMIT, "the port's thread does not come to rest");
+        std::thread::sleep(Duration::from_millis(5));
+        if waits() != before {
+            (since, before) = (std::time::Instant::now(), waits());
+        }
+    }
+    before
+}

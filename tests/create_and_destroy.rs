@@ -1,0 +1,132 @@
+//! Creating and destroying: who owns the descriptor, which port a socket gets, and what is freed.
+
+use async_socket_linux::{AsyncSocket, ReceiveResult, SocketState};
+use integration_tests::call::{engine, open, receive};
+use integration_tests::process::this_thread;
+use integration_tests::wait::gate;
+use integration_tests::{Socket, Transport, eventually, inbox, send_now, spawn};
+use rstest::rstest;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+fn thread_of(socket: &Socket, peer: &mut integration_tests::Peer) -> i32 {
+    let (done, thread) = inbox();
+    socket.receive_async([0_u8; 1], move |_| done.put(this_thread())).expect("receive_async");
+    peer.write_all(b"x").expect("the peer writes");
+    thread.next()
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_001, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
+#[rstest]
+fn a_created_socket_is_closed_and_owns_the_descriptor_until_it_is_dropped(
+    #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,
+) {
+    let (descriptor, mut peer) = transport.pair();
+
+    let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
+    assert_eq!(socket.state(), SocketState::Closed);
+    peer.write_all(b"the connection is still there").unwrap();
+    drop(socket);
+
+    // Unread bytes turn the end into a reset on some transports; an end it is.
+    assert_eq!(std::io::Read::read(&mut peer, &mut [0; 8]).unwrap_or(0), 0);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_002, Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+#[test]
+fn sockets_without_an_engine_share_the_process_wide_port_and_others_use_their_engines() {
+    let own = engine(1);
+    let mut threads = Vec::new();
+    for engine in [None, None, Some(&own), Some(&own)] {
+        let (descriptor, mut peer) = Transport::Unix.pair();
+        let socket = Socket::create(engine, descriptor).unwrap();
+        socket.open_async(|_| {}).unwrap();
+        threads.push(thread_of(&socket, &mut peer));
+    }
+
+    assert_eq!(threads[0], threads[1]);
+    assert_eq!(threads[2], threads[3]);
+    assert_ne!(threads[0], threads[2]);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+#[test]
+fn a_socket_that_is_closing_on_another_thread_is_destroyed_after_that() {
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+    let (gate, barrier) = gate();
+    socket.receive_async([0_u8; 1], move |_| barrier.wait()).unwrap();
+    peer.write_all(b"x").unwrap();
+    gate.wait_for_arrival();
+
+    let alive = Arc::downgrade(&socket);
+    let closing = Arc::clone(&socket);
+    let closer = spawn("close", move || closing.close());
+    eventually("the socket is closing", || socket.state() == SocketState::Closing);
+    drop(socket);
+    assert_eq!(alive.upgrade().map(|socket| socket.state()), Some(SocketState::Closing));
+    gate.open();
+    closer.join();
+
+    eventually("the socket is destroyed", || alive.strong_count() == 0);
+    assert_eq!(peer.read_rest(), b"");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+#[test]
+fn a_socket_that_is_opening_on_another_thread_is_destroyed_after_that() {
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = Arc::new(Socket::create(Some(&engine(1)), descriptor).unwrap());
+    let (gate, barrier) = gate();
+
+    let (alive, opening) = (Arc::downgrade(&socket), Arc::clone(&socket));
+    let opener = spawn("open", move || opening.open_async(move |_| barrier.wait()).is_ok());
+    gate.wait_for_arrival();
+    drop(socket);
+    assert_eq!(alive.strong_count(), 1);
+    gate.open();
+
+    assert!(opener.join());
+    assert_eq!(peer.read_rest(), b"");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_021, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_081, Tests_SRS_ASYNC_SOCKET_LINUX_11_084
+#[rstest]
+fn dropping_an_open_socket_closes_it_first(#[values(Transport::TcpV4, Transport::Unix)] transport: Transport) {
+    let (descriptor, mut peer) = transport.pair();
+    let socket = open(&engine(1), descriptor);
+    let first = receive(&socket, vec![1; 8]);
+    let second = receive(&socket, vec![2; 8]);
+
+    drop(socket);
+
+    // Already there, and freed: a drop closes before it returns.
+    for (pending, buffer) in [(first, [1; 8]), (second, [2; 8])] {
+        let completion = pending.next();
+        assert_eq!(completion.result, ReceiveResult::Abandoned);
+        assert_eq!((completion.bytes_received, completion.buffers.as_slice()), (0, buffer.as_slice()));
+        assert!(pending.is_dead());
+    }
+    assert_eq!(peer.read_rest(), b"");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_022
+#[test]
+fn the_ports_thread_lives_until_the_engine_and_its_last_socket_are_gone() {
+    let engine = engine(1);
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = open(&engine, descriptor);
+    let task = PathBuf::from(format!("/proc/self/task/{}", thread_of(&socket, &mut peer)));
+
+    drop(engine);
+    let received = receive(&socket, vec![0; 1]);
+    send_now(&socket, b"still served");
+    peer.write_all(b"y").unwrap();
+    assert_eq!(received.only().result, ReceiveResult::Ok);
+    assert!(task.exists());
+
+    drop(socket);
+    eventually("the port's thread ends", || !task.exists());
+}

@@ -1,0 +1,194 @@
+//! The error queue: notifications in it are no errors; an error without readability or writability is one.
+#![allow(unsafe_code, reason = "nix's macro for a socket option expands to it")]
+
+use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult};
+use integration_tests::call::{block_sending, engine, hold, open, receive, received, round_trip};
+use integration_tests::wait::gate;
+use integration_tests::{Peer, Transport, eventually, inbox, send};
+use nix::libc::{self, ECONNREFUSED, MSG_ZEROCOPY, SO_ZEROCOPY, SOL_SOCKET};
+use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
+use rstest::rstest;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg};
+use std::io::Write;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+
+nix::setsockopt_impl!(ZeroCopy, SOL_SOCKET, SO_ZEROCOPY, bool, sockopt::SetBool);
+
+/// An option that nix does not have.
+#[derive(Clone, Copy)]
+struct ZeroCopy;
+
+/// Has the kernel report when the peer has acknowledged a send: `SOF_TIMESTAMPING_TX_ACK`, and no more than the time.
+fn ask_for_time_stamps(socket: &OwnedFd) {
+    const TX_ACK: u32 = 1 << 9;
+    let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
+        | TimestampingFlag::SOF_TIMESTAMPING_OPT_TSONLY
+        | TimestampingFlag::from_bits_retain(TX_ACK);
+    setsockopt(socket, sockopt::Timestamping, &flags).expect("SO_TIMESTAMPING");
+}
+
+/// Takes what is in the error queue.
+fn drain(socket: &OwnedFd) -> usize {
+    let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
+    let one = || recvmsg(socket, &mut [], &mut RecvAncillaryBuffer::default(), flags).is_ok();
+    std::iter::repeat_with(one).take_while(|taken| *taken).count()
+}
+
+fn events(socket: &OwnedFd) -> PollFlags {
+    let mut watched = [PollFd::new(socket, PollFlags::IN | PollFlags::OUT)];
+    poll(&mut watched, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).expect("poll");
+    watched[0].revents()
+}
+
+/// Lets the peer read until there is a time stamp but still no room to send.
+fn provoke_error_alone(peer: &mut Peer, handle: &OwnedFd) -> usize {
+    let mut read = 0;
+    eventually("an error alone", || {
+        let events = events(handle);
+        assert!(!events.contains(PollFlags::OUT), "the peer has read too much: {read}");
+        if !events.contains(PollFlags::ERR) {
+            read += peer.read_bytes(4_096).len();
+        }
+        events == PollFlags::ERR
+    });
+    read
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_086, Tests_SRS_ASYNC_SOCKET_LINUX_11_089
+#[rstest]
+fn zero_copy_notifications_leave_a_pending_receive_pending(
+    #[values(Transport::TcpV4, Transport::TcpV6)] transport: Transport,
+) {
+    let (descriptor, mut peer) = transport.pair();
+    let handle = descriptor.try_clone().unwrap();
+    setsockopt(&handle, ZeroCopy, &true).unwrap();
+    let engine = engine(1);
+    let socket = open(&engine, descriptor);
+    let pending = receive(&socket, vec![0; 16]);
+
+    let mut notified = 0;
+    for _ in 0..50 {
+        let flags = SendFlags::from_bits_retain(u32::try_from(MSG_ZEROCOPY).unwrap());
+        assert_eq!(rustix::net::send(&handle, &[7; 10_000], flags), Ok(10_000));
+        assert_eq!(peer.read_bytes(10_000), [7; 10_000]);
+        round_trip(&engine);
+        notified += drain(&handle);
+        assert!(pending.is_pending());
+    }
+    assert!(notified > 0, "the kernel sent notifications");
+
+    peer.write_all(b"in the end").unwrap();
+    assert_eq!(received(&pending.only()), b"in the end");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_086
+#[test]
+fn notifications_beside_a_blocked_send_disturb_neither_it_nor_a_pending_receive_and_are_drained() {
+    let engine = engine(1);
+    let (descriptor, mut peer) = Transport::TcpV4.pair();
+    let handle = descriptor.try_clone().unwrap();
+    ask_for_time_stamps(&handle);
+    let socket = open(&engine, descriptor);
+    let pending = receive(&socket, vec![0; 16]);
+    let (blocked, position) = block_sending(&socket);
+    let behind = send(&socket, vec![0; 10]);
+
+    let mut read = 0;
+    for _ in 0..3 {
+        // While the port is held it leaves the notification where it is.
+        let held = hold(&engine);
+        read += provoke_error_alone(&mut peer, &handle);
+        held.release();
+        eventually("the port drains the queue", || !events(&handle).contains(PollFlags::ERR));
+        assert!(pending.is_pending() && blocked.is_pending() && behind.is_pending());
+    }
+
+    let _ = peer.read_bytes(position + 10 - read);
+    assert_eq!((blocked.only().result, behind.only().result), (SendResult::Ok, SendResult::Ok));
+    assert!(pending.is_pending());
+    peer.write_all(b"in the end").unwrap();
+    assert_eq!(received(&pending.only()), b"in the end");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_086
+// DEFECT: the receive completes with `Error` and no errno. A program that uses MSG_ZEROCOPY or time stamps takes the
+// notifications itself, and now and then is faster than the port; then the port finds neither an error nor a
+// notification, and takes that for an error.
+#[test]
+fn notifications_that_somebody_else_took_first_are_no_error() {
+    let engine = engine(1);
+    let (descriptor, mut peer) = Transport::TcpV4.pair();
+    let handle = descriptor.try_clone().unwrap();
+    ask_for_time_stamps(&handle);
+    let socket = open(&engine, descriptor);
+    let (first, mut first_peer) = Transport::Unix.pair();
+    let first = open(&engine, first);
+    let pending = receive(&socket, vec![0; 16]);
+    let (blocked, position) = block_sending(&socket);
+    round_trip(&engine);
+
+    // One batch of events: of `first`, whose call-back gives the time to take the notification, then of `socket`.
+    let held = hold(&engine);
+    let (gate, barrier) = gate();
+    first.receive_async([0_u8; 1], move |_| barrier.wait()).unwrap();
+    first_peer.write_all(b"x").unwrap();
+    let read = provoke_error_alone(&mut peer, &handle);
+    held.release();
+    gate.wait_for_arrival();
+    assert!(drain(&handle) > 0);
+    gate.open();
+    round_trip(&engine);
+
+    if let Some(completion) = pending.try_next() {
+        panic!("completed: {completion:?}");
+    }
+    assert!(blocked.is_pending());
+    let _ = peer.read_bytes(position - read);
+    peer.write_all(b"in the end").unwrap();
+    assert_eq!(received(&pending.only()), b"in the end");
+    assert_eq!(blocked.only().result, SendResult::Ok);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_085, Tests_SRS_ASYNC_SOCKET_LINUX_11_086, Tests_SRS_ASYNC_SOCKET_LINUX_11_087
+#[test]
+fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_order() {
+    // Corked bytes leave no room to send, and a twin on the same port provokes the error.
+    let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let bind = |address: std::net::SocketAddr| {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        UdpSocket::from(socket)
+    };
+    let ours = bind("127.0.0.1:0".parse().unwrap());
+    let twin = bind(ours.local_addr().unwrap());
+    ours.connect(nobody).unwrap();
+    socket2::SockRef::from(&ours).set_send_buffer_size(1).unwrap();
+    let descriptor = OwnedFd::from(ours);
+    let handle = descriptor.try_clone().unwrap();
+    let corked = rustix::net::send(&handle, &[0; 3_000], SendFlags::MORE).unwrap();
+    assert_eq!(corked, 3_000);
+    assert_eq!(events(&handle), PollFlags::empty());
+    let engine = engine(1);
+    let socket = open(&engine, descriptor);
+    let (done, ended) = inbox();
+    for number in 0..3 {
+        let done = done.clone();
+        socket
+            .receive_async([0_u8; 8], move |completion| done.put((number, completion.result, completion.os_error)))
+            .unwrap();
+    }
+    drop(done);
+    round_trip(&engine);
+
+    twin.send_to(b"is anybody there?", nobody).unwrap();
+
+    assert_eq!(ended.next(), (0, ReceiveResult::Error, Some(ECONNREFUSED)));
+    for number in 1..3 {
+        let (ended, result, _) = ended.next();
+        assert_eq!((ended, result), (number, ReceiveResult::Error));
+    }
+    ended.assert_dead();
+}

@@ -1,0 +1,157 @@
+//! Opening: once, in order, one entry in epoll, and what a second open says.
+
+use async_socket_linux::sys::{Errno, Kernel, RecvFlags, SendFlags};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenError, OpenResult, SocketState, SocketSyscalls};
+use completion_port::CompletionPort;
+use integration_tests::call::{block_sending, engine, open, receive, received};
+use integration_tests::process::{epoll_entries, this_thread};
+use integration_tests::wait::{Barrier, gate};
+use integration_tests::{Socket, Transport, inbox, spawn};
+use rstest::rstest;
+use std::io::{IoSlice, IoSliceMut, Write};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+
+/// The kernel, but opening waits at a barrier.
+struct SlowOpen(Mutex<Option<Barrier>>);
+
+impl SocketSyscalls for SlowOpen {
+    fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        if let Some(barrier) = self.0.lock().expect("not poisoned").take() {
+            barrier.wait();
+        }
+        Kernel.short_read_drains(fd)
+    }
+    fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+        Kernel.send(fd, bytes, flags)
+    }
+    fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+        Kernel.sendmsg(fd, buffers, flags)
+    }
+    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        Kernel.recv(fd, buffer, flags)
+    }
+    fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
+        Kernel.recvmsg(fd, buffers, flags)
+    }
+    fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        Kernel.receive_error_message(fd)
+    }
+    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        Kernel.take_error(fd)
+    }
+    fn close(&self, fd: OwnedFd) {
+        Kernel.close(fd);
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_028, Tests_SRS_ASYNC_SOCKET_LINUX_11_032, Tests_SRS_ASYNC_SOCKET_LINUX_11_033
+#[rstest]
+fn open_calls_back_once_with_the_socket_open_already(
+    #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,
+) {
+    let (descriptor, _peer) = transport.pair();
+    let socket = Arc::new(Socket::create(Some(&engine(1)), descriptor).unwrap());
+    let (done, opened) = inbox();
+
+    let seen = Arc::clone(&socket);
+    socket.open_async(move |result| done.put((result, seen.state(), this_thread()))).unwrap();
+
+    assert_eq!(opened.only(), (OpenResult::Ok, SocketState::Open, this_thread()));
+    assert_eq!(socket.state(), SocketState::Open);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_027, Tests_SRS_ASYNC_SOCKET_LINUX_11_029
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_051, Tests_SRS_ASYNC_SOCKET_LINUX_11_072
+#[test]
+fn while_one_open_is_at_work_the_socket_is_opening_and_refuses_everything() {
+    let (descriptor, _peer) = Transport::TcpV4.pair();
+    let (gate, barrier) = gate();
+    let slow = SlowOpen(Mutex::new(Some(barrier)));
+    let socket = Arc::new(AsyncSocketLinux::create_with(CompletionPort::create().unwrap(), slow, descriptor));
+    let opening = Arc::clone(&socket);
+    let opener = spawn("open", move || opening.open_async(|_| {}).is_ok());
+    gate.wait_for_arrival();
+
+    assert_eq!(socket.state(), SocketState::Opening);
+    let second = socket.open_async(|_| panic!("called back"));
+    assert!(matches!(second, Err(OpenError::NotClosed { state: SocketState::Opening })), "{second:?}");
+    assert!(socket.send_async(b"no", |_| panic!("called back")).is_err());
+    assert!(socket.receive_async([0_u8; 2], |_| panic!("called back")).is_err());
+    socket.close();
+    assert_eq!(socket.state(), SocketState::Opening);
+
+    gate.open();
+    assert!(opener.join());
+    assert_eq!(socket.state(), SocketState::Open);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_029
+#[test]
+fn a_second_open_of_an_open_socket_is_refused_and_changes_nothing() {
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+
+    let second = socket.open_async(|_| panic!("called back"));
+
+    assert!(matches!(second, Err(OpenError::NotClosed { state: SocketState::Open })), "{second:?}");
+    let pending = receive(&socket, vec![0; 8]);
+    peer.write_all(b"works").unwrap();
+    assert_eq!(received(&pending.only()), b"works");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_030, Tests_SRS_ASYNC_SOCKET_LINUX_11_034
+#[test]
+fn a_closed_socket_cannot_be_opened_again() {
+    let (descriptor, _peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+    socket.close();
+
+    for _ in 0..2 {
+        let again = socket.open_async(|_| panic!("called back"));
+        assert!(matches!(again, Err(OpenError::DescriptorClosed)), "{again:?}");
+        assert_eq!(socket.state(), SocketState::Closed);
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_031, Tests_SRS_ASYNC_SOCKET_LINUX_11_057, Tests_SRS_ASYNC_SOCKET_LINUX_11_102
+#[test]
+fn the_descriptor_has_one_entry_in_epoll_from_open_to_close_whatever_is_pending() {
+    const IN_OUT_RDHUP_EDGE_TRIGGERED: u64 = 0x1 | 0x4 | 0x2000 | 0x8000_0000;
+    let (descriptor, _peer) = Transport::Unix.pair();
+    let number = descriptor.as_raw_fd();
+    let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
+    assert!(epoll_entries(number).is_empty());
+
+    socket.open_async(|_| {}).unwrap();
+    let after_open = epoll_entries(number);
+    let _pending = receive(&socket, vec![0; 8]);
+    let _blocked = block_sending(&socket);
+    let busy = epoll_entries(number);
+
+    assert_eq!(after_open.len(), 1);
+    assert_eq!(busy, after_open);
+    let events = after_open[0].split_whitespace().skip_while(|word| *word != "events:").nth(1).unwrap();
+    let events = u64::from_str_radix(events, 16).unwrap();
+    assert_eq!(events & IN_OUT_RDHUP_EDGE_TRIGGERED, IN_OUT_RDHUP_EDGE_TRIGGERED, "{events:x}");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_029, Tests_SRS_ASYNC_SOCKET_LINUX_11_033
+#[test]
+fn of_eight_threads_that_open_one_socket_exactly_one_succeeds() {
+    for _ in 0..200 {
+        let (descriptor, _peer) = Transport::Unix.pair();
+        let socket = Arc::new(Socket::create(None, descriptor).unwrap());
+        let (done, opened) = inbox();
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (socket, done) = (Arc::clone(&socket), done.clone());
+                spawn("open", move || socket.open_async(move |result| done.put(result)).is_ok())
+            })
+            .collect();
+        drop(done);
+        assert_eq!(tasks.into_iter().map(integration_tests::Task::join).filter(|opened| *opened).count(), 1);
+        assert_eq!(opened.only(), OpenResult::Ok);
+        assert_eq!(socket.state(), SocketState::Open);
+    }
+}
