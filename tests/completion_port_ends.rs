@@ -5,7 +5,7 @@ mod completion_port_support;
 use completion_port::sys::Errno;
 use completion_port::{Action, Direction};
 use completion_port_support::{fill, port, reads, round_trip, settled, socket, start, watch, writes};
-use integration_tests::{Transport, inbox};
+use integration_tests::{Inbox, Transport, inbox};
 use rstest::rstest;
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use std::fs::File;
@@ -25,7 +25,7 @@ fn bytes_come_before_the_end_and_the_other_direction_still_works(#[case] transpo
     peer.write_all(b"abc").unwrap();
     peer.finish();
 
-    let got = [first, second, third].map(|done| done.only());
+    let got = [first, second, third].map(Inbox::only);
     assert_eq!(got.each_ref().map(|done| done.action), [Action::In; 3]);
     assert_eq!(got.map(|done| done.bytes), [b"ab".to_vec(), b"c".to_vec(), vec![]]);
     start(&registration, Direction::Out, writes("still")).only();
@@ -137,6 +137,8 @@ fn an_error_alone_reaches_who_waits() {
     drop(reader);
 
     assert_eq!(pending.map(|done| done.only().action), [Action::Error; 2]);
+    // DEFECT today: forgotten once it was told. See `defects.rs` of the crate.
+    // assert_eq!(start(&registration, Direction::Out, writes("x")).only().action, Action::Error);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_030, Tests_SRS_COMPLETION_PORT_01_032

@@ -81,7 +81,8 @@ fn a_regular_file_is_refused() {
 fn a_number_that_comes_back_as_another_socket_is_watched_anew() {
     let _alone = alone();
     let waiting = waiting();
-    let (ours, _peer) = UnixStream::pair().unwrap();
+    let (ours, first_peer) = UnixStream::pair().unwrap();
+    let mut peers = vec![first_peer];
     let mut number = OwnedFd::from(ours);
     for round in 0..100_u8 {
         let old = add(&waiting, &number, Interest::IN);
@@ -94,6 +95,7 @@ fn a_number_that_comes_back_as_another_socket_is_watched_anew() {
         peer.write_all(&[round]).unwrap();
         assert_eq!(new.only(), Action::In);
         assert_eq!(rustix::io::read(&number, &mut [0]), Ok(1));
+        peers.push(peer);
     }
 }
 
@@ -153,5 +155,5 @@ fn dropping_it_abandons_everything() {
 
     drop(waiting);
 
-    assert_eq!(pending.map(|told| told.only()), [Action::Abandoned; 10]);
+    assert_eq!(pending.map(Inbox::only), [Action::Abandoned; 10]);
 }

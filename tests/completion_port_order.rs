@@ -4,12 +4,10 @@ mod completion_port_support;
 
 use completion_port::{Action, AddError, Direction};
 use completion_port_support::{drains, fill, port, reads, round_trip, settled, socket, start, watch, writes};
-use integration_tests::process::{alone, cpu_time, port_threads};
 use integration_tests::{Inbox, inbox, spawn, wait};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 use test_doubles::PortSyscall;
 
 // Tests_SRS_COMPLETION_PORT_01_010, Tests_SRS_COMPLETION_PORT_01_034
@@ -176,44 +174,6 @@ fn a_short_read_does_not_hide_the_end_of_the_stream_that_was_reported_with_it() 
 
     assert_eq!(first.only().bytes, b"abc");
     assert_eq!(second.only().result, Some(Ok(0)));
-}
-
-// Tests_SRS_COMPLETION_PORT_01_036
-#[test]
-fn descriptors_that_are_ready_without_operations_cost_no_time() {
-    let _alone = alone();
-    let (calls, port) = port();
-    let (_readable, mut peer) = socket(&port);
-    peer.write_all(b"unread").unwrap();
-    let (_hung_up, _) = socket(&port);
-    let (reader, writer) = std::io::pipe().unwrap();
-    let (_broken, _) = (watch(&port, reader), drop(writer));
-    round_trip(&port);
-    settled(&calls);
-    let thread = *port_threads().first().expect("the port's thread");
-    let before = (calls.made(PortSyscall::EpollWait), cpu_time(thread));
-
-    thread::sleep(Duration::from_millis(300));
-
-    assert_eq!((calls.made(PortSyscall::EpollWait), cpu_time(thread)), before);
-}
-
-// Tests_SRS_COMPLETION_PORT_01_036
-#[test]
-fn operations_that_wait_cost_no_time() {
-    let _alone = alone();
-    let (calls, port) = port();
-    let (registration, mut peer) = socket(&port);
-    peer.write_all(b"x").unwrap();
-    let reading: Vec<_> = (0..3).map(|_| start(&registration, Direction::In, reads(1))).collect();
-    round_trip(&port);
-    settled(&calls);
-    let before = (calls.made(PortSyscall::EpollWait), registration.handler().attempts());
-
-    thread::sleep(Duration::from_millis(200));
-
-    assert_eq!((calls.made(PortSyscall::EpollWait), registration.handler().attempts()), before);
-    assert_eq!(reading.iter().filter(|done| done.is_pending()).count(), 2);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_034

@@ -268,9 +268,9 @@ fn a_hundred_registrations_come_and_go_on_four_threads() {
                 if kept.len() == 25 {
                     for (registration, _peer, abandoned) in kept.drain(..) {
                         if round % 2 == 0 {
-                            drop(registration.remove())
+                            drop(registration.remove());
                         } else {
-                            drop(registration)
+                            drop(registration);
                         }
                         assert_eq!(abandoned.only().action, Action::Abandoned);
                     }

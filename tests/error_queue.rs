@@ -113,9 +113,8 @@ fn notifications_beside_a_blocked_send_disturb_neither_it_nor_a_pending_receive_
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_086
-// DEFECT: the receive completes with `Error` and no errno. A program that uses MSG_ZEROCOPY or time stamps takes the
-// notifications itself, and now and then is faster than the port; then the port finds neither an error nor a
-// notification, and takes that for an error.
+// A program that uses MSG_ZEROCOPY or time stamps takes the notifications itself, and now and then is faster than the
+// port, which then finds nothing.
 #[test]
 fn notifications_that_somebody_else_took_first_are_no_error() {
     let engine = engine(1);
@@ -163,7 +162,8 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
         UdpSocket::from(socket)
     };
     let ours = bind("127.0.0.1:0".parse().unwrap());
-    let twin = bind(ours.local_addr().unwrap());
+    let ours_at = ours.local_addr().unwrap();
+    let twin = bind(ours_at);
     ours.connect(nobody).unwrap();
     socket2::SockRef::from(&ours).set_send_buffer_size(1).unwrap();
     let descriptor = OwnedFd::from(ours);
@@ -191,4 +191,16 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
         assert_eq!((ended, result), (number, ReceiveResult::Error));
     }
     ended.assert_dead();
+
+    // DEFECT: `event_error` is kept until the next readable or writable event, and the latch keeps its error bit, so
+    // every later receive gets the old ECONNREFUSED; one that its call-back starts anew does so in an endless loop.
+    // It has been told. The socket is alive, and what comes later waits.
+    let pending = receive(&socket, vec![0; 16]);
+    round_trip(&engine);
+    if let Some(completion) = pending.try_next() {
+        panic!("told again: {completion:?}");
+    }
+    let somebody = UdpSocket::bind(nobody).unwrap();
+    somebody.send_to(b"here I am", ours_at).unwrap();
+    assert_eq!(received(&pending.only()), b"here I am");
 }

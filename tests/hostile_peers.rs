@@ -151,9 +151,7 @@ fn a_peer_that_sends_one_byte_at_a_time(#[values(Transport::TcpV4, Transport::Un
     drop(writing.join());
 }
 
-// DEFECT: the second recvmsg of a receive into more than 1,024 buffers takes the error off the socket and loses it, so
-// the next receive sees an orderly end: `os_error` is `None`. (Of an error other than ECONNRESET it would report
-// `Abandoned` instead of `Error`.) Design: "complete OK with what arrived; the end or error shows on the next receive".
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_090, Tests_SRS_ASYNC_SOCKET_LINUX_11_092
 #[test]
 fn a_reset_that_a_receive_meets_after_its_first_thousand_buffers_shows_on_the_next_one() {
     let (descriptor, mut peer) = Transport::TcpV4.pair();

@@ -40,6 +40,10 @@ impl SocketSyscalls for SlowOpen {
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
         Kernel.take_error(fd)
     }
+
+    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.is_broken(fd)
+    }
     fn close(&self, fd: OwnedFd) {
         Kernel.close(fd);
     }

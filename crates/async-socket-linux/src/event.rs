@@ -4,18 +4,28 @@ use crate::operation::{Ending, Operation, Queued};
 use crate::sys::{Errno, SocketSyscalls, retry_interrupted};
 use completion_port::{Action, Handler, Progress};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// What the operations of one socket share.
 pub(crate) struct Core<S> {
     pub(crate) sys: S,
     short_read_drains: AtomicBool,
     stream_broken: AtomicBool,
+    /// An error that a receive met after bytes had arrived: the next one reports it. 0 if there is none.
+    late_error: AtomicI32,
+    /// What the last error event was about, as the kernel tells it only once. 0 if it did not say.
+    event_error: AtomicI32,
 }
 
 impl<S: SocketSyscalls> Core<S> {
     pub(crate) fn new(sys: S) -> Self {
-        Self { sys, short_read_drains: AtomicBool::new(false), stream_broken: AtomicBool::new(false) }
+        Self {
+            sys,
+            short_read_drains: AtomicBool::new(false),
+            stream_broken: AtomicBool::new(false),
+            late_error: AtomicI32::new(0),
+            event_error: AtomicI32::new(0),
+        }
     }
 
     /// Finds out what kind of socket it is.
@@ -41,15 +51,15 @@ impl<S: SocketSyscalls> Core<S> {
         self.stream_broken.load(Ordering::Relaxed)
     }
 
-    /// Takes notifications (`MSG_ZEROCOPY`, time stamps) off the error queue, which make the kernel report an
-    /// error without there being one. Whether that was all.
-    fn was_only_notifications(&self, fd: BorrowedFd<'_>) -> bool {
-        let mut taken = 0;
-        while retry_interrupted(|| self.sys.receive_error_message(fd)).is_ok() {
-            taken += 1;
-        }
-        tracing::trace!(taken, "error queue drained");
-        taken > 0
+    /// Keeps an error for the next receive. Only ever called by the port's thread, like the next.
+    pub(crate) fn keep_late_error(&self, errno: Errno) {
+        self.late_error.store(errno.raw_os_error(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_late_error(&self) -> Option<Errno> {
+        let errno = errno_of(&self.late_error)?;
+        self.late_error.store(0, Ordering::Relaxed);
+        Some(errno)
     }
 }
 
@@ -59,6 +69,19 @@ impl<S: SocketSyscalls> Handler for Core<S> {
 
     fn perform(&self, descriptor: &OwnedFd, operation: &mut Queued<S>, action: Action) -> Progress {
         event_complete_callback(self, descriptor.as_fd(), operation.operation(), action)
+    }
+
+    /// Notifications on the error queue (`MSG_ZEROCOPY`, time stamps) make the kernel report an error too. They are
+    /// drained; somebody else may have done so before.
+    fn is_error(&self, descriptor: &OwnedFd) -> bool {
+        let fd = descriptor.as_fd();
+        let errno = retry_interrupted(|| self.sys.take_error(fd)).unwrap_or_else(Some);
+        self.event_error.store(errno.map_or(0, Errno::raw_os_error), Ordering::Relaxed);
+        if errno.is_some() {
+            return true;
+        }
+        while retry_interrupted(|| self.sys.receive_error_message(fd)).is_ok() {}
+        retry_interrupted(|| self.sys.is_broken(fd)).unwrap_or(true)
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087
@@ -78,17 +101,23 @@ fn event_complete_callback<S: SocketSyscalls>(
     action: Action,
 ) -> Progress {
     match action {
-        Action::In | Action::Out => return operation.attempt(core, fd),
+        Action::In | Action::Out => operation.attempt(core, fd),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned => operation.end(Ending::Abandoned),
+        Action::RdHup | Action::Abandoned => {
+            operation.end(core, Ending::Abandoned);
+            Progress::Complete { drained: false }
+        }
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
         Action::Error => {
-            let errno = retry_interrupted(|| core.sys.take_error(fd)).unwrap_or_else(Some);
-            if errno.is_none() && core.was_only_notifications(fd) {
-                return Progress::Pending;
-            }
-            operation.end(Ending::Error(errno));
+            operation.end(core, Ending::Error(errno_of(&core.event_error)));
+            Progress::Complete { drained: false }
         }
     }
-    Progress::Complete { drained: false }
+}
+
+fn errno_of(stored: &AtomicI32) -> Option<Errno> {
+    match stored.load(Ordering::Relaxed) {
+        0 => None,
+        errno => Some(Errno::from_raw_os_error(errno)),
+    }
 }

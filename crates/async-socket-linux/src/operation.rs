@@ -21,7 +21,7 @@ pub(crate) trait Operation<S>: Send {
     /// Tries on.
     fn attempt(&mut self, core: &Core<S>, fd: BorrowedFd<'_>) -> Progress;
     /// Notes that it ends without another attempt.
-    fn end(&mut self, how: Ending);
+    fn end(&mut self, core: &Core<S>, how: Ending);
     /// Calls back with what was noted. Only the first call does.
     fn complete(&mut self);
 }
@@ -127,7 +127,8 @@ where
         Progress::Complete { drained: false }
     }
 
-    fn end(&mut self, how: Ending) {
+    fn end(&mut self, core: &Core<S>, how: Ending) {
+        core.send_failed(self.cursor.bytes);
         (self.result, self.errno) = match how {
             Ending::Abandoned => (SendResult::Abandoned, None),
             Ending::Error(errno) => (SendResult::Error, errno),
@@ -156,10 +157,17 @@ where
     fn attempt(&mut self, core: &Core<S>, fd: BorrowedFd<'_>) -> Progress {
         let Some(lent) = &mut self.lent else { return Progress::Complete { drained: false } };
         let mut drained = false;
-        (self.result, self.bytes, self.errno) = match receive(&core.sys, fd, &mut lent.payload) {
+        let received = match core.take_late_error() {
+            Some(errno) => Received::Failed(errno),
+            None => receive(&core.sys, fd, &mut lent.payload),
+        };
+        (self.result, self.bytes, self.errno) = match received {
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_092
-            Received::Bytes { bytes, short } => {
+            Received::Bytes { bytes, short, late_error } => {
                 drained = short && core.short_read_drains();
+                if let Some(errno) = late_error {
+                    core.keep_late_error(errno);
+                }
                 (ReceiveResult::Ok, bytes, None)
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
@@ -174,7 +182,7 @@ where
         Progress::Complete { drained }
     }
 
-    fn end(&mut self, how: Ending) {
+    fn end(&mut self, _: &Core<S>, how: Ending) {
         (self.result, self.errno) = match how {
             Ending::Abandoned => (ReceiveResult::Abandoned, None),
             Ending::Error(errno) => (ReceiveResult::Error, errno),

@@ -152,68 +152,65 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     }
 
     /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.
+    ///
+    /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
+    /// may close the socket.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
-    fn send_now<B, F>(
-        &self,
-        mut claim: Claim<'_, Core<S>, P>,
-        payload: Payload<B>,
-        on_send_complete: F,
-    ) -> Result<(), Refused<B, SendError>>
+    fn send_now<B, F>(&self, mut claim: Claim<'_, Core<S>, P>, mut send: NewSend<B, F>) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         let core = self.registration.handler();
-        let refused = |error, buffers| Err(Refused { error, returned: buffers });
         if core.is_stream_broken() {
-            return refused(SendError::StreamBroken, payload.into_buffers());
+            return Err((SendError::StreamBroken, send));
         }
-        let mut cursor = Cursor::default();
-        match send_all(&core.sys, claim.descriptor().as_fd(), &payload, &mut cursor) {
+        match send_all(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor) {
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
             Sent::All => {
                 claim.complete(|| {
-                    let buffers = payload.into_buffers();
-                    on_send_complete(SendCompletion::new(SendResult::Ok, None, cursor.bytes, buffers));
+                    let NewSend { payload, on_complete, cursor } = send;
+                    on_complete(SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers()));
                 });
                 Ok(())
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057
             Sent::Blocked | Sent::Some => {
-                tracing::trace!(bytes_sent = cursor.bytes, "send blocked");
-                let rest = NewSend { payload, on_complete: on_send_complete, cursor };
-                claim.queue(rest).or_else(|failed| {
-                    core.send_failed(cursor.bytes);
-                    let error = SendError::OutOfMemory { bytes_sent: cursor.bytes };
-                    refused(error, failed.returned.payload.into_buffers())
+                tracing::trace!(bytes_sent = send.cursor.bytes, "send blocked");
+                claim.queue(send).map_err(|failed| {
+                    let bytes_sent = failed.returned.cursor.bytes;
+                    core.send_failed(bytes_sent);
+                    (SendError::OutOfMemory { bytes_sent }, failed.returned)
                 })
             }
             Sent::Failed(errno) => {
-                core.send_failed(cursor.bytes);
-                refused(send_error(errno, cursor.bytes), payload.into_buffers())
+                core.send_failed(send.cursor.bytes);
+                Err((send_error(errno, send.cursor.bytes), send))
             }
         }
     }
 
     /// Queues a send behind the ones that were accepted before it.
-    fn send_later<B, F>(&self, payload: Payload<B>, on_send_complete: F) -> Result<(), Refused<B, SendError>>
+    fn send_later<B, F>(&self, send: NewSend<B, F>) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         if self.registration.handler().is_stream_broken() {
-            return Err(Refused { error: SendError::StreamBroken, returned: payload.into_buffers() });
+            return Err((SendError::StreamBroken, send));
         }
-        let send = NewSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
         self.registration.add(Direction::Out, send).map_err(|refused| {
             let error = match refused.error {
                 AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
                 _ => SendError::NotOpen { state: self.state() },
             };
-            Refused { error, returned: refused.returned.payload.into_buffers() }
+            (error, refused.returned)
         })
     }
 }
+
+/// A send that was refused, and why.
+type NotSent<B, F> = (SendError, NewSend<B, F>);
 
 impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_029
@@ -256,14 +253,13 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
+        let send = NewSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
         match self.registration.try_claim(Direction::Out) {
-            Ok(claim) => self.send_now(claim, payload, on_send_complete),
-            Err(ClaimError::InUse) => self.send_later(payload, on_send_complete),
-            Err(_) => {
-                let error = SendError::NotOpen { state: self.state() };
-                Err(Refused { error, returned: payload.into_buffers() })
-            }
+            Ok(claim) => self.send_now(claim, send),
+            Err(ClaimError::InUse) => self.send_later(send),
+            Err(_) => Err((SendError::NotOpen { state: self.state() }, send)),
         }
+        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077

@@ -3,6 +3,7 @@
 //! [`Kernel`] makes the real ones. Tests script or break them through [`SocketSyscalls`]. An
 //! implementation reports `EINTR` like the kernel does; the socket retries it.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{socket_error, socket_protocol};
 use rustix::net::{RecvAncillaryBuffer, SendAncillaryBuffer, ipproto};
 use std::io::{IoSlice, IoSliceMut};
@@ -45,6 +46,8 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
+    /// `poll(2)` without waiting: whether the kernel reports an error or a hang-up.
+    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
     /// `close(2)`
     fn close(&self, fd: OwnedFd);
 }
@@ -81,6 +84,12 @@ impl SocketSyscalls for Kernel {
 
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
         Ok(socket_error(fd)?.err())
+    }
+
+    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
+        poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+        Ok(polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
     }
 
     fn close(&self, fd: OwnedFd) {

@@ -114,6 +114,8 @@ pub(crate) enum Received {
         bytes: u32,
         /// The kernel had less than there was room for.
         short: bool,
+        /// An error that came after them, which the kernel will not tell again.
+        late_error: Option<Errno>,
     },
     /// Nothing is there yet.
     Blocked,
@@ -159,19 +161,24 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
     loop {
         let mut array: ArrayVec<IoSliceMut<'a>, N> = slices.by_ref().take(N).map(IoSliceMut::new).collect();
         if array.is_empty() {
-            return Received::Bytes { bytes: total, short: false };
+            return Received::Bytes { bytes: total, short: false, late_error: None };
         }
         let room = array.iter().map(|slice| slice.len()).sum::<usize>().min(MAX_BYTES_PER_CALL);
         match received(retry_interrupted(|| sys.recvmsg(fd, &mut array, RECEIVE_FLAGS)), room) {
-            Received::Bytes { bytes, short } => {
+            Received::Bytes { bytes, short, .. } => {
                 total = total.saturating_add(bytes);
                 if short || bytes as usize == MAX_BYTES_PER_CALL {
-                    return Received::Bytes { bytes: total, short };
+                    return Received::Bytes { bytes: total, short, late_error: None };
                 }
             }
+            nothing if total == 0 => return nothing,
             // What arrived counts; the end or the error shows on the next receive.
-            _ if total > 0 => return Received::Bytes { bytes: total, short: false },
-            nothing => return nothing,
+            Received::Failed(errno) => {
+                return Received::Bytes { bytes: total, short: false, late_error: Some(errno) };
+            }
+            Received::Blocked | Received::End => {
+                return Received::Bytes { bytes: total, short: false, late_error: None };
+            }
         }
     }
 }
@@ -179,7 +186,10 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
 fn received(result: Result<usize, Errno>, room: usize) -> Received {
     match result {
         Ok(0) => Received::End,
-        Ok(bytes) => Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), short: bytes < room },
+        Ok(bytes) => {
+            let short = bytes < room;
+            Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), short, late_error: None }
+        }
         Err(Errno::AGAIN) => Received::Blocked,
         Err(errno) => Received::Failed(errno),
     }

@@ -4,10 +4,10 @@ mod common;
 
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult, SocketState};
-use common::{Fixture, PATIENCE, is_close, without_hanging};
+use common::{A_WHILE, Fixture, PATIENCE, is_close, without_hanging};
 use completion_port::Action;
 use rstest::rstest;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
 use test_doubles::{PortCall, SocketCall, Step};
@@ -160,4 +160,73 @@ fn a_socket_that_another_thread_opens_or_closes_is_destroyed_after_that(
     assert!(watched.upgrade().is_none());
     assert_eq!(port.references(), 1);
     assert_eq!(sys.count(is_close), 1);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+#[rstest]
+#[case::opening(Fixture::closed(), is_opening as fn(&SocketCall) -> bool, SocketState::Open)]
+#[case::closing(Fixture::open(), is_close as fn(&SocketCall) -> bool, SocketState::Closed)]
+fn who_shares_a_socket_without_counting_can_wait_until_it_is_opened_or_closed(
+    #[case] fixture: Fixture,
+    #[case] middle: fn(&SocketCall) -> bool,
+    #[case] settled: SocketState,
+) {
+    let (entered, in_the_middle) = channel();
+    let (go_on, may_go_on) = channel();
+    let (done, waited) = channel();
+    fixture.sys.during_next(middle, move || {
+        entered.send(()).expect("the test listens");
+        may_go_on.recv_timeout(PATIENCE).expect("the test goes on");
+    });
+    let (theirs, ours) = (Arc::clone(&fixture.socket), Arc::clone(&fixture.socket));
+    let other = thread::spawn(move || match settled {
+        SocketState::Open => theirs.open_async(|_| {}).expect("the socket opens"),
+        _ => theirs.close(),
+    });
+    in_the_middle.recv_timeout(PATIENCE).expect("the other thread is in the call");
+
+    let waiter = thread::spawn(move || {
+        ours.wait_until_settled();
+        done.send(ours.state()).unwrap_or(());
+    });
+
+    assert_eq!(waited.recv_timeout(A_WHILE), Err(RecvTimeoutError::Timeout), "has not waited");
+    go_on.send(()).expect("the other thread waits");
+    assert_eq!(waited.recv_timeout(PATIENCE), Ok(settled));
+    other.join().expect("the other thread ends");
+    waiter.join().expect("the waiting thread ends");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+#[test]
+fn waiting_from_inside_a_call_back_that_a_close_waits_for_does_not_wait_for_the_close() {
+    without_hanging(|| {
+        let fixture = Fixture::open();
+        let (outcome, report) = common::Outcome::new();
+        let socket = Arc::clone(&fixture.socket);
+        let (closing, theirs) = (Arc::clone(&fixture.socket), Arc::clone(&fixture.socket));
+        fixture
+            .send_async("x", move |_| {
+                let closer = thread::spawn(move || closing.close());
+                while theirs.state() != SocketState::Closing {
+                    thread::yield_now();
+                }
+                socket.wait_until_settled();
+                report((socket.state(), closer));
+            })
+            .expect("accepted");
+
+        let (state, closer) = outcome.take();
+        closer.join().expect("the close ends once the call-back has");
+        assert_eq!(state, SocketState::Closing);
+    });
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+#[rstest]
+#[case(Fixture::closed())]
+#[case(Fixture::open())]
+#[case(Fixture::after_close())]
+fn there_is_nothing_to_wait_for_while_nobody_opens_or_closes(#[case] fixture: Fixture) {
+    without_hanging(move || fixture.wait_until_settled());
 }

@@ -4,7 +4,7 @@ mod common;
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{AsyncSocket, IoBufsMut, ReceiveResult, SendError, SendResult};
-use common::{Fixture, Journal, Outcome, one_byte_buffers};
+use common::{Fixture, Journal, Outcome, one_byte_buffers, refused_send};
 use completion_port::{Action, Direction, Readiness};
 use rstest::rstest;
 use std::sync::Arc;
@@ -156,19 +156,22 @@ fn buffers_behind_ones_that_are_not_full_are_not_tried() {
     assert_eq!(fixture.receive_calls(), 1);
 }
 
-/// What a receive finds after the first [`IOV_MAX`] buffers were filled, and how the next receive ends if that
-/// lasts.
+/// What a receive finds after the first [`IOV_MAX`] buffers were filled, and how the next receive ends. The kernel
+/// reports the end of the stream again and again, but an error only once.
 #[rstest]
-#[case::eagain(Step::Fails(Errno::AGAIN), None)]
-#[case::the_end(Step::bytes(""), Some(ReceiveResult::Abandoned))]
-#[case::a_reset(Step::Fails(Errno::CONNRESET), Some(ReceiveResult::Abandoned))]
-#[case::an_error(Step::Fails(Errno::TIMEDOUT), Some(ReceiveResult::Error))]
+#[case::eagain(vec![Step::Fails(Errno::AGAIN)], None)]
+#[case::the_end(vec![Step::bytes(""), Step::bytes("")], Some((ReceiveResult::Abandoned, None)))]
+#[case::a_reset(vec![Step::Fails(Errno::CONNRESET)], Some((ReceiveResult::Abandoned, Some(Errno::CONNRESET))))]
+#[case::an_error(vec![Step::Fails(Errno::TIMEDOUT)], Some((ReceiveResult::Error, Some(Errno::TIMEDOUT))))]
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_092
-fn what_follows_a_full_chunk_shows_on_the_next_receive(#[case] step: Step, #[case] next: Option<ReceiveResult>) {
+fn what_follows_a_full_chunk_shows_on_the_next_receive(
+    #[case] steps: Vec<Step>,
+    #[case] next: Option<(ReceiveResult, Option<Errno>)>,
+) {
     let fixture = Fixture::open();
     let first = fixture.receive(vec![[0_u8; 1]; IOV_MAX + 1]);
-    let second = fixture.receive(vec![0; 8]);
-    fixture.sys.script_recv([Step::bytes([7; IOV_MAX]), step.clone(), step]);
+    let (second, third) = (fixture.receive(vec![0; 8]), fixture.receive(vec![0; 8]));
+    fixture.sys.script_recv([Step::bytes([7; IOV_MAX])].into_iter().chain(steps));
 
     fixture.fire(Action::In);
 
@@ -176,9 +179,10 @@ fn what_follows_a_full_chunk_shows_on_the_next_receive(#[case] step: Step, #[cas
     assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
     assert_eq!(completion.bytes_received as usize, IOV_MAX);
     match next {
-        Some(result) => drop(second.ended(result)),
+        Some((result, errno)) => assert_eq!(second.ended(result), errno.map(Errno::raw_os_error)),
         None => second.assert_pending(),
     }
+    third.assert_pending();
 }
 
 /// Buffers that do not say how many they are.
@@ -477,6 +481,21 @@ fn what_waits_behind_a_send_that_broke_the_stream_is_abandoned_unsent(
     assert_eq!(refused.error, SendError::StreamBroken);
 }
 
+#[test]
+fn a_send_from_the_call_back_of_the_send_that_broke_the_stream_is_refused() {
+    let fixture = Fixture::open();
+    let (outcome, report) = Outcome::new();
+    let socket = Arc::clone(&fixture.socket);
+    fixture.sys.script_send([Step::Takes(2), Step::Fails(Errno::AGAIN), Step::Fails(Errno::NOBUFS)]);
+    fixture.send_async("broken", move |_| report(refused_send(&*socket, "next").error)).expect("accepted");
+    let behind = fixture.send("behind");
+
+    fixture.fire(Action::Out);
+
+    assert_eq!(outcome.take(), SendError::StreamBroken);
+    assert_eq!(behind.ended(SendResult::Abandoned), (None, 0));
+}
+
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_099
 #[test]
 fn what_waits_behind_a_send_that_failed_before_its_first_byte_is_sent() {
@@ -549,7 +568,8 @@ fn an_error_that_the_kernel_names_is_passed_on_to_the_call_back() {
     fixture.fire(Action::Error);
 
     assert_eq!(first.ended(ReceiveResult::Error), Some(Errno::HOSTUNREACH.raw_os_error()));
-    assert_eq!(second.ended(ReceiveResult::Error), None, "SO_ERROR names it once");
+    assert_eq!(second.ended(ReceiveResult::Error), Some(Errno::HOSTUNREACH.raw_os_error()));
+    assert_eq!(fixture.sys.count(|call| *call == SocketCall::TakeError), 1, "the kernel tells it only once");
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_085, Tests_SRS_ASYNC_SOCKET_LINUX_11_086
@@ -603,6 +623,18 @@ fn an_error_that_was_only_notifications_leaves_everything_pending() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_086
 #[test]
+fn an_error_event_after_somebody_else_has_drained_the_notifications_leaves_everything_pending() {
+    let (fixture, send) = Fixture::blocked();
+    fixture.sys.queue_error_messages(0);
+
+    fixture.fire(Action::Error);
+
+    send.assert_pending();
+    assert_eq!(fixture.port.run_scheduled(), 0, "no spinning");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_086
+#[test]
 fn an_error_beside_notifications_is_an_error() {
     let fixture = Fixture::open();
     let receive = fixture.receive(vec![0; 8]);
@@ -614,7 +646,7 @@ fn an_error_beside_notifications_is_an_error() {
     assert_eq!(receive.ended(ReceiveResult::Error), Some(Errno::TIMEDOUT.raw_os_error()));
 }
 
-// DEFECT, reported: the error path of a half-sent payload does not break the stream.
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_086
 #[test]
 fn an_error_event_in_the_middle_of_a_payload_breaks_the_stream() {
     let fixture = Fixture::open();

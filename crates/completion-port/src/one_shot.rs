@@ -12,6 +12,7 @@ use crate::handler::{Action, Direction};
 use crate::port::{CompletionPort, Port, Source, Token, Turn};
 use crate::readiness::Readiness;
 use crate::sync::{Arc, Condvar, Mutex};
+use crate::sys::Errno;
 use bitflags::bitflags;
 use rustix::fs::fstat;
 use std::collections::{HashMap, VecDeque};
@@ -101,10 +102,8 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     pub fn add(&self, descriptor: BorrowedFd<'_>, interest: Interest, waiter: W) -> io::Result<()> {
         let identity = identity(descriptor)?;
         let mut watches = self.watches.lock();
-        let fd = descriptor.as_raw_fd();
-        let is_stale = watches.get(&fd).is_some_and(|watch| watch.identity != identity);
-        let stale = if is_stale { watches.remove(&fd) } else { None };
-        let added = self.add_locked(&mut watches, descriptor, identity, interest, waiter);
+        let Added { stale, refused } = self.add_locked(&mut watches, descriptor, identity, interest, waiter);
+        // What is left over runs the user's code, so it goes without the lock.
         drop(watches);
         if let Some(watch) = stale {
             if let Some(token) = watch.token.lock().take() {
@@ -112,7 +111,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
             }
             watch.abandon();
         }
-        added
+        refused.map_or(Ok(()), |(error, _waiter)| Err(error))
     }
 
     fn add_locked(
@@ -121,32 +120,67 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         descriptor: BorrowedFd<'_>,
         identity: (u64, u64),
         interest: Interest,
+        mut waiter: W,
+    ) -> Added<W> {
+        let fd = descriptor.as_raw_fd();
+        let is_another = watches.get(&fd).is_some_and(|watch| watch.identity != identity);
+        let mut stale = if is_another { watches.remove(&fd) } else { None };
+        if let Some(watch) = watches.get(&fd) {
+            match self.add_to(watch, descriptor, interest, waiter) {
+                Ok(()) => return Added { stale, refused: None },
+                // All eventfds, say, have one inode; but the kernel knows that this is not the one we attached.
+                Err((error, Some(returned))) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+                    waiter = returned;
+                    stale = watches.remove(&fd);
+                }
+                Err(refused) => return Added { stale, refused: Some(refused) },
+            }
+        }
+        let refused = self.add_new(watches, descriptor, identity, interest, waiter).err();
+        Added { stale, refused }
+    }
+
+    fn add_to(
+        &self,
+        watch: &Watch<W>,
+        descriptor: BorrowedFd<'_>,
+        interest: Interest,
         waiter: W,
-    ) -> io::Result<()> {
-        let no_memory = |_| io::Error::from(rustix::io::Errno::NOMEM);
-        let known = watches.get(&descriptor.as_raw_fd()).cloned();
-        let watch = known.unwrap_or_else(|| Arc::new(Watch::new(identity)));
-        let number = watch.push(interest, waiter).map_err(no_memory)?;
-        let mut token = watch.token.lock();
-        let armed = match *token {
-            Some(token) => self.port.rearm(descriptor, token),
-            None => watches.try_reserve(1).map_err(no_memory).and_then(|()| {
-                let source = Arc::clone(&watch) as Arc<dyn Source>;
-                *token = Some(self.port.attach(descriptor, source)?);
-                watches.insert(descriptor.as_raw_fd(), Arc::clone(&watch));
+    ) -> Result<(), (io::Error, Option<W>)> {
+        let number = watch.push(interest, waiter)?;
+        let Some(token) = *watch.token.lock() else { return Ok(()) };
+        self.port.rearm(descriptor, token).or_else(|error| watch.take_back(number, error))
+    }
+
+    fn add_new(
+        &self,
+        watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
+        descriptor: BorrowedFd<'_>,
+        identity: (u64, u64),
+        interest: Interest,
+        waiter: W,
+    ) -> Result<(), (io::Error, Option<W>)> {
+        if watches.try_reserve(1).is_err() {
+            return Err((Errno::NOMEM.into(), Some(waiter)));
+        }
+        let watch = Arc::new(Watch::new(identity));
+        let number = watch.push(interest, waiter)?;
+        match self.port.attach(descriptor, Arc::clone(&watch) as _) {
+            Ok(token) => {
+                *watch.token.lock() = Some(token);
+                watches.insert(descriptor.as_raw_fd(), watch);
                 Ok(())
-            }),
-        };
-        drop(token);
-        // If it has been fired in the meantime, it has been accepted.
-        if armed.is_err() && watch.take_back(number) { armed } else { Ok(()) }
+            }
+            Err(error) => watch.take_back(number, error),
+        }
     }
 
     /// Forgets a descriptor: waits for a call-back that runs on another thread, then abandons what waits, in the order
     /// it was added. Does nothing for a number that nobody waits for.
     // Codes_SRS_COMPLETION_PORT_01_073
     pub fn remove(&self, descriptor: BorrowedFd<'_>) {
-        let Some(watch) = self.watches.lock().remove(&descriptor.as_raw_fd()) else { return };
+        let mut watches = self.watches.lock();
+        let Some(watch) = watches.remove(&descriptor.as_raw_fd()) else { return };
         if let Some(token) = watch.token.lock().take() {
             match identity(descriptor) {
                 Ok(identity) if identity == watch.identity => self.port.detach(descriptor, token),
@@ -154,6 +188,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
                 _ => self.port.forget(token),
             }
         }
+        drop(watches);
         if !self.port.is_current_thread() {
             watch.wait_until_quiet();
         }
@@ -161,8 +196,16 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     }
 }
 
+/// What an `add` leaves to be done without the lock.
+struct Added<W> {
+    /// Whom the number belonged to before.
+    stale: Option<Arc<Watch<W>>>,
+    refused: Option<(io::Error, Option<W>)>,
+}
+
 impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
-    /// Abandons everything.
+    /// Abandons everything. What the descriptors were registered with is forgotten by the port, but not by epoll, as
+    /// long as they are open: another list on the same port cannot wait for them.
     // Codes_SRS_COMPLETION_PORT_01_074
     fn drop(&mut self) {
         for watch in self.watches.get_mut().drain().map(|(_, watch)| watch) {
@@ -190,22 +233,23 @@ impl<W: Waiter> Watch<W> {
         Self { identity, token: Mutex::new(None), state: Mutex::new(state), quiet: Condvar::new() }
     }
 
-    fn push(&self, interest: Interest, waiter: W) -> Result<u64, std::collections::TryReserveError> {
+    fn push(&self, interest: Interest, waiter: W) -> Result<u64, (io::Error, Option<W>)> {
         let mut state = self.state.lock();
-        state.waiters.try_reserve(1)?;
+        if state.waiters.try_reserve(1).is_err() {
+            return Err((Errno::NOMEM.into(), Some(waiter)));
+        }
         let number = state.next;
         state.next += 1;
         state.waiters.push_back(Entry { number, interest, waiter });
         Ok(number)
     }
 
-    /// Whether it was still there.
-    fn take_back(&self, number: u64) -> bool {
+    /// Refuses a waiter, unless it has been fired in the meantime: then it has been accepted.
+    fn take_back(&self, number: u64, error: io::Error) -> Result<(), (io::Error, Option<W>)> {
         let mut state = self.state.lock();
-        let index = state.waiters.iter().position(|entry| entry.number == number);
-        let entry = index.and_then(|index| state.waiters.remove(index));
-        drop(state);
-        entry.is_some()
+        let Some(index) = state.waiters.iter().position(|entry| entry.number == number) else { return Ok(()) };
+        let entry = state.waiters.remove(index);
+        Err((error, entry.map(|entry| entry.waiter)))
     }
 
     fn wait_until_quiet(&self) {

@@ -42,6 +42,8 @@ struct State<H: Handler> {
     latch: Latch,
     /// The number of the next operation: one order across both directions.
     next: u64,
+    /// Operations before this one waited when an error was found, and are told.
+    error_end: u64,
     /// The port's thread is in `on_ready` and will look at the queues again before it leaves.
     dispatching: bool,
     /// The port has been told to call `on_ready`.
@@ -110,20 +112,22 @@ impl<H: Handler> State<H> {
 
     #[inline]
     fn reserve(&mut self, direction: Direction) -> Result<(), NotQueued> {
-        let queue = &mut self.half(direction).queue;
+        let Half { descriptor, queue } = self.half(direction);
+        // The operation that is being worked on may come back, and must then find room.
+        let room = if descriptor.is_none() { 2 } else { 1 };
         // The first operation gets room for just itself: most sockets never have a second one.
-        let reserved = if queue.capacity() == 0 { queue.try_reserve_exact(1) } else { queue.try_reserve(1) };
+        let reserved = if queue.capacity() == 0 { queue.try_reserve_exact(room) } else { queue.try_reserve(room) };
         reserved.map_err(|_| NotQueued::OutOfMemory)
     }
 
     /// The action for the front of a direction's queue, if it can run now.
     #[inline]
     fn runnable(&self, direction: Direction) -> Option<(u64, Action)> {
-        let action = self.latch.action(direction)?;
         let half = if direction == Direction::In { &self.input } else { &self.output };
-        let front = half.queue.front()?;
+        let number = half.queue.front()?.number;
         half.descriptor.as_ref()?;
-        Some((front.number, action))
+        let error = || (number < self.error_end).then_some(Action::Error);
+        Some((number, self.latch.action(direction).or_else(error)?))
     }
 
     /// The oldest operation that can run now.
@@ -161,6 +165,7 @@ impl<H: Handler> Core<H> {
                 output: half(),
                 latch: Latch::empty(),
                 next: 0,
+                error_end: 0,
                 dispatching: false,
                 scheduled: false,
                 port_callback: false,
@@ -349,7 +354,11 @@ impl<H: Handler> Core<H> {
     #[inline]
     fn run_next<'a>(&'a self, mut state: MutexGuard<'a, State<H>>) -> (MutexGuard<'a, State<H>>, bool) {
         let Some((direction, action)) = state.next_runnable() else { return (state, false) };
+        let error_end = state.error_end;
         let half = state.half(direction);
+        if action == Action::Error && half.queue.front().is_some_and(|entry| entry.number >= error_end) {
+            return (self.ask_for_error(state, direction), true);
+        }
         let (Some(descriptor), Some(mut entry)) = (half.descriptor.take(), half.queue.pop_front()) else {
             return (state, false);
         };
@@ -364,6 +373,9 @@ impl<H: Handler> Core<H> {
             Progress::Pending => {
                 state.half(direction).queue.push_front(entry);
                 state.latch.exhausted(action);
+                if action == Action::Error {
+                    state.error_end = 0;
+                }
             }
             Progress::Partial => state.half(direction).queue.push_front(entry),
             // Codes_SRS_COMPLETION_PORT_01_034
@@ -380,6 +392,28 @@ impl<H: Handler> Core<H> {
         }
         self.tell_removal(&state);
         (state, true)
+    }
+
+    /// Finds out whether an error event is about an error. If so, it is for everyone who waits now.
+    #[cold]
+    fn ask_for_error<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<H>>,
+        direction: Direction,
+    ) -> MutexGuard<'a, State<H>> {
+        let Some(descriptor) = state.half(direction).descriptor.take() else { return state };
+        drop(state);
+        let is_error = run_caught("question for an error", || self.handler.is_error(&descriptor)).unwrap_or(true);
+        let mut state = self.state.lock();
+        state.half(direction).descriptor = Some(descriptor);
+        if is_error {
+            state.error_end = state.next;
+            state.latch.error_found();
+        } else {
+            state.latch.exhausted(Action::Error);
+        }
+        self.tell_removal(&state);
+        state
     }
 
     fn id(&self) -> usize {

@@ -2,11 +2,12 @@
 
 mod common;
 
-use common::{Gate, on_another_thread, real_port, received, settled, spawn, stays_silent};
+use common::{A_WHILE, Gate, on_another_thread, real_port, received, settled, spawn, stays_silent};
 use completion_port::sys::Errno;
 use completion_port::{Action, CompletionPort, Direction, Interest, OneShots, Readiness};
 use parking_lot::Mutex;
 use rstest::rstest;
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::dup2;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -14,6 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
 use test_doubles::{MockPort, PortSyscall, ScriptedPort, any_descriptor};
 
 type Waiter = Box<dyn FnOnce(Action) + Send>;
@@ -326,4 +328,72 @@ fn dropping_abandons_everything() {
     on_another_thread("the drop", move || drop(waiting));
 
     told.iter().for_each(|told| assert_eq!(told.try_recv(), Ok(Action::Abandoned)));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_072
+#[test]
+fn a_successor_with_the_same_inode_is_watched() {
+    let event = || eventfd(1, EventfdFlags::NONBLOCK).expect("an eventfd is made");
+    let waiting = OneShots::<Waiter, _>::new(real_port().1);
+    let mut descriptor = event();
+    let (tell, told) = channel();
+    waiting.add(descriptor.as_fd(), Interest::OUT, Box::new(move |_| tell.send(()).unwrap_or_default())).unwrap();
+    received(&told, "the old one's event");
+    dup2(event(), &mut descriptor).unwrap();
+
+    let (tell, told) = channel();
+    let added = waiting.add(descriptor.as_fd(), Interest::IN, Box::new(move |_| tell.send(()).unwrap_or_default()));
+
+    assert!(added.is_ok(), "{added:?}");
+    received(&told, "the new one's event");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_070
+#[test]
+fn an_add_during_a_removal_works() {
+    let (calls, port) = real_port();
+    let waiting = Arc::new(OneShots::<Waiter, _>::new(port));
+    let ours: Arc<OwnedFd> = Arc::new(UnixStream::pair().unwrap().0.into());
+    waiting.add(ours.as_fd(), Interest::IN, Box::new(|_| {})).unwrap();
+    let (start, started) = channel();
+    calls.before(PortSyscall::EpollDelete, 1, move || {
+        start.send(()).expect("the test listens");
+        thread::sleep(A_WHILE); // The other thread may get in here, or wait.
+    });
+    let added = spawn({
+        let (waiting, ours) = (Arc::clone(&waiting), Arc::clone(&ours));
+        move || {
+            received(&started, "the removal");
+            waiting.add(ours.as_fd(), Interest::IN, Box::new(|_| {}))
+        }
+    });
+
+    waiting.remove(ours.as_fd());
+
+    let added = received(&added, "the add");
+    assert!(added.is_ok(), "{added:?}");
+}
+
+/// Someone whose destructor uses the waiting list.
+struct Curious(Arc<OneShots<Curious, CompletionPort<ScriptedPort>>>);
+
+impl completion_port::Waiter for Curious {
+    fn fire(self, _: Action) {}
+}
+
+impl Drop for Curious {
+    fn drop(&mut self) {
+        assert!(format!("{:?}", self.0).contains("OneShots"));
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_071
+#[test]
+fn a_refused_waiter_may_use_the_list_when_it_is_dropped() {
+    let waiting = Arc::new(OneShots::new(real_port().1));
+    let file = File::open("/proc/self/exe").unwrap();
+
+    let refused = spawn(move || waiting.add(file.as_fd(), Interest::IN, Curious(Arc::clone(&waiting))).is_err());
+
+    assert!(received(&refused, "the refusal"));
 }

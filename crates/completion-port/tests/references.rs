@@ -110,3 +110,28 @@ fn the_last_drop_on_the_own_thread_does_not_wait() {
     eventually("the thread has ended", || port_threads() == threads_before);
     eventually("all is closed", || descriptors() == descriptors_before);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_005
+#[test]
+fn the_last_drop_on_another_ports_thread_does_not_wait() {
+    let _alone = alone();
+    let threads_before = port_threads();
+    let ((_calls, port), (_other_calls, other)) = (real_port(), real_port());
+    let (registration, _peer) = real(&port);
+    let ((give, given), (gate, stop)) = (channel::<Arc<_>>(), Gate::new());
+    let call_back = move || {
+        drop(received(&given, "the registration"));
+        stop();
+    };
+    registration.add(Direction::Out, op("a").then(call_back)).unwrap();
+    give.send(registration).unwrap();
+    gate.wait();
+
+    let (others, _others_peer) = real(&other);
+    let (operation, told) = op("drops the port").attempting_once(move || drop(port)).told();
+    others.add(Direction::Out, operation).unwrap();
+
+    received(&told, "the call-back after the drop");
+    gate.open();
+    eventually("the dropped port's thread has ended", || port_threads() == threads_before + 1);
+}

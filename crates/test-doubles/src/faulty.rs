@@ -255,6 +255,11 @@ impl SocketSyscalls for FaultySyscalls {
         SocketKernel.take_error(fd)
     }
 
+    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.fail(Fault::Interrupted, Errno::INTR)?;
+        SocketKernel.is_broken(fd)
+    }
+
     fn close(&self, fd: OwnedFd) {
         SocketKernel.close(fd);
     }

@@ -94,7 +94,6 @@ impl MockPort {
     }
 
     /// Runs what has asked for a turn without an event, until nothing has. How many turns that took.
-    #[allow(clippy::must_use_candidate, reason = "run for its effect")]
     pub fn run_scheduled(&self) -> usize {
         let mut turns = 0;
         while let Some(source) = self.next_scheduled() {

@@ -37,7 +37,8 @@ pub struct ScriptedPort {
 struct State {
     made: HashMap<PortSyscall, usize>,
     fails: HashMap<(PortSyscall, usize), Errno>,
-    hooks: HashMap<(PortSyscall, usize), Hook>,
+    before: HashMap<(PortSyscall, usize), Hook>,
+    after: HashMap<(PortSyscall, usize), Hook>,
     interests: Vec<EventFlags>,
 }
 
@@ -57,7 +58,12 @@ impl ScriptedPort {
 
     /// Runs something after the `nth` call of a kind was made for real and before the port sees the result.
     pub fn after(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
-        self.state.lock().hooks.insert((call, nth), Box::new(hook));
+        self.state.lock().after.insert((call, nth), Box::new(hook));
+    }
+
+    /// Runs something before the `nth` call of a kind is made for real.
+    pub fn before(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
+        self.state.lock().before.insert((call, nth), Box::new(hook));
     }
 
     /// What each `epoll_ctl(EPOLL_CTL_ADD)` asked to be told about; the first is the port's own eventfd.
@@ -81,12 +87,12 @@ impl ScriptedPort {
         if let Some(errno) = state.fails.remove(&(call, nth)) {
             return Err(errno);
         }
+        let before = state.before.remove(&(call, nth));
         drop(state);
+        before.into_iter().for_each(|hook| hook());
         let result = real();
-        let hook = self.state.lock().hooks.remove(&(call, nth));
-        if let Some(hook) = hook {
-            hook();
-        }
+        let after = self.state.lock().after.remove(&(call, nth));
+        after.into_iter().for_each(|hook| hook());
         result
     }
 }

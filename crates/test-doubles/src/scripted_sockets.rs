@@ -44,6 +44,8 @@ pub enum SocketCall {
     ReceiveErrorMessage,
     /// `getsockopt(SO_ERROR)`
     TakeError,
+    /// `poll`
+    IsBroken,
     /// `close`: the descriptor.
     Close(RawFd),
 }
@@ -65,6 +67,8 @@ struct State {
     receives: VecDeque<Step>,
     kind: VecDeque<Result<bool, Errno>>,
     error_messages: usize,
+    /// The error event was about messages only.
+    only_messages: bool,
     error: Option<Errno>,
     hooks: Vec<Hook>,
 }
@@ -103,9 +107,11 @@ impl ScriptedSockets {
         self.state.lock().kind.push_back(answer);
     }
 
-    /// Puts messages into the error queue.
+    /// Puts messages into the error queue, which alone explain an error event.
     pub fn queue_error_messages(&self, count: usize) {
-        self.state.lock().error_messages += count;
+        let mut state = self.state.lock();
+        state.error_messages += count;
+        state.only_messages = true;
     }
 
     /// Sets the socket's pending error.
@@ -220,6 +226,10 @@ impl SocketSyscalls for ScriptedSockets {
     fn take_error(&self, _: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
         let mut state = self.begin(SocketCall::TakeError);
         Ok(state.error.take())
+    }
+
+    fn is_broken(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(!self.begin(SocketCall::IsBroken).only_messages)
     }
 
     fn close(&self, fd: OwnedFd) {
