@@ -42,7 +42,7 @@ fn undisturbed(call: impl FnOnce(&Open, &Calls)) {
     socket.write_from_peer(b"input");
     assert_eq!(received.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 5));
     let mut got = [0; 6];
-    socket.peer.read_exact(&mut got).unwrap();
+    socket.peer.read_exact(&mut got).expect("the peer reads");
     assert_eq!((&input[..5], &got), (&b"input"[..], b"output"));
 }
 
@@ -210,10 +210,10 @@ fn a_wait_for_in_and_one_for_out_on_one_descriptor_both_fire() {
 }
 
 /// Closes `descriptor` and puts another one under its number.
-fn replace(descriptor: RawFd, by: OwnedFd) {
+fn replace(descriptor: RawFd, by: &OwnedFd) {
     // SAFETY: two open descriptors of this test; the first is closed and replaced in one step.
     let mut replaced = unsafe { OwnedFd::from_raw_fd(descriptor) };
-    rustix::io::dup2(&by, &mut replaced).expect("dup2");
+    rustix::io::dup2(by, &mut replaced).expect("dup2");
     std::mem::forget(replaced);
 }
 
@@ -239,7 +239,7 @@ fn a_number_that_was_closed_and_came_back_can_be_waited_for(#[case] eventfd: boo
     assert_eq!(add(port, IN, number, &old), 0);
 
     let (second, second_peer) = make();
-    replace(number, second);
+    replace(number, &second);
     assert_eq!(add(port, IN, number, &new), 0);
     assert_eq!(old.next(), Call::Event(COMPLETION_PORT_EPOLL_ABANDONED));
     rustix::io::write(&second_peer, &1_u64.to_ne_bytes()).unwrap();

@@ -33,7 +33,7 @@ impl Chain {
     /// Whether there is another link. Notes now and then where the stack is.
     fn link(&self) -> bool {
         let left = self.left.fetch_sub(1, Ordering::Relaxed);
-        if left % 32 == 0 {
+        if left.is_multiple_of(32) {
             let local = 0_u8;
             let here = std::ptr::from_ref(&local).addr();
             let mut stacks = self.stacks.lock().expect("not poisoned");
@@ -54,23 +54,23 @@ impl Chain {
     }
 }
 
-fn send_link(chain: Arc<Chain>, buffer: [u8; 4]) {
-    let next = Arc::clone(&chain);
+fn send_link(chain: &Arc<Chain>, buffer: [u8; 4]) {
+    let next = Arc::clone(chain);
     let callback = move |completion: SendCompletion<_>| {
         assert_eq!(completion.result, SendResult::Ok);
         if next.link() {
-            send_link(next, completion.buffers);
+            send_link(&next, completion.buffers);
         }
     };
     chain.socket.send_async(buffer, callback).expect("send_async");
 }
 
-fn receive_link(chain: Arc<Chain>, buffer: [u8; 1]) {
-    let next = Arc::clone(&chain);
+fn receive_link(chain: &Arc<Chain>, buffer: [u8; 1]) {
+    let next = Arc::clone(chain);
     let callback = move |completion: ReceiveCompletion<_>| {
         assert_eq!(completion.result, ReceiveResult::Ok);
         if next.link() {
-            receive_link(next, completion.buffers);
+            receive_link(&next, completion.buffers);
         }
     };
     chain.socket.receive_async(buffer, callback).expect("receive_async");
@@ -101,7 +101,7 @@ fn a_million_sends_each_from_the_last_ones_callback(
     let (chain, finished) = Chain::new(&socket, links);
     let reading = swallow(peer, links * 4);
 
-    send_link(Arc::clone(&chain), [1, 2, 3, 4]);
+    send_link(&chain, [1, 2, 3, 4]);
 
     finished.next();
     reading.join_within(LIMIT);
@@ -123,7 +123,7 @@ fn a_million_receives_each_from_the_last_ones_callback(
         peer
     });
 
-    receive_link(Arc::clone(&chain), [0]);
+    receive_link(&chain, [0]);
 
     finished.next();
     writing.join();
@@ -140,12 +140,12 @@ fn chains_that_start_inside_open_and_send_callbacks_use_no_more_stack_than_other
     let chains = [0; 3].map(|_| Chain::new(&socket, 100_000));
 
     let inner = Arc::clone(&chain);
-    socket.open_async(move |_| send_link(inner, [0; 4])).unwrap();
+    socket.open_async(move |_| send_link(&inner, [0; 4])).unwrap();
     for (chain, _) in &chains {
         let (starter, chain) = (Arc::clone(&socket), Arc::clone(chain));
         let callback = move |_| {
             if chain.link() {
-                send_link(chain, [0; 4]);
+                send_link(&chain, [0; 4]);
             }
         };
         spawn("start", move || starter.send_async([9; 4], callback).expect("send_async")).join();
@@ -167,18 +167,18 @@ fn a_hundred_thousand_messages_go_back_and_forth_between_two_sockets_of_ours() {
     let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
     let (one, other) = (open(&engine, one.into()), open(&engine, other.into()));
     let (chain, finished) = Chain::new(&one, 100_000);
-    ping(Arc::clone(&chain), one, other);
+    ping(Arc::clone(&chain), &one, &other);
     finished.next();
     chain.assert_constant_stack();
 }
 
 /// `from` sends to `to`, whose receive call-back sends back.
-fn ping(chain: Arc<Chain>, from: Arc<Socket>, to: Arc<Socket>) {
-    let (next_from, next_to) = (Arc::clone(&to), Arc::clone(&from));
+fn ping(chain: Arc<Chain>, from: &Arc<Socket>, to: &Arc<Socket>) {
+    let (next_from, next_to) = (Arc::clone(to), Arc::clone(from));
     let callback = move |completion: ReceiveCompletion<[u8; 8]>| {
         assert_eq!((completion.result, completion.bytes_received), (ReceiveResult::Ok, 8));
         if chain.link() {
-            ping(chain, next_from, next_to);
+            ping(chain, &next_from, &next_to);
         }
     };
     to.receive_async([0; 8], callback).expect("receive_async");

@@ -137,8 +137,23 @@ fn an_error_alone_reaches_who_waits() {
     drop(reader);
 
     assert_eq!(pending.map(|done| done.only().action), [Action::Error; 2]);
-    // DEFECT today: forgotten once it was told. See `defects.rs` of the crate.
-    // assert_eq!(start(&registration, Direction::Out, writes("x")).only().action, Action::Error);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_032, Tests_SRS_COMPLETION_PORT_01_036
+#[test]
+#[ignore = "DEFECT: the error is forgotten once it was told; the second write waits for an event that never comes"]
+fn an_error_alone_reaches_who_comes_later() {
+    let (calls, port) = port();
+    let (reader, writer) = std::io::pipe().unwrap();
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    fill(&writer);
+    let registration = watch(&port, writer);
+    drop(reader);
+    settled(&calls);
+
+    for _ in 0..2 {
+        assert_eq!(start(&registration, Direction::Out, writes("x")).only().action, Action::Error);
+    }
 }
 
 // Tests_SRS_COMPLETION_PORT_01_030, Tests_SRS_COMPLETION_PORT_01_032

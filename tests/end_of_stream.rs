@@ -176,19 +176,19 @@ fn a_million_bytes_before_the_fin_arrive_through_small_receives() {
         let writing =
             integration_tests::spawn("write", move || peer.write_all(&pattern(0, 1_000_000)).expect("written"));
         let (done, arrived) = inbox();
-        collect(Arc::clone(&socket), Vec::new(), done);
+        collect(&socket, Vec::new(), done);
         let bytes: Vec<u8> = arrived.next();
         assert!(bytes == pattern(0, 1_000_000), "{} bytes", bytes.len());
         writing.join();
     }
 }
 
-fn collect(socket: Arc<integration_tests::Socket>, mut bytes: Vec<u8>, done: Outbox<Vec<u8>>) {
-    let again = Arc::clone(&socket);
+fn collect(socket: &Arc<integration_tests::Socket>, mut bytes: Vec<u8>, done: Outbox<Vec<u8>>) {
+    let again = Arc::clone(socket);
     let callback = move |completion: async_socket_linux::ReceiveCompletion<Vec<u8>>| {
         bytes.extend_from_slice(received(&completion));
         match completion.result {
-            ReceiveResult::Ok => collect(again, bytes, done),
+            ReceiveResult::Ok => collect(&again, bytes, done),
             _ => done.put(bytes),
         }
     };

@@ -12,23 +12,23 @@ use std::time::{Duration, Instant};
 /// Far more than a turn of the port takes, far less than the firehose flows.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-fn drink(socket: Arc<Socket>, swallowed: Arc<AtomicUsize>, buffer: Vec<u8>) {
-    let again = Arc::clone(&socket);
+fn drink(socket: &Arc<Socket>, swallowed: Arc<AtomicUsize>, buffer: Vec<u8>) {
+    let again = Arc::clone(socket);
     let callback = move |completion: ReceiveCompletion<Vec<u8>>| {
         if completion.result == ReceiveResult::Ok {
             swallowed.fetch_add(completion.bytes_received as usize, Ordering::Relaxed);
-            drink(again, swallowed, completion.buffers);
+            drink(&again, swallowed, completion.buffers);
         }
     };
     // Refused at last, by the close.
     let _ = socket.receive_async(buffer, callback);
 }
 
-fn pour(socket: Arc<Socket>, poured: Arc<AtomicUsize>, buffer: Vec<u8>) {
-    let again = Arc::clone(&socket);
+fn pour(socket: &Arc<Socket>, poured: Arc<AtomicUsize>, buffer: Vec<u8>) {
+    let again = Arc::clone(socket);
     let callback = move |completion: SendCompletion<Vec<u8>>| {
         poured.fetch_add(completion.bytes_sent as usize, Ordering::Relaxed);
-        pour(again, poured, completion.buffers);
+        pour(&again, poured, completion.buffers);
     };
     let _ = socket.send_async(buffer, callback);
 }
@@ -61,7 +61,7 @@ fn a_firehose_of_receives_does_not_starve_a_quiet_socket(
     let ((busy, mut hose), (quiet, peer)) = (transport.pair(), transport.pair());
     let (busy, quiet) = (open(&engine, busy), open(&engine, quiet));
     let flowed = Arc::new(AtomicUsize::new(0));
-    drink(Arc::clone(&busy), Arc::clone(&flowed), vec![0; size]);
+    drink(&busy, Arc::clone(&flowed), vec![0; size]);
     let pouring = spawn("hose", move || while hose.write(&[5; 65_536]).is_ok() {});
 
     let longest = longest_round_trip(&quiet, peer, &flowed);
@@ -80,7 +80,7 @@ fn a_firehose_of_sends_does_not_starve_a_quiet_socket(
     let ((busy, mut hose), (quiet, peer)) = (transport.pair(), transport.pair());
     let (busy, quiet) = (open(&engine, busy), open(&engine, quiet));
     let flowed = Arc::new(AtomicUsize::new(0));
-    pour(Arc::clone(&busy), Arc::clone(&flowed), vec![6; size]);
+    pour(&busy, Arc::clone(&flowed), vec![6; size]);
     let draining = spawn("hose", move || {
         let mut chunk = vec![0; 65_536];
         while hose.read(&mut chunk).is_ok_and(|read| read > 0) {}
@@ -100,7 +100,7 @@ fn a_thousand_queued_receives_on_one_socket_do_not_hold_up_another() {
     let (busy, quiet) = (open(&engine, busy), open(&engine, quiet));
     let flowed = Arc::new(AtomicUsize::new(0));
     for _ in 0..1_000 {
-        drink(Arc::clone(&busy), Arc::clone(&flowed), vec![0; 64]);
+        drink(&busy, Arc::clone(&flowed), vec![0; 64]);
     }
     let pouring = spawn("hose", move || while hose.write(&[5; 65_536]).is_ok() {});
 

@@ -63,7 +63,7 @@ fn streams_of_64_mib_go_both_ways_at_once(
     let (descriptor, mut peer) = transport.pair();
     let socket = open(&engine(1), descriptor);
     let (done, arrived) = inbox();
-    take_all(Arc::clone(&socket), Arc::default(), done, vec![0; 100_000]);
+    take_all(&socket, Arc::default(), done, vec![0; 100_000]);
     let sent = send(&socket, pattern(0, LENGTH));
 
     let mut writer = peer.try_clone();
@@ -79,12 +79,12 @@ fn streams_of_64_mib_go_both_ways_at_once(
 }
 
 /// Receives and checks until the end of the stream, then says how much it was.
-fn take_all(socket: Arc<Socket>, checker: Arc<Mutex<PatternChecker>>, done: Outbox<usize>, buffer: Vec<u8>) {
-    let again = Arc::clone(&socket);
+fn take_all(socket: &Arc<Socket>, checker: Arc<Mutex<PatternChecker>>, done: Outbox<usize>, buffer: Vec<u8>) {
+    let again = Arc::clone(socket);
     let callback = move |completion: async_socket_linux::ReceiveCompletion<Vec<u8>>| {
         checker.lock().expect("not poisoned").check(received(&completion));
         if completion.result == ReceiveResult::Ok {
-            take_all(again, checker, done, completion.buffers);
+            take_all(&again, checker, done, completion.buffers);
         } else {
             let position = checker.lock().expect("not poisoned").position();
             done.put(position);

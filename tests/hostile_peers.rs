@@ -69,14 +69,14 @@ struct Count {
 }
 
 /// Receives until the end.
-fn take_all(socket: Arc<Socket>, count: Arc<Count>, mut checker: PatternChecker, done: Outbox<()>, size: usize) {
-    let again = Arc::clone(&socket);
-    let counted = Arc::clone(&count);
+fn take_all(socket: &Arc<Socket>, count: &Arc<Count>, mut checker: PatternChecker, done: Outbox<()>, size: usize) {
+    let again = Arc::clone(socket);
+    let counted = Arc::clone(count);
     let callback = move |completion: ReceiveCompletion<Vec<u8>>| {
         counted.completed.fetch_add(1, Ordering::SeqCst);
         checker.check(received(&completion));
         if completion.result == ReceiveResult::Ok {
-            take_all(again, counted, checker, done, size);
+            take_all(&again, &counted, checker, done, size);
         } else {
             done.put(());
         }
@@ -98,7 +98,7 @@ fn peers_that_misbehave_at_random(#[values(Transport::TcpV4, Transport::Unix)] t
         let count = Arc::new(Count::default());
         let (done, ended) = inbox();
         let size = usize::try_from(1 + random.below(9_000)).unwrap();
-        take_all(Arc::clone(&socket), Arc::clone(&count), PatternChecker::default(), done, size);
+        take_all(&socket, &count, PatternChecker::default(), done, size);
         let actor = spawn("peer", move || misbehave(peer, Random(round)));
         for _ in 0..random.below(30) {
             let counted = Arc::clone(&count);

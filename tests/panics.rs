@@ -17,7 +17,8 @@ fn quiet() {
     ONCE.call_once(|| {
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| {
-            let text = info.payload_as_str();
+            let payload = info.payload();
+            let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
             if text != Some(ON_PURPOSE) && info.payload().downcast_ref::<Explosive>().is_none() {
                 loud(info);
             }

@@ -66,7 +66,7 @@ fn bytes_fill_the_buffers_in_order_and_the_rest_stays_untouched(
     let (descriptor, mut peer) = transport.pair();
     let socket = open(&engine(1), descriptor);
     let lent: Vec<Vec<u8>> = vec![vec![0xEE; 30]; buffers];
-    let addresses: Vec<_> = lent.iter().map(|buffer| buffer.as_ptr()).map(<*const u8>::addr).collect();
+    let addresses: Vec<_> = lent.iter().map(|buffer| buffer.as_ptr().addr()).collect();
     let pending = receive(&socket, lent);
 
     peer.write_all(&pattern(0, bytes)).unwrap();

@@ -19,13 +19,13 @@ extern "C" fn count(_: i32) {
     SIGNALS.fetch_add(1, Ordering::Relaxed);
 }
 
-fn take_all(socket: Arc<Socket>, mut checker: PatternChecker, length: usize, done: Outbox<()>, buffer: Vec<u8>) {
-    let again = Arc::clone(&socket);
+fn take_all(socket: &Arc<Socket>, mut checker: PatternChecker, length: usize, done: Outbox<()>, buffer: Vec<u8>) {
+    let again = Arc::clone(socket);
     let callback = move |completion: ReceiveCompletion<Vec<u8>>| {
         assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
         checker.check(received(&completion));
         if checker.position() < length {
-            take_all(again, checker, length, done, completion.buffers);
+            take_all(&again, checker, length, done, completion.buffers);
         } else {
             done.put(());
         }
@@ -64,7 +64,7 @@ fn a_storm_of_signals_disturbs_no_transfer(#[values(Transport::TcpV4, Transport:
     };
 
     let (done, arrived) = inbox();
-    take_all(Arc::clone(&socket), PatternChecker::default(), LENGTH, done, vec![0; 10_000]);
+    take_all(&socket, PatternChecker::default(), LENGTH, done, vec![0; 10_000]);
     let mut writer = peer.try_clone();
     let writing = spawn("write", move || writer.write_all(&pattern(0, LENGTH)).expect("the peer writes"));
     let reading = spawn("read", move || {

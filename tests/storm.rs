@@ -13,9 +13,12 @@ const PLACES: u64 = 24;
 const THREADS: u64 = 6;
 const TIME: Duration = Duration::from_millis(1_500);
 
+/// Where a connection can be.
+type Place = Option<(Arc<Socket>, Peer)>;
+
 /// The sockets of one test, each with its peer.
 struct Field {
-    places: Vec<Mutex<Option<(Arc<Socket>, Peer)>>>,
+    places: Vec<Mutex<Place>>,
     engine: ExecutionEngine,
     accepted: AtomicUsize,
     completed: AtomicUsize,

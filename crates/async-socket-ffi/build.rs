@@ -1,6 +1,33 @@
-//! Gives the shared library its name for the dynamic linker.
+//! Gives the shared library its name for the dynamic linker, and takes the unwinder into it where gcc has one to
+//! take: the library then needs only libc at run time.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn main() {
-    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libasync_socket.so.0");
     println!("cargo::rerun-if-changed=build.rs");
+    // The tests call the C compiler for it.
+    println!("cargo::rustc-env=ASYNC_SOCKET_TARGET={}", env::var("TARGET").unwrap_or_default());
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libasync_socket.so.0");
+    if let (Some(unwinder), Some(out)) = (static_unwinder(), env::var_os("OUT_DIR")) {
+        // What std asks the linker for by the name of `gcc_s` is found here first.
+        let script = Path::new(&out).join("libgcc_s.so");
+        if fs::write(script, format!("INPUT({})\n", unwinder.display())).is_ok() {
+            println!("cargo::rustc-link-search=native={}", Path::new(&out).display());
+        }
+    }
+}
+
+/// `None` if this is no native build with gcc; the library then needs `libgcc_s.so.1` too.
+fn static_unwinder() -> Option<PathBuf> {
+    let is_native = env::var_os("HOST") == env::var_os("TARGET");
+    let is_gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu");
+    if !is_native || !is_gnu {
+        return None;
+    }
+    let output = Command::new("cc").arg("-print-file-name=libgcc_eh.a").output().ok()?;
+    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    path.is_absolute().then_some(path)
 }

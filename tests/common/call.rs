@@ -82,6 +82,7 @@ impl<T> Inbox<T> {
 /// An engine with so many threads.
 #[must_use]
 pub fn engine(threads: usize) -> ExecutionEngine {
+    crate::wait::watch_over_this_process();
     ExecutionEngine::builder().threads(threads).build().expect("an engine")
 }
 

@@ -1,11 +1,26 @@
 //! Waiting, but never for ever.
 
+use std::sync::Once;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Nothing in these tests takes longer, unless it hangs.
 pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// Ends the process if it has not ended by itself long after it should have: a test that fails while a thread of the
+/// library is stuck would otherwise wait for that thread in its destructors.
+pub fn watch_over_this_process() {
+    const LONG: Duration = Duration::from_secs(100);
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            thread::sleep(LONG);
+            eprintln!("the tests of this binary are not over after {LONG:?}: a thread hangs");
+            std::process::exit(101);
+        });
+    });
+}
 
 /// A thread whose end can be waited for.
 #[derive(Debug)]

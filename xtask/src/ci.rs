@@ -15,7 +15,7 @@ struct Step {
     args: &'static [&'static str],
 }
 
-const STEPS: [Step; 6] = [
+const STEPS: [Step; 7] = [
     Step { name: "fmt", env: None, args: &["fmt", "--all", "--check"] },
     Step {
         name: "clippy",
@@ -29,6 +29,7 @@ const STEPS: [Step; 6] = [
         args: &["doc", "--workspace", "--no-deps", "--all-features"],
     },
     Step { name: "srs-report", env: None, args: &["xtask", "srs-report", "--check"] },
+    Step { name: "header", env: None, args: &["xtask", "header", "--check"] },
     Step { name: "standalone", env: None, args: &["xtask", "standalone"] },
 ];
 

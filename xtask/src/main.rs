@@ -1,7 +1,12 @@
 //! `cargo xtask`: the workspace's own commands. This file only names them; each lives in its own file.
 
+mod c_abi;
 mod ci;
+mod header;
+mod install;
 mod srs_report;
+mod srs_report_bench;
+mod srs_report_browser;
 mod standalone;
 mod workspace;
 
@@ -19,8 +24,18 @@ struct Cli {
 enum Command {
     /// Traces every requirement of docs/srs to its code and its tests
     SrsReport(srs_report::Args),
+    /// Measures the report, on this workspace and on a large generated one
+    SrsReportBench,
+    /// Looks at the HTML report in headless Chromium
+    SrsReportBrowser,
     /// Shows that each library crate builds, documents and compiles its tests alone
     Standalone,
+    /// Makes the C header of the sources of crates/async-socket-ffi
+    Header(header::Args),
+    /// Installs the C ABI: header, static and shared library, pkg-config file
+    Install(install::Args),
+    /// Runs the conformance program of the C ABI, plain or under a checker
+    CAbi(c_abi::Args),
     /// Runs the steps of CI in order and stops at the first that fails
     Ci,
 }
@@ -28,7 +43,12 @@ enum Command {
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::SrsReport(args) => srs_report::run(&args),
+        Command::SrsReportBench => exit_code(srs_report_bench::run()),
+        Command::SrsReportBrowser => exit_code(srs_report_browser::run()),
         Command::Standalone => exit_code(standalone::run()),
+        Command::Header(args) => exit_code(header::run(&args)),
+        Command::Install(args) => exit_code(install::run(&args)),
+        Command::CAbi(args) => exit_code(c_abi::run(&args)),
         Command::Ci => exit_code(ci::run()),
     }
 }

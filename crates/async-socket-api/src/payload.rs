@@ -120,6 +120,7 @@ impl RawBuffers {
     ///
     /// # Errors
     /// The first [`PayloadError`] in the order of the list.
+    #[inline]
     pub fn check(list: &[RawBuffer]) -> Result<u32, PayloadError> {
         total_length(list.iter().map(|buffer| (!buffer.pointer.is_null()).then_some(buffer.length as usize)))
     }

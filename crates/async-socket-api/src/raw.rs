@@ -48,6 +48,7 @@ impl RawBuffers {
     /// if the buffers are sent from, for writes and disjoint from all others if they are received
     /// into; nobody else writes to them, and while they are received into nobody reads them.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
+    #[inline]
     pub unsafe fn copied(list: &[RawBuffer]) -> Result<Self, PayloadError> {
         Self::check(list)?;
         let list = match list {
@@ -62,6 +63,7 @@ impl RawBuffers {
         Ok(Self { list })
     }
 
+    #[inline]
     fn list(&self) -> &[RawBuffer] {
         match &self.list {
             List::One(buffer) => slice::from_ref(buffer),
@@ -71,6 +73,7 @@ impl RawBuffers {
 }
 
 impl IoBufs for RawBuffers {
+    #[inline]
     fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]> {
         self.list().get(first..).unwrap_or_default().iter().map(|buffer| {
             // SAFETY: not null (checked) and valid for reads of `length` bytes by `copied`'s contract.
@@ -80,6 +83,7 @@ impl IoBufs for RawBuffers {
 }
 
 impl IoBufsMut for RawBuffers {
+    #[inline]
     fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
         self.list().get(first..).unwrap_or_default().iter().map(|buffer| {
             // SAFETY: not null (checked), valid for writes of `length` bytes and disjoint from the

@@ -1,8 +1,11 @@
 //! What every function of the ABI does at its edge: counted handles, no unwinding, contexts that cross threads.
 
+use std::env;
 use std::ffi::c_void;
+use std::io::stderr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
+use tracing::level_filters::LevelFilter;
 
 /// A call-back's context: the C program's business, on whichever thread.
 #[derive(Clone, Copy)]
@@ -22,7 +25,7 @@ impl Context {
     }
 }
 
-/// Runs a call of the ABI; a panic becomes its failure value instead of unwinding into C.
+/// Runs a call of the ABI, all of it; a panic becomes its failure value instead of unwinding into C.
 pub(crate) fn guarded<T>(failed: T, call: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         tracing::error!("panic caught at the C boundary");
@@ -47,5 +50,31 @@ pub(crate) unsafe fn borrowed<T>(handle: *const T) -> Option<Arc<T>> {
 
 /// Says which argument is wrong.
 pub(crate) fn reject(function: &'static str, argument: &'static str, why: &'static str) {
+    start_logging();
     tracing::error!(function, argument, why, "bad argument");
+}
+
+/// `ASYNC_SOCKET_LOG=error|warn|info|debug|trace` prints what happens to standard error; otherwise nothing is.
+pub(crate) fn start_logging() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let level = env::var("ASYNC_SOCKET_LOG").ok().and_then(|level| level.parse::<LevelFilter>().ok());
+        if let Some(level) = level {
+            // A standard error that cannot be written to is no reason to fail.
+            let log = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr).log_internal_errors(false);
+            // A Rust program around us may have its own; then that one is used.
+            let _ = log.try_init();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::guarded;
+
+    #[test]
+    fn a_panic_becomes_the_failure_value() {
+        assert_eq!(guarded(1, || -> i32 { panic!("inside a call of the ABI") }), 1);
+        assert_eq!(guarded(1, || 0), 0);
+    }
 }

@@ -1,14 +1,12 @@
 //! `platform_*`: the process-wide completion ports.
 
-use crate::boundary::guarded;
+use crate::boundary::{guarded, start_logging};
 use crate::port::COMPLETION_PORT_TAG;
 use crate::types::COMPLETION_PORT_HANDLE;
 use parking_lot::Mutex;
-use std::env;
 use std::ffi::c_int;
 use std::ptr;
-use std::sync::{Arc, Once};
-use tracing::level_filters::LevelFilter;
+use std::sync::Arc;
 
 static PLATFORM: Mutex<Platform> = Mutex::new(Platform { threads: 1, users: 0, ports: Vec::new(), next: 0 });
 
@@ -20,8 +18,8 @@ struct Platform {
     next: usize,
 }
 
-/// Starts the platform: one completion port, and so one thread, or as many as were set. Returns 0 on success. It may be called again;
-/// each call needs its `platform_deinit`.
+/// Starts the platform: one completion port, and so one thread, or as many as were set. Returns 0 on success.
+/// It may be called again; each call needs its `platform_deinit`.
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_init() -> c_int {
     guarded(1, || {
@@ -32,7 +30,7 @@ pub extern "C" fn platform_init() -> c_int {
             match ports {
                 Ok(ports) => platform.ports = ports,
                 Err(error) => {
-                    tracing::error!(%error, "platform_init");
+                    tracing::error!(error = &error as &dyn std::error::Error, "platform_init");
                     return 1;
                 }
             }
@@ -63,7 +61,8 @@ pub extern "C" fn platform_get_completion_port() -> COMPLETION_PORT_HANDLE {
     guarded(ptr::null_mut(), || next_port().map_or(ptr::null_mut(), |port| Arc::into_raw(port).cast_mut()))
 }
 
-/// How many completion ports, and so threads, the next `platform_init` that starts the platform makes; 1 unless set. 0 counts as 1.
+/// How many completion ports, and so threads, the next `platform_init` that starts the platform makes; 1 unless set.
+/// 0 counts as 1.
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_set_thread_count(thread_count: u32) {
     guarded((), || PLATFORM.lock().threads = thread_count.max(1));
@@ -74,16 +73,4 @@ pub(crate) fn next_port() -> Option<Arc<COMPLETION_PORT_TAG>> {
     let index = platform.next.checked_rem(platform.ports.len())?;
     platform.next = platform.next.wrapping_add(1);
     platform.ports.get(index).cloned()
-}
-
-/// `ASYNC_SOCKET_LOG=error|warn|info|debug|trace` prints what happens to standard error; otherwise nothing is.
-fn start_logging() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let level = env::var("ASYNC_SOCKET_LOG").ok().and_then(|level| level.parse::<LevelFilter>().ok());
-        if let Some(level) = level {
-            // A Rust program around us may have its own; then that one is used.
-            let _ = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).try_init();
-        }
-    });
 }

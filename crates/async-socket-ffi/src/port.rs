@@ -1,6 +1,6 @@
 //! `completion_port_*`: waiting for single events of descriptors that stay the caller's.
 
-use crate::boundary::{Context, borrowed, guarded, reject};
+use crate::boundary::{Context, borrowed, guarded, reject, start_logging};
 use crate::types::{
     COMPLETION_PORT_EPOLL_ACTION, COMPLETION_PORT_HANDLE, ON_COMPLETION_PORT_EVENT_COMPLETE, SOCKET_HANDLE,
 };
@@ -24,6 +24,8 @@ struct CallBack {
 }
 
 impl Waiter for CallBack {
+    /// Hands the context back as it came; it may be NULL.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
     fn fire(self, action: Action) {
         // SAFETY: the caller of `completion_port_add` gave the function to be called so.
         unsafe { (self.on_event)(self.context.pointer(), action.into()) };
@@ -40,11 +42,14 @@ impl COMPLETION_PORT_TAG {
 /// Creates a completion port with one reference; NULL if that fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn completion_port_create() -> COMPLETION_PORT_HANDLE {
-    guarded(ptr::null_mut(), || match COMPLETION_PORT_TAG::create() {
-        Ok(port) => Arc::into_raw(port).cast_mut(),
-        Err(error) => {
-            tracing::error!(%error, "completion_port_create");
-            ptr::null_mut()
+    guarded(ptr::null_mut(), || {
+        start_logging();
+        match COMPLETION_PORT_TAG::create() {
+            Ok(port) => Arc::into_raw(port).cast_mut(),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "completion_port_create");
+                ptr::null_mut()
+            }
         }
     })
 }
@@ -55,12 +60,13 @@ pub extern "C" fn completion_port_create() -> COMPLETION_PORT_HANDLE {
 /// `completion_port` is NULL or a reference that the caller has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn completion_port_inc_ref(completion_port: COMPLETION_PORT_HANDLE) {
-    if completion_port.is_null() {
-        reject("completion_port_inc_ref", "completion_port", "is NULL");
-        return;
-    }
-    // SAFETY: it came from `Arc::into_raw`, and the caller's reference keeps it alive.
-    unsafe { Arc::increment_strong_count(completion_port.cast_const()) };
+    guarded((), || {
+        if completion_port.is_null() {
+            return reject("completion_port_inc_ref", "completion_port", "is NULL");
+        }
+        // SAFETY: it came from `Arc::into_raw`, and the caller's reference keeps it alive.
+        unsafe { Arc::increment_strong_count(completion_port.cast_const()) };
+    });
 }
 
 /// Gives up a reference; the last one stops the thread and abandons what waits. NULL is ignored.
@@ -69,17 +75,19 @@ pub unsafe extern "C" fn completion_port_inc_ref(completion_port: COMPLETION_POR
 /// `completion_port` is NULL or a reference that the caller has, and does not use again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn completion_port_dec_ref(completion_port: COMPLETION_PORT_HANDLE) {
-    if completion_port.is_null() {
-        reject("completion_port_dec_ref", "completion_port", "is NULL");
-        return;
-    }
-    // SAFETY: it came from `Arc::into_raw`, and the caller gives this reference up.
-    let port = unsafe { Arc::from_raw(completion_port.cast_const()) };
-    guarded((), || drop(port));
+    guarded((), || {
+        if completion_port.is_null() {
+            return reject("completion_port_dec_ref", "completion_port", "is NULL");
+        }
+        // SAFETY: it came from `Arc::into_raw`, and the caller gives this reference up.
+        drop(unsafe { Arc::from_raw(completion_port.cast_const()) });
+    });
 }
 
-/// Calls back once for the next event of `socket` among `epoll_op`: `EPOLLIN`, `EPOLLOUT`, `EPOLLRDHUP` or several; errors
-/// come unasked. Any number of these can wait for one descriptor. Returns 0 on success; then the call-back runs exactly once.
+/// Calls back once for the next event of `socket` among `epoll_op`: `EPOLLIN`, `EPOLLOUT`, `EPOLLRDHUP` or several;
+/// errors come unasked. Any number of these can wait for one descriptor. Returns 0 on success; then the call-back runs
+/// exactly once, on the port's thread, or with `COMPLETION_PORT_EPOLL_ABANDONED` on the thread that removes the
+/// descriptor, gives up the last reference, or finds that the descriptor is another one now. `context` may be NULL.
 ///
 /// # Safety
 /// `completion_port` is NULL or a reference that the caller has; `socket` is an open descriptor or negative;
@@ -93,32 +101,34 @@ pub unsafe extern "C" fn completion_port_add(
     context: *mut c_void,
 ) -> c_int {
     const NAME: &str = "completion_port_add";
-    // SAFETY: NULL or a reference that the caller has.
-    let Some(port) = (unsafe { borrowed(completion_port) }) else {
-        reject(NAME, "completion_port", "is NULL");
-        return 1;
-    };
-    let Some(on_event) = event_callback else {
-        reject(NAME, "event_callback", "is NULL");
-        return 1;
-    };
-    if socket < 0 {
-        reject(NAME, "socket", "is no descriptor");
-        return 1;
-    }
-    let interest = Interest::from_bits_truncate(epoll_op.cast_unsigned());
-    if interest.is_empty() {
-        reject(NAME, "epoll_op", "has none of EPOLLIN, EPOLLOUT, EPOLLRDHUP");
-        return 1;
-    }
-    // SAFETY: not -1; if it is not open, the kernel says so.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(socket) };
-    let call_back = CallBack { on_event, context: Context::new(context) };
-    guarded(1, || match port.one_shots.add(descriptor, interest, call_back) {
-        Ok(()) => 0,
-        Err(error) => {
-            tracing::error!(socket, %error, "completion_port_add");
-            1
+    guarded(1, || {
+        // SAFETY: NULL or a reference that the caller has.
+        let Some(port) = (unsafe { borrowed(completion_port) }) else {
+            reject(NAME, "completion_port", "is NULL");
+            return 1;
+        };
+        let Some(on_event) = event_callback else {
+            reject(NAME, "event_callback", "is NULL");
+            return 1;
+        };
+        if socket < 0 {
+            reject(NAME, "socket", "is no descriptor");
+            return 1;
+        }
+        let interest = Interest::from_bits_truncate(epoll_op.cast_unsigned());
+        if interest.is_empty() {
+            reject(NAME, "epoll_op", "has none of EPOLLIN, EPOLLOUT, EPOLLRDHUP");
+            return 1;
+        }
+        // SAFETY: not -1; if it is not open, the kernel says so.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(socket) };
+        let call_back = CallBack { on_event, context: Context::new(context) };
+        match port.one_shots.add(descriptor, interest, call_back) {
+            Ok(()) => 0,
+            Err(error) => {
+                tracing::error!(socket, %error, "{NAME}");
+                1
+            }
         }
     })
 }
@@ -126,18 +136,21 @@ pub unsafe extern "C" fn completion_port_add(
 /// Forgets `socket`: waits for a call-back of it that runs on another thread, and abandons what waits for it.
 ///
 /// # Safety
-/// `completion_port` is NULL or a reference that the caller has; `socket` is a descriptor that the caller may use, or negative.
+/// `completion_port` is NULL or a reference that the caller has; `socket` is a descriptor that the caller may use, or
+/// negative.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn completion_port_remove(completion_port: COMPLETION_PORT_HANDLE, socket: SOCKET_HANDLE) {
     const NAME: &str = "completion_port_remove";
-    // SAFETY: NULL or a reference that the caller has.
-    let Some(port) = (unsafe { borrowed(completion_port) }) else {
-        return reject(NAME, "completion_port", "is NULL");
-    };
-    if socket < 0 {
-        return reject(NAME, "socket", "is no descriptor");
-    }
-    // SAFETY: not -1; if it is not open, the kernel says so.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(socket) };
-    guarded((), || port.one_shots.remove(descriptor));
+    guarded((), || {
+        // SAFETY: NULL or a reference that the caller has.
+        let Some(port) = (unsafe { borrowed(completion_port) }) else {
+            return reject(NAME, "completion_port", "is NULL");
+        };
+        if socket < 0 {
+            return reject(NAME, "socket", "is no descriptor");
+        }
+        // SAFETY: not -1; if it is not open, the kernel says so.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(socket) };
+        port.one_shots.remove(descriptor);
+    });
 }

@@ -29,16 +29,18 @@ pub struct ASYNC_SOCKET {
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_create(
-    _execution_engine: EXECUTION_ENGINE_HANDLE,
+    execution_engine: EXECUTION_ENGINE_HANDLE,
     socket_handle: SOCKET_HANDLE,
 ) -> ASYNC_SOCKET_HANDLE {
     guarded(ptr::null_mut(), || {
+        // The engines of C programs are not ours: every socket lives on the platform.
+        let _ = execution_engine;
         if socket_handle < 0 {
             reject("async_socket_create", "socket_handle", "is no descriptor");
             return ptr::null_mut();
         }
         let Some(port) = next_port() else {
-            tracing::error!("async_socket_create: platform_init has not been called");
+            reject("async_socket_create", "execution_engine", "NULL means the platform, which is not started");
             return ptr::null_mut();
         };
         // SAFETY: not -1, and the caller's to give away.
@@ -48,8 +50,8 @@ pub unsafe extern "C" fn async_socket_create(
     })
 }
 
-/// Closes and frees a socket. NULL is ignored. Allowed inside any of its call-backs; what is in use is then freed when they have
-/// returned.
+/// Closes and frees a socket. NULL is ignored. Allowed inside any of its call-backs; what is in use is then freed when
+/// they have returned.
 ///
 /// # Safety
 /// `async_socket` is NULL or a handle that nobody uses again.
@@ -57,12 +59,12 @@ pub unsafe extern "C" fn async_socket_create(
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE) {
-    if async_socket.is_null() {
-        return reject("async_socket_destroy", "async_socket", "is NULL");
-    }
-    // SAFETY: it came from `Arc::into_raw`, and the caller gives it up.
-    let handle = unsafe { Arc::from_raw(async_socket.cast_const()) };
     guarded((), || {
+        if async_socket.is_null() {
+            return reject("async_socket_destroy", "async_socket", "is NULL");
+        }
+        // SAFETY: it came from `Arc::into_raw`, and the caller gives it up.
+        let handle = unsafe { Arc::from_raw(async_socket.cast_const()) };
         handle.socket.wait_until_settled();
         handle.socket.close();
         handle.socket.wait_until_settled();
@@ -82,17 +84,17 @@ pub unsafe extern "C" fn async_socket_open_async(
     on_open_complete_context: *mut c_void,
 ) -> c_int {
     const NAME: &str = "async_socket_open_async";
-    // SAFETY: NULL or a valid handle.
-    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
-        reject(NAME, "async_socket", "is NULL");
-        return 1;
-    };
-    let Some(on_open_complete) = on_open_complete else {
-        reject(NAME, "on_open_complete", "is NULL");
-        return 1;
-    };
-    let context = Context::new(on_open_complete_context);
     guarded(1, || {
+        // SAFETY: NULL or a valid handle.
+        let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+            reject(NAME, "async_socket", "is NULL");
+            return 1;
+        };
+        let Some(on_open_complete) = on_open_complete else {
+            reject(NAME, "on_open_complete", "is NULL");
+            return 1;
+        };
+        let context = Context::new(on_open_complete_context);
         let opened = handle.socket.open_async(move |result| {
             // SAFETY: the caller gave the function to be called so.
             unsafe { on_open_complete(context.pointer(), result.into()) };
@@ -107,27 +109,29 @@ pub unsafe extern "C" fn async_socket_open_async(
     })
 }
 
-/// Closes a socket: abandons what is pending, and returns when no call-back of it runs any more, but for those it is called
-/// from. Does nothing for NULL or a socket that is not open.
+/// Closes a socket: abandons what is pending, and returns when no call-back of it runs any more, but for those it is
+/// called from. Does nothing for NULL or a socket that is not open.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_035
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_close(async_socket: ASYNC_SOCKET_HANDLE) {
-    // SAFETY: NULL or a valid handle.
-    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
-        return reject("async_socket_close", "async_socket", "is NULL");
-    };
-    guarded((), || handle.socket.close());
+    guarded((), || {
+        // SAFETY: NULL or a valid handle.
+        match unsafe { borrowed(async_socket) } {
+            Some(handle) => handle.socket.close(),
+            None => reject("async_socket_close", "async_socket", "is NULL"),
+        }
+    });
 }
 
-/// Sends buffers in order as one payload. Only after `ASYNC_SOCKET_SEND_SYNC_OK` does the call-back run, exactly once, possibly
-/// before this returns.
+/// Sends buffers in order as one payload. Only with `ASYNC_SOCKET_SEND_SYNC_OK` does the call-back run, exactly once,
+/// possibly before this returns.
 ///
 /// # Safety
-/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, whose bytes may be read
-/// until the call-back.
+/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, whose bytes may be
+/// read until the call-back.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_049, Codes_SRS_ASYNC_SOCKET_LINUX_11_050
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_send_async(
@@ -138,19 +142,21 @@ pub unsafe extern "C" fn async_socket_send_async(
     on_send_complete_context: *mut c_void,
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     const NAME: &str = "async_socket_send_async";
-    // SAFETY: NULL or a valid handle.
-    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
-        reject(NAME, "async_socket", "is NULL");
-        return ASYNC_SOCKET_SEND_SYNC_ERROR;
-    };
-    let Some(on_send_complete) = on_send_complete else {
-        reject(NAME, "on_send_complete", "is NULL");
-        return ASYNC_SOCKET_SEND_SYNC_ERROR;
-    };
-    // SAFETY: the caller's promise about `buffers`.
-    let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
-    let context = Context::new(on_send_complete_context);
     guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
+        // SAFETY: NULL or a valid handle.
+        let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+            reject(NAME, "async_socket", "is NULL");
+            return ASYNC_SOCKET_SEND_SYNC_ERROR;
+        };
+        let Some(on_send_complete) = on_send_complete else {
+            reject(NAME, "on_send_complete", "is NULL");
+            return ASYNC_SOCKET_SEND_SYNC_ERROR;
+        };
+        // SAFETY: the caller's promise about `buffers`.
+        let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else {
+            return ASYNC_SOCKET_SEND_SYNC_ERROR;
+        };
+        let context = Context::new(on_send_complete_context);
         let sent = handle.socket.send_async(buffers, move |completion| {
             // SAFETY: the caller gave the function to be called so.
             unsafe { on_send_complete(context.pointer(), completion.result.into()) };
@@ -165,12 +171,12 @@ pub unsafe extern "C" fn async_socket_send_async(
     })
 }
 
-/// Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, never before
-/// this has done its work.
+/// Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, on the
+/// completion port's thread, or on the thread that closes the socket.
 ///
 /// # Safety
-/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, which do not overlap and
-/// whose bytes nobody else touches until the call-back.
+/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, which do not overlap
+/// and whose bytes nobody else touches until the call-back.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_064, Codes_SRS_ASYNC_SOCKET_LINUX_11_070, Codes_SRS_ASYNC_SOCKET_LINUX_11_071
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_receive_async(
@@ -181,19 +187,19 @@ pub unsafe extern "C" fn async_socket_receive_async(
     on_receive_complete_context: *mut c_void,
 ) -> c_int {
     const NAME: &str = "async_socket_receive_async";
-    // SAFETY: NULL or a valid handle.
-    let Some(handle) = (unsafe { borrowed(async_socket) }) else {
-        reject(NAME, "async_socket", "is NULL");
-        return 1;
-    };
-    let Some(on_receive_complete) = on_receive_complete else {
-        reject(NAME, "on_receive_complete", "is NULL");
-        return 1;
-    };
-    // SAFETY: the caller's promise about `buffers`.
-    let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return 1 };
-    let context = Context::new(on_receive_complete_context);
     guarded(1, || {
+        // SAFETY: NULL or a valid handle.
+        let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+            reject(NAME, "async_socket", "is NULL");
+            return 1;
+        };
+        let Some(on_receive_complete) = on_receive_complete else {
+            reject(NAME, "on_receive_complete", "is NULL");
+            return 1;
+        };
+        // SAFETY: the caller's promise about `buffers`.
+        let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return 1 };
+        let context = Context::new(on_receive_complete_context);
         let received = handle.socket.receive_async(buffers, move |completion| {
             // SAFETY: the caller gave the function to be called so.
             unsafe { on_receive_complete(context.pointer(), completion.result.into(), completion.bytes_received) };

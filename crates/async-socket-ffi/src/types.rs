@@ -15,12 +15,9 @@ pub const INVALID_SOCKET: SOCKET_HANDLE = -1;
 
 /// Accepted where the specification asks for it, and never dereferenced.
 #[derive(Debug)]
-#[repr(C)]
-pub struct EXECUTION_ENGINE_TAG {
-    _private: [u8; 0],
-}
+pub struct EXECUTION_ENGINE_TAG(());
 
-/// Accepted where the specification asks for it, and never dereferenced.
+/// A pointer to one.
 pub type EXECUTION_ENGINE_HANDLE = *mut EXECUTION_ENGINE_TAG;
 
 /// A socket, from `async_socket_create` to `async_socket_destroy`.
@@ -32,89 +29,129 @@ pub type COMPLETION_PORT_HANDLE = *mut crate::port::COMPLETION_PORT_TAG;
 /// One buffer. The bytes stay the caller's, untouched until the call-back.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
-pub struct ASYNC_SOCKET_BUFFER {
+pub struct ASYNC_SOCKET_BUFFER_TAG {
     /// The first byte; not NULL.
     pub buffer: *mut c_void,
     /// How many bytes; not 0.
     pub length: u32,
 }
 
+/// One buffer.
+pub type ASYNC_SOCKET_BUFFER = ASYNC_SOCKET_BUFFER_TAG;
+
 // A list of one is passed on as a list of the other.
 const _: () = assert!(size_of::<ASYNC_SOCKET_BUFFER>() == size_of::<RawBuffer>());
 const _: () = assert!(align_of::<ASYNC_SOCKET_BUFFER>() == align_of::<RawBuffer>());
 
-macro_rules! result_enum {
-    ($(#[$meta:meta])* $name:ident from $rust:ident { $($member:ident = $value:literal $(from $variant:ident)?,)* }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        #[repr(C)]
-        pub enum $name {
-            $(
-                #[allow(missing_docs, reason = "the specification's names say it")]
-                $member = $value,
-            )*
-        }
+/// How an open ended.
+#[allow(missing_docs, reason = "the specification's names say it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub enum ASYNC_SOCKET_OPEN_RESULT {
+    ASYNC_SOCKET_OPEN_RESULT_INVALID = 0,
+    ASYNC_SOCKET_OPEN_OK = 1,
+    ASYNC_SOCKET_OPEN_ERROR = 2,
+}
 
+/// What `async_socket_send_async` returns: only after OK does the call-back run.
+#[allow(missing_docs, reason = "the specification's names say it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub enum ASYNC_SOCKET_SEND_SYNC_RESULT {
+    ASYNC_SOCKET_SEND_SYNC_RESULT_INVALID = 0,
+    ASYNC_SOCKET_SEND_SYNC_OK = 1,
+    ASYNC_SOCKET_SEND_SYNC_ERROR = 2,
+    ASYNC_SOCKET_SEND_SYNC_ABANDONED = 3,
+}
+
+/// How a send ended.
+#[allow(missing_docs, reason = "the specification's names say it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub enum ASYNC_SOCKET_SEND_RESULT {
+    ASYNC_SOCKET_SEND_RESULT_INVALID = 0,
+    ASYNC_SOCKET_SEND_OK = 1,
+    ASYNC_SOCKET_SEND_ERROR = 2,
+    ASYNC_SOCKET_SEND_ABANDONED = 3,
+}
+
+/// How a receive ended.
+#[allow(missing_docs, reason = "the specification's names say it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub enum ASYNC_SOCKET_RECEIVE_RESULT {
+    ASYNC_SOCKET_RECEIVE_RESULT_INVALID = 0,
+    ASYNC_SOCKET_RECEIVE_OK = 1,
+    ASYNC_SOCKET_RECEIVE_ERROR = 2,
+    ASYNC_SOCKET_RECEIVE_ABANDONED = 3,
+}
+
+/// Why a completion port calls back.
+#[allow(missing_docs, reason = "the specification's names say it")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub enum COMPLETION_PORT_EPOLL_ACTION {
+    COMPLETION_PORT_EPOLL_ACTION_INVALID = 0,
+    COMPLETION_PORT_EPOLL_EPOLLRDHUP = 1,
+    COMPLETION_PORT_EPOLL_EPOLLIN = 2,
+    COMPLETION_PORT_EPOLL_EPOLLOUT = 3,
+    COMPLETION_PORT_EPOLL_ABANDONED = 4,
+    COMPLETION_PORT_EPOLL_ERROR = 5,
+}
+
+/// Translates a Rust result; the values are the same, which the compiler checks.
+macro_rules! translate {
+    ($rust:ident to $name:ident { $($variant:ident => $member:ident,)* }) => {
         impl From<$rust> for $name {
             fn from(value: $rust) -> Self {
                 match value {
-                    $($($rust::$variant => Self::$member,)?)*
+                    $($rust::$variant => Self::$member,)*
                 }
             }
         }
 
-        $($(const _: () = assert!($name::$member as u32 == $rust::$variant as u32);)?)*
+        $(const _: () = assert!($name::$member as u32 == $rust::$variant as u32);)*
     };
 }
 
-result_enum! {
-    /// How an open ended.
-    ASYNC_SOCKET_OPEN_RESULT from OpenResult {
-        ASYNC_SOCKET_OPEN_RESULT_INVALID = 0,
-        ASYNC_SOCKET_OPEN_OK = 1 from Ok,
-        ASYNC_SOCKET_OPEN_ERROR = 2 from Error,
+translate! {
+    OpenResult to ASYNC_SOCKET_OPEN_RESULT {
+        Ok => ASYNC_SOCKET_OPEN_OK,
+        Error => ASYNC_SOCKET_OPEN_ERROR,
     }
 }
 
-result_enum! {
-    /// What `async_socket_send_async` returns: only after OK does the call-back run.
-    ASYNC_SOCKET_SEND_SYNC_RESULT from SendSyncResult {
-        ASYNC_SOCKET_SEND_SYNC_RESULT_INVALID = 0,
-        ASYNC_SOCKET_SEND_SYNC_OK = 1 from Ok,
-        ASYNC_SOCKET_SEND_SYNC_ERROR = 2 from Error,
-        ASYNC_SOCKET_SEND_SYNC_ABANDONED = 3 from Abandoned,
+translate! {
+    SendSyncResult to ASYNC_SOCKET_SEND_SYNC_RESULT {
+        Ok => ASYNC_SOCKET_SEND_SYNC_OK,
+        Error => ASYNC_SOCKET_SEND_SYNC_ERROR,
+        Abandoned => ASYNC_SOCKET_SEND_SYNC_ABANDONED,
     }
 }
 
-result_enum! {
-    /// How a send ended.
-    ASYNC_SOCKET_SEND_RESULT from SendResult {
-        ASYNC_SOCKET_SEND_RESULT_INVALID = 0,
-        ASYNC_SOCKET_SEND_OK = 1 from Ok,
-        ASYNC_SOCKET_SEND_ERROR = 2 from Error,
-        ASYNC_SOCKET_SEND_ABANDONED = 3 from Abandoned,
+translate! {
+    SendResult to ASYNC_SOCKET_SEND_RESULT {
+        Ok => ASYNC_SOCKET_SEND_OK,
+        Error => ASYNC_SOCKET_SEND_ERROR,
+        Abandoned => ASYNC_SOCKET_SEND_ABANDONED,
     }
 }
 
-result_enum! {
-    /// How a receive ended.
-    ASYNC_SOCKET_RECEIVE_RESULT from ReceiveResult {
-        ASYNC_SOCKET_RECEIVE_RESULT_INVALID = 0,
-        ASYNC_SOCKET_RECEIVE_OK = 1 from Ok,
-        ASYNC_SOCKET_RECEIVE_ERROR = 2 from Error,
-        ASYNC_SOCKET_RECEIVE_ABANDONED = 3 from Abandoned,
+translate! {
+    ReceiveResult to ASYNC_SOCKET_RECEIVE_RESULT {
+        Ok => ASYNC_SOCKET_RECEIVE_OK,
+        Error => ASYNC_SOCKET_RECEIVE_ERROR,
+        Abandoned => ASYNC_SOCKET_RECEIVE_ABANDONED,
     }
 }
 
-result_enum! {
-    /// Why a completion port calls back.
-    COMPLETION_PORT_EPOLL_ACTION from Action {
-        COMPLETION_PORT_EPOLL_ACTION_INVALID = 0,
-        COMPLETION_PORT_EPOLL_EPOLLRDHUP = 1 from RdHup,
-        COMPLETION_PORT_EPOLL_EPOLLIN = 2 from In,
-        COMPLETION_PORT_EPOLL_EPOLLOUT = 3 from Out,
-        COMPLETION_PORT_EPOLL_ABANDONED = 4 from Abandoned,
-        COMPLETION_PORT_EPOLL_ERROR = 5 from Error,
+translate! {
+    Action to COMPLETION_PORT_EPOLL_ACTION {
+        RdHup => COMPLETION_PORT_EPOLL_EPOLLRDHUP,
+        In => COMPLETION_PORT_EPOLL_EPOLLIN,
+        Out => COMPLETION_PORT_EPOLL_EPOLLOUT,
+        Abandoned => COMPLETION_PORT_EPOLL_ABANDONED,
+        Error => COMPLETION_PORT_EPOLL_ERROR,
     }
 }
 

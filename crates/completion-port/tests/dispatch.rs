@@ -7,7 +7,7 @@ use completion_port::{Action, Direction, Progress, Readiness, Registration};
 use rstest::rstest;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use test_doubles::{MockPort, PortCall, any_descriptor};
 
 const NOTHING: [Seen; 0] = [];
@@ -165,8 +165,7 @@ fn a_hang_up_or_error_alone_reaches_everyone_in_one_order(#[case] events: Readin
 // Tests_SRS_COMPLETION_PORT_01_030, Tests_SRS_COMPLETION_PORT_01_032
 #[test]
 fn an_error_event_about_no_error_is_asked_about_once_and_told_to_nobody() {
-    let (port, asked) = (MockPort::new(), Arc::new(AtomicUsize::new(0)));
-    let handler = Scripted { false_alarms: Some(Arc::clone(&asked)), ..Scripted::default() };
+    let (port, (handler, asked)) = (MockPort::new(), Scripted::with_false_alarms());
     let registration = Registration::new(port.clone(), handler);
     registration.register(any_descriptor()).unwrap();
     add_two_each(|direction, operation| registration.add(direction, operation).unwrap());

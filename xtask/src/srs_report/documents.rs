@@ -1,23 +1,21 @@
-//! Reads the requirements out of `docs/srs/*.md`.
+//! Reads the requirements out of the documents, `docs/srs/*.md`.
 //!
-//! A requirement is `**SRS_NAME_NN_NNN: [** text **]**` inside one block of Markdown. The Markdown is parsed,
+//! A requirement is `**ID: [** text **]**` inside one block of Markdown. The Markdown is parsed,
 //! so code blocks are not mistaken for requirements, and lists may nest as they like.
 
+use super::config::Ids;
 use super::finding::{Finding, Kind, Lines, Location, relative};
 use anyhow::{Context as _, bail};
 use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use std::fs;
 use std::mem;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
-
-/// The folder of the documents, from the project's root.
-pub(super) const FOLDER: &str = "docs/srs";
+use std::sync::Arc;
 
 /// One file of requirements, in the order they are written.
 #[derive(Debug)]
 pub(super) struct Document {
-    pub(super) path: Rc<str>,
+    pub(super) path: Arc<str>,
     pub(super) requirements: Vec<Requirement>,
 }
 
@@ -29,27 +27,40 @@ pub(super) struct Requirement {
     pub(super) location: Location,
 }
 
-/// Reads every document; fails if they hold no requirement at all.
-pub(super) fn read(root: &Path, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Document>> {
-    let folder = root.join(FOLDER);
-    let paths = markdown_files(&folder).with_context(|| format!("no documents in {}", folder.display()))?;
-    if paths.is_empty() {
-        bail!("no documents in {}: it has no .md file", folder.display());
+/// Reads every document; fails if they hold no requirement at all. `places` are files, and folders of them.
+pub(super) fn read(
+    root: &Path,
+    places: &[String],
+    ids: &Ids,
+    findings: &mut Vec<Finding>,
+) -> anyhow::Result<Vec<Document>> {
+    let mut paths = Vec::new();
+    for place in places {
+        let found = markdown_files(&root.join(place)).with_context(|| format!("no documents in {place}"))?;
+        if found.is_empty() {
+            bail!("no documents in {place}: it has no .md file");
+        }
+        paths.extend(found);
     }
+    paths.dedup();
     let mut documents = Vec::new();
     for path in paths {
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        documents.push(parse(relative(root, &path), &text, findings));
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", relative(root, &path)))?;
+        documents.push(parse(relative(root, &path), &text, ids, findings));
     }
     if documents.iter().all(|document| document.requirements.is_empty()) {
-        bail!("no requirement in {}: one is written `**SRS_NAME_NN_NNN: [** text **]**`", folder.display());
+        let places = places.join(", ");
+        bail!("no requirement in {places}: one is written `**ID: [** text **]**`, with an ID like `{}`", ids.pattern);
     }
     Ok(documents)
 }
 
-fn markdown_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+fn markdown_files(place: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if place.is_file() {
+        return Ok(vec![place.to_owned()]);
+    }
     let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(place)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "md") {
             paths.push(path);
@@ -59,8 +70,8 @@ fn markdown_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-fn parse(path: Rc<str>, text: &str, findings: &mut Vec<Finding>) -> Document {
-    let mut reader = Reader { path, lines: Lines::of(text), bold: None, open: None, done: Vec::new(), findings };
+fn parse(path: Arc<str>, text: &str, ids: &Ids, findings: &mut Vec<Finding>) -> Document {
+    let mut reader = Reader { path, lines: Lines::of(text), ids, bold: None, open: None, done: Vec::new(), findings };
     for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
         match event {
             Event::Start(Tag::Strong) => reader.bold = Some(String::new()),
@@ -81,8 +92,9 @@ fn is_block(tag: TagEnd) -> bool {
 }
 
 struct Reader<'f> {
-    path: Rc<str>,
+    path: Arc<str>,
     lines: Lines,
+    ids: &'f Ids,
     /// What stands between a pair of `**`, while in it.
     bold: Option<String>,
     open: Option<Requirement>,
@@ -101,56 +113,50 @@ impl Reader<'_> {
 
     fn end_bold(&mut self, offset: usize) {
         let bold = self.bold.take().unwrap_or_default();
-        let location = Location { path: Rc::clone(&self.path), line: self.lines.line(offset) };
-        if let Some(id) = opened_id(&bold) {
+        let location = Location { path: Arc::clone(&self.path), line: self.lines.line(offset) };
+        if let Some(id) = bold.strip_suffix(": [").filter(|id| self.ids.is_id(id)) {
             self.end_block();
             self.open = Some(Requirement { id: id.to_owned(), text: String::new(), location });
         } else if bold == "]" {
             match self.open.take() {
                 Some(requirement) => self.finish(requirement),
-                None => self.malformed(&location, "`**]**` ends no requirement".to_owned()),
+                None => self.find(&location, Kind::MalformedRequirement, "`**]**` ends no requirement".to_owned()),
             }
         } else if self.open.is_some() {
             self.push(&bold);
-        } else if bold.starts_with("SRS_") && !is_id(&bold) {
-            self.malformed(&location, format!("`**{bold}**` is not of the form `**SRS_NAME_NN_NNN: [**`"));
+        } else if let Some(id) = bold.strip_suffix(": [").filter(|id| id.starts_with(&self.ids.prefix)) {
+            let message = format!("`{id}` is not of the form `{}`", self.ids.pattern);
+            self.find(&location, Kind::MalformedId, message);
+            // Its end is no mistake of its own; the requirement itself is not taken.
+            self.open = Some(Requirement { id: String::new(), text: String::new(), location });
+        } else if bold.starts_with(&self.ids.prefix) && !self.ids.is_id(&bold) {
+            let message = format!("`**{bold}**` is not of the form `**{}: [**`", self.ids.pattern);
+            self.find(&location, Kind::MalformedId, message);
         }
     }
 
     /// A requirement does not go on into the next block.
     fn end_block(&mut self) {
         if let Some(requirement) = self.open.take() {
-            self.malformed(&requirement.location, format!("{} is not ended by `**]**`", requirement.id));
+            if !requirement.id.is_empty() {
+                let message = format!("{} is not ended by `**]**`", requirement.id);
+                self.find(&requirement.location, Kind::MalformedRequirement, message);
+            }
             self.finish(requirement);
         }
     }
 
     fn finish(&mut self, mut requirement: Requirement) {
+        if requirement.id.is_empty() {
+            return;
+        }
         requirement.text = mem::take(&mut requirement.text).trim().to_owned();
         self.done.push(requirement);
     }
 
-    fn malformed(&mut self, location: &Location, message: String) {
-        self.findings.push(Finding::new(location, Kind::MalformedRequirement, message));
+    fn find(&mut self, location: &Location, kind: Kind, message: String) {
+        self.findings.push(Finding::new(location, kind, message));
     }
-}
-
-/// The id in `SRS_NAME_NN_NNN: [`.
-fn opened_id(bold: &str) -> Option<&str> {
-    bold.strip_suffix(": [").filter(|id| is_id(id))
-}
-
-/// Is this `SRS_NAME_NN_NNN`?
-fn is_id(text: &str) -> bool {
-    let mut parts = text.rsplitn(3, '_');
-    let number = |part: Option<&str>, digits| {
-        part.is_some_and(|part| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit()))
-    };
-    number(parts.next(), 3)
-        && number(parts.next(), 2)
-        && parts.next().and_then(|rest| rest.strip_prefix("SRS_")).is_some_and(|name| {
-            !name.is_empty() && name.bytes().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
-        })
 }
 
 #[cfg(test)]
@@ -159,7 +165,8 @@ mod tests {
 
     fn requirements(text: &str) -> Vec<(String, String, usize)> {
         let mut findings = Vec::new();
-        let document = parse("a.md".into(), text, &mut findings);
+        let ids = Ids::new("SRS_[A-Z0-9_]+_[0-9]{2}_[0-9]{3}").unwrap();
+        let document = parse("a.md".into(), text, &ids, &mut findings);
         assert_eq!(findings, []);
         document.requirements.into_iter().map(|it| (it.id, it.text, it.location.line)).collect()
     }
@@ -184,15 +191,5 @@ mod tests {
     fn examples_and_mentions_are_no_requirements() {
         let text = "```\n**SRS_A_01_001: [** in code **]**\n```\n\nSee SRS_A_01_002 and **SRS_A_01_003**.\n";
         assert_eq!(requirements(text), []);
-    }
-
-    #[test]
-    fn an_id_has_a_name_two_digits_and_three_digits() {
-        assert!(is_id("SRS_ASYNC_SOCKET_LINUX_11_001"));
-        for wrong in
-            ["SRS_A_1_001", "SRS_A_01_01", "SRS__01_001", "SRS_01_001", "SRS_a_01_001", "A_01_001", "SRS_A_01_0x1"]
-        {
-            assert!(!is_id(wrong), "{wrong}");
-        }
     }
 }

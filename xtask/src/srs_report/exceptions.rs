@@ -1,14 +1,13 @@
-//! Reads `docs/srs/exceptions.toml`: what a requirement may lack, and why.
+//! Reads `docs/srs/exceptions.toml`: what a requirement may lack, why, and until when.
 
-use super::documents::FOLDER;
-use super::finding::{Lines, Location, relative};
+use super::date::Date;
+use super::finding::{Lines, Location};
 use super::model::Aspect;
-use anyhow::{Context as _, anyhow};
+use super::toml_file;
+use anyhow::anyhow;
 use serde::Deserialize;
-use std::fs;
-use std::io::ErrorKind;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 use toml::Spanned;
 
 /// One `[[exception]]`.
@@ -17,18 +16,9 @@ pub(super) struct Waiver {
     pub(super) id: String,
     pub(super) missing: Vec<Aspect>,
     pub(super) reason: String,
+    /// The last day it holds.
+    pub(super) until: Option<Date>,
     pub(super) location: Location,
-}
-
-/// Reads the waivers; a project without the file has none.
-pub(super) fn read(root: &Path) -> anyhow::Result<Vec<Waiver>> {
-    let path = root.join(FOLDER).join("exceptions.toml");
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", path.display())),
-    };
-    parse(&relative(root, &path), &text)
 }
 
 #[derive(Deserialize)]
@@ -46,20 +36,27 @@ struct Entry {
     /// Optional here, so that its lack is a finding that names the requirement.
     #[serde(default)]
     reason: String,
+    until: Option<Spanned<String>>,
 }
 
-fn parse(path: &Rc<str>, text: &str) -> anyhow::Result<Vec<Waiver>> {
-    let lines = Lines::of(text);
-    let file: File = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| lines.line(span.start));
-        // The error's own `Display` draws the excerpt over several lines.
-        anyhow!("{path}:{line}: {}", error.message().replace('\n', ", "))
-    })?;
-    let waiver = |entry: Entry| Waiver {
-        location: Location { path: Rc::clone(path), line: lines.line(entry.id.span().start) },
-        id: entry.id.into_inner(),
-        missing: entry.missing,
-        reason: entry.reason.trim().to_owned(),
+/// Reads the waivers; a project without the file has none.
+pub(super) fn read(root: &Path, path: &str) -> anyhow::Result<Vec<Waiver>> {
+    let Some((file, text)) = toml_file::read::<File>(root, path)? else { return Ok(Vec::new()) };
+    let lines = Lines::of(&text);
+    let path: Arc<str> = path.into();
+    let waiver = |entry: Entry| {
+        let until = entry.until.map(|it| {
+            let line = lines.line(it.span().start);
+            let text = it.into_inner();
+            Date::parse(&text).ok_or_else(|| anyhow!("{path}:{line}: `{text}` is no date: write YYYY-MM-DD"))
+        });
+        Ok(Waiver {
+            location: Location { path: Arc::clone(&path), line: lines.line(entry.id.span().start) },
+            id: entry.id.into_inner(),
+            missing: entry.missing,
+            reason: entry.reason.trim().to_owned(),
+            until: until.transpose()?,
+        })
     };
-    Ok(file.exception.into_iter().map(waiver).collect())
+    file.exception.into_iter().map(waiver).collect()
 }

@@ -1,10 +1,10 @@
-//! What can be wrong with a project's tracing, and where it is.
+//! What can be wrong with a project's tracing, where it is, and what to do about it.
 
 use std::fmt;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::Arc;
 
-/// One thing that is wrong, shown as `file:line: error[kind]: message`.
+/// One thing that is wrong, shown as `file:line: error[kind]: message` and a line with a hint.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Finding {
     pub(super) location: Location,
@@ -20,65 +20,82 @@ impl Finding {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: error[{}]: {}", self.location, self.kind.name(), self.message)
+        let Self { location, kind, message } = self;
+        write!(f, "{location}: error[{}]: {message}\n  hint: {}", kind.name(), kind.hint())
     }
 }
 
-/// The kinds of findings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Kind {
-    /// A document starts or ends a requirement in another form than `**SRS_…: [** text **]**`.
-    MalformedRequirement,
-    /// An id stands twice in the documents.
-    DuplicateId,
-    /// A list of tags holds something that is no tag.
-    MalformedTag,
-    /// A tag names an id that no document has.
-    UnknownId,
-    /// A tag stands over nothing and in nothing.
-    OrphanTag,
-    /// A `Codes_` tag is on a test.
-    CodeTagOnTest,
-    /// A `Tests_` tag is on something that is no test.
-    TestTagOnCode,
-    /// No code has the requirement's tag.
-    NotCoded,
-    /// No unit test has the requirement's tag.
-    NotUnitTested,
-    /// No integration test has the requirement's tag.
-    NotIntegrationTested,
-    /// A waiver does not say why.
-    WaiverWithoutReason,
-    /// A waiver names an id that no document has.
-    WaiverUnknownId,
-    /// A waiver excuses the lack of something that exists, that another waiver excuses already, or nothing.
-    WaiverNotNeeded,
-}
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident = $name:literal, $hint:literal;)*) => {
+        /// The kinds of findings.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(super) enum Kind { $($(#[$doc])* $kind,)* }
 
-impl Kind {
-    fn name(self) -> &'static str {
-        match self {
-            Self::MalformedRequirement => "malformed-requirement",
-            Self::DuplicateId => "duplicate-id",
-            Self::MalformedTag => "malformed-tag",
-            Self::UnknownId => "unknown-id",
-            Self::OrphanTag => "orphan-tag",
-            Self::CodeTagOnTest => "code-tag-on-test",
-            Self::TestTagOnCode => "test-tag-on-code",
-            Self::NotCoded => "not-coded",
-            Self::NotUnitTested => "not-unit-tested",
-            Self::NotIntegrationTested => "not-integration-tested",
-            Self::WaiverWithoutReason => "waiver-without-reason",
-            Self::WaiverUnknownId => "waiver-unknown-id",
-            Self::WaiverNotNeeded => "waiver-not-needed",
+        impl Kind {
+            pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
+
+            /// As it is printed between the brackets.
+            pub(super) fn name(self) -> &'static str {
+                match self { $(Self::$kind => $name,)* }
+            }
+
+            /// What to do about it.
+            pub(super) fn hint(self) -> &'static str {
+                match self { $(Self::$kind => $hint,)* }
+            }
         }
-    }
+    };
+}
+
+kinds! {
+    /// A document starts or ends a requirement in another form than `**ID: [** text **]**`.
+    MalformedRequirement = "malformed-requirement", "write `**ID: [** text **]**` in one paragraph or list item";
+    /// A document begins a requirement with an id that is not of the project's form.
+    MalformedId = "malformed-id", "give it an id that the project's `id` pattern accepts";
+    /// An id stands twice in the documents.
+    DuplicateId = "duplicate-id", "give one of the two a number that is free";
+    /// A requirement reads otherwise than when its tags were last reviewed.
+    TextChanged = "text-changed", "read its code and tests again (--explain ID), then accept the text with --bless";
+    /// The snapshot does not have the requirement yet.
+    NotReviewed = "not-reviewed", "review its code and tests (--explain ID), then accept it with --bless";
+    /// The snapshot has an id that no document has.
+    SnapshotUnknownId = "snapshot-unknown-id", "if the requirement was dropped on purpose, drop its line with --bless";
+    /// There is no snapshot.
+    NoSnapshot = "no-snapshot", "make it with --bless and commit it";
+    /// A list of tags holds something that is no tag.
+    MalformedTag = "malformed-tag", "write nothing but tags and commas, and the explanation on a line of its own";
+    /// A tag names an id that no document has.
+    UnknownId = "unknown-id", "correct the id, or write the requirement";
+    /// A tag stands over nothing and in nothing.
+    OrphanTag = "orphan-tag", "put it directly above a function, a test or a type, or into a function's body";
+    /// A code tag is on a test.
+    CodeTagOnTest = "code-tag-on-test", "use the tests' word, or put the tag on the code itself";
+    /// A test tag is on something that is no test.
+    TestTagOnCode = "test-tag-on-code", "use the code's word, or put the tag on the test itself";
+    /// No code has the requirement's tag.
+    NotCoded = "not-coded", "tag the code that does it, or waive \"code\" with a reason";
+    /// No unit test has the requirement's tag.
+    NotUnitTested = "not-unit-tested", "tag the unit test that shows it, or waive \"unit\" with a reason";
+    /// No integration test has the requirement's tag.
+    NotIntegrationTested = "not-integration-tested", "tag the integration test that shows it, or waive \"integration\" with a reason";
+    /// A waiver does not say why.
+    WaiverWithoutReason = "waiver-without-reason", "say why in `reason`";
+    /// A waiver names an id that no document has.
+    WaiverUnknownId = "waiver-unknown-id", "correct the id, or drop the waiver";
+    /// A waiver excuses the lack of something that exists, that another waiver excuses already, or nothing.
+    WaiverNotNeeded = "waiver-not-needed", "drop it from `missing`";
+    /// A waiver's date is over.
+    WaiverExpired = "waiver-expired", "do what it put off, or give it a new `until`";
+    /// A tagged test failed.
+    TestFailed = "test-failed", "see its output in the run; --explain ID shows what else stands behind the requirement";
+    /// Results were given, and a tagged test is not among them.
+    TestNotRun = "test-not-run", "run it: ignored and filtered tests prove nothing";
 }
 
 /// A line of a file; the path is relative to the project's root.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Location {
-    pub(super) path: Rc<str>,
+    pub(super) path: Arc<str>,
     pub(super) line: usize,
 }
 
@@ -89,7 +106,7 @@ impl fmt::Display for Location {
 }
 
 /// How `path` is shown: relative to `root`, if it lies in it.
-pub(super) fn relative(root: &Path, path: &Path) -> Rc<str> {
+pub(super) fn relative(root: &Path, path: &Path) -> Arc<str> {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().into()
 }
 

@@ -1,32 +1,44 @@
 //! `cargo xtask srs-report`: which code and which tests stand behind each requirement, and what is missing.
 //!
-//! A pipeline of stages, one file each: [`documents`], [`sources`] and [`exceptions`] read, [`model`] joins
-//! what they read and judges it without doing I/O, [`render`] prints. What is wrong with the project is a
-//! [`finding`]; an input that cannot be read at all is an error.
+//! A pipeline of stages, one file each: [`documents`], [`sources`], [`exceptions`], [`notes`], [`snapshot`],
+//! [`results`] and [`mutants`] read, [`model`] joins what they read and [`status`] judges it without doing I/O,
+//! [`render`] prints. What is wrong with the project is a [`finding`]; an input that cannot be read at all is an
+//! error.
 
+mod args;
+mod config;
+mod date;
 mod documents;
 mod exceptions;
+mod excerpts;
 mod finding;
 mod model;
+mod mutants;
+mod notes;
 mod render;
+mod results;
+mod snapshot;
 mod sources;
+mod status;
+mod toml_file;
+
+pub(crate) use args::Args;
 
 use crate::workspace;
-use model::Model;
+use anyhow::{Context as _, bail};
+use config::Config;
+use date::Date;
+use documents::Document;
+use excerpts::Excerpts;
+use model::{Model, Parts};
+use mutants::{Choice, Mutants};
+use render::Format;
+use results::Results;
+use sources::Tag;
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// What `srs-report` is asked for.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    /// The project to report on, if it is not this workspace
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Print the findings and the summary, not the table
-    #[arg(long, visible_alias = "quiet")]
-    check: bool,
-}
 
 /// Prints the report. The exit status is 0 without findings, 1 with findings, 2 if there is no report to make.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -40,24 +52,88 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
+/// Does what was asked for; returns the number of findings.
 fn report(args: &Args) -> anyhow::Result<usize> {
-    let model = match &args.root {
-        Some(root) => trace(root)?,
-        None => trace(&workspace::root()?)?,
+    let root = match &args.root {
+        Some(root) if !root.is_dir() => bail!("--root: there is no folder {}", root.display()),
+        Some(root) => root.clone(),
+        None => workspace::root()?,
     };
-    let text = if args.check { render::check(&model) } else { render::report(&model) };
-    match io::stdout().write_all(text.as_bytes()) {
-        // `| head` may stop reading; the exit status still tells the result.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-        written => written?,
+    let (config, ids) = Config::read(&root)?;
+    let mut findings = Vec::new();
+    let documents = documents::read(&root, &config.documents, &ids, &mut findings)?;
+    if args.bless {
+        return bless(&root, &config, &documents);
     }
-    Ok(model.findings.len())
+    snapshot::compare(&root, &config.snapshot, &documents, &mut findings)?;
+    if let Some(id) = args.ids().find(|id| !has(&documents, id)) {
+        bail!("no document has {id}");
+    }
+    let tags = sources::read(&root, &config, &ids, &mut findings)?;
+    let waivers = exceptions::read(&root, &config.exceptions)?;
+    let notes = notes::read(&root, &config.notes, &ids)?;
+    let results = results_of(args, &root, &tags)?;
+    let mutants = mutants_of(args, &root, &tags)?;
+    let today = Date::today();
+    let model = Model::join(Parts { documents, tags, waivers, notes, results, mutants, findings, today });
+    write(args, &rendered(args, &model, &root)?)?;
+    Ok(if args.explain.is_some() { 0 } else { model.findings.len() })
 }
 
-fn trace(root: &Path) -> anyhow::Result<Model> {
-    let mut findings = Vec::new();
-    let documents = documents::read(root, &mut findings)?;
-    let tags = sources::read(root, &mut findings)?;
-    let waivers = exceptions::read(root)?;
-    Ok(Model::join(documents, &tags, &waivers, findings))
+fn bless(root: &Path, config: &Config, documents: &[Document]) -> anyhow::Result<usize> {
+    let changed = snapshot::bless(root, &config.snapshot, documents)?;
+    println!("{}: {changed} lines changed", config.snapshot);
+    Ok(0)
+}
+
+fn has(documents: &[Document], id: &str) -> bool {
+    documents.iter().flat_map(|document| &document.requirements).any(|requirement| requirement.id == id)
+}
+
+/// The results that were asked for. To explain a requirement, those of the last run will do.
+fn results_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<Results>> {
+    let mut files: Vec<PathBuf> = args.results.clone();
+    if args.run {
+        files.push(results::run(root)?);
+    }
+    if files.is_empty() && args.explain.is_some() {
+        files.extend(results::last(root).ok().filter(|file| file.is_file()));
+    }
+    if files.is_empty() {
+        return Ok(None);
+    }
+    Results::read(&files, tags).map(Some)
+}
+
+fn mutants_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<Mutants>> {
+    let made = if args.prove {
+        let choice = Choice { only: args.only.as_deref(), package: args.package.as_deref() };
+        Some(mutants::prove(root, tags, &choice)?)
+    } else {
+        None
+    };
+    let dir = made.as_ref().or(args.mutants.as_ref());
+    dir.map(|dir| Mutants::read(dir, root)).transpose()
+}
+
+fn rendered(args: &Args, model: &Model, root: &Path) -> anyhow::Result<String> {
+    let excerpts = Excerpts::of(root);
+    match (&args.explain, args.format) {
+        (Some(id), Format::Text) => render::explain(model, id, &excerpts),
+        (Some(id), Format::Json) => render::explain_json(model, id),
+        (Some(_), _) => bail!("--explain writes text or json"),
+        (None, Format::Text) if args.check => Ok(render::check(model)),
+        (None, format) => render::report(format, model, &excerpts),
+    }
+}
+
+fn write(args: &Args, text: &str) -> anyhow::Result<()> {
+    if let Some(file) = &args.output {
+        return fs::write(file, text).with_context(|| format!("cannot write {}", file.display()));
+    }
+    match io::stdout().write_all(text.as_bytes()) {
+        // `| head` may stop reading; the exit status still tells the result.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
 }

@@ -37,10 +37,16 @@ pub use Seen::{Attempted, Completed};
 pub struct Scripted {
     log: Arc<Mutex<Vec<Seen>>>,
     /// Error events are about no error; counts how often that was asked.
-    pub false_alarms: Option<Arc<AtomicUsize>>,
+    false_alarms: Option<Arc<AtomicUsize>>,
 }
 
 impl Scripted {
+    /// A handler to which every error event is a false alarm, and how often it was asked.
+    pub fn with_false_alarms() -> (Self, Arc<AtomicUsize>) {
+        let asked = Arc::new(AtomicUsize::new(0));
+        (Self { false_alarms: Some(Arc::clone(&asked)), ..Self::default() }, asked)
+    }
+
     pub fn seen(&self) -> Vec<Seen> {
         self.log.lock().clone()
     }

@@ -12,7 +12,13 @@ use syn::visit::{self, Visit};
 /// An item, as byte offsets into its file.
 pub(super) struct Item {
     pub(super) name: String,
+    /// With the modules it is in only, as the test harness has it; a macro has the names of all tests in it.
+    pub(super) test_names: Vec<String>,
     pub(super) is_test: bool,
+    /// One that becomes several tests below its name, such as an `#[rstest]`.
+    pub(super) is_parametrised: bool,
+    /// How many tests its attributes say it becomes, at least.
+    pub(super) cases: usize,
     /// It is a test, or compiled for tests only.
     pub(super) is_test_code: bool,
     /// Where its first attribute begins.
@@ -36,6 +42,8 @@ struct Collector {
     items: Vec<Item>,
     /// The names of the items around.
     scope: Vec<String>,
+    /// Those of them that are modules.
+    modules: Vec<String>,
     in_test_code: bool,
 }
 
@@ -44,11 +52,20 @@ impl<'ast> Visit<'ast> for Collector {
         let Some(name) = name_of(item) else { return visit::visit_item(self, item) };
         let gathers = matches!(item, syn::Item::Mod(_) | syn::Item::Impl(_) | syn::Item::Trait(_));
         let index = self.items.len();
-        self.enter(name, item.to_token_stream(), !gathers, |inside| visit::visit_item(inside, item));
+        let is_module = matches!(item, syn::Item::Mod(_));
+        self.enter(name.clone(), item.to_token_stream(), !gathers, |inside| {
+            inside.modules.extend(is_module.then_some(name));
+            visit::visit_item(inside, item);
+            if is_module {
+                inside.modules.pop();
+            }
+        });
         if matches!(item, syn::Item::Macro(_)) {
             let (outer, inner) = self.items[index..].split_at_mut(1);
             outer[0].is_test = inner.iter().any(|item| item.is_test);
             outer[0].is_test_code |= outer[0].is_test;
+            let tests = inner.iter().filter(|item| item.is_test);
+            outer[0].test_names = tests.flat_map(|item| item.test_names.clone()).collect();
         }
     }
 
@@ -113,9 +130,14 @@ impl Collector {
         let metas: Vec<Meta> = attributes.iter().filter_map(|group| syn::parse2(group.stream()).ok()).collect();
         let is_test = metas.iter().any(makes_test);
         let is_test_code = self.in_test_code || is_test || metas.iter().any(is_for_tests_only);
+        let cases = metas.iter().filter(|meta| is_case(meta)).count().max(1);
+        let is_parametrised = metas.iter().any(is_parametrised);
+        let test_names = vec![self.modules.iter().chain([&name]).cloned().collect::<Vec<_>>().join("::")];
         self.scope.push(name);
         let name = self.scope.join("::");
-        self.items.push(Item { name, is_test, is_test_code, start, head, end, owns_body });
+        let item =
+            Item { name, test_names, is_test, is_parametrised, cases, is_test_code, start, head, end, owns_body };
+        self.items.push(item);
         let around = mem::replace(&mut self.in_test_code, is_test_code);
         walk(self);
         self.in_test_code = around;
@@ -203,6 +225,16 @@ fn is_ident(tree: &TokenTree, word: &str) -> bool {
 /// Is it one of the attributes that make a function a test: `#[test]`, `#[tokio::test]`, `#[rstest]`?
 fn makes_test(meta: &Meta) -> bool {
     meta.path().segments.last().is_some_and(|last| ["test", "rstest", "test_case"].iter().any(|it| last.ident == it))
+}
+
+/// Does it multiply a test: `#[rstest]`, `#[test_case(…)]`?
+fn is_parametrised(meta: &Meta) -> bool {
+    meta.path().segments.last().is_some_and(|last| ["rstest", "test_case", "apply"].iter().any(|it| last.ident == it))
+}
+
+/// Is it one case of a parametrised test: `#[case(…)]`, `#[case::name(…)]`, `#[test_case(…)]`?
+fn is_case(meta: &Meta) -> bool {
+    meta.path().segments.first().is_some_and(|first| ["case", "test_case"].iter().any(|it| first.ident == it))
 }
 
 /// Is it `#[cfg(test)]`, alone or with other conditions?

@@ -2,21 +2,29 @@
 //!
 //! A tag is a line comment, `// Codes_SRS_…` or `// Tests_SRS_…`, or several separated by commas. It is attached
 //! to the item it stands directly above, among the item's attributes, or else to the item whose body it stands
-//! in. [`comments`] finds the comments, [`items`] the items.
+//! in. [`files`] finds the files, [`comments`] the comments, [`items`] the items, [`packages`] the names of tests.
 
 mod comments;
+mod files;
 mod items;
+mod packages;
 
-use super::finding::{Finding, Kind, Lines, Location, relative};
+use super::config::{Config, Ids, Words};
+use super::finding::{Finding, Kind, Lines, Location};
 use anyhow::{Context as _, anyhow};
 use comments::Comment;
+use files::File;
 use items::Item;
 use proc_macro2::TokenStream;
+use std::fmt;
 use std::fs;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::rc::Rc;
-use walkdir::{DirEntry, WalkDir};
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+
+pub(super) use files::Level;
+pub(super) use packages::Home;
 
 /// One id of one tag comment.
 #[derive(Debug)]
@@ -25,141 +33,201 @@ pub(super) struct Tag {
     pub(super) id: String,
     pub(super) level: Level,
     pub(super) location: Location,
-    pub(super) target: Option<Target>,
+    pub(super) target: Option<Arc<Target>>,
 }
 
 /// What a tag claims about its item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
-    Codes,
-    Tests,
-}
-
-/// The kind of test that a test in a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Level {
-    /// It is in a crate's own folder.
-    Unit,
-    /// It is in the `tests` package.
-    Integration,
+    Code,
+    Test,
 }
 
 /// The item a tag is attached to.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Target {
     /// With the modules and types it is in: `tests::it_works`.
     pub(super) name: String,
     pub(super) is_test: bool,
     /// A test, or something that only tests see.
     pub(super) is_test_code: bool,
+    /// The item's lines, its attributes included.
+    pub(super) lines: RangeInclusive<usize>,
+    pub(super) test: TestName,
+}
+
+/// What the runner calls a test.
+#[derive(Debug)]
+pub(super) struct TestName {
+    pub(super) home: Home,
+    /// With its modules, as the runner prints it behind the binary. A macro may hold several.
+    pub(super) names: Vec<String>,
+    /// There may be several tests below a name: `name::case_1`.
+    pub(super) is_parametrised: bool,
+    /// How many at least, if it has only one name.
+    pub(super) cases: usize,
+}
+
+impl TestName {
+    /// Is this the test `name` of the runner's `binary`? Runners that name no binaries leave it empty.
+    pub(super) fn is(&self, binary: &str, name: &str) -> bool {
+        self.is_in(binary) && self.names.iter().any(|own| self.covers(own, name))
+    }
+
+    /// May the test be in this binary?
+    pub(super) fn is_in(&self, binary: &str) -> bool {
+        match (&self.home.binary, &self.home.package) {
+            (Some(own), _) => binary.is_empty() || **own == *binary,
+            (None, Some(package)) => binary.is_empty() || package_of(binary) == &**package,
+            (None, None) => true,
+        }
+    }
+
+    fn covers(&self, own: &str, name: &str) -> bool {
+        let below = || name.strip_prefix(own).is_some_and(|rest| rest.starts_with("::"));
+        own == name || (self.is_parametrised && below())
+    }
+}
+
+impl fmt::Display for TestName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Home { package, binary, .. } = &self.home;
+        if let Some(place) = binary.as_ref().or(package.as_ref()) {
+            write!(f, "{place} ")?;
+        }
+        f.write_str(&self.names.join(", "))
+    }
+}
+
+/// The package of nextest's name for a test binary, `package::target`.
+pub(super) fn package_of(binary: &str) -> &str {
+    binary.split("::").next().unwrap_or(binary)
 }
 
 /// Reads every tag of the project.
-pub(super) fn read(root: &Path, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Tag>> {
+pub(super) fn read(root: &Path, config: &Config, ids: &Ids, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Tag>> {
+    let files = files::find(root, config)?;
+    let reader = Reader { root, words: &config.tags, ids };
+    let workers = thread::available_parallelism().map_or(1, usize::from);
+    let share = files.len().div_ceil(workers).max(1);
+    let outcomes: Vec<_> = thread::scope(|scope| {
+        let reader = &reader;
+        let started: Vec<_> = files.chunks(share).map(|chunk| scope.spawn(move || reader.read_all(chunk))).collect();
+        started.into_iter().map(thread::ScopedJoinHandle::join).collect()
+    });
     let mut tags = Vec::new();
-    for folder in folders(root)? {
-        for path in rust_files(&folder.path)? {
-            let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-            tags.extend(parse(&relative(root, &path), &text, &folder, findings)?);
-        }
+    for outcome in outcomes {
+        let (found, wrong) = outcome.map_err(|_| anyhow!("a reader of the sources panicked"))??;
+        tags.extend(found);
+        findings.extend(wrong);
     }
     Ok(tags)
 }
 
-/// A folder of sources and what its place says about them.
-struct Folder {
-    path: PathBuf,
-    level: Level,
-    only_tests: bool,
+/// What every file is read with.
+struct Reader<'r> {
+    root: &'r Path,
+    words: &'r Words,
+    ids: &'r Ids,
 }
 
-fn folders(root: &Path) -> anyhow::Result<Vec<Folder>> {
-    let mut folders = Vec::new();
-    let crates = root.join("crates");
-    if crates.is_dir() {
-        for package in fs::read_dir(&crates).with_context(|| format!("cannot read {}", crates.display()))? {
-            let package = package?.path();
-            for (name, only_tests) in [("src", false), ("tests", true), ("examples", false)] {
-                folders.push(Folder { path: package.join(name), level: Level::Unit, only_tests });
+impl Reader<'_> {
+    fn read_all(&self, files: &[File]) -> anyhow::Result<(Vec<Tag>, Vec<Finding>)> {
+        let (mut tags, mut findings) = (Vec::new(), Vec::new());
+        for file in files {
+            let path = &file.path;
+            let text = fs::read_to_string(self.root.join(&**path)).with_context(|| format!("cannot read {path}"))?;
+            tags.extend(self.parse(&text, file, &mut findings)?);
+        }
+        Ok((tags, findings))
+    }
+
+    fn parse(&self, text: &str, file: &File, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Tag>> {
+        // Most files have no tag, and parsing is what takes the time.
+        if !self.prefixes().iter().any(|(_, prefix)| text.contains(prefix)) {
+            return Ok(Vec::new());
+        }
+        let path = &file.path;
+        let not_rust = |line: usize, error: &dyn std::fmt::Display| anyhow!("{path}:{line}: not Rust: {error}");
+        let tokens: TokenStream =
+            text.parse().map_err(|error: proc_macro2::LexError| not_rust(error.span().start().line, &error))?;
+        let parsed: syn::File =
+            syn::parse2(tokens.clone()).map_err(|error| not_rust(error.span().start().line, &error))?;
+        let source = Source { text, tokens: comments::token_ranges(tokens), items: items::collect(&parsed) };
+
+        let lines = Lines::of(text);
+        let mut tags = Vec::new();
+        for comment in comments::line_comments(text, &source.tokens) {
+            let mut entries = self.entries(comment.text).peekable();
+            if entries.peek().is_none() {
+                continue;
             }
-        }
-    }
-    folders.push(Folder { path: root.join("tests"), level: Level::Integration, only_tests: true });
-    folders.retain(|folder| folder.path.is_dir());
-    folders.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(folders)
-}
-
-fn rust_files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let skipped = |entry: &DirEntry| {
-        entry.depth() > 0
-            && entry.file_type().is_dir()
-            && matches!(entry.file_name().to_str(), Some("target" | "fixtures"))
-    };
-    let mut paths = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name().into_iter().filter_entry(|entry| !skipped(entry)) {
-        let entry = entry?;
-        if entry.file_type().is_file() && entry.path().extension().is_some_and(|extension| extension == "rs") {
-            paths.push(entry.into_path());
-        }
-    }
-    Ok(paths)
-}
-
-fn parse(path: &Rc<str>, text: &str, folder: &Folder, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Tag>> {
-    // Most files have no tag, and parsing is what takes the time.
-    if !Word::ALL.iter().any(|(_, prefix)| text.contains(prefix)) {
-        return Ok(Vec::new());
-    }
-    let tokens: TokenStream = text
-        .parse()
-        .map_err(|error: proc_macro2::LexError| anyhow!("{path}:{}: not Rust: {error}", error.span().start().line))?;
-    let file: syn::File = syn::parse2(tokens.clone())
-        .map_err(|error| anyhow!("{path}:{}: not Rust: {error}", error.span().start().line))?;
-    let source = Source { text, tokens: comments::token_ranges(tokens), items: items::collect(&file) };
-
-    let lines = Lines::of(text);
-    let mut tags = Vec::new();
-    for comment in comments::line_comments(text, &source.tokens) {
-        let location = Location { path: Rc::clone(path), line: lines.line(comment.range.start) };
-        let target = || {
-            let item = source.item_of(&comment)?;
-            let is_test_code = item.is_test_code || folder.only_tests;
-            Some(Target { name: item.name.clone(), is_test: item.is_test, is_test_code })
-        };
-        for entry in entries(comment.text) {
-            match Word::split(entry) {
-                Some((word, id)) => tags.push(Tag {
-                    word,
-                    id: id.to_owned(),
-                    level: folder.level,
-                    location: location.clone(),
-                    target: target(),
-                }),
-                None => {
-                    let message = format!("`{entry}` among the tags is none; tags are separated by commas");
-                    findings.push(Finding::new(&location, Kind::MalformedTag, message));
+            let location = Location { path: Arc::clone(path), line: lines.line(comment.range.start) };
+            let target = source.item_of(&comment).map(|item| Arc::new(target(item, file, &lines)));
+            for entry in entries {
+                match self.split(entry) {
+                    Some((word, id)) => tags.push(Tag {
+                        word,
+                        id: id.to_owned(),
+                        level: file.level,
+                        location: location.clone(),
+                        target: target.clone(),
+                    }),
+                    None => {
+                        let message = format!("`{entry}` among the tags is none; tags are separated by commas");
+                        findings.push(Finding::new(&location, Kind::MalformedTag, message));
+                    }
                 }
             }
         }
+        Ok(tags)
     }
-    Ok(tags)
-}
 
-/// The entries of a comment that begins with a tag; none of one that does not, though it may mention tags.
-fn entries(comment: &str) -> impl Iterator<Item = &str> {
-    let is_list = Word::ALL.iter().any(|(_, prefix)| comment.trim_start().starts_with(prefix));
-    comment.split(',').map(str::trim).filter(move |entry| is_list && !entry.is_empty())
-}
+    /// What a tag of each word begins with.
+    fn prefixes(&self) -> [(Word, String); 2] {
+        let Words { code, test } = self.words;
+        let prefix = &self.ids.prefix;
+        [(Word::Code, format!("{code}{prefix}")), (Word::Test, format!("{test}{prefix}"))]
+    }
 
-impl Word {
-    const ALL: [(Self, &str); 2] = [(Self::Codes, "Codes_SRS_"), (Self::Tests, "Tests_SRS_")];
+    /// The entries of a comment that begins with a tag; none of one that does not, though it may mention tags.
+    fn entries<'t>(&self, comment: &'t str) -> impl Iterator<Item = &'t str> + use<'t> {
+        let text = comment.trim_start();
+        let Words { code, test } = self.words;
+        let is_list = [code, test]
+            .into_iter()
+            .any(|word| text.strip_prefix(word.as_str()).is_some_and(|rest| rest.starts_with(&self.ids.prefix)));
+        comment.split(',').map(str::trim).filter(move |entry| is_list && !entry.is_empty())
+    }
 
     /// `Codes_SRS_A_01_001` as its word and its id.
-    fn split(entry: &str) -> Option<(Self, &str)> {
-        let &(word, _) = Self::ALL.iter().find(|(_, prefix)| entry.starts_with(prefix))?;
-        let (_, id) = entry.split_once('_')?;
-        id.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric()).then_some((word, id))
+    fn split<'t>(&self, entry: &'t str) -> Option<(Word, &'t str)> {
+        let Words { code, test } = self.words;
+        let is_id = |id: &&str| {
+            let is_word = |byte: u8| matches!(byte, b'_' | b'-' | b'.') || byte.is_ascii_alphanumeric();
+            id.starts_with(&self.ids.prefix) && id.bytes().all(is_word)
+        };
+        [(Word::Code, code), (Word::Test, test)]
+            .into_iter()
+            .find_map(|(word, prefix)| Some((word, entry.strip_prefix(prefix.as_str()).filter(is_id)?)))
+    }
+}
+
+fn target(item: &Item, file: &File, lines: &Lines) -> Target {
+    let module = &file.home.module;
+    let full = |name: &String| if module.is_empty() { name.clone() } else { format!("{module}::{name}") };
+    let Item { is_parametrised, cases, .. } = *item;
+    Target {
+        name: item.name.clone(),
+        is_test: item.is_test,
+        is_test_code: item.is_test_code || file.only_tests,
+        lines: lines.line(item.start)..=lines.line(item.end.saturating_sub(1)),
+        test: TestName {
+            home: file.home.clone(),
+            names: item.test_names.iter().map(full).collect(),
+            is_parametrised,
+            cases,
+        },
     }
 }
 

@@ -1,0 +1,152 @@
+//! What a C program sees: the conformance program of `tests/c`, against the static and the shared library; the header
+//! as C99 and as C++11; the names that are exported.
+//!
+//! `cargo xtask c-abi --valgrind` and `--asan` run this under a checker, told by `C_ABI_CHECKER`.
+
+use rstest::rstest;
+use std::env;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
+
+/// The documented names.
+const EXPORTED: [&str; 15] = [
+    "async_socket_close",
+    "async_socket_create",
+    "async_socket_destroy",
+    "async_socket_open_async",
+    "async_socket_receive_async",
+    "async_socket_send_async",
+    "completion_port_add",
+    "completion_port_create",
+    "completion_port_dec_ref",
+    "completion_port_inc_ref",
+    "completion_port_remove",
+    "platform_deinit",
+    "platform_get_completion_port",
+    "platform_init",
+    "platform_set_thread_count",
+];
+
+#[rstest]
+#[case::static_library("libasync_socket.a")]
+#[case::shared_library("libasync_socket.so")]
+fn a_c_program_finds_every_function_result_and_rule_as_documented(#[case] library: &str) {
+    let folder = folder(library);
+    let program = folder.join("conformance");
+    let mut compile = compiler(false);
+    compile.args(["-std=c99", "-g", "-pthread"]).args(WARNINGS);
+    compile.arg(package().join("tests/c/conformance.c")).arg(built(library)).arg("-o").arg(&program);
+    compile.args(["-lpthread", "-ldl", "-lm"]);
+    if checker() == "asan" {
+        compile.arg("-fsanitize=address");
+    }
+    succeed(&mut compile);
+
+    // The name that the dynamic linker looks for.
+    let link = folder.join("libasync_socket.so.0");
+    let _ = fs::remove_file(&link);
+    symlink(built("libasync_socket.so"), &link).expect("a link can be made");
+    let output = succeed(run(&program).env("LD_LIBRARY_PATH", &folder).env("ASYNC_SOCKET_LOG", "off"));
+
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("31 tests passed"), "{said}");
+}
+
+#[test]
+fn the_program_says_what_was_wrong_with_which_argument_if_asked_to() {
+    let folder = folder("log");
+    let program = folder.join("conformance");
+    let mut compile = compiler(false);
+    compile.args(["-std=c99", "-pthread"]).arg(package().join("tests/c/conformance.c"));
+    compile.arg(built("libasync_socket.a")).arg("-o").arg(&program).args(["-lpthread", "-ldl", "-lm"]);
+    succeed(&mut compile);
+
+    let test = "null_handles_are_refused_or_ignored";
+    let silent = succeed(Command::new(&program).arg(test).env_remove("ASYNC_SOCKET_LOG"));
+    let told = succeed(Command::new(&program).arg(test).env("ASYNC_SOCKET_LOG", "debug"));
+
+    assert_eq!(String::from_utf8_lossy(&silent.stderr).trim(), test);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    for line in ["async_socket_send_async", "completion_port_add", "argument=\"async_socket\" why=\"is NULL\""] {
+        assert!(told.contains(line), "{line} is not in:\n{told}");
+    }
+}
+
+#[rstest]
+#[case::c99(false, "c", "c99")]
+#[case::cpp11(true, "c++", "c++11")]
+fn the_header_alone_compiles_twice_over(#[case] cpp: bool, #[case] language: &str, #[case] standard: &str) {
+    if cpp && Command::new("c++").arg("--version").output().is_err() {
+        println!("skipped: there is no C++ compiler");
+        return;
+    }
+    let source = folder(standard).join("twice.txt");
+    fs::write(&source, "#include \"async_socket.h\"\n#include \"async_socket.h\"\n").expect("a file can be written");
+    let mut compile = compiler(cpp);
+    compile.args(["-x", language, &format!("-std={standard}"), "-fsyntax-only"]).args(WARNINGS).arg(source);
+    succeed(&mut compile);
+}
+
+#[test]
+fn the_shared_library_exports_the_documented_names_and_no_others() {
+    let output = succeed(Command::new("nm").args(["-D", "--defined-only", "--format=posix"]).arg(built(SHARED)));
+    let listed = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut names: Vec<&str> = listed.lines().filter_map(|line| line.split(' ').next()).collect();
+    names.sort_unstable();
+    assert_eq!(names, EXPORTED);
+}
+
+const SHARED: &str = "libasync_socket.so";
+
+/// What the program is checked with, if anything.
+fn checker() -> String {
+    env::var("C_ABI_CHECKER").unwrap_or_default()
+}
+
+fn run(program: &Path) -> Command {
+    if checker() != "valgrind" {
+        return Command::new(program);
+    }
+    let mut command = Command::new("valgrind");
+    let kinds = "definite,indirect,possible";
+    command.args(["-q", "--error-exitcode=99", "--leak-check=full"]).env("C_ABI_SLOW", "1");
+    command.arg(format!("--show-leak-kinds={kinds}")).arg(format!("--errors-for-leak-kinds={kinds}")).arg(program);
+    command
+}
+
+/// Cargo builds the libraries, in all their kinds, beside the tests that depend on them.
+fn built(library: &str) -> PathBuf {
+    let test = env::current_exe().expect("this test is a file");
+    let path = test.with_file_name(library);
+    assert!(path.exists(), "{} has not been built", path.display());
+    path
+}
+
+fn package() -> PathBuf {
+    env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into()
+}
+
+/// A folder of its own for each test.
+fn folder(name: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
+}
+
+fn compiler(cpp: bool) -> Command {
+    let mut build = cc::Build::new();
+    build.cpp(cpp).cargo_metadata(false).opt_level(1).debug(false).warnings(false);
+    build.target(env!("ASYNC_SOCKET_TARGET")).host(env!("ASYNC_SOCKET_TARGET")).include(package().join("include"));
+    build.get_compiler().to_command()
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+    output
+}

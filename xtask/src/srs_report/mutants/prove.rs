@@ -1,0 +1,91 @@
+//! Runs cargo-mutants on the items that are tagged as code of requirements.
+
+use super::Change;
+use crate::srs_report::results;
+use crate::srs_report::sources::{Tag, Word};
+use anyhow::{Context as _, bail};
+use std::collections::BTreeMap;
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Which tagged items are mutated.
+#[derive(Debug, Default)]
+pub(in crate::srs_report) struct Choice<'c> {
+    /// Those of one requirement.
+    pub(in crate::srs_report) only: Option<&'c str>,
+    /// Those of one package.
+    pub(in crate::srs_report) package: Option<&'c str>,
+}
+
+impl Choice<'_> {
+    fn takes(&self, tag: &Tag) -> bool {
+        let package = tag.target.as_ref().and_then(|target| target.test.home.package.as_deref());
+        tag.word == Word::Code
+            && self.only.is_none_or(|only| only == tag.id)
+            && self.package.is_none_or(|wanted| package == Some(wanted))
+    }
+}
+
+/// Mutates the chosen items and runs every test on each mutant; returns the folder with the outcomes.
+pub(in crate::srs_report) fn prove(root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<PathBuf> {
+    for (tool, command) in [("mutants", "cargo-mutants"), ("nextest", "cargo-nextest")] {
+        if !results::is_installed(tool) {
+            bail!("--prove needs {command}: cargo install --locked {command}");
+        }
+    }
+    let mut tagged: BTreeMap<&str, Vec<RangeInclusive<usize>>> = BTreeMap::new();
+    for tag in tags.iter().filter(|tag| choice.takes(tag)) {
+        let Some(target) = &tag.target else { continue };
+        tagged.entry(&tag.location.path).or_default().push(target.lines.clone());
+    }
+    if tagged.is_empty() {
+        bail!("--prove: no code is tagged with what --only and --crate choose");
+    }
+    let chosen: Vec<Change> = list(root, &tagged)?
+        .into_iter()
+        .filter(|change| {
+            let lines = tagged.get(change.file.as_str());
+            lines.is_some_and(|lines| lines.iter().any(|range| range.contains(&change.span.start.line)))
+        })
+        .collect();
+    if chosen.is_empty() {
+        bail!("--prove: cargo-mutants finds nothing to change in the tagged items");
+    }
+    eprintln!("srs-report: {} mutants in {} files", chosen.len(), tagged.len());
+    let output = results::folder(root)?;
+    fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
+    let mut command = mutants(root, &tagged);
+    command.args(["--test-tool", "nextest", "--test-workspace", "true", "--no-shuffle", "--output"]).arg(&output);
+    // An argument has a limit, a command line of many has a higher one.
+    for change in &chosen {
+        command.args(["--re", &format!("^{}$", regex_lite::escape(&change.name))]);
+    }
+    // Every test has its say on every mutant: else one test would hide the others.
+    let status = command.args(["--", "--no-fail-fast"]).stdout(Stdio::from(std::io::stderr())).status();
+    let status = status.context("cannot start cargo mutants")?;
+    // 2: some were missed; 3: some timed out. Both are what the report is to say.
+    if !matches!(status.code(), Some(0 | 2 | 3)) {
+        bail!("cargo mutants did not get to the end ({status}): do the tests pass without mutants?");
+    }
+    Ok(output)
+}
+
+fn list(root: &Path, tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>) -> anyhow::Result<Vec<Change>> {
+    let output = mutants(root, tagged).args(["--list", "--json"]).output().context("cannot start cargo mutants")?;
+    if !output.status.success() {
+        let message = String::from_utf8_lossy(&output.stderr);
+        bail!("cargo mutants cannot read the project: {}", message.lines().next().unwrap_or_default());
+    }
+    serde_json::from_slice(&output.stdout).context("cannot read what cargo mutants lists")
+}
+
+fn mutants(root: &Path, tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>) -> Command {
+    let mut command = Command::new("cargo");
+    command.arg("mutants").arg("--dir").arg(root).arg("--workspace");
+    for file in tagged.keys() {
+        command.args(["--file", file]);
+    }
+    command
+}

@@ -1,0 +1,80 @@
+//! Writes the report: a file per format.
+
+mod explain;
+mod html;
+mod json;
+mod junit;
+mod markdown;
+mod sarif;
+mod text;
+
+pub(super) use explain::explain;
+pub(super) use text::check;
+
+use super::excerpts::Excerpts;
+use super::model::{Aspect, AspectStatus, Model, Traced};
+use super::mutants::Verdict;
+use super::status::{Status, status};
+
+/// How the report is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    Text,
+    Markdown,
+    Json,
+    Html,
+    Junit,
+    Sarif,
+}
+
+/// The whole report.
+pub(super) fn report(format: Format, model: &Model, excerpts: &Excerpts) -> anyhow::Result<String> {
+    Ok(match format {
+        Format::Text => text::report(model),
+        Format::Markdown => markdown::report(model),
+        Format::Json => json::report(model)?,
+        Format::Html => html::report(model, excerpts),
+        Format::Junit => junit::report(model)?,
+        Format::Sarif => sarif::report(model)?,
+    })
+}
+
+/// The requirement as JSON, as it stands in the whole report.
+pub(super) fn explain_json(model: &Model, id: &str) -> anyhow::Result<String> {
+    json::requirement(model, id)
+}
+
+/// How many of a document's requirements stand so in an aspect.
+fn count(document: &Traced, aspect: Aspect, wanted: AspectStatus) -> usize {
+    document.rows.iter().filter(|row| row.aspect(aspect) == wanted).count()
+}
+
+/// Each status that occurs in these documents, with how often.
+fn totals<'m>(documents: impl Iterator<Item = &'m Traced>) -> Vec<(Status, usize)> {
+    let all: Vec<Status> = documents.flat_map(|document| &document.rows).map(status).collect();
+    let count = |wanted| all.iter().filter(|status| **status == wanted).count();
+    Status::ALL.into_iter().map(|status| (status, count(status))).filter(|(_, count)| *count > 0).collect()
+}
+
+/// `3 traced, 1 waived`
+fn totals_line(model: &Model) -> String {
+    let parts = totals(model.documents.iter()).into_iter().map(|(status, count)| format!("{count} {}", status.name()));
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// The mutants of a requirement in a few words: `5 of 6 mutants caught (4 by its own tests), 1 missed`.
+fn mutants_line(row: &super::model::Row) -> Option<String> {
+    let count = |wanted| row.mutants.iter().filter(|mutant| mutant.verdict == wanted).count();
+    let viable = row.mutants.len() - count(Verdict::Unviable);
+    if row.mutants.is_empty() {
+        return None;
+    }
+    let own = row.mutants.iter().filter(|mutant| mutant.by_own_test).count();
+    let mut line = format!("{} of {viable} mutants caught ({own} by its own tests)", count(Verdict::Caught));
+    for verdict in [Verdict::Missed, Verdict::TimedOut, Verdict::Unviable] {
+        if count(verdict) > 0 {
+            line += &format!(", {} {}", count(verdict), verdict.name());
+        }
+    }
+    Some(line)
+}

@@ -1,0 +1,57 @@
+//! Runs a project's tests with nextest, which writes what they did as JUnit.
+
+use crate::workspace;
+use anyhow::{Context as _, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The file that the last `--run` left.
+pub(in crate::srs_report) fn last(root: &Path) -> anyhow::Result<PathBuf> {
+    Ok(folder(root)?.join("results.xml"))
+}
+
+/// Where the report keeps what it made for a project: not in the project, unless it is this workspace.
+pub(in crate::srs_report) fn folder(root: &Path) -> anyhow::Result<PathBuf> {
+    let root = root.canonicalize().with_context(|| format!("there is no {}", root.display()))?;
+    let is_ours = workspace::root().is_ok_and(|ours| ours.canonicalize().is_ok_and(|ours| ours == root));
+    Ok(if is_ours { workspace::target_dir()? } else { root.join("target") }.join("srs-report"))
+}
+
+/// Runs every test, whether others fail or not; returns the JUnit file.
+pub(in crate::srs_report) fn run(root: &Path) -> anyhow::Result<PathBuf> {
+    if !root.join("Cargo.toml").is_file() {
+        bail!("--run needs a Cargo.toml in {}; join results made elsewhere with --results", root.display());
+    }
+    if !is_installed("nextest") {
+        bail!("--run needs cargo-nextest: cargo install --locked cargo-nextest");
+    }
+    let folder = folder(root)?;
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let file = last(root)?;
+    let config = folder.join("nextest.toml");
+    let junit = format!("[profile.default.junit]\npath = {:?}\nstore-success-output = false\n", file.display());
+    fs::write(&config, junit).with_context(|| format!("cannot write {}", config.display()))?;
+    if file.exists() {
+        fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    let status = Command::new("cargo")
+        .current_dir(root)
+        .args(["nextest", "run", "--workspace", "--no-fail-fast", "--no-tests", "pass", "--tool-config-file"])
+        .arg(format!("srs-report:{}", config.display()))
+        // The report alone goes to standard output.
+        .stdout(Stdio::from(std::io::stderr()))
+        .status()
+        .context("cannot start cargo nextest")?;
+    if !file.is_file() {
+        bail!("cargo nextest left no results ({status}): do the tests build?");
+    }
+    Ok(file)
+}
+
+/// Is there a `cargo NAME`?
+pub(in crate::srs_report) fn is_installed(name: &str) -> bool {
+    let mut command = Command::new("cargo");
+    command.args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}

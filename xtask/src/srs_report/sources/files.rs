@@ -1,0 +1,93 @@
+//! Finds the source files of a project and what their places say about them.
+
+use super::packages::{Home, Packages};
+use crate::srs_report::config::Config;
+use crate::srs_report::finding::relative;
+use anyhow::Context as _;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use walkdir::{DirEntry, WalkDir};
+
+/// The kind of test that a test in a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::srs_report) enum Level {
+    /// Of one crate, in its own folder.
+    Unit,
+    /// Of all of it, in a folder of its own.
+    Integration,
+}
+
+/// A source file.
+pub(super) struct File {
+    /// From the project's root.
+    pub(super) path: Arc<str>,
+    pub(super) level: Level,
+    /// There is no code in it, only tests and what they need.
+    pub(super) only_tests: bool,
+    pub(super) home: Home,
+}
+
+/// Every Rust file of the levels' folders, by path.
+pub(super) fn find(root: &Path, config: &Config) -> anyhow::Result<Vec<File>> {
+    let levels = &config.levels;
+    let kinds = [
+        (&levels.integration, Level::Integration, true),
+        (&levels.unit, Level::Unit, true),
+        (&levels.code, Level::Unit, false),
+    ];
+    let mut packages = Packages::of(root);
+    // A file that two patterns name is of the kind that is asked first.
+    let mut files = BTreeMap::new();
+    for (patterns, level, only_tests) in kinds {
+        for place in patterns.iter().map(|pattern| places(root, pattern)) {
+            for path in place?.iter().map(|place| rust_files(place)) {
+                for path in path? {
+                    if !files.contains_key(&path) {
+                        let home = packages.home(&path)?;
+                        let file = File { path: relative(root, &path), level, only_tests, home };
+                        files.insert(path, file);
+                    }
+                }
+            }
+        }
+    }
+    Ok(files.into_values().collect())
+}
+
+/// The files and folders that a pattern names; a `*` in it is any one name.
+fn places(root: &Path, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let mut places = vec![root.to_owned()];
+    for part in pattern.split('/') {
+        let mut next = Vec::new();
+        for place in &places {
+            if part != "*" {
+                next.push(place.join(part));
+            } else if place.is_dir() {
+                for entry in fs::read_dir(place).with_context(|| format!("cannot read {}", relative(root, place)))? {
+                    next.push(entry?.path());
+                }
+            }
+        }
+        places = next;
+    }
+    places.retain(|place| place.exists());
+    Ok(places)
+}
+
+fn rust_files(place: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let skipped = |entry: &DirEntry| {
+        entry.depth() > 0
+            && entry.file_type().is_dir()
+            && matches!(entry.file_name().to_str(), Some("target" | "fixtures"))
+    };
+    let mut paths = Vec::new();
+    for entry in WalkDir::new(place).into_iter().filter_entry(|entry| !skipped(entry)) {
+        let entry = entry?;
+        if entry.file_type().is_file() && entry.path().extension().is_some_and(|extension| extension == "rs") {
+            paths.push(entry.into_path());
+        }
+    }
+    Ok(paths)
+}

@@ -1,0 +1,158 @@
+//! Which test binary of which cargo package a file is compiled into, and as which module.
+
+use crate::srs_report::toml_file;
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Where nextest finds the tests of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::srs_report) struct Home {
+    /// `None` outside of cargo packages.
+    pub(in crate::srs_report) package: Option<Arc<str>>,
+    /// nextest's name of the test binary, where only one has the file.
+    pub(in crate::srs_report) binary: Option<Arc<str>>,
+    /// `a::b` of `src/a/b.rs`; empty in the binary's root.
+    pub(in crate::srs_report) module: String,
+}
+
+/// The packages of a project, read as they are met.
+pub(super) struct Packages {
+    root: PathBuf,
+    known: HashMap<PathBuf, Option<Arc<Package>>>,
+}
+
+struct Package {
+    name: Arc<str>,
+    folder: PathBuf,
+    tests: Vec<Target>,
+}
+
+#[derive(Deserialize, Default)]
+struct Manifest {
+    package: Option<Name>,
+    #[serde(default)]
+    test: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Name {
+    name: String,
+}
+
+#[derive(Deserialize, Clone)]
+struct Target {
+    name: String,
+    path: Option<String>,
+}
+
+impl Packages {
+    pub(super) fn of(root: &Path) -> Self {
+        Self { root: root.to_owned(), known: HashMap::new() }
+    }
+
+    pub(super) fn home(&mut self, file: &Path) -> anyhow::Result<Home> {
+        Ok(match file.parent() {
+            Some(folder) => self.package(folder)?.map_or_else(Home::default, |package| package.home(file)),
+            None => Home::default(),
+        })
+    }
+
+    /// The package that a folder lies in.
+    fn package(&mut self, folder: &Path) -> anyhow::Result<Option<Arc<Package>>> {
+        if let Some(known) = self.known.get(folder) {
+            return Ok(known.clone());
+        }
+        let package = match self.manifest(folder)? {
+            Some(package) => Some(Arc::new(package)),
+            None if folder == self.root => None,
+            None => match folder.parent() {
+                Some(parent) => self.package(parent)?,
+                None => None,
+            },
+        };
+        self.known.insert(folder.to_owned(), package.clone());
+        Ok(package)
+    }
+
+    fn manifest(&self, folder: &Path) -> anyhow::Result<Option<Package>> {
+        let path = folder.strip_prefix(&self.root).unwrap_or(folder).join("Cargo.toml");
+        let manifest: Option<(Manifest, _)> = toml_file::read(&self.root, &path.to_string_lossy())?;
+        let Some((Manifest { package: Some(Name { name }), test }, _)) = manifest else { return Ok(None) };
+        Ok(Some(Package { name: name.into(), folder: folder.to_owned(), tests: test }))
+    }
+}
+
+impl Package {
+    fn home(&self, file: &Path) -> Home {
+        let path = file.strip_prefix(&self.folder).unwrap_or(file);
+        let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+        let target =
+            self.tests.iter().find(|it| it.path.as_deref().is_some_and(|path| Path::new(path) == file_of(&parts)));
+        let (binary, module) = match (target, parts.as_slice()) {
+            (Some(target), _) => (Some(format!("{}::{}", self.name, target.name)), String::new()),
+            (None, ["src", "bin", ..]) => (None, String::new()),
+            (None, ["src", rest @ ..]) => (None, module_of(rest)),
+            (None, [kind @ ("tests" | "examples" | "benches"), file]) => (Some(self.binary(kind, file)), String::new()),
+            (None, [kind @ ("tests" | "examples" | "benches"), folder, rest @ ..])
+                if self.folder.join(kind).join(folder).join("main.rs").is_file() =>
+            {
+                (Some(self.binary(kind, folder)), module_of(rest))
+            }
+            (None, ["tests", rest @ ..]) => (None, module_of(rest)),
+            (None, rest) => (None, module_of(rest)),
+        };
+        Home { package: Some(Arc::clone(&self.name)), binary: binary.map(Into::into), module }
+    }
+
+    fn binary(&self, kind: &str, file: &str) -> String {
+        let (name, target) = (&self.name, file.trim_end_matches(".rs"));
+        match kind {
+            "tests" => format!("{name}::{target}"),
+            "examples" => format!("{name}::example/{target}"),
+            _ => format!("{name}::bench/{target}"),
+        }
+    }
+}
+
+fn file_of(parts: &[&str]) -> PathBuf {
+    parts.iter().collect()
+}
+
+fn module_of(parts: &[&str]) -> String {
+    let (file, folders) = parts.split_last().unwrap_or((&"", &[]));
+    let stem = file.trim_end_matches(".rs");
+    let own = (!matches!(stem, "lib" | "main" | "mod")).then_some(stem);
+    folders.iter().copied().chain(own).collect::<Vec<_>>().join("::")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home(file: &str) -> (Option<String>, String) {
+        let target = |name: &str, path: &str| Target { name: name.to_owned(), path: Some(path.to_owned()) };
+        let tests = vec![target("open", "open.rs"), target("deep", "a/deep.rs")];
+        let package = Package { name: "p".into(), folder: "/r/p".into(), tests };
+        let home = package.home(&Path::new("/r/p").join(file));
+        (home.binary.as_deref().map(str::to_owned), home.module)
+    }
+
+    #[test]
+    fn a_file_has_the_name_that_nextest_gives_its_tests() {
+        for (file, binary, module) in [
+            ("src/lib.rs", None, ""),
+            ("src/a/mod.rs", None, "a"),
+            ("src/a/b.rs", None, "a::b"),
+            ("src/bin/tool.rs", None, ""),
+            ("tests/unit.rs", Some("p::unit"), ""),
+            ("examples/echo.rs", Some("p::example/echo"), ""),
+            ("tests/common/mod.rs", None, "common"),
+            ("open.rs", Some("p::open"), ""),
+            ("a/deep.rs", Some("p::deep"), ""),
+        ] {
+            assert_eq!(home(file), (binary.map(str::to_owned), module.to_owned()), "{file}");
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! `cargo xtask srs-report-bench`: how long the report takes, on this workspace and on a large generated one.
+
+use crate::workspace;
+use anyhow::ensure;
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const REQUIREMENTS: usize = 5_000;
+const LINES: usize = 500_000;
+const CRATES: usize = 50;
+/// In each crate: code, and half as many of unit tests.
+const FILES: usize = 8;
+
+const HERE_AT_MOST: Duration = Duration::from_millis(500);
+const THERE_AT_MOST: Duration = Duration::from_secs(5);
+
+/// Fails if a report takes longer than it may.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let here = workspace::root()?;
+    measure("this workspace", &here, HERE_AT_MOST)?;
+    let there = TempDir::new()?;
+    let lines = generate(there.path())?;
+    report(there.path(), &["--bless"])?;
+    measure(&format!("{REQUIREMENTS} requirements, {lines} lines"), there.path(), THERE_AT_MOST)
+}
+
+/// The best of three: what else the machine does is not measured.
+fn measure(name: &str, root: &Path, at_most: Duration) -> anyhow::Result<()> {
+    let times = [(); 3].map(|()| report(root, &[]));
+    let mut best = Duration::MAX;
+    for time in times {
+        best = best.min(time?);
+    }
+    println!("srs-report-bench: {name}: {:.2} s, at most {:.2} s", best.as_secs_f64(), at_most.as_secs_f64());
+    ensure!(best <= at_most, "the report on {name} is too slow");
+    Ok(())
+}
+
+fn report(root: &Path, args: &[&str]) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let output = Command::new(env::current_exe()?).arg("srs-report").arg("--root").arg(root).args(args).output()?;
+    let time = started.elapsed();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(matches!(output.status.code(), Some(0 | 1)), "{errors}");
+    Ok(time)
+}
+
+/// Writes a workspace in which every requirement has code and both kinds of tests; returns its lines of code.
+fn generate(root: &Path) -> anyhow::Result<usize> {
+    let per_crate = REQUIREMENTS / CRATES;
+    let tests = FILES / 2;
+    // Code, unit tests, and one file of integration tests.
+    let lines = LINES / CRATES / (FILES + tests + 1);
+    let mut written = 0;
+    for package in 0..CRATES {
+        let ids: Vec<String> = (0..per_crate).map(|number| format!("SRS_PART_{package:02}_{number:03}")).collect();
+        let mut document = format!("# Part {package}\n");
+        for id in &ids {
+            write!(document, "\n**{id}: [** Part {package} shall do what {id} says, and nothing else. **]**\n")?;
+        }
+        save(&root.join(format!("docs/srs/part_{package:02}.md")), &document)?;
+        let folder = root.join(format!("crates/part-{package:02}"));
+        save(&folder.join("Cargo.toml"), &format!("[package]\nname = \"part-{package:02}\"\n"))?;
+        let (code, test) = (
+            |id: &str, index| function("Codes", "", id, index),
+            |id: &str, index| function("Tests", "#[test]\n", id, index),
+        );
+        for (file, ids) in ids.chunks(per_crate.div_ceil(FILES)).enumerate() {
+            written += save(&folder.join(format!("src/file_{file}.rs")), &source(ids, lines, code))?;
+        }
+        for (file, ids) in ids.chunks(per_crate.div_ceil(tests)).enumerate() {
+            written += save(&folder.join(format!("tests/file_{file}.rs")), &source(ids, lines, test))?;
+        }
+        written += save(&root.join(format!("tests/part_{package:02}.rs")), &source(&ids, lines, test))?;
+    }
+    Ok(written)
+}
+
+/// A file of so many lines: a function for every id, then functions without tags.
+fn source(ids: &[String], lines: usize, tagged: impl Fn(&str, usize) -> String) -> String {
+    let mut text = String::new();
+    for (index, id) in ids.iter().enumerate() {
+        text += &tagged(id, index);
+    }
+    let mut index = ids.len();
+    while text.lines().count() < lines {
+        for _ in 0..10 {
+            text += &function("See", "", "", index);
+            index += 1;
+        }
+    }
+    text
+}
+
+fn function(word: &str, attribute: &str, id: &str, index: usize) -> String {
+    format!(
+        "/// What the function of index {index} does, in a sentence.\n\
+         // {word}_{id}\n{attribute}fn function_{index}(left: usize, right: usize) -> usize {{\n    \
+         // A comment of some length, as code has them.\n    \
+         let sum = left.wrapping_add(right);\n    \
+         if sum.is_multiple_of(7) {{\n        return sum.saturating_mul({index});\n    }}\n\n    \
+         [left, right, sum].into_iter().filter(|it| *it > {index}).sum()\n}}\n\n"
+    )
+}
+
+fn save(path: &Path, text: &str) -> anyhow::Result<usize> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    fs::write(path, text)?;
+    Ok(text.lines().count())
+}

@@ -1,0 +1,58 @@
+//! `cargo xtask srs-report-browser`: the HTML report of this workspace in headless Chromium, wide and narrow, light
+//! and dark, with its filters, its search and its keys used. Leaves pictures to look at.
+//!
+//! No network and no driver: `driver.html` holds the page in a frame of the wanted width, uses it, and writes what
+//! it found wrong into itself; Chromium prints the result.
+
+use crate::workspace;
+use anyhow::{Context as _, bail, ensure};
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const DRIVER: &str = include_str!("driver.html");
+const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+/// A width of the page and a colour scheme: Chromium numbers dark 0 and light 1.
+const VIEWS: [(u32, &str, u32); 4] = [(1280, "light", 1), (1280, "dark", 0), (400, "light", 1), (400, "dark", 0)];
+
+/// Fails with what the first view that is wrong shows.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let Some(browser) = BROWSERS.into_iter().find(|it| Command::new(it).arg("--version").output().is_ok()) else {
+        bail!("srs-report-browser needs Chromium: apt-get install chromium");
+    };
+    let folder = workspace::target_dir()?.join("srs-report/browser");
+    fs::create_dir_all(&folder)?;
+    let mut report = Command::new(env::current_exe()?);
+    report.args(["srs-report", "--format", "html", "--output"]).arg(folder.join("report.html"));
+    let status = report.status()?;
+    ensure!(matches!(status.code(), Some(0 | 1)), "there is no report to look at");
+    for (width, name, scheme) in VIEWS {
+        let driver = DRIVER.replace("{{width}}", &width.to_string()).replace("{{scheme}}", name);
+        let page = folder.join(format!("{width}-{name}.html"));
+        fs::write(&page, driver)?;
+        let picture = page.with_extension("png");
+        let checks = view(browser, &page, &picture, scheme).with_context(|| format!("{width} pixels, {name}"))?;
+        println!("srs-report-browser: {width} pixels, {name}: {checks}; {}", picture.display());
+    }
+    Ok(())
+}
+
+fn view(browser: &str, page: &Path, picture: &Path, scheme: u32) -> anyhow::Result<String> {
+    let chromium = || {
+        let mut command = Command::new(browser);
+        command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]);
+        command.args(["--hide-scrollbars", "--allow-file-access-from-files", "--virtual-time-budget=20000"]);
+        command.args(["--window-size=1300,1000", &format!("--blink-settings=preferredColorScheme={scheme}")]);
+        command
+    };
+    let url = format!("file://{}", page.display());
+    let dom = chromium().arg("--dump-dom").arg(&url).output()?;
+    let dom = String::from_utf8_lossy(&dom.stdout).into_owned();
+    let verdict = dom.split("<pre id=\"verdict\">").nth(1).and_then(|rest| rest.split("</pre>").next());
+    let verdict = verdict.context("the page did not load")?;
+    ensure!(verdict.starts_with("ok: "), "{verdict}");
+    chromium().arg(format!("--screenshot={}", picture.display())).arg(&url).output()?;
+    Ok(verdict.trim_start_matches("ok: ").to_owned())
+}
