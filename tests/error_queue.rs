@@ -192,8 +192,6 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
     }
     ended.assert_dead();
 
-    // DEFECT: `event_error` is kept until the next readable or writable event, and the latch keeps its error bit, so
-    // every later receive gets the old ECONNREFUSED; one that its call-back starts anew does so in an endless loop.
     // It has been told. The socket is alive, and what comes later waits.
     let pending = receive(&socket, vec![0; 16]);
     round_trip(&engine);

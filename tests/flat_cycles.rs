@@ -2,7 +2,7 @@
 
 use async_socket_linux::{AsyncSocket, ReceiveResult};
 use integration_tests::call::{block_sending, engine, open, round_trip};
-use integration_tests::process::{alone, descriptors, resident_kib, threads};
+use integration_tests::process::{alone, descriptors, port_threads, resident_kib};
 use integration_tests::{Socket, Transport, inbox};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -44,12 +44,12 @@ fn a_hundred_thousand_cycles_of_open_receive_and_close_leave_memory_and_descript
     let engine = engine(1);
     cycles(&engine, 10_000);
     round_trip(&engine);
-    let (memory, open, running) = (resident_kib(), descriptors(), threads());
+    let (memory, open, running) = (resident_kib(), descriptors(), port_threads().len());
 
     cycles(&engine, 100_000);
 
     round_trip(&engine);
-    assert_eq!((descriptors(), threads()), (open, running));
+    assert_eq!((descriptors(), port_threads().len()), (open, running));
     let grown = resident_kib().saturating_sub(memory);
     // A byte that each cycle left behind would be 100 KiB, the smallest allocation 3 MiB.
     assert!(grown < 1_024, "grown by {grown} KiB");
@@ -100,5 +100,5 @@ fn engines_come_and_go_without_a_trace() {
     (0..300).for_each(|_| round());
 
     assert_eq!(descriptors(), open);
-    integration_tests::eventually("the threads end", || integration_tests::process::port_threads().is_empty());
+    integration_tests::eventually("the threads end", || port_threads().is_empty());
 }

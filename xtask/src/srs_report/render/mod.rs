@@ -56,6 +56,15 @@ fn totals<'m>(documents: impl Iterator<Item = &'m Traced>) -> Vec<(Status, usize
     Status::ALL.into_iter().map(|status| (status, count(status))).filter(|(_, count)| *count > 0).collect()
 }
 
+/// `no findings`, `1 finding`, `2 findings`
+fn findings_line(model: &Model) -> String {
+    match model.findings.len() {
+        0 => "no findings".to_owned(),
+        1 => "1 finding".to_owned(),
+        count => format!("{count} findings"),
+    }
+}
+
 /// `3 traced, 1 waived`
 fn totals_line(model: &Model) -> String {
     let parts = totals(model.documents.iter()).into_iter().map(|(status, count)| format!("{count} {}", status.name()));

@@ -1,6 +1,6 @@
 //! The report for a terminal.
 
-use super::{count, mutants_line, totals_line};
+use super::{count, findings_line, mutants_line, totals_line};
 use crate::srs_report::model::{Aspect, AspectStatus, Model, Row, Traced};
 use crate::srs_report::status::status;
 use std::iter;
@@ -24,11 +24,7 @@ pub(in crate::srs_report) fn check(model: &Model) -> String {
         text.push('\n');
     }
     text += &format!("requirements: {}\n", totals_line(model));
-    text + &match model.findings.len() {
-        0 => "no findings\n".to_owned(),
-        1 => "1 finding\n".to_owned(),
-        count => format!("{count} findings\n"),
-    }
+    text + &format!("{}\n", findings_line(model))
 }
 
 /// A column for the id, one for the status, one for each aspect, and one for mutants if there are some. A

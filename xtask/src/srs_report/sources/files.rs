@@ -5,6 +5,7 @@ use crate::srs_report::config::Config;
 use crate::srs_report::finding::relative;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,12 +43,12 @@ pub(super) fn find(root: &Path, config: &Config) -> anyhow::Result<Vec<File>> {
     let mut files = BTreeMap::new();
     for (patterns, level, only_tests) in kinds {
         for place in patterns.iter().map(|pattern| places(root, pattern)) {
-            for path in place?.iter().map(|place| rust_files(place)) {
-                for path in path? {
-                    if !files.contains_key(&path) {
-                        let home = packages.home(&path)?;
-                        let file = File { path: relative(root, &path), level, only_tests, home };
-                        files.insert(path, file);
+            for place in place? {
+                for path in rust_files(&place)? {
+                    if let Entry::Vacant(entry) = files.entry(path) {
+                        let home = packages.home(entry.key())?;
+                        let path = relative(root, entry.key());
+                        entry.insert(File { path, level, only_tests, home });
                     }
                 }
             }

@@ -3,11 +3,11 @@
 //! `syn` parses no macro's tokens, so functions in them (`proptest! { … }`) are found by their shape alone:
 //! attributes, `fn`, a name, a body.
 
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use quote::ToTokens;
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote};
 use std::mem;
-use syn::Meta;
 use syn::visit::{self, Visit};
+use syn::{AttrStyle, Attribute, Meta};
 
 /// An item, as byte offsets into its file.
 pub(super) struct Item {
@@ -53,13 +53,18 @@ impl<'ast> Visit<'ast> for Collector {
         let gathers = matches!(item, syn::Item::Mod(_) | syn::Item::Impl(_) | syn::Item::Trait(_));
         let index = self.items.len();
         let is_module = matches!(item, syn::Item::Mod(_));
-        self.enter(name.clone(), item.to_token_stream(), !gathers, |inside| {
-            inside.modules.extend(is_module.then_some(name));
+        let scope = is_module.then(|| name.clone());
+        let walk = |inside: &mut Self| {
+            inside.modules.extend(scope);
             visit::visit_item(inside, item);
             if is_module {
                 inside.modules.pop();
             }
-        });
+        };
+        match head_and_end(item) {
+            Some((attributes, head, end)) => self.enter_block(name, attributes, head, end, !gathers, walk),
+            None => self.enter(name, item.to_token_stream(), !gathers, walk),
+        }
         if matches!(item, syn::Item::Macro(_)) {
             let (outer, inner) = self.items[index..].split_at_mut(1);
             outer[0].is_test = inner.iter().any(|item| item.is_test);
@@ -69,10 +74,16 @@ impl<'ast> Visit<'ast> for Collector {
         }
     }
 
+    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
+        let (vis, defaultness, sig) = (&item.vis, &item.defaultness, &item.sig);
+        let (head, end) = (quote!(#vis #defaultness #sig), item.block.brace_token.span.close());
+        let walk = |inside: &mut Self| visit::visit_impl_item_fn(inside, item);
+        self.enter_block(item.sig.ident.to_string(), &item.attrs, head, end, true, walk);
+    }
+
     fn visit_impl_item(&mut self, item: &'ast syn::ImplItem) {
         let name = match item {
             syn::ImplItem::Const(item) => item.ident.to_string(),
-            syn::ImplItem::Fn(item) => item.sig.ident.to_string(),
             syn::ImplItem::Type(item) => item.ident.to_string(),
             syn::ImplItem::Macro(item) => macro_name(&item.mac),
             _ => return visit::visit_impl_item(self, item),
@@ -116,18 +127,34 @@ impl Collector {
         };
         let (start, head) = (first.span().byte_range().start, head.span().byte_range().start);
         let end = last.span().byte_range().end;
-        self.push(name, &attributes, [start, head, end], owns_body, walk);
+        self.push(name, &metas(&attributes), [start, head, end], owns_body, walk);
+    }
+
+    /// The same for what ends in a block. Most of a file is in blocks: making tokens of them again takes its time.
+    fn enter_block(
+        &mut self,
+        name: String,
+        attributes: &[Attribute],
+        head: TokenStream,
+        end: Span,
+        owns_body: bool,
+        walk: impl FnOnce(&mut Self),
+    ) {
+        let outer = || attributes.iter().filter(|attribute| matches!(attribute.style, AttrStyle::Outer));
+        let Some(head) = head.into_iter().next().map(|first| first.span().byte_range().start) else { return };
+        let start = outer().next().map_or(head, |first| first.pound_token.span.byte_range().start);
+        let metas: Vec<Meta> = outer().map(|attribute| attribute.meta.clone()).collect();
+        self.push(name, &metas, [start, head, end.byte_range().end], owns_body, walk);
     }
 
     fn push(
         &mut self,
         name: String,
-        attributes: &[Group],
+        metas: &[Meta],
         [start, head, end]: [usize; 3],
         owns_body: bool,
         walk: impl FnOnce(&mut Self),
     ) {
-        let metas: Vec<Meta> = attributes.iter().filter_map(|group| syn::parse2(group.stream()).ok()).collect();
         let is_test = metas.iter().any(makes_test);
         let is_test_code = self.in_test_code || is_test || metas.iter().any(is_for_tests_only);
         let cases = metas.iter().filter(|meta| is_case(meta)).count().max(1);
@@ -155,7 +182,9 @@ impl Collector {
                 let [start, head] = [first, &item[0]].map(|tree| tree.span().byte_range().start);
                 let end = function.body.span_close().byte_range().end;
                 let body = function.body.stream();
-                self.push(function.name, &attributes, [start, head, end], true, |inside| inside.functions(body));
+                self.push(function.name, &metas(&attributes), [start, head, end], true, |inside| {
+                    inside.functions(body);
+                });
                 rest = &item[function.len..];
                 continue;
             }
@@ -165,6 +194,27 @@ impl Collector {
             rest = &rest[1..];
         }
     }
+}
+
+/// The attributes of a function, module, `impl` or trait with a body, its tokens up to the body or some of them, and
+/// the body's end.
+fn head_and_end(item: &syn::Item) -> Option<(&[Attribute], TokenStream, Span)> {
+    match item {
+        syn::Item::Fn(syn::ItemFn { attrs, vis, sig, block }) => {
+            Some((attrs, quote!(#vis #sig), block.brace_token.span.close()))
+        }
+        syn::Item::Mod(syn::ItemMod { attrs, vis, unsafety, mod_token, content: Some((braces, _)), .. }) => {
+            Some((attrs, quote!(#vis #unsafety #mod_token), braces.span.close()))
+        }
+        syn::Item::Impl(syn::ItemImpl { attrs, defaultness, unsafety, impl_token, brace_token, .. }) => {
+            Some((attrs, quote!(#defaultness #unsafety #impl_token), brace_token.span.close()))
+        }
+        _ => None,
+    }
+}
+
+fn metas(attributes: &[Group]) -> Vec<Meta> {
+    attributes.iter().filter_map(|group| syn::parse2(group.stream()).ok()).collect()
 }
 
 /// The outer attributes that `trees` begin with: each is a `#` and a `[…]`.

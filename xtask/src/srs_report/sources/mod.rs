@@ -12,7 +12,7 @@ mod packages;
 use super::config::{Config, Ids, Words};
 use super::finding::{Finding, Kind, Lines, Location};
 use anyhow::{Context as _, anyhow};
-use comments::Comment;
+use comments::{Comment, Pieces};
 use files::File;
 use items::Item;
 use proc_macro2::TokenStream;
@@ -148,16 +148,21 @@ impl Reader<'_> {
             return Ok(Vec::new());
         }
         let path = &file.path;
-        let not_rust = |line: usize, error: &dyn std::fmt::Display| anyhow!("{path}:{line}: not Rust: {error}");
-        let tokens: TokenStream =
-            text.parse().map_err(|error: proc_macro2::LexError| not_rust(error.span().start().line, &error))?;
-        let parsed: syn::File =
-            syn::parse2(tokens.clone()).map_err(|error| not_rust(error.span().start().line, &error))?;
-        let source = Source { text, tokens: comments::token_ranges(tokens), items: items::collect(&parsed) };
+        let Pieces { comments, code, ends } = Pieces::of(text);
+        let tagged: Vec<usize> = comments
+            .iter()
+            .filter(|comment| self.entries(comment.text).next().is_some())
+            .map(|comment| comment.range.start)
+            .collect();
+        // What is left of the file may fail to parse because it was cut wrongly; the whole of it tells.
+        let parsed = parse_rust(path, &only_items_of(text, &ends, &tagged)).or_else(|_| parse_rust(path, text))?;
+        let source = Source { text, code, items: items::collect(&parsed) };
+        // What the parser remembers of the file, to find its spans, would slow down the next.
+        proc_macro2::extra::invalidate_current_thread_spans();
 
         let lines = Lines::of(text);
         let mut tags = Vec::new();
-        for comment in comments::line_comments(text, &source.tokens) {
+        for comment in comments {
             let mut entries = self.entries(comment.text).peekable();
             if entries.peek().is_none() {
                 continue;
@@ -213,6 +218,37 @@ impl Reader<'_> {
     }
 }
 
+/// The text with the outermost items that no tag is in or at as blanks: parsing is what takes the time.
+fn only_items_of(text: &str, ends: &[usize], tagged: &[usize]) -> String {
+    let start_of = |item: usize| if item == 0 { 0 } else { ends[item - 1] };
+    let mut keep = vec![false; ends.len() + 1];
+    for &tag in tagged {
+        let item = ends.partition_point(|&end| end <= tag);
+        keep[item] = true;
+        // Behind an item on the same line, it may speak of that item.
+        if item > 0 && !text[start_of(item)..tag].contains('\n') {
+            keep[item - 1] = true;
+        }
+    }
+    let mut left = String::with_capacity(text.len());
+    for (item, keep) in keep.into_iter().enumerate() {
+        let part = &text[start_of(item)..ends.get(item).copied().unwrap_or(text.len())];
+        if keep {
+            left.push_str(part);
+        } else {
+            left.extend(part.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
+        }
+    }
+    left
+}
+
+fn parse_rust(path: &str, text: &str) -> anyhow::Result<syn::File> {
+    let not_rust = |line: usize, error: &dyn fmt::Display| anyhow!("{path}:{line}: not Rust: {error}");
+    let tokens: TokenStream =
+        text.parse().map_err(|error: proc_macro2::LexError| not_rust(error.span().start().line, &error))?;
+    syn::parse2(tokens).map_err(|error| not_rust(error.span().start().line, &error))
+}
+
 fn target(item: &Item, file: &File, lines: &Lines) -> Target {
     let module = &file.home.module;
     let full = |name: &String| if module.is_empty() { name.clone() } else { format!("{module}::{name}") };
@@ -234,19 +270,19 @@ fn target(item: &Item, file: &File, lines: &Lines) -> Target {
 /// A parsed file, as byte ranges of its text.
 struct Source<'t> {
     text: &'t str,
-    /// Every token, in order.
-    tokens: Vec<Range<usize>>,
+    /// What is no comment, cut at blanks.
+    code: Vec<Range<usize>>,
     items: Vec<Item>,
 }
 
 impl Source<'_> {
     fn item_of(&self, comment: &Comment<'_>) -> Option<&Item> {
-        let next = self.tokens.partition_point(|token| token.start < comment.range.start);
-        let before = self.tokens[..next].last();
-        match before.filter(|token| !self.text[token.end..comment.range.start].contains('\n')) {
+        let next = self.code.partition_point(|piece| piece.start < comment.range.start);
+        let before = self.code[..next].last();
+        match before.filter(|piece| !self.text[piece.end..comment.range.start].contains('\n')) {
             // Behind code on the same line, it speaks of that code.
-            Some(code) => self.around(code.start),
-            None => self.below(comment, self.tokens.get(next)).or_else(|| self.around(comment.range.start)),
+            Some(code) => self.around(code.end - 1),
+            None => self.below(comment, self.code.get(next)).or_else(|| self.around(comment.range.start)),
         }
     }
 

@@ -4,7 +4,7 @@
 
 mod row;
 
-use super::{count, totals};
+use super::{count, findings_line, totals};
 use crate::srs_report::excerpts::Excerpts;
 use crate::srs_report::model::{Aspect, AspectStatus, Model, Traced};
 use crate::srs_report::status::Status;
@@ -59,7 +59,7 @@ fn totals_of(model: &Model) -> Markup {
                 li.(class(status)) { b { (count) } " " (status.name()) }
             }
             li.(if model.findings.is_empty() { "s-proven" } else { "s-failed" }) {
-                b { (model.findings.len()) } " findings"
+                (findings_line(model))
             }
         }
     }
@@ -89,7 +89,7 @@ fn findings(model: &Model) -> Markup {
     html! {
         @if !model.findings.is_empty() {
             details.findings {
-                summary { (model.findings.len()) " findings" }
+                summary { (findings_line(model)) }
                 ul {
                     @for finding in &model.findings {
                         li {
