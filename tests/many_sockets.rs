@@ -17,7 +17,6 @@ fn a_thousand_sockets_on_one_port_each_get_their_own_bytes(
 ) {
     nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, limit(), limit()).unwrap();
     let engine = engine(1);
-    let before: HashSet<_> = port_threads().into_iter().collect();
     let (sockets, peers): (Vec<_>, Vec<Peer>) = (0..SOCKETS)
         .map(|_| {
             let (descriptor, peer) = transport.pair();
@@ -53,8 +52,7 @@ fn a_thousand_sockets_on_one_port_each_get_their_own_bytes(
         threads.insert(thread);
     }
     assert_eq!((numbers.len(), threads.len()), (SOCKETS, 1));
-    let after: HashSet<_> = port_threads().into_iter().collect();
-    assert!(threads.is_subset(&after) && before.is_subset(&after));
+    assert!(threads.is_subset(&port_threads().into_iter().collect()));
 
     // And the other way, then all at once to the end.
     let mut peers = writing.join();

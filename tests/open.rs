@@ -1,53 +1,16 @@
 //! Opening: once, in order, one entry in epoll, and what a second open says.
 
-use async_socket_linux::sys::{Errno, Kernel, RecvFlags, SendFlags};
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenError, OpenResult, SocketState, SocketSyscalls};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenError, OpenResult, SocketState};
 use completion_port::CompletionPort;
 use integration_tests::call::{block_sending, engine, open, receive, received};
+use integration_tests::kernel::HeldKernel;
 use integration_tests::process::{epoll_entries, this_thread};
-use integration_tests::wait::{Barrier, gate};
+use integration_tests::wait::gate;
 use integration_tests::{Socket, Transport, inbox, spawn};
 use rstest::rstest;
-use std::io::{IoSlice, IoSliceMut, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::io::Write;
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex};
-
-/// The kernel, but opening waits at a barrier.
-struct SlowOpen(Mutex<Option<Barrier>>);
-
-impl SocketSyscalls for SlowOpen {
-    fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-        if let Some(barrier) = self.0.lock().expect("not poisoned").take() {
-            barrier.wait();
-        }
-        Kernel.short_read_drains(fd)
-    }
-    fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
-        Kernel.send(fd, bytes, flags)
-    }
-    fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
-        Kernel.sendmsg(fd, buffers, flags)
-    }
-    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-        Kernel.recv(fd, buffer, flags)
-    }
-    fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
-        Kernel.recvmsg(fd, buffers, flags)
-    }
-    fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        Kernel.receive_error_message(fd)
-    }
-    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
-        Kernel.take_error(fd)
-    }
-
-    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-        Kernel.is_broken(fd)
-    }
-    fn close(&self, fd: OwnedFd) {
-        Kernel.close(fd);
-    }
-}
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_028, Tests_SRS_ASYNC_SOCKET_LINUX_11_032, Tests_SRS_ASYNC_SOCKET_LINUX_11_033
 #[rstest]
@@ -71,7 +34,7 @@ fn open_calls_back_once_with_the_socket_open_already(
 fn while_one_open_is_at_work_the_socket_is_opening_and_refuses_everything() {
     let (descriptor, _peer) = Transport::TcpV4.pair();
     let (gate, barrier) = gate();
-    let slow = SlowOpen(Mutex::new(Some(barrier)));
+    let slow = HeldKernel { at_open: Mutex::new(Some(barrier)), ..HeldKernel::default() };
     let socket = Arc::new(AsyncSocketLinux::create_with(CompletionPort::create().unwrap(), slow, descriptor));
     let opening = Arc::clone(&socket);
     let opener = spawn("open", move || opening.open_async(|_| {}).is_ok());

@@ -1,16 +1,18 @@
 //! Sending: at once where the kernel takes it, queued where it does not, refused where nothing can go.
 
 use async_socket_linux::{
-    AsyncSocket, PayloadError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketState,
+    AsyncSocket, AsyncSocketLinux, PayloadError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketState,
 };
-use integration_tests::call::{block_sending, engine, open, receive, try_send};
+use integration_tests::call::{block_sending, engine, open, receive, round_trip, try_send};
+use integration_tests::kernel::HeldKernel;
 use integration_tests::process::this_thread;
+use integration_tests::wait::gate;
 use integration_tests::wire::pattern;
-use integration_tests::{Socket, Transport, inbox, send, send_now};
+use integration_tests::{Socket, Transport, inbox, send, send_now, spawn};
 use rstest::rstest;
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_052, Tests_SRS_ASYNC_SOCKET_LINUX_11_053
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_061, Tests_SRS_ASYNC_SOCKET_LINUX_11_062
@@ -231,4 +233,42 @@ fn sending_leaves_the_descriptors_flags_alone() {
     let socket = open(&engine(1), descriptor);
     send_now(&socket, b"x");
     assert_eq!(flags(), before);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_055, Tests_SRS_ASYNC_SOCKET_LINUX_11_057, Tests_SRS_ASYNC_SOCKET_LINUX_11_096
+#[rstest]
+fn room_that_appears_between_eagain_and_queueing_is_not_missed(
+    #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
+    #[values(1, 3)] buffers: usize,
+) {
+    const SIZE: usize = 2 << 20;
+    let engine = engine(1);
+    let (descriptor, mut peer) = transport.narrow_pair();
+    let (gate, barrier) = gate();
+    let kernel = HeldKernel { after_blocked_send: Mutex::new(Some(barrier)), ..HeldKernel::default() };
+    let socket = Arc::new(AsyncSocketLinux::create_with(engine.completion_port(), kernel, descriptor));
+    socket.open_async(|_| {}).unwrap();
+    let handle = peer.try_clone();
+    socket2::SockRef::from(&handle).set_nonblocking(true).unwrap();
+    let (done, sent) = inbox();
+    let sender = Arc::clone(&socket);
+    let sending = spawn("send", move || {
+        let callback = move |completion: async_socket_linux::SendCompletion<_>| done.put(completion.result);
+        sender.send_async(vec![vec![7; SIZE]; buffers], callback).is_ok()
+    });
+    gate.wait_for_arrival();
+
+    // The peer takes everything, and the port learns of the room, while the send is about to be queued.
+    let mut taken = 0;
+    let mut chunk = vec![0; 1 << 20];
+    while let Ok(read) = std::io::Read::read(&mut peer, &mut chunk) {
+        taken += read;
+    }
+    round_trip(&engine);
+    gate.open();
+    assert!(sending.join());
+
+    socket2::SockRef::from(&handle).set_nonblocking(false).unwrap();
+    assert!(peer.read_bytes(SIZE * buffers - taken).iter().all(|byte| *byte == 7));
+    assert_eq!(sent.only(), SendResult::Ok);
 }

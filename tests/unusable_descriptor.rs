@@ -41,6 +41,8 @@ fn directory() -> OwnedFd {
 fn what_is_no_socket_is_an_error_at_open_and_closed_at_the_end(#[case] make: fn() -> OwnedFd) {
     let _alone = alone();
     let engine = engine(1);
+    // Its thread has got its name.
+    round_trip(&engine);
     let before = (descriptors(), port_threads().len());
     let descriptor = make();
     let number = descriptor.as_raw_fd();

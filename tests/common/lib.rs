@@ -5,10 +5,12 @@
 //! * [`wire`]: pairs of a socket and its peer, and a pattern of bytes to check transfers with.
 //! * [`call`]: sends and receives whose completions can be waited for.
 //! * [`wait`]: threads, call-backs that are held, conditions, all bounded in time.
+//! * [`kernel`]: the system calls, with barriers in between.
 //! * [`process`]: descriptors, threads and memory of this process, and children with a test of their own.
 #![allow(clippy::missing_panics_doc, reason = "a helper's panic is the test's failure; said once, above")]
 
 pub mod call;
+pub mod kernel;
 pub mod process;
 pub mod wait;
 pub mod wire;

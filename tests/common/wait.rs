@@ -1,5 +1,6 @@
 //! Waiting, but never for ever.
 
+use std::io::{self, Write};
 use std::sync::Once;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -16,7 +17,8 @@ pub fn watch_over_this_process() {
     ONCE.call_once(|| {
         thread::spawn(|| {
             thread::sleep(LONG);
-            eprintln!("the tests of this binary are not over after {LONG:?}: a thread hangs");
+            // Not `eprintln!`, which libtest would keep to itself.
+            let _ = writeln!(io::stderr(), "the tests of this binary are not over after {LONG:?}: a thread hangs");
             std::process::exit(101);
         });
     });

@@ -232,6 +232,21 @@ fn the_successor_of_a_closed_descriptor_is_watched_and_the_old_waits_are_abandon
     assert_eq!(received(&new, "the new descriptor's event"), Action::In);
 }
 
+// Tests_SRS_COMPLETION_PORT_01_071
+#[test]
+fn a_successor_that_a_registration_watches_is_refused_and_left_to_it() {
+    let (calls, port) = real_port();
+    let waiting = OneShots::<Waiter, _>::new(port.clone());
+    let ((mut ours, _old_peer), (other, mut new_peer)) = (pair(), pair());
+    let old = add(&waiting, &ours, Interest::IN);
+    replace(&mut ours, &other);
+    drop(other);
+    let borrowed = ours.try_clone().unwrap();
+    drop(borrowed);
+    let registration = Registration::new(port, Numbered(ours.as_raw_fd()));
+    drop((calls, old, registration, new_peer.write(b"x")));
+}
+
 // Tests_SRS_COMPLETION_PORT_01_073
 #[test]
 fn remove_abandons_what_waits_in_order() {

@@ -3,8 +3,8 @@
 
 mod common;
 
-use common::{Operation, mocked, op};
-use completion_port::{Action, AddError, Direction};
+use common::{Gate, Operation, mocked, op, received, spawn};
+use completion_port::{Action, AddError, Direction, Progress};
 use rstest::rstest;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -100,4 +100,31 @@ fn what_a_claim_cannot_queue_comes_back_and_the_claim_is_held_still() {
     drop(claim);
     port.fire(Action::Out);
     assert_eq!(registration.handler().completed(), ["a"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012, Tests_SRS_COMPLETION_PORT_01_030
+#[test]
+fn what_is_being_attempted_finds_room_when_it_comes_back() {
+    let (port, registration) = mocked();
+    let (gate, stop) = Gate::new();
+    let attempt = move || {
+        stop();
+        FAILS.set(true);
+    };
+    registration.add(Direction::In, op("first").attempting_once(attempt).answers([Progress::Pending])).unwrap();
+    let fired = spawn({
+        let port = port.clone();
+        move || {
+            port.fire(Action::In);
+            FAILS.set(false);
+        }
+    });
+    gate.wait();
+
+    registration.add(Direction::In, op("second")).unwrap(); // takes the place that the first one had
+    gate.open();
+
+    received(&fired, "the end of the attempt");
+    port.fire(Action::In);
+    assert_eq!(registration.handler().completed(), ["first", "second"]);
 }

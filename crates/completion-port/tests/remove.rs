@@ -4,10 +4,11 @@ mod common;
 
 use common::{Attempted, Completed, DONE, Gate, Mocked, Scripted, mocked, op, pair, real, real_port};
 use common::{on_another_thread, received, round_trip, settled, spawn, stays_silent};
-use completion_port::{Action, ClaimError, Direction, Progress, Readiness, Registration};
+use completion_port::{Action, ClaimError, Direction, Port, Progress, Readiness, Registration, Source, Token};
+use parking_lot::Mutex;
 use rstest::rstest;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
@@ -428,4 +429,66 @@ fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
     port.run_scheduled(); // the turn that `add` had asked for
 
     assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
+}
+
+/// A mock port that does something before it schedules.
+#[derive(Clone)]
+struct Pausing {
+    port: MockPort,
+    before_schedule: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+}
+
+impl Port for Pausing {
+    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> std::io::Result<Token> {
+        self.port.attach(descriptor, source)
+    }
+
+    fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        self.port.detach(descriptor, token);
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> std::io::Result<()> {
+        self.port.rearm(descriptor, token)
+    }
+
+    fn forget(&self, token: Token) {
+        self.port.forget(token);
+    }
+
+    fn schedule(&self, source: Arc<dyn Source>) {
+        let pause = self.before_schedule.lock().take();
+        pause.into_iter().for_each(|pause| pause());
+        self.port.schedule(source);
+    }
+
+    fn is_current_thread(&self) -> bool {
+        self.port.is_current_thread()
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
+    let (gate, stop) = Gate::new();
+    let port = Pausing { port: MockPort::new(), before_schedule: Arc::new(Mutex::new(Some(Box::new(stop)))) };
+    let registration = Arc::new(Registration::new(port.clone(), Scripted::default()));
+    registration.register(any_descriptor()).unwrap();
+    port.port.fire(Action::Out);
+    let claimer = Arc::clone(&registration);
+    let ended = spawn(move || {
+        let claim = claimer.try_claim(Direction::Out).expect("it is idle");
+        // Makes the end of the claim ask for a turn, in which it stops.
+        claimer.add(Direction::Out, op("behind")).expect("it is registered");
+        let mut called = false;
+        claim.complete(|| called = true);
+        called
+    });
+    gate.wait();
+
+    let removed = spawn(move || registration.remove().is_some());
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&ended, "the call-back"));
+    assert!(received(&removed, "the removal after that"));
 }

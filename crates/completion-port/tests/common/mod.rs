@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
@@ -17,6 +17,21 @@ use test_doubles::{MockPort, ScriptedPort, any_descriptor};
 
 /// How long anything may take before it counts as a hang.
 pub const LIMIT: Duration = Duration::from_secs(10);
+
+/// How long all tests of a file may take: what hangs where no test waits for it, in a drop for instance.
+pub const LIMIT_OF_ALL: Duration = Duration::from_secs(90);
+
+/// Ends the process when its tests hang.
+pub fn watch_over_all() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            thread::sleep(LIMIT_OF_ALL);
+            eprintln!("a test hangs: not done within {LIMIT_OF_ALL:?}");
+            std::process::exit(101);
+        });
+    });
+}
 
 /// How long a test looks on to see that something does *not* happen.
 pub const A_WHILE: Duration = Duration::from_millis(50);
@@ -145,6 +160,7 @@ pub type Real = Registration<Scripted, CompletionPort<ScriptedPort>>;
 
 /// A mock port with one descriptor registered on it.
 pub fn mocked() -> (MockPort, Arc<Mocked>) {
+    watch_over_all();
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Scripted::default());
     registration.register(any_descriptor()).expect("the mock accepts every descriptor");
@@ -153,6 +169,7 @@ pub fn mocked() -> (MockPort, Arc<Mocked>) {
 
 /// A real port.
 pub fn real_port() -> (ScriptedPort, CompletionPort<ScriptedPort>) {
+    watch_over_all();
     let calls = ScriptedPort::new();
     let port = CompletionPort::create_with(calls.clone()).expect("the port is created");
     (calls, port)
@@ -240,12 +257,14 @@ impl Gate {
 }
 
 /// Keeps the port's thread in a call-back until the gate is opened.
-pub fn occupy(port: &CompletionPort<ScriptedPort>) -> (Gate, Arc<Real>) {
+pub fn occupy(port: &CompletionPort<ScriptedPort>) -> (Gate, (Arc<Real>, UnixStream)) {
     let (gate, stop) = Gate::new();
-    let (registration, _) = real(port);
+    let (registration, peer) = real(port);
+    // From here on the operation is the only reason for the thread to look at this registration.
+    round_trip(port);
     registration.add(Direction::Out, op("occupies the thread").then(stop)).expect("the operation is accepted");
     gate.wait();
-    (gate, registration)
+    (gate, (registration, peer))
 }
 
 /// Waits until the port's thread sleeps in `epoll_wait`, with nothing left to serve.

@@ -1,0 +1,72 @@
+//! The real system calls, but a test can hold one up: for what happens in between two of them.
+
+use crate::wait::Barrier;
+use async_socket_linux::SocketSyscalls;
+use async_socket_linux::sys::{Errno, Kernel, RecvFlags, SendFlags};
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+/// The kernel with barriers.
+#[derive(Debug, Default)]
+pub struct HeldKernel {
+    /// The first question at open waits here.
+    pub at_open: Mutex<Option<Barrier>>,
+    /// The first send that gets `EAGAIN` waits here before it says so.
+    pub after_blocked_send: Mutex<Option<Barrier>>,
+}
+
+fn wait_at(barrier: &Mutex<Option<Barrier>>) {
+    let barrier = barrier.lock().expect("not poisoned").take();
+    if let Some(barrier) = barrier {
+        barrier.wait();
+    }
+}
+
+impl HeldKernel {
+    fn sent(&self, result: Result<usize, Errno>) -> Result<usize, Errno> {
+        if result == Err(Errno::AGAIN) {
+            wait_at(&self.after_blocked_send);
+        }
+        result
+    }
+}
+
+impl SocketSyscalls for HeldKernel {
+    fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        wait_at(&self.at_open);
+        Kernel.short_read_drains(fd)
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+        self.sent(Kernel.send(fd, bytes, flags))
+    }
+
+    fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+        self.sent(Kernel.sendmsg(fd, buffers, flags))
+    }
+
+    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        Kernel.recv(fd, buffer, flags)
+    }
+
+    fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
+        Kernel.recvmsg(fd, buffers, flags)
+    }
+
+    fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        Kernel.receive_error_message(fd)
+    }
+
+    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        Kernel.take_error(fd)
+    }
+
+    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.is_broken(fd)
+    }
+
+    fn close(&self, fd: OwnedFd) {
+        Kernel.close(fd);
+    }
+}
