@@ -141,7 +141,6 @@ fn an_error_alone_reaches_who_waits() {
 
 // Tests_SRS_COMPLETION_PORT_01_032, Tests_SRS_COMPLETION_PORT_01_036
 #[test]
-#[ignore = "DEFECT: the error is forgotten once it was told; the second write waits for an event that never comes"]
 fn an_error_alone_reaches_who_comes_later() {
     let (calls, port) = port();
     let (reader, writer) = std::io::pipe().unwrap();

@@ -8,9 +8,10 @@ use integration_tests::{Inbox, inbox};
 use rustix::io::{ioctl_fionbio, read, write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Once};
+use std::thread;
+use std::time::{Duration, Instant};
 use test_doubles::{PortSyscall, ScriptedPort};
 
 /// How long a test looks on to see that something does *not* happen.
@@ -133,8 +134,24 @@ impl Handler for Transfers {
     }
 }
 
+/// How long all tests of a file may take: what hangs where no test waits for it, in a drop for instance.
+const LIMIT_OF_ALL: Duration = Duration::from_secs(120);
+
+/// Ends the process when its tests hang.
+fn watch_over_all() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        thread::spawn(|| {
+            thread::sleep(LIMIT_OF_ALL);
+            eprintln!("a test hangs: not done within {LIMIT_OF_ALL:?}");
+            std::process::exit(101);
+        });
+    });
+}
+
 /// A port and its counted calls.
 pub fn port() -> (ScriptedPort, Port) {
+    watch_over_all();
     let calls = ScriptedPort::new();
     let port = CompletionPort::create_with(calls.clone()).expect("the port is created");
     (calls, port)
@@ -181,12 +198,12 @@ pub fn fill(descriptor: impl AsFd) -> usize {
 /// Waits until the port's thread sleeps; how many waits it has made.
 pub fn settled(calls: &ScriptedPort) -> usize {
     let waits = || calls.made(PortSyscall::EpollWait);
-    let (start, mut since, mut before) = (std::time::Instant::now(), std::time::Instant::now(), waits());
+    let (start, mut since, mut before) = (Instant::now(), Instant::now(), waits());
     while before == 0 || since.elapsed() < A_WHILE {
         assert!(start.elapsed() < integration_tests::LIMIT, "the port's thread does not come to rest");
-        std::thread::sleep(Duration::from_millis(5));
+        thread::sleep(Duration::from_millis(5));
         if waits() != before {
-            (since, before) = (std::time::Instant::now(), waits());
+            (since, before) = (Instant::now(), waits());
         }
     }
     before

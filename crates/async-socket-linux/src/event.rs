@@ -109,7 +109,14 @@ fn event_complete_callback<S: SocketSyscalls>(
         }
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
         Action::Error => {
-            operation.end(core, Ending::Error(errno_of(&core.event_error)));
+            // A reset can be reported as an error alone, if the event is caught in the middle of it.
+            operation.end(
+                core,
+                match errno_of(&core.event_error) {
+                    Some(Errno::CONNRESET) => Ending::Reset,
+                    errno => Ending::Error(errno),
+                },
+            );
             Progress::Complete { drained: false }
         }
     }

@@ -30,6 +30,7 @@ pub(crate) trait Operation<S>: Send {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
     Abandoned,
+    Reset,
     Error(Option<Errno>),
 }
 
@@ -131,6 +132,7 @@ where
         core.send_failed(self.cursor.bytes);
         (self.result, self.errno) = match how {
             Ending::Abandoned => (SendResult::Abandoned, None),
+            Ending::Reset => (SendResult::Abandoned, Some(Errno::CONNRESET)),
             Ending::Error(errno) => (SendResult::Error, errno),
         };
     }
@@ -185,6 +187,7 @@ where
     fn end(&mut self, _: &Core<S>, how: Ending) {
         (self.result, self.errno) = match how {
             Ending::Abandoned => (ReceiveResult::Abandoned, None),
+            Ending::Reset => (ReceiveResult::Abandoned, Some(Errno::CONNRESET)),
             Ending::Error(errno) => (ReceiveResult::Error, errno),
         };
     }

@@ -660,6 +660,19 @@ fn an_error_event_in_the_middle_of_a_payload_breaks_the_stream() {
     assert_eq!(refused.error, SendError::StreamBroken);
 }
 
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_081, Tests_SRS_ASYNC_SOCKET_LINUX_11_090
+#[test]
+fn a_reset_that_is_reported_as_an_error_alone_abandons_what_waits() {
+    let fixture = Fixture::open();
+    let (receive, send) = (fixture.receive(vec![0; 8]), fixture.blocked_send("half", 2));
+    fixture.sys.set_error(Errno::CONNRESET);
+
+    fixture.fire(Action::Error);
+
+    assert_eq!(receive.ended(ReceiveResult::Abandoned), Some(Errno::CONNRESET.raw_os_error()));
+    assert_eq!(send.ended(SendResult::Abandoned).0, Some(Errno::CONNRESET.raw_os_error()));
+}
+
 // ---- 0 bytes unless OK
 
 /// The ways in which a receive ends other than well.

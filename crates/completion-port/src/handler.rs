@@ -60,8 +60,8 @@ pub trait Handler: Send + Sync + 'static {
     /// removes the registration, and its answer is ignored.
     fn perform(&self, descriptor: &Self::Descriptor, operation: &mut Self::Operation, action: Action) -> Progress;
 
-    /// Whether an event that reports an error or a hang-up, and neither readable nor writable, really is one. Asked once
-    /// before what waits is told [`Action::Error`], on the port's thread; messages on a socket's error queue, for
+    /// Whether an event that reports an error or a hang-up, and neither readable nor writable, really is one. Asked
+    /// on the port's thread, once for all that wait, before they are told [`Action::Error`]; messages on a socket's error queue, for
     /// instance, are reported in the same way.
     fn is_error(&self, descriptor: &Self::Descriptor) -> bool {
         let _ = descriptor;

@@ -394,7 +394,8 @@ impl<H: Handler> Core<H> {
         (state, true)
     }
 
-    /// Finds out whether an error event is about an error. If so, it is for everyone who waits now.
+    /// Finds out whether an error event is about an error. If so, it is for everyone who waits now; who comes later asks
+    /// again, for an error may last or be over.
     #[cold]
     fn ask_for_error<'a>(
         &'a self,
@@ -408,7 +409,6 @@ impl<H: Handler> Core<H> {
         state.half(direction).descriptor = Some(descriptor);
         if is_error {
             state.error_end = state.next;
-            state.latch.error_found();
         } else {
             state.latch.exhausted(Action::Error);
         }

@@ -91,11 +91,6 @@ impl Latch {
         });
     }
 
-    /// An error is told once; a hang-up lasts.
-    pub(crate) fn error_found(&mut self) {
-        self.remove(Self::ERROR);
-    }
-
     /// An attempt took all there was.
     // Codes_SRS_COMPLETION_PORT_01_035
     #[inline]

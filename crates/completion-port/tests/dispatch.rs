@@ -389,3 +389,18 @@ fn a_remembered_hang_up_with_nothing_waiting_lets_the_thread_sleep() {
     registration.add(Direction::In, operation).unwrap();
     received(&told, "the operation on the remembered hang-up");
 }
+
+// Tests_SRS_COMPLETION_PORT_01_032, Tests_SRS_COMPLETION_PORT_01_036
+#[test]
+fn an_error_that_lasts_is_told_to_who_comes_later() {
+    // The write end of a full pipe without reader reports EPOLLERR alone, once.
+    let (port, registration) = mocked();
+    port.fire(Action::Error);
+
+    for name in ["first", "second"] {
+        registration.add(Direction::Out, op(name)).unwrap();
+        port.run_scheduled();
+    }
+
+    assert_eq!(registration.handler().completed(), ["first", "second"]);
+}

@@ -234,17 +234,22 @@ fn the_successor_of_a_closed_descriptor_is_watched_and_the_old_waits_are_abandon
 
 // Tests_SRS_COMPLETION_PORT_01_071
 #[test]
-fn a_successor_that_a_registration_watches_is_refused_and_left_to_it() {
-    let (calls, port) = real_port();
-    let waiting = OneShots::<Waiter, _>::new(port.clone());
+fn a_successor_that_somebody_else_watches_is_refused_and_left_to_them() {
+    let (_calls, port) = real_port();
+    let (waiting, others) = (Waiting::new(port.clone()), Waiting::new(port));
     let ((mut ours, _old_peer), (other, mut new_peer)) = (pair(), pair());
-    let old = add(&waiting, &ours, Interest::IN);
+    let _old = add(&waiting, &ours, Interest::IN);
     replace(&mut ours, &other);
     drop(other);
-    let borrowed = ours.try_clone().unwrap();
-    drop(borrowed);
-    let registration = Registration::new(port, Numbered(ours.as_raw_fd()));
-    drop((calls, old, registration, new_peer.write(b"x")));
+    let theirs = add(&others, &ours, Interest::IN);
+    let (waiter, told) = waiter();
+
+    let error = waiting.add(ours.as_fd(), Interest::IN, waiter).unwrap_err();
+
+    assert_eq!(error.raw_os_error(), Some(Errno::EXIST.raw_os_error()));
+    assert!(is_dropped_uncalled(&told));
+    new_peer.write_all(b"x").unwrap();
+    assert_eq!(received(&theirs, "the event of who watches it"), Action::In);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_073
@@ -331,6 +336,25 @@ fn removing_what_nobody_waits_for_does_nothing() {
     waiting.remove(ours.as_fd());
 
     assert_eq!(calls.made(PortSyscall::EpollDelete), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_074
+#[test]
+fn dropping_waits_for_a_call_back_and_abandons_the_rest() {
+    let (_calls, port) = real_port();
+    let waiting = Waiting::new(port.clone()); // so that the port itself stays
+    let (ours, _theirs) = pair();
+    let (gate, stop) = Gate::new();
+    waiting.add(ours.as_fd(), Interest::OUT, Box::new(move |_| stop())).unwrap();
+    gate.wait();
+    let told = add(&waiting, &ours, Interest::IN);
+
+    let dropped = spawn(move || drop(waiting));
+
+    stays_silent(&dropped, "the end of the drop");
+    gate.open();
+    received(&dropped, "the end of the drop");
+    assert_eq!(told.try_recv(), Ok(Action::Abandoned));
 }
 
 // Tests_SRS_COMPLETION_PORT_01_074

@@ -431,11 +431,13 @@ fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
     assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
 }
 
-/// A mock port that does something before it schedules.
+type Pause = Box<dyn FnOnce() + Send>;
+
+/// A mock port that does something before it schedules for the first time.
 #[derive(Clone)]
 struct Pausing {
     port: MockPort,
-    before_schedule: Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>,
+    before_schedule: Arc<Mutex<Option<Pause>>>,
 }
 
 impl Port for Pausing {
