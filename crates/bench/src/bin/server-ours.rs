@@ -29,28 +29,28 @@ fn main() -> Result<()> {
     run_server("async-socket-linux", |stream: TcpStream| {
         let socket = Arc::new(AsyncSocketLinux::create(None, stream.into())?);
         socket.open_async(|_| {})?;
-        receive(socket, EchoBuffer { bytes: vec![0; BUFFER_BYTES].into_boxed_slice(), filled: 0 });
+        receive(&socket, EchoBuffer { bytes: vec![0; BUFFER_BYTES].into_boxed_slice(), filled: 0 });
         Ok(())
     })
 }
 
-fn receive(socket: Arc<AsyncSocketLinux>, buffer: EchoBuffer) {
-    let next = Arc::clone(&socket);
+fn receive(socket: &Arc<AsyncSocketLinux>, buffer: EchoBuffer) {
+    let next = Arc::clone(socket);
     let _ = socket.receive_async(buffer, move |completion| {
         if completion.result == ReceiveResult::Ok {
             ECHOED.fetch_add(1, Ordering::Relaxed);
             let mut buffer = completion.buffers;
             buffer.filled = completion.bytes_received as usize;
-            send(next, buffer);
+            send(&next, buffer);
         }
     });
 }
 
-fn send(socket: Arc<AsyncSocketLinux>, buffer: EchoBuffer) {
-    let next = Arc::clone(&socket);
+fn send(socket: &Arc<AsyncSocketLinux>, buffer: EchoBuffer) {
+    let next = Arc::clone(socket);
     let _ = socket.send_async(buffer, move |completion| {
         if completion.result == SendResult::Ok {
-            receive(next, completion.buffers);
+            receive(&next, completion.buffers);
         }
     });
 }

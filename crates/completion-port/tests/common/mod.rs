@@ -19,7 +19,7 @@ use test_doubles::{MockPort, ScriptedPort, any_descriptor};
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// How long all tests of a file may take: what hangs where no test waits for it, in a drop for instance.
-pub const LIMIT_OF_ALL: Duration = Duration::from_secs(90);
+pub const LIMIT_OF_ALL: Duration = Duration::from_secs(60);
 
 /// Ends the process when its tests hang.
 pub fn watch_over_all() {
