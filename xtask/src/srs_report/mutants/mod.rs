@@ -1,6 +1,6 @@
 //! What cargo-mutants saw: whether a test notices when the code of a requirement is broken.
 //!
-//! Reads a `mutants.out` folder; [`logs`] reads which tests failed, [`prove`] makes such a folder.
+//! Reads a `mutants.out` folder; [`logs`] reads which tests failed, [`mod@prove`] makes such a folder.
 
 mod logs;
 mod prove;

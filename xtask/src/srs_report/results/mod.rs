@@ -1,4 +1,4 @@
-//! What the tests did: read from JUnit files, or from a run that [`run`] starts.
+//! What the tests did: read from JUnit files, or from a run that [`mod@run`] starts.
 
 mod run;
 
