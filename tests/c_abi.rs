@@ -6,7 +6,9 @@ mod common;
 
 use ASYNC_SOCKET_RECEIVE_RESULT::{ASYNC_SOCKET_RECEIVE_ABANDONED, ASYNC_SOCKET_RECEIVE_OK};
 use ASYNC_SOCKET_SEND_RESULT::ASYNC_SOCKET_SEND_OK;
-use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
+use ASYNC_SOCKET_SEND_SYNC_RESULT::{
+    ASYNC_SOCKET_SEND_SYNC_ABANDONED, ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK,
+};
 use COMPLETION_PORT_EPOLL_ACTION::{
     COMPLETION_PORT_EPOLL_ABANDONED, COMPLETION_PORT_EPOLL_EPOLLIN, COMPLETION_PORT_EPOLL_EPOLLOUT,
 };
@@ -283,15 +285,33 @@ fn the_platform_stops_promptly_and_its_sockets_live_on() {
 /// A socket, and what its receive's call-back does before it says so.
 struct Held {
     calls: Calls,
+    entered: std::sync::mpsc::Sender<()>,
     until: std::sync::mpsc::Receiver<()>,
 }
 
 unsafe extern "C" fn hold(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RESULT, bytes: u32) {
     // SAFETY: the context of the test below, which waits for this call-back.
     let held = unsafe { &*context.cast::<Held>() };
+    let _ = held.entered.send(());
     let _ = held.until.recv_timeout(common::LIMIT);
     // SAFETY: as above.
     unsafe { on_receive(held.calls.context(), result, bytes) };
+}
+
+unsafe extern "C" fn ignore(_: *mut c_void, _: ASYNC_SOCKET_SEND_RESULT) {}
+
+/// Returns once another thread is closing the socket: it then refuses what it would otherwise send.
+fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
+    let deadline = Instant::now() + common::LIMIT;
+    let mut byte = *b"x";
+    let list = [buffer(&mut byte)];
+    // SAFETY: a valid handle; the byte is read within the call.
+    while unsafe { async_socket_send_async(socket, list.as_ptr(), 1, Some(ignore), null_mut()) }
+        != ASYNC_SOCKET_SEND_SYNC_ABANDONED
+    {
+        assert!(Instant::now() < deadline, "nobody closes the socket");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
@@ -299,29 +319,30 @@ unsafe extern "C" fn hold(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RES
 fn destroy_waits_while_another_thread_closes() {
     let _platform = Platform::start();
     let (mut socket, mut bytes) = (Open::new(), [0; 8]);
-    let (open_gate, until) = std::sync::mpsc::channel();
-    let held = Box::new(Held { calls: Calls::new(), until });
+    let ((entered, is_entered), (open_gate, until)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
+    let held = Box::new(Held { calls: Calls::new(), entered, until });
     let mut list = [buffer(&mut bytes)];
     let context = (&raw const *held).cast_mut().cast();
     // SAFETY: a valid handle; `held` and the buffer outlive the call-back.
     assert_eq!(unsafe { async_socket_receive_async(socket.handle, list.as_mut_ptr(), 1, Some(hold), context) }, 0);
     socket.write_from_peer(b"x");
-    thread::sleep(Duration::from_millis(30));
+    is_entered.recv_timeout(common::LIMIT).expect("the call-back runs");
 
-    let address = socket.handle.addr();
+    let address = socket.handle.expose_provenance();
     let closes = thread::spawn(move || {
         // SAFETY: destroy waits for this close.
         unsafe { async_socket_close(std::ptr::with_exposed_provenance_mut(address)) };
     });
-    socket.handle.expose_provenance();
-    thread::sleep(Duration::from_millis(30));
+    wait_until_closing(socket.handle);
     let opens = thread::spawn(move || {
         thread::sleep(Duration::from_millis(50));
+        let opened = Instant::now();
         let _ = open_gate.send(());
-        Instant::now()
+        opened
     });
     drop(socket);
     let destroyed = Instant::now();
+
     assert!(destroyed >= opens.join().unwrap(), "destroy returned while a call-back was held");
     assert_eq!(held.calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 1));
     closes.join().unwrap();
