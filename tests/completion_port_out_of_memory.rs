@@ -1,48 +1,15 @@
 //! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
-#![allow(unsafe_code, reason = "a global allocator that fails on demand can only be written so")]
 
 mod completion_port_support;
 
 use completion_port::{AddError, Direction};
 use completion_port_support::{Operation, port, reads, socket, start, writes};
 use integration_tests::inbox;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::Write;
-
-/// The system's allocator, which fails on threads that ask for it.
-struct FailsOnDemand;
-
-thread_local! {
-    static FAILS: Cell<bool> = const { Cell::new(false) };
-}
-
-// SAFETY: every method hands over to the system's allocator, or returns null, which means "no memory".
-unsafe impl GlobalAlloc for FailsOnDemand {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if FAILS.get() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promises about the layout are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: what `alloc` returned came from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use test_doubles::{FailingAllocator, without_memory};
 
 #[global_allocator]
-static ALLOCATOR: FailsOnDemand = FailsOnDemand;
-
-/// Runs something while this thread gets no memory.
-fn without_memory<T>(call: impl FnOnce() -> T) -> T {
-    FAILS.set(true);
-    let result = call();
-    FAILS.set(false);
-    result
-}
+static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]

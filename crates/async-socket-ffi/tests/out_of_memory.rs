@@ -1,5 +1,5 @@
 //! A process without memory: an operation that cannot be accepted is an error result, and nothing is lost by it.
-#![allow(unsafe_code, reason = "a global allocator that fails on demand, and calls of the C ABI")]
+#![allow(unsafe_code, reason = "calls of the C ABI")]
 
 mod common;
 
@@ -8,41 +8,10 @@ use ASYNC_SOCKET_SEND_RESULT::ASYNC_SOCKET_SEND_OK;
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
 use async_socket::*;
 use common::{Call, Calls, Open, Platform, buffer};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// The system's allocator, which fails on threads that ask for it.
-struct FailsOnDemand;
-
-thread_local! {
-    static FAILS: Cell<bool> = const { Cell::new(false) };
-}
-
-// SAFETY: every method hands over to the system's allocator, or returns null, which means "no memory".
-unsafe impl GlobalAlloc for FailsOnDemand {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if FAILS.get() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promises about the layout are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: what `alloc` returned came from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use test_doubles::{FailingAllocator, without_memory};
 
 #[global_allocator]
-static ALLOCATOR: FailsOnDemand = FailsOnDemand;
-
-fn without_memory<T>(call: impl FnOnce() -> T) -> T {
-    FAILS.set(true);
-    let result = call();
-    FAILS.set(false);
-    result
-}
+static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_078
 #[test]

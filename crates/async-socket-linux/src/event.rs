@@ -1,7 +1,8 @@
 //! `event_complete_callback`: what happens when an operation's turn has come.
 
 use crate::operation::{Ending, Operation, Queued};
-use crate::sys::{Errno, SocketSyscalls, retry_interrupted};
+use crate::sys::{Errno, SocketSyscalls};
+use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Handler, Progress};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
@@ -101,25 +102,13 @@ fn event_complete_callback<S: SocketSyscalls>(
     action: Action,
 ) -> Progress {
     match action {
-        Action::In | Action::Out => operation.attempt(core, fd),
+        Action::In | Action::Out => return operation.attempt(core, fd),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned => {
-            operation.end(core, Ending::Abandoned);
-            Progress::Complete { drained: false }
-        }
+        Action::RdHup | Action::Abandoned => operation.end(core, Ending::Abandoned),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
-        Action::Error => {
-            // A reset can be reported as an error alone, if the event is caught in the middle of it.
-            operation.end(
-                core,
-                match errno_of(&core.event_error) {
-                    Some(Errno::CONNRESET) => Ending::Reset,
-                    errno => Ending::Error(errno),
-                },
-            );
-            Progress::Complete { drained: false }
-        }
+        Action::Error => operation.end(core, Ending::Failed(errno_of(&core.event_error))),
     }
+    Progress::Complete { drained: false }
 }
 
 fn errno_of(stored: &AtomicI32) -> Option<Errno> {

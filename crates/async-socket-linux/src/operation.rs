@@ -30,8 +30,7 @@ pub(crate) trait Operation<S>: Send {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Ending {
     Abandoned,
-    Reset,
-    Error(Option<Errno>),
+    Failed(Option<Errno>),
 }
 
 impl<S> Queued<S> {
@@ -118,22 +117,18 @@ where
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
             Sent::Some => return Progress::Partial,
             Sent::Blocked => return Progress::Pending,
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_098, Codes_SRS_ASYNC_SOCKET_LINUX_11_099
-            Sent::Failed(errno) => {
-                self.result = if errno == Errno::CONNRESET { SendResult::Abandoned } else { SendResult::Error };
-                self.errno = Some(errno);
-                core.send_failed(self.cursor.bytes);
-            }
+            Sent::Failed(errno) => self.end(core, Ending::Failed(Some(errno))),
         }
         Progress::Complete { drained: false }
     }
 
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_098, Codes_SRS_ASYNC_SOCKET_LINUX_11_099
     fn end(&mut self, core: &Core<S>, how: Ending) {
         core.send_failed(self.cursor.bytes);
         (self.result, self.errno) = match how {
             Ending::Abandoned => (SendResult::Abandoned, None),
-            Ending::Reset => (SendResult::Abandoned, Some(Errno::CONNRESET)),
-            Ending::Error(errno) => (SendResult::Error, errno),
+            Ending::Failed(reset @ Some(Errno::CONNRESET)) => (SendResult::Abandoned, reset),
+            Ending::Failed(errno) => (SendResult::Error, errno),
         };
     }
 
@@ -158,37 +153,35 @@ where
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
     fn attempt(&mut self, core: &Core<S>, fd: BorrowedFd<'_>) -> Progress {
         let Some(lent) = &mut self.lent else { return Progress::Complete { drained: false } };
-        let mut drained = false;
         let received = match core.take_late_error() {
             Some(errno) => Received::Failed(errno),
             None => receive(&core.sys, fd, &mut lent.payload),
         };
-        (self.result, self.bytes, self.errno) = match received {
+        let mut drained = false;
+        match received {
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_092
             Received::Bytes { bytes, short, late_error } => {
                 drained = short && core.short_read_drains();
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
-                (ReceiveResult::Ok, bytes, None)
+                (self.result, self.bytes) = (ReceiveResult::Ok, bytes);
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
             Received::Blocked => return Progress::Pending,
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
-            Received::End => (ReceiveResult::Abandoned, 0, None),
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_090
-            Received::Failed(Errno::CONNRESET) => (ReceiveResult::Abandoned, 0, Some(Errno::CONNRESET)),
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_095
-            Received::Failed(errno) => (ReceiveResult::Error, 0, Some(errno)),
-        };
+            Received::End => self.end(core, Ending::Abandoned),
+            Received::Failed(errno) => self.end(core, Ending::Failed(Some(errno))),
+        }
         Progress::Complete { drained }
     }
 
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
     fn end(&mut self, _: &Core<S>, how: Ending) {
         (self.result, self.errno) = match how {
             Ending::Abandoned => (ReceiveResult::Abandoned, None),
-            Ending::Reset => (ReceiveResult::Abandoned, Some(Errno::CONNRESET)),
-            Ending::Error(errno) => (ReceiveResult::Error, errno),
+            Ending::Failed(reset @ Some(Errno::CONNRESET)) => (ReceiveResult::Abandoned, reset),
+            Ending::Failed(errno) => (ReceiveResult::Error, errno),
         };
     }
 

@@ -96,13 +96,3 @@ impl SocketSyscalls for Kernel {
         drop(fd);
     }
 }
-
-/// The one place where `EINTR` is handled: the call is made again.
-pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            done => return done,
-        }
-    }
-}

@@ -3,11 +3,10 @@
 //! One buffer goes through plain `send` and `recv`, several through `sendmsg` and `recvmsg`, more than the
 //! kernel takes at once through several of those. Nothing is copied or allocated.
 
-use crate::sys::{
-    Errno, MAX_BUFFERS_PER_CALL, MAX_BYTES_PER_CALL, RECEIVE_FLAGS, SEND_FLAGS, SocketSyscalls, retry_interrupted,
-};
+use crate::sys::{Errno, MAX_BUFFERS_PER_CALL, MAX_BYTES_PER_CALL, RECEIVE_FLAGS, SEND_FLAGS, SocketSyscalls};
 use arrayvec::ArrayVec;
 use async_socket_api::{IoBufs, IoBufsMut, Payload};
+use completion_port::sys::retry_interrupted;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
 

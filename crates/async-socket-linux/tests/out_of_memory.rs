@@ -1,5 +1,5 @@
 //! What happens when there is no memory to queue an operation. Has an allocator of its own, which fails on demand.
-#![allow(unsafe_code, reason = "a global allocator is unsafe to implement")]
+#![allow(unsafe_code, reason = "raw lists of buffers are unsafe to make")]
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{
@@ -7,8 +7,6 @@ use async_socket_linux::{
     SendError, SendResult, SendSyncResult, SocketSyscalls,
 };
 use completion_port::{Action, Direction};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Command;
@@ -16,7 +14,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use test_doubles::{MockPort, any_descriptor};
+use test_doubles::{FailingAllocator, MockPort, any_descriptor, set_memory, without_memory};
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_078
 #[test]
@@ -117,7 +115,7 @@ fn an_accepted_operation_needs_no_more_memory() {
     let (port, sys, socket) = open_socket();
     let (done, received) = channel();
     let report = move |completion: ReceiveCompletion<[u8; 4]>| {
-        MEMORY.set(true);
+        set_memory(true);
         done.send(completion).unwrap_or(());
     };
     socket.receive_async([0; 4], report).expect("accepted");
@@ -140,11 +138,11 @@ fn an_operation_that_gets_eagain_while_another_is_queued_needs_no_more_memory() 
         socket.receive_async([0; 4], |_| {}).expect("accepted");
         sys.during_next_recv(move || {
             other.receive_async([0; 4], |_| {}).expect("there is still memory");
-            MEMORY.set(false);
+            set_memory(false);
         });
 
         port.fire(Action::In);
-        MEMORY.set(true);
+        set_memory(true);
 
         assert_eq!(port.queued(Direction::In), 2);
     });
@@ -168,51 +166,8 @@ fn a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused() {
 
 // ---- the allocator
 
-thread_local! {
-    /// Whether this thread can allocate.
-    static MEMORY: Cell<bool> = const { Cell::new(true) };
-}
-
 #[global_allocator]
-static ALLOCATOR: FailsOnDemand = FailsOnDemand;
-
-struct FailsOnDemand;
-
-// SAFETY: hands on to `System`, or says that there is no memory, which any allocator may.
-unsafe impl GlobalAlloc for FailsOnDemand {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !has_memory() {
-            return ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !has_memory() {
-            return ptr::null_mut();
-        }
-        // SAFETY: the caller's promise.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise; it came from `System`.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-fn has_memory() -> bool {
-    MEMORY.try_with(Cell::get).unwrap_or(true)
-}
-
-/// Makes a call during which this thread gets no memory.
-fn without_memory<T>(call: impl FnOnce() -> T) -> T {
-    MEMORY.set(false);
-    let result = call();
-    MEMORY.set(true);
-    result
-}
+static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 /// Repeats a call without memory until the room that is there already has been used up.
 fn refused_for_lack_of_memory<E>(mut call: impl FnMut() -> Result<(), E>) -> E {

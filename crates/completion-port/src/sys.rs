@@ -80,8 +80,11 @@ impl PortSyscalls for Kernel {
 }
 
 /// The one place where `EINTR` is handled: the call is made again.
+///
+/// # Errors
+/// What the call says in the end, which is not `EINTR`.
 // Codes_SRS_COMPLETION_PORT_01_062
-pub(crate) fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+pub fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {
             Err(Errno::INTR) => {}

@@ -1,47 +1,14 @@
 //! A queue that cannot grow. In a binary of its own, for its allocator.
-#![allow(unsafe_code, reason = "a global allocator that fails on demand can only be written so")]
 
 mod common;
 
 use common::{Gate, Operation, mocked, op, received, spawn};
 use completion_port::{Action, AddError, Direction, Progress};
 use rstest::rstest;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// The system's allocator, which fails on threads that ask for it.
-struct FailsOnDemand;
-
-thread_local! {
-    static FAILS: Cell<bool> = const { Cell::new(false) };
-}
-
-// SAFETY: every method hands over to the system's allocator, or returns null, which means "no memory".
-unsafe impl GlobalAlloc for FailsOnDemand {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if FAILS.get() {
-            return std::ptr::null_mut();
-        }
-        // SAFETY: the caller's promises about the layout are passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: what `alloc` returned came from the system's allocator, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use test_doubles::{FailingAllocator, set_memory, without_memory};
 
 #[global_allocator]
-static ALLOCATOR: FailsOnDemand = FailsOnDemand;
-
-/// Runs something while this thread gets no memory.
-fn without_memory<T>(call: impl FnOnce() -> T) -> T {
-    FAILS.set(true);
-    let result = call();
-    FAILS.set(false);
-    result
-}
+static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[rstest]
@@ -109,14 +76,14 @@ fn what_is_being_attempted_finds_room_when_it_comes_back() {
     let (gate, stop) = Gate::new();
     let attempt = move || {
         stop();
-        FAILS.set(true);
+        set_memory(false);
     };
     registration.add(Direction::In, op("first").attempting_once(attempt).answers([Progress::Pending])).unwrap();
     let fired = spawn({
         let port = port.clone();
         move || {
             port.fire(Action::In);
-            FAILS.set(false);
+            set_memory(true);
         }
     });
     gate.wait();
