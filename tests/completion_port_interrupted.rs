@@ -71,10 +71,11 @@ impl PortSyscalls for Observed {
 fn an_interrupted_wait_is_made_again_at_once() {
     const ROUNDS: usize = 10;
     let calls = Observed::default();
-    let registration = Registration::new(CompletionPort::create_with(calls.clone()).unwrap(), Transfers::default());
+    let port = CompletionPort::create_with(calls.clone()).unwrap();
     let (ours, mut peer) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    registration.register(ours.into()).unwrap();
+    let registration = Registration::new(port, Transfers::default(), ours.into());
+    drop(registration.register().unwrap());
     let (tell, told) = inbox();
     registration.add(Direction::In, reads(1).then(move |done| tell.put(done))).unwrap();
 

@@ -17,14 +17,16 @@ fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
     let port = port().1;
     let (registration, mut peer) = socket(&port);
     let (tell, told) = inbox();
+    let first = start(&registration, Direction::In, reads(1));
     let operation = reads(1).then(move |done| tell.put(done));
 
     let refused = without_memory(|| registration.add(Direction::In, operation)).expect_err("there is no memory");
 
     assert_eq!(refused.error, AddError::OutOfMemory);
     registration.add(Direction::In, refused.returned).unwrap();
-    peer.write_all(b"x").unwrap();
-    assert_eq!(told.only().bytes, b"x");
+    peer.write_all(b"xy").unwrap();
+    assert_eq!(first.only().bytes, b"x");
+    assert_eq!(told.only().bytes, b"y");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_012

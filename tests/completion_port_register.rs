@@ -2,9 +2,9 @@
 
 mod completion_port_support;
 
-use completion_port::{AddError, Direction, RegisterError, Registration};
+use completion_port::{Action, AddError, Attempt, Direction, Handler, RegisterError, Registration};
 use completion_port_support::{Transfers, port, reads, socket, start, watch, writes};
-use integration_tests::process::epoll_entries;
+use integration_tests::process::{alone, epoll_entries, is_open};
 use rstest::rstest;
 use rustix::io::Errno;
 use std::fs::File;
@@ -21,6 +21,7 @@ fn pair() -> (OwnedFd, UnixStream) {
 // Tests_SRS_COMPLETION_PORT_01_006
 #[test]
 fn the_kernel_watches_a_descriptor_once_edge_triggered_for_everything() {
+    let _alone = alone();
     let port = port().1;
     let (ours, mut theirs) = pair();
     let number = ours.as_raw_fd();
@@ -39,39 +40,64 @@ fn the_kernel_watches_a_descriptor_once_edge_triggered_for_everything() {
 
 // Tests_SRS_COMPLETION_PORT_01_007
 #[test]
-fn a_regular_file_comes_back_with_eperm_and_a_socket_can_be_registered_instead() {
-    let registration = Registration::new(port().1, Transfers::default());
+fn a_regular_file_is_refused_with_eperm_and_stays_with_the_registration() {
+    let _alone = alone();
     let file = OwnedFd::from(File::open("/proc/self/exe").unwrap());
     let number = file.as_raw_fd();
+    let registration = Registration::new(port().1, Transfers::default(), file);
 
-    let refused = registration.register(file).expect_err("epoll takes no regular files");
+    for _ in 0..2 {
+        let refused = registration.register().expect_err("epoll takes no regular files");
+        let RegisterError::Kernel(error) = refused else { panic!("{refused:?}") };
+        assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
+    }
 
-    let RegisterError::Kernel(error) = refused.error else { panic!("{:?}", refused.error) };
-    assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
-    assert_eq!(refused.returned.as_raw_fd(), number);
     let add = registration.add(Direction::In, reads(1)).map_err(|refused| refused.error);
     assert_eq!(add, Err(AddError::NotRegistered));
+    assert!(is_open(number));
+    drop(registration);
+    assert!(!is_open(number), "who has it closes it");
+}
 
-    let (ours, _theirs) = pair();
-    registration.register(ours).unwrap();
-    start(&registration, Direction::Out, writes("x")).next();
+// Tests_SRS_COMPLETION_PORT_01_009
+#[test]
+fn a_descriptor_that_the_handler_refuses_stays_unwatched() {
+    let _alone = alone();
+    struct OnlySockets;
+    impl Handler for OnlySockets {
+        type Descriptor = OwnedFd;
+        type Operation = ();
+
+        fn prepare(&self, descriptor: &OwnedFd) -> std::io::Result<()> {
+            rustix::net::sockopt::socket_type(descriptor)?;
+            Ok(())
+        }
+
+        fn attempt(&self, (): (), _: Action, _: Attempt<'_, Self>) {}
+    }
+    let pipe = OwnedFd::from(std::io::pipe().unwrap().0);
+    let number = pipe.as_raw_fd();
+    let registration = Registration::new(port().1, OnlySockets, pipe);
+
+    let refused = registration.register().expect_err("a pipe is no socket");
+
+    let RegisterError::Unusable(error) = refused else { panic!("{refused:?}") };
+    assert_eq!(error.raw_os_error(), Some(Errno::NOTSOCK.raw_os_error()));
+    assert!(epoll_entries(number).is_empty());
 }
 
 // Tests_SRS_COMPLETION_PORT_01_008
 #[rstest]
 #[case::while_it_watches(false)]
 #[case::after_removal(true)]
-fn a_used_registration_gives_another_descriptor_back(#[case] removed: bool) {
+fn a_used_registration_refuses_to_register_again(#[case] removed: bool) {
+    let _alone = alone();
     let (registration, _peer) = socket(&port().1);
     if removed {
-        registration.remove().unwrap();
+        assert!(registration.remove());
     }
-    let (another, _theirs) = pair();
-    let number = another.as_raw_fd();
 
-    let refused = registration.register(another).expect_err("it was used");
+    let refused = registration.register().expect_err("it was used");
 
-    assert!(matches!(refused.error, RegisterError::AlreadyUsed), "{:?}", refused.error);
-    assert_eq!(refused.returned.as_raw_fd(), number);
-    assert!(epoll_entries(number).is_empty());
+    assert!(matches!(refused, RegisterError::AlreadyUsed(_)), "{refused:?}");
 }

@@ -3,11 +3,13 @@
 mod completion_port_support;
 
 use completion_port::{Action, Direction, Registration};
-use completion_port_support::{A_WHILE, Transfers, port, reads, round_trip, settled, socket, start, watch, writes};
-use integration_tests::process::{alone, descriptors, epoll_entries, is_open};
+use completion_port_support::{
+    A_WHILE, Transfers, port, reads, round_trip, settled, socket, start, take_back, watch, writes,
+};
+use integration_tests::process::{alone, descriptors, epoll_entries};
 use integration_tests::{inbox, spawn, wait, within};
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +24,7 @@ fn remove_waits_for_the_call_back_that_runs_on_the_ports_thread() {
     registration.add(Direction::Out, writes("x").then(move |_| barrier.wait())).unwrap();
     gate.wait_for_arrival();
 
-    let removing = spawn("remove", move || registration.remove().is_some());
+    let removing = spawn("remove", move || registration.remove());
 
     assert!(removing.still_runs_after(A_WHILE));
     gate.open();
@@ -51,7 +53,7 @@ fn of_several_threads_that_remove_while_call_backs_run_one_gets_the_descriptor()
         let removals: Vec<_> = (0..3)
             .map(|_| {
                 let (registration, running) = (Arc::clone(&registration), Arc::clone(&running));
-                spawn("remove", move || registration.remove().map(|_| running.load(Ordering::SeqCst)))
+                spawn("remove", move || registration.remove().then(|| running.load(Ordering::SeqCst)))
             })
             .collect();
 
@@ -66,7 +68,7 @@ fn remove_inside_a_call_back_abandons_the_rest_and_returns() {
     let _alone = alone();
     let (registration, mut peer) = socket(&port().1);
     let ((tell, told), own) = (inbox(), Arc::clone(&registration));
-    let call_back = move |_| tell.put(own.remove().is_some());
+    let call_back = move |_| tell.put(own.remove());
     registration.add(Direction::In, reads(1).then(call_back)).unwrap();
     let rest = [(); 3].map(|()| start(&registration, Direction::In, reads(1)));
 
@@ -83,7 +85,7 @@ fn remove_inside_a_claims_call_back_returns() {
     let (registration, _peer) = socket(&port().1);
     let removed = within("the removal", move || {
         let mut removed = false;
-        registration.try_claim(Direction::Out).expect("idle").complete(|| removed = registration.remove().is_some());
+        registration.try_claim(Direction::Out).expect("idle").complete(|| removed = registration.remove());
         removed
     });
     assert!(removed);
@@ -101,7 +103,7 @@ fn everything_that_waits_is_abandoned_in_order_before_remove_returns() {
         registration.add(direction, reads(1).then(move |done| tell.put((number, done.action)))).unwrap();
     }
 
-    registration.remove().unwrap();
+    assert!(registration.remove());
 
     let now: Vec<_> = std::iter::from_fn(|| told.try_next()).collect();
     assert_eq!(now, (0..20).map(|number| (number, Action::Abandoned)).collect::<Vec<_>>());
@@ -114,7 +116,7 @@ fn a_removed_descriptor_is_forgotten_by_the_kernel_and_works_for_its_owner() {
     let (calls, port) = port();
     let (registration, mut peer) = socket(&port);
 
-    let descriptor = registration.remove().unwrap();
+    let descriptor = take_back(&registration);
 
     assert!(epoll_entries(descriptor.as_raw_fd()).is_empty());
     let waits = settled(&calls);
@@ -131,7 +133,7 @@ fn a_duplicate_keeps_no_events_coming_after_removal() {
     let _alone = alone();
     let (calls, port) = port();
     let (registration, mut peer) = socket(&port);
-    let descriptor = registration.remove().unwrap();
+    let descriptor = take_back(&registration);
     let duplicate = descriptor.try_clone().unwrap();
     let again = watch(&port, descriptor);
     drop(again);
@@ -157,7 +159,7 @@ fn a_late_event_does_not_reach_the_next_owner_of_the_number() {
     gate.wait_for_arrival(); // The thread has an event with EPOLLIN in its hands.
 
     // Another descriptor takes over the number, and the place on the port.
-    let mut number = removed.remove().unwrap();
+    let mut number = take_back(&removed);
     let (reader, _writer) = std::io::pipe().unwrap();
     rustix::io::dup2(&reader, &mut number).unwrap();
     drop(reader);
@@ -184,7 +186,7 @@ fn numbers_that_come_back_at_once_are_never_confused() {
             if round % 2 == 0 {
                 peer.write_all(b"old!").expect("the socket has room");
             }
-            let mut descriptor = registration.remove().expect("it was registered");
+            let mut descriptor = take_back(&registration);
             assert!(matches!(old.only().action, Action::In | Action::Abandoned));
             let (ours, mut peer) = UnixStream::pair().expect("a socket pair is made");
             rustix::io::dup2(&ours, &mut descriptor).expect("the number is taken over");
@@ -237,15 +239,14 @@ fn a_registration_can_be_dropped_in_its_own_call_back() {
 
 // Tests_SRS_COMPLETION_PORT_01_056
 #[test]
-fn removing_what_is_not_there_gives_nothing() {
+fn removing_what_is_not_there_does_nothing() {
     let _alone = alone();
     let (calls, port) = port();
-    let never = Registration::new(port.clone(), Transfers::default());
-    assert!(never.remove().is_none());
+    let never = Registration::new(port.clone(), Transfers::default(), OwnedFd::from(std::io::pipe().unwrap().0));
+    assert!(!never.remove());
     let (registration, _peer) = socket(&port);
-    let number = registration.remove().map(|descriptor| descriptor.as_raw_fd()).unwrap();
-    assert!(!is_open(number));
-    assert!(registration.remove().is_none());
+    assert!(registration.remove());
+    assert!(!registration.remove());
     assert_eq!(calls.made(PortSyscall::EpollDelete), 1);
 }
 
@@ -268,7 +269,7 @@ fn a_hundred_registrations_come_and_go_on_four_threads() {
                 if kept.len() == 25 {
                     for (registration, _peer, abandoned) in kept.drain(..) {
                         if round % 2 == 0 {
-                            drop(registration.remove());
+                            assert!(registration.remove());
                         } else {
                             drop(registration);
                         }

@@ -129,7 +129,7 @@ impl World {
                 claim.complete(|| {
                     receipt.complete();
                     if removes {
-                        drop(registration.remove());
+                        registration.remove();
                     }
                 });
             }

@@ -3,13 +3,13 @@
 #![allow(dead_code, unreachable_pub, reason = "a module of every test file, which uses a part of it")]
 
 use completion_port::sys::Errno;
-use completion_port::{Action, CompletionPort, Direction, Handler, Progress, Registration};
+use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Registration};
 use integration_tests::{Inbox, inbox};
 use rustix::io::{ioctl_fionbio, read, write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::{Arc, Mutex, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::{PortSyscall, ScriptedPort};
@@ -27,12 +27,23 @@ pub type Watched = Registration<Transfers, Port>;
 #[derive(Debug, Default)]
 pub struct Transfers {
     attempts: AtomicUsize,
+    /// Whether what is released is kept, and it.
+    kept: Mutex<Option<Option<OwnedFd>>>,
 }
 
 impl Transfers {
     pub fn attempts(&self) -> usize {
         self.attempts.load(Ordering::Relaxed)
     }
+}
+
+/// Removes a registration and takes its descriptor.
+pub fn take_back(registration: &Watched) -> OwnedFd {
+    let kept = || registration.handler().kept.lock().expect("no test panics inside");
+    *kept() = Some(None);
+    assert!(registration.remove());
+    let descriptor = kept().take().flatten();
+    descriptor.expect("removal releases the descriptor")
 }
 
 /// What became of an operation.
@@ -95,42 +106,57 @@ impl Handler for Transfers {
     type Descriptor = OwnedFd;
     type Operation = Operation;
 
-    fn perform(
-        &self,
-        descriptor: &OwnedFd,
-        Operation { transfer, done, .. }: &mut Operation,
-        action: Action,
-    ) -> Progress {
+    fn attempt(&self, mut operation: Operation, action: Action, attempt: Attempt<'_, Self>) {
+        let Operation { transfer, done, .. } = &mut operation;
         self.attempts.fetch_add(1, Ordering::Relaxed);
         done.action = action;
-        if !matches!(action, Action::In | Action::Out) {
-            return Progress::Complete { drained: false };
+        let made = if matches!(action, Action::In | Action::Out) {
+            attempt.run(|descriptor| transfer.make(descriptor, done))
+        } else {
+            Some(Made::All { drained: false })
+        };
+        match made.expect("no attempt panics") {
+            Made::Nothing => attempt.pending(operation),
+            Made::Part => attempt.partial(operation),
+            Made::All { drained } => attempt.complete(drained, None, || (operation.call_back)(operation.done)),
         }
-        let result = match transfer {
-            Transfer::Read { room, .. } => {
+    }
+
+    fn release(&self, descriptor: OwnedFd) {
+        if let Some(kept) = &mut *self.kept.lock().expect("no test panics inside") {
+            *kept = Some(descriptor);
+        }
+    }
+}
+
+/// What an attempt came to.
+enum Made {
+    Nothing,
+    Part,
+    All { drained: bool },
+}
+
+impl Transfer {
+    fn make(&mut self, descriptor: &OwnedFd, done: &mut Done) -> Made {
+        let result = match self {
+            Self::Read { room, .. } => {
                 done.bytes.resize(*room, 0);
                 let result = read(descriptor, &mut done.bytes[..]);
                 done.bytes.truncate(result.unwrap_or(0));
                 result
             }
-            Transfer::Write { bytes, written } => write(descriptor, &bytes[*written..]),
+            Self::Write { bytes, written } => write(descriptor, &bytes[*written..]),
         };
         done.result = Some(result);
-        match (transfer, result) {
-            (_, Err(Errno::AGAIN)) => Progress::Pending,
-            (Transfer::Write { bytes, written }, Ok(count)) => {
+        match (self, result) {
+            (_, Err(Errno::AGAIN)) => Made::Nothing,
+            (Self::Write { bytes, written }, Ok(count)) => {
                 *written += count;
-                if *written < bytes.len() { Progress::Partial } else { Progress::Complete { drained: false } }
+                if *written < bytes.len() { Made::Part } else { Made::All { drained: false } }
             }
-            (Transfer::Read { room, short_drains }, Ok(count)) => {
-                Progress::Complete { drained: *short_drains && count < *room }
-            }
-            (_, Err(_)) => Progress::Complete { drained: false },
+            (Self::Read { room, short_drains }, Ok(count)) => Made::All { drained: *short_drains && count < *room },
+            (_, Err(_)) => Made::All { drained: false },
         }
-    }
-
-    fn complete(&self, operation: Operation) {
-        (operation.call_back)(operation.done);
     }
 }
 
@@ -161,8 +187,8 @@ pub fn port() -> (ScriptedPort, Port) {
 pub fn watch(port: &Port, descriptor: impl Into<OwnedFd>) -> Arc<Watched> {
     let descriptor = descriptor.into();
     ioctl_fionbio(&descriptor, true).expect("the descriptor can be made non-blocking");
-    let registration = Registration::new(port.clone(), Transfers::default());
-    registration.register(descriptor).expect("the kernel accepts the descriptor");
+    let registration = Registration::new(port.clone(), Transfers::default(), descriptor);
+    drop(registration.register().expect("the kernel accepts the descriptor"));
     Arc::new(registration)
 }
 

@@ -1,15 +1,18 @@
 //! `event_complete_callback`: what happens when an operation's turn has come.
 
-use crate::operation::{Ending, Operation, Queued};
+use crate::operation::{Ending, Queued};
 use crate::sys::{Errno, SocketSyscalls};
 use completion_port::sys::retry_interrupted;
-use completion_port::{Action, Handler, Progress};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use completion_port::{Action, Attempt, Handler};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// What the operations of one socket share.
 pub(crate) struct Core<S> {
     pub(crate) sys: S,
+    /// The descriptor's number, for messages.
+    pub(crate) descriptor: RawFd,
     short_read_drains: AtomicBool,
     stream_broken: AtomicBool,
     /// An error that a receive met after bytes had arrived: the next one reports it. 0 if there is none.
@@ -19,21 +22,15 @@ pub(crate) struct Core<S> {
 }
 
 impl<S: SocketSyscalls> Core<S> {
-    pub(crate) fn new(sys: S) -> Self {
+    pub(crate) fn new(sys: S, descriptor: RawFd) -> Self {
         Self {
             sys,
+            descriptor,
             short_read_drains: AtomicBool::new(false),
             stream_broken: AtomicBool::new(false),
             late_error: AtomicI32::new(0),
             event_error: AtomicI32::new(0),
         }
-    }
-
-    /// Finds out what kind of socket it is.
-    pub(crate) fn learn(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        let drains = retry_interrupted(|| self.sys.short_read_drains(fd))?;
-        self.short_read_drains.store(drains, Ordering::Relaxed);
-        Ok(())
     }
 
     pub(crate) fn short_read_drains(&self) -> bool {
@@ -57,6 +54,7 @@ impl<S: SocketSyscalls> Core<S> {
         self.late_error.store(errno.raw_os_error(), Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn take_late_error(&self) -> Option<Errno> {
         let errno = errno_of(&self.late_error)?;
         self.late_error.store(0, Ordering::Relaxed);
@@ -68,8 +66,16 @@ impl<S: SocketSyscalls> Handler for Core<S> {
     type Descriptor = OwnedFd;
     type Operation = Queued<S>;
 
-    fn perform(&self, descriptor: &OwnedFd, operation: &mut Queued<S>, action: Action) -> Progress {
-        event_complete_callback(self, descriptor.as_fd(), operation.operation(), action)
+    /// Finds out what kind of socket it is.
+    fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
+        let drains = retry_interrupted(|| self.sys.short_read_drains(descriptor.as_fd()))?;
+        self.short_read_drains.store(drains, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[inline]
+    fn attempt(&self, operation: Queued<S>, action: Action, attempt: Attempt<'_, Self>) {
+        event_complete_callback(self, operation, action, attempt);
     }
 
     /// Notifications on the error queue (`MSG_ZEROCOPY`, time stamps) make the kernel report an error too. They are
@@ -85,32 +91,31 @@ impl<S: SocketSyscalls> Handler for Core<S> {
         retry_interrupted(|| self.sys.is_broken(fd)).unwrap_or(true)
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_100
-    fn complete(&self, mut operation: Queued<S>) {
-        tracing::trace!("completed");
-        operation.operation().complete();
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_039
+    fn release(&self, descriptor: OwnedFd) {
+        self.sys.close(descriptor);
     }
 }
 
-/// Decides an operation's fate; the port calls it back and frees it unless the answer is
-/// [`Progress::Pending`] or [`Progress::Partial`].
+/// Decides an operation's fate.
+#[inline]
 fn event_complete_callback<S: SocketSyscalls>(
     core: &Core<S>,
-    fd: BorrowedFd<'_>,
-    operation: &mut dyn Operation<S>,
+    operation: Queued<S>,
     action: Action,
-) -> Progress {
-    match action {
-        Action::In | Action::Out => return operation.attempt(core, fd),
+    attempt: Attempt<'_, Core<S>>,
+) {
+    let ending = match action {
+        Action::In | Action::Out => return operation.attempt(core, attempt),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned => operation.end(core, Ending::Abandoned),
+        Action::RdHup | Action::Abandoned => Ending::Abandoned,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
-        Action::Error => operation.end(core, Ending::Failed(errno_of(&core.event_error))),
-    }
-    Progress::Complete { drained: false }
+        Action::Error => Ending::Failed(errno_of(&core.event_error)),
+    };
+    operation.end(core, ending, attempt);
 }
 
+#[inline]
 fn errno_of(stored: &AtomicI32) -> Option<Errno> {
     match stored.load(Ordering::Relaxed) {
         0 => None,

@@ -8,7 +8,7 @@
 //! * [`ExecutionEngine`] says how many threads there are; [`platform`] holds the process-wide one.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
-//! There is no `unsafe` code in this crate, but for what the macro of `smallbox` expands to.
+//! There is no `unsafe` code in this crate.
 //!
 //! # Example
 //! ```
@@ -30,6 +30,8 @@
 //! assert_eq!(&completion.buffers[..completion.bytes_received as usize], b"hello");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
+#![forbid(unsafe_code)]
+
 mod engine;
 mod event;
 mod operation;

@@ -1,198 +1,206 @@
 //! A send or a receive that waits: the specification's `io_context`.
 //!
-//! Invariant: an operation owns what was lent and the call-back, and lets go of both together, once.
+//! Invariant: an operation owns what was lent and the call-back, and lets go of both together, once. What is left then
+//! is room for the next operation of the same kind, so that nothing is allocated per operation.
 
 use crate::event::Core;
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Cursor, Received, Sent, receive, send_some};
 use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
-use completion_port::Progress;
-use smallbox::{SmallBox, smallbox};
-use std::os::fd::BorrowedFd;
-
-/// Operations up to this size (buffers, call-back with what it captured, and what we note) are
-/// stored in the queue itself; larger ones on the heap.
-type Space = [usize; 12];
+use completion_port::memory::try_box;
+use completion_port::{Attempt, IntoOperation};
+use std::any::Any;
+use std::os::fd::AsFd;
 
 /// An operation of any kind, as it waits in a queue.
-pub(crate) struct Queued<S>(SmallBox<dyn Operation<S>, Space>);
+pub(crate) type Queued<S> = Box<dyn Operation<S>>;
 
-pub(crate) trait Operation<S>: Send {
-    /// Tries on.
-    fn attempt(&mut self, core: &Core<S>, fd: BorrowedFd<'_>) -> Progress;
-    /// Notes that it ends without another attempt.
-    fn end(&mut self, core: &Core<S>, how: Ending);
-    /// Calls back with what was noted. Only the first call does.
-    fn complete(&mut self);
+/// What can be asked of it. Implemented by the room for one, which is empty once that has been completed.
+pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
+    /// Tries on, and calls back if it is done then.
+    fn attempt(self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>);
+    /// Calls back without another try.
+    fn end(self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>);
 }
 
 /// How an operation ends other than well.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
+    /// The socket was closed, or the peer sends no more.
     Abandoned,
     Failed(Option<Errno>),
 }
 
-impl<S> Queued<S> {
-    pub(crate) fn operation(&mut self) -> &mut dyn Operation<S> {
-        &mut *self.0
+impl Ending {
+    /// A reset counts as abandoned, with its errno.
+    fn is_abandoned(self) -> bool {
+        matches!(self, Self::Abandoned | Self::Failed(Some(Errno::CONNRESET)))
+    }
+
+    fn os_error(self) -> Option<i32> {
+        match self {
+            Self::Abandoned => None,
+            Self::Failed(errno) => errno.map(Errno::raw_os_error),
+        }
     }
 }
 
-/// A send that is to be queued.
-pub(crate) struct NewSend<B, F> {
+/// A send and how far it is.
+pub(crate) struct PendingSend<B, F> {
     pub(crate) payload: Payload<B>,
     pub(crate) on_complete: F,
-    /// How much went out already.
     pub(crate) cursor: Cursor,
 }
 
-/// A receive that is to be queued.
-pub(crate) struct NewReceive<B, F> {
+/// A receive.
+pub(crate) struct PendingReceive<B, F> {
     pub(crate) payload: Payload<B>,
     pub(crate) on_complete: F,
 }
 
-/// What the caller lent, until it goes back.
-struct Lent<B, F> {
-    payload: Payload<B>,
-    on_complete: F,
-}
-
-struct SendOperation<B, F> {
-    lent: Option<Lent<B, F>>,
-    cursor: Cursor,
-    result: SendResult,
-    errno: Option<Errno>,
-}
-
-struct ReceiveOperation<B, F> {
-    lent: Option<Lent<B, F>>,
-    bytes: u32,
-    result: ReceiveResult,
-    errno: Option<Errno>,
-}
-
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_056
-impl<S, B, F> From<NewSend<B, F>> for Queued<S>
+impl<S, B, F> IntoOperation<Queued<S>> for PendingSend<B, F>
 where
     S: SocketSyscalls,
     B: IoBufs,
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
-    fn from(NewSend { payload, on_complete, cursor }: NewSend<B, F>) -> Self {
-        let lent = Some(Lent { payload, on_complete });
-        Self(smallbox!(SendOperation { lent, cursor, result: SendResult::Error, errno: None }))
+    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
+        put_into(self, room)
     }
 }
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_073
-impl<S, B, F> From<NewReceive<B, F>> for Queued<S>
+impl<S, B, F> IntoOperation<Queued<S>> for PendingReceive<B, F>
 where
     S: SocketSyscalls,
     B: IoBufsMut,
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
-    fn from(NewReceive { payload, on_complete }: NewReceive<B, F>) -> Self {
-        let lent = Some(Lent { payload, on_complete });
-        Self(smallbox!(ReceiveOperation { lent, bytes: 0, result: ReceiveResult::Error, errno: None }))
+    #[inline(always)]
+    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
+        put_into(self, room)
     }
 }
 
-impl<S, B, F> Operation<S> for SendOperation<B, F>
+/// Puts an operation into the room that another of its kind has left, or into a new one.
+#[inline(always)]
+fn put_into<S, T>(operation: T, room: &mut Option<Queued<S>>) -> Result<(), T>
+where
+    S: SocketSyscalls,
+    T: 'static,
+    [Option<T>; 1]: Operation<S>,
+{
+    if let Some(emptied) = room
+        && let Some([left]) = (&mut **emptied as &mut dyn Any).downcast_mut::<[Option<T>; 1]>()
+    {
+        *left = Some(operation);
+        return Ok(());
+    }
+    put_into_new(operation, room)
+}
+
+#[cold]
+fn put_into_new<S, T>(operation: T, room: &mut Option<Queued<S>>) -> Result<(), T>
+where
+    S: SocketSyscalls,
+    [Option<T>; 1]: Operation<S>,
+{
+    match try_box(Some(operation)) {
+        Ok(new) => {
+            *room = Some(new);
+            Ok(())
+        }
+        Err(returned) => returned.map_or_else(|| unreachable!("it was put in"), Err),
+    }
+}
+
+impl<S, B, F> Operation<S> for [Option<PendingSend<B, F>>; 1]
 where
     S: SocketSyscalls,
     B: IoBufs,
-    F: FnOnce(SendCompletion<B>) + Send,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
-    fn attempt(&mut self, core: &Core<S>, fd: BorrowedFd<'_>) -> Progress {
-        let Some(lent) = &self.lent else { return Progress::Complete { drained: false } };
+    fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
+        let Some(send) = &mut self[0] else { return };
         if core.is_stream_broken() {
-            self.result = SendResult::Abandoned;
-            return Progress::Complete { drained: false };
+            return self.end(core, Ending::Abandoned, attempt);
         }
-        match send_some(&core.sys, fd, &lent.payload, &mut self.cursor) {
-            Sent::All => self.result = SendResult::Ok,
+        let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &send.payload, &mut send.cursor));
+        match sent {
+            Some(Sent::All) => {
+                if let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() {
+                    attempt.complete(false, Some(self), || {
+                        let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+                        on_complete(sent);
+                    });
+                }
+            }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
-            Sent::Some => return Progress::Partial,
-            Sent::Blocked => return Progress::Pending,
-            Sent::Failed(errno) => self.end(core, Ending::Failed(Some(errno))),
+            Some(Sent::Some) => attempt.partial(self),
+            Some(Sent::Blocked) => attempt.pending(self),
+            Some(Sent::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
+            None => self.end(core, Ending::Failed(None), attempt),
         }
-        Progress::Complete { drained: false }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_098, Codes_SRS_ASYNC_SOCKET_LINUX_11_099
-    fn end(&mut self, core: &Core<S>, how: Ending) {
-        core.send_failed(self.cursor.bytes);
-        (self.result, self.errno) = match how {
-            Ending::Abandoned => (SendResult::Abandoned, None),
-            Ending::Failed(reset @ Some(Errno::CONNRESET)) => (SendResult::Abandoned, reset),
-            Ending::Failed(errno) => (SendResult::Error, errno),
-        };
-    }
-
-    fn complete(&mut self) {
-        if let Some(Lent { payload, on_complete }) = self.lent.take() {
-            on_complete(SendCompletion::new(
-                self.result,
-                self.errno.map(Errno::raw_os_error),
-                self.cursor.bytes,
-                payload.into_buffers(),
-            ));
-        }
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_098
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_099, Codes_SRS_ASYNC_SOCKET_LINUX_11_100
+    #[cold]
+    fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
+        let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() else { return };
+        core.send_failed(cursor.bytes);
+        let result = if how.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
+        tracing::trace!(?how, bytes_sent = cursor.bytes, "send ended");
+        attempt.complete(false, Some(self), || {
+            on_complete(SendCompletion::new(result, how.os_error(), cursor.bytes, payload.into_buffers()));
+        });
     }
 }
 
-impl<S, B, F> Operation<S> for ReceiveOperation<B, F>
+impl<S, B, F> Operation<S> for [Option<PendingReceive<B, F>>; 1]
 where
     S: SocketSyscalls,
     B: IoBufsMut,
-    F: FnOnce(ReceiveCompletion<B>) + Send,
+    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
-    fn attempt(&mut self, core: &Core<S>, fd: BorrowedFd<'_>) -> Progress {
-        let Some(lent) = &mut self.lent else { return Progress::Complete { drained: false } };
-        let received = match core.take_late_error() {
-            Some(errno) => Received::Failed(errno),
-            None => receive(&core.sys, fd, &mut lent.payload),
-        };
-        let mut drained = false;
-        match received {
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_092
-            Received::Bytes { bytes, short, late_error } => {
-                drained = short && core.short_read_drains();
+    fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
+        let Some(operation) = &mut self[0] else { return };
+        if let Some(errno) = core.take_late_error() {
+            return self.end(core, Ending::Failed(Some(errno)), attempt);
+        }
+        match attempt.run(|fd| receive(&core.sys, fd.as_fd(), &mut operation.payload)) {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
+            Some(Received::Bytes { bytes, short, late_error }) => {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
-                (self.result, self.bytes) = (ReceiveResult::Ok, bytes);
+                if let Some(PendingReceive { payload, on_complete }) = self[0].take() {
+                    attempt.complete(short && core.short_read_drains(), Some(self), || {
+                        on_complete(ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, payload.into_buffers()));
+                    });
+                }
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
-            Received::Blocked => return Progress::Pending,
+            Some(Received::Blocked) => attempt.pending(self),
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
-            Received::End => self.end(core, Ending::Abandoned),
-            Received::Failed(errno) => self.end(core, Ending::Failed(Some(errno))),
+            Some(Received::End) => self.end(core, Ending::Abandoned, attempt),
+            Some(Received::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
+            None => self.end(core, Ending::Failed(None), attempt),
         }
-        Progress::Complete { drained }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
-    fn end(&mut self, _: &Core<S>, how: Ending) {
-        (self.result, self.errno) = match how {
-            Ending::Abandoned => (ReceiveResult::Abandoned, None),
-            Ending::Failed(reset @ Some(Errno::CONNRESET)) => (ReceiveResult::Abandoned, reset),
-            Ending::Failed(errno) => (ReceiveResult::Error, errno),
-        };
-    }
-
-    fn complete(&mut self) {
-        if let Some(Lent { payload, on_complete }) = self.lent.take() {
-            on_complete(ReceiveCompletion::new(
-                self.result,
-                self.errno.map(Errno::raw_os_error),
-                self.bytes,
-                payload.into_buffers(),
-            ));
-        }
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_090
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
+    #[cold]
+    fn end(mut self: Box<Self>, _: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
+        let Some(PendingReceive { payload, on_complete }) = self[0].take() else { return };
+        let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
+        tracing::trace!(?how, "receive ended");
+        attempt.complete(false, Some(self), || {
+            on_complete(ReceiveCompletion::new(result, how.os_error(), 0, payload.into_buffers()));
+        });
     }
 }

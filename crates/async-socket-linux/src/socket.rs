@@ -1,14 +1,13 @@
 //! The socket: its states, and the calls of the specification.
 //!
 //! Invariants:
-//! * The descriptor is in `unopened` from create until open and with the registration from then on; close takes
-//!   it from there once everything has been completed. There is never a second owner.
-//! * The state is [`SocketState::Open`] only while the registration is registered.
+//! * The descriptor is the registration's from create on, which releases it once everything has been completed.
+//! * The socket's state is the registration's phase: there is no second one that could contradict it.
 //! * No call touches the socket after it has started a user's call-back.
 
 use crate::engine::ExecutionEngine;
 use crate::event::Core;
-use crate::operation::{NewReceive, NewSend};
+use crate::operation::{PendingReceive, PendingSend};
 use crate::platform;
 use crate::sys::{Errno, Kernel, SocketSyscalls};
 use crate::transfer::{Cursor, Sent, send_all};
@@ -17,13 +16,11 @@ use async_socket_api::{
     SendCompletion, SendError, SendResult, SocketState,
 };
 use completion_port::{
-    AddError, Claim, ClaimError, CompletionPort, CreatePortError, Direction, Port, RegisterError, Registration,
+    AddError, Claim, ClaimError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration,
 };
-use parking_lot::{Condvar, Mutex};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use thiserror::Error;
 
 /// Why a socket could not be created.
@@ -52,10 +49,6 @@ pub enum CreateError {
 /// ```
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
     registration: Registration<Core<S>, P>,
-    state: AtomicU8,
-    unopened: Mutex<Option<OwnedFd>>,
-    /// Signalled, with `unopened` locked, when an open or a close is over.
-    settled: Condvar,
 }
 
 impl AsyncSocketLinux {
@@ -88,94 +81,76 @@ impl AsyncSocketLinux {
 impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`create`](AsyncSocketLinux::create) on a given port, with given system calls.
     pub fn create_with(port: P, sys: S, socket: OwnedFd) -> Self {
-        tracing::debug!(descriptor = socket.as_raw_fd(), "created");
-        Self {
-            registration: Registration::new(port, Core::new(sys)),
-            state: AtomicU8::new(SocketState::Closed as u8),
-            unopened: Mutex::new(Some(socket)),
-            settled: Condvar::new(),
-        }
+        let descriptor = socket.as_raw_fd();
+        tracing::debug!(descriptor, "created");
+        Self { registration: Registration::new(port, Core::new(sys, descriptor), socket) }
     }
 
     /// The state at this moment; another thread may change it at any time.
     #[must_use]
     pub fn state(&self) -> SocketState {
-        from_u8(self.state.load(Ordering::Acquire))
-    }
-
-    fn advance(&self, from: SocketState, to: SocketState) -> Result<(), SocketState> {
-        self.state
-            .compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire)
-            .map(drop)
-            .map_err(from_u8)
+        state_in(self.registration.phase())
     }
 
     /// Waits while another thread opens or closes the socket, for who shares it by other means than references and is
     /// about to let go of it. Returns at once inside a call-back, for which that thread may be waiting.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn wait_until_settled(&self) {
-        if self.registration.is_in_callback() {
-            return;
-        }
-        let mut unopened = self.unopened.lock();
-        while matches!(self.state(), SocketState::Opening | SocketState::Closing) {
-            self.settled.wait(&mut unopened);
-        }
-    }
-
-    /// Ends an open or a close.
-    fn settle(&self, state: SocketState) {
-        let unopened = self.unopened.lock();
-        self.state.store(state as u8, Ordering::Release);
-        drop(unopened);
-        self.settled.notify_all();
-    }
-
-    /// Adds the descriptor to epoll, or leaves it where it was.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_031, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
-    fn register(&self) -> Result<(), OpenError> {
-        let mut unopened = self.unopened.lock();
-        let socket = unopened.take().ok_or(OpenError::DescriptorClosed)?;
-        let descriptor = socket.as_raw_fd();
-        if let Err(errno) = self.registration.handler().learn(socket.as_fd()) {
-            *unopened = Some(socket);
-            return Err(OpenError::NotASocket { descriptor, source: errno.into() });
-        }
-        self.registration.register(socket).map_err(|refused| {
-            *unopened = Some(refused.returned);
-            let source = match refused.error {
-                RegisterError::Kernel(source) => source,
-                error => io::Error::other(error),
-            };
-            OpenError::NotRegistered { descriptor, source }
-        })
+        self.registration.wait_until_settled();
     }
 
     /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.
-    ///
-    /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
-    /// may close the socket.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
-    fn send_now<B, F>(&self, mut claim: Claim<'_, Core<S>, P>, mut send: NewSend<B, F>) -> Result<(), NotSent<B, F>>
+    #[inline]
+    fn send_now<B, F>(
+        &self,
+        claim: Claim<'_, Core<S>, P>,
+        payload: Payload<B>,
+        on_complete: F,
+    ) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         let core = self.registration.handler();
-        if core.is_stream_broken() {
-            return Err((SendError::StreamBroken, send));
+        let mut cursor = Cursor::default();
+        let sent = if core.is_stream_broken() {
+            None
+        } else {
+            Some(send_all(&core.sys, claim.descriptor().as_fd(), &payload, &mut cursor))
+        };
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
+        if sent == Some(Sent::All) {
+            claim.complete(|| {
+                on_complete(SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers()));
+            });
+            return Ok(());
         }
-        match send_all(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor) {
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
-            Sent::All => {
-                claim.complete(|| {
-                    let NewSend { payload, on_complete, cursor } = send;
-                    on_complete(SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers()));
-                });
-                Ok(())
+        self.not_sent_now(claim, sent, PendingSend { payload, on_complete, cursor })
+    }
+
+    /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
+    /// may close the socket.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
+    #[cold]
+    fn not_sent_now<B, F>(
+        &self,
+        mut claim: Claim<'_, Core<S>, P>,
+        sent: Option<Sent>,
+        send: PendingSend<B, F>,
+    ) -> Result<(), NotSent<B, F>>
+    where
+        B: IoBufs,
+        F: FnOnce(SendCompletion<B>) + Send + 'static,
+    {
+        let core = self.registration.handler();
+        match sent {
+            None => Err((SendError::StreamBroken, send)),
+            Some(Sent::Failed(errno)) => {
+                core.send_failed(send.cursor.bytes);
+                Err((send_error(errno, send.cursor.bytes), send))
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057
-            Sent::Blocked | Sent::Some => {
+            Some(_) => {
                 tracing::trace!(bytes_sent = send.cursor.bytes, "send blocked");
                 claim.queue(send).map_err(|failed| {
                     let bytes_sent = failed.returned.cursor.bytes;
@@ -183,19 +158,19 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
                     (SendError::OutOfMemory { bytes_sent }, failed.returned)
                 })
             }
-            Sent::Failed(errno) => {
-                core.send_failed(send.cursor.bytes);
-                Err((send_error(errno, send.cursor.bytes), send))
-            }
         }
     }
 
-    /// Queues a send behind the ones that were accepted before it.
-    fn send_later<B, F>(&self, send: NewSend<B, F>) -> Result<(), NotSent<B, F>>
+    /// Queues a send behind the ones that were accepted before it, if that is why it was not granted.
+    #[cold]
+    fn send_later<B, F>(&self, why: ClaimError, send: PendingSend<B, F>) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
+        if why != ClaimError::InUse {
+            return Err((SendError::NotOpen { state: self.state() }, send));
+        }
         if self.registration.handler().is_stream_broken() {
             return Err((SendError::StreamBroken, send));
         }
@@ -210,40 +185,31 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
 }
 
 /// A send that was refused, and why.
-type NotSent<B, F> = (SendError, NewSend<B, F>);
+type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
 impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_029
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_031
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_032, Codes_SRS_ASYNC_SOCKET_LINUX_11_033
     fn open_async<F>(&self, on_open_complete: F) -> Result<(), OpenError>
     where
         F: FnOnce(OpenResult) + Send + 'static,
     {
-        self.advance(SocketState::Closed, SocketState::Opening).map_err(|state| OpenError::NotClosed { state })?;
-        if let Err(error) = self.register() {
-            self.settle(SocketState::Closed);
+        let callback = self.registration.register().map_err(|error| {
+            let error = open_error(error, self.registration.handler().descriptor);
             tracing::debug!(%error, "not opened");
-            return Err(error);
-        }
-        // Announced before anyone can close, so that a close waits for it.
-        let callback = self.registration.begin_callback();
-        self.settle(SocketState::Open);
+            error
+        })?;
         tracing::debug!("opened");
         callback.run(|| on_open_complete(OpenResult::Ok));
         Ok(())
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_036, Codes_SRS_ASYNC_SOCKET_LINUX_11_037, Codes_SRS_ASYNC_SOCKET_LINUX_11_039
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_041, Codes_SRS_ASYNC_SOCKET_LINUX_11_042
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_036, Codes_SRS_ASYNC_SOCKET_LINUX_11_037, Codes_SRS_ASYNC_SOCKET_LINUX_11_041
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_042
     fn close(&self) {
-        if self.advance(SocketState::Open, SocketState::Closing).is_err() {
-            return;
+        if self.registration.remove() {
+            tracing::debug!("closed");
         }
-        if let Some(socket) = self.registration.remove() {
-            self.registration.handler().sys.close(socket);
-        }
-        self.settle(SocketState::Closed);
-        tracing::debug!("closed");
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
@@ -253,11 +219,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
-        let send = NewSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
         match self.registration.try_claim(Direction::Out) {
-            Ok(claim) => self.send_now(claim, send),
-            Err(ClaimError::InUse) => self.send_later(send),
-            Err(_) => Err((SendError::NotOpen { state: self.state() }, send)),
+            Ok(claim) => self.send_now(claim, payload, on_send_complete),
+            Err(why) => {
+                let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
+                self.send_later(why, send)
+            }
         }
         .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
     }
@@ -270,7 +237,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
     {
         let payload = Payload::to_receive_into(buffers).map_err(|refused| refused.map_error(ReceiveError::from))?;
-        let receive = NewReceive { payload, on_complete: on_receive_complete };
+        let receive = PendingReceive { payload, on_complete: on_receive_complete };
         self.registration.add(Direction::In, receive).map_err(|refused| {
             let error = match refused.error {
                 AddError::OutOfMemory => ReceiveError::OutOfMemory,
@@ -286,10 +253,8 @@ impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
     fn drop(&mut self) {
+        // What was never opened the registration releases too.
         self.close();
-        if let Some(socket) = self.unopened.get_mut().take() {
-            self.registration.handler().sys.close(socket);
-        }
         tracing::debug!("destroyed");
     }
 }
@@ -313,8 +278,22 @@ fn send_error(errno: Errno, bytes_sent: u32) -> SendError {
     }
 }
 
-fn from_u8(state: u8) -> SocketState {
-    const STATES: [SocketState; 4] =
-        [SocketState::Closed, SocketState::Opening, SocketState::Open, SocketState::Closing];
-    STATES[usize::from(state) % STATES.len()]
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
+fn open_error(error: RegisterError, descriptor: RawFd) -> OpenError {
+    match error {
+        RegisterError::AlreadyUsed(Phase::Removed) => OpenError::DescriptorClosed,
+        RegisterError::AlreadyUsed(phase) => OpenError::NotClosed { state: state_in(phase) },
+        RegisterError::Unusable(source) => OpenError::NotASocket { descriptor, source },
+        RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
+        error => OpenError::NotRegistered { descriptor, source: io::Error::other(error) },
+    }
+}
+
+fn state_in(phase: Phase) -> SocketState {
+    match phase {
+        Phase::Unregistered | Phase::Removed => SocketState::Closed,
+        Phase::Registering => SocketState::Opening,
+        Phase::Registered => SocketState::Open,
+        Phase::Removing => SocketState::Closing,
+    }
 }

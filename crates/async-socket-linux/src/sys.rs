@@ -61,18 +61,22 @@ impl SocketSyscalls for Kernel {
         Ok(socket_protocol(fd)? == Some(ipproto::TCP))
     }
 
+    #[inline]
     fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
         rustix::net::send(fd, bytes, flags)
     }
 
+    #[inline]
     fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
         rustix::net::sendmsg(fd, buffers, &mut SendAncillaryBuffer::default(), flags)
     }
 
+    #[inline]
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
         rustix::net::recv(fd, buffer, flags).map(|(bytes, _)| bytes)
     }
 
+    #[inline]
     fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
         rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), flags).map(|message| message.bytes)
     }

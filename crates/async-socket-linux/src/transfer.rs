@@ -38,6 +38,7 @@ pub(crate) enum Sent {
 
 /// Makes one call to send what is left.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_ASYNC_SOCKET_LINUX_11_096
+#[inline]
 pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
@@ -46,6 +47,7 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
 ) -> Sent {
     let mut slices = payload.buffers().slices_from(cursor.index);
     let first = slices.next().and_then(|slice| slice.get(cursor.offset..)).unwrap_or_default();
+    let rest = payload.total_length() - cursor.bytes;
     let sent = match (slices.next(), slices.size_hint().0) {
         (None, _) => retry_interrupted(|| sys.send(fd, first, SEND_FLAGS)),
         (Some(second), more) if more + 2 <= FEW_BUFFERS => {
@@ -56,10 +58,14 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
         }
     };
     match sent {
+        Ok(bytes) if bytes == rest as usize => {
+            cursor.bytes = payload.total_length();
+            Sent::All
+        }
         Ok(0) | Err(Errno::AGAIN) => Sent::Blocked,
         Ok(bytes) => {
             cursor.advance(payload.buffers(), bytes);
-            if cursor.bytes >= payload.total_length() { Sent::All } else { Sent::Some }
+            Sent::Some
         }
         Err(errno) => Sent::Failed(errno),
     }
@@ -67,7 +73,21 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
 
 /// Sends until everything is sent or the kernel takes no more.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_053
+#[inline]
 pub(crate) fn send_all<S: SocketSyscalls, B: IoBufs>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    payload: &Payload<B>,
+    cursor: &mut Cursor,
+) -> Sent {
+    match send_some(sys, fd, payload, cursor) {
+        Sent::Some => send_rest(sys, fd, payload, cursor),
+        done => done,
+    }
+}
+
+#[cold]
+fn send_rest<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
     payload: &Payload<B>,
@@ -92,6 +112,7 @@ fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
 }
 
 impl Cursor {
+    #[cold]
     fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.offset += bytes;

@@ -1,26 +1,23 @@
 //! Running other people's code: panics stay inside, and a thread knows whose call-backs it is in.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// What a call-back of a [`Claim`](crate::Claim) or of an open may do while it runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nesting {
-    /// Claims are granted inside it.
-    Allowed,
-    /// Claims are refused inside it, so that a chain of them needs no more stack than one.
-    Refused,
-}
-
 thread_local! {
-    /// The registrations whose call-backs are on this thread's stack, run by their own callers.
-    static ON_THIS_STACK: RefCell<Vec<(usize, Nesting)>> = const { RefCell::new(Vec::new()) };
+    /// The registration of which this thread, a port's, is in a call-back, or 0.
+    static IN_PORT_CALLBACK: Cell<usize> = const { Cell::new(0) };
+    /// The registration whose claim's call-back is on this thread's stack, or 0. There is never a second one, for claims
+    /// are refused inside.
+    static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
+    /// The registrations whose announced call-backs are on this thread's stack.
+    static IN_ANNOUNCED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Runs user code; a panic is logged and ends here.
 // Codes_SRS_COMPLETION_PORT_01_041
+#[inline]
 pub(crate) fn run_caught<T>(what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Some(value),
@@ -42,27 +39,51 @@ fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Runs a call-back of the registration with identity `id` on its caller's thread.
+/// Runs a call-back of registration `id` on its port's thread.
 #[inline]
-pub(crate) fn run_inline(id: usize, nesting: Nesting, call: impl FnOnce()) {
-    with_stack(|stack| stack.push((id, nesting)));
+pub(crate) fn run_in_port(id: usize, call: impl FnOnce()) {
+    let outer = IN_PORT_CALLBACK.replace(id);
     run_caught("call-back", call);
-    with_stack(|stack| stack.truncate(stack.len().saturating_sub(1)));
+    IN_PORT_CALLBACK.set(outer);
 }
 
-/// How many call-backs of `id` this thread is inside of.
-pub(crate) fn inline_depth(id: usize) -> usize {
-    with_stack(|stack| stack.iter().filter(|(entered, _)| *entered == id).count())
-}
-
-/// Whether this thread is inside a call-back in which claims are refused.
+/// Runs a call-back of a claim of registration `id` on its caller's thread.
 #[inline]
-pub(crate) fn nesting_refused() -> bool {
-    with_stack(|stack| stack.iter().any(|(_, nesting)| *nesting == Nesting::Refused))
+pub(crate) fn run_in_claim(id: usize, call: impl FnOnce()) {
+    IN_CLAIM_CALLBACK.set(id);
+    run_caught("call-back", call);
+    IN_CLAIM_CALLBACK.set(0);
 }
 
-/// A thread that is ending has no stack any more; it is then inside of nothing.
+/// Runs a call-back that registration `id` has counted, on its caller's thread.
+pub(crate) fn run_announced(id: usize, call: impl FnOnce()) {
+    with_announced(|announced| announced.push(id));
+    run_caught("call-back", call);
+    with_announced(|announced| announced.truncate(announced.len().saturating_sub(1)));
+}
+
+/// Whether this thread is in a call-back of registration `id` that its port runs.
 #[inline]
-fn with_stack<T: Default>(f: impl FnOnce(&mut Vec<(usize, Nesting)>) -> T) -> T {
-    ON_THIS_STACK.try_with(|stack| f(&mut stack.borrow_mut())).unwrap_or_default()
+pub(crate) fn is_in_port_callback(id: usize) -> bool {
+    IN_PORT_CALLBACK.get() == id
+}
+
+/// Whether this thread is in a call-back in which claims are refused, so that a chain of them needs no more stack than
+/// one.
+#[inline]
+pub(crate) fn claims_refused() -> bool {
+    IN_CLAIM_CALLBACK.get() != 0
+}
+
+/// How many call-backs of registration `id`, of those that it counts, this thread is inside of.
+pub(crate) fn depth(id: usize) -> u32 {
+    let announced = with_announced(|announced| announced.iter().filter(|entered| **entered == id).count());
+    // A claim's call-back is not counted inside the port's.
+    let other = IN_PORT_CALLBACK.get() == id || IN_CLAIM_CALLBACK.get() == id;
+    u32::try_from(announced).unwrap_or(u32::MAX) + u32::from(other)
+}
+
+/// A thread that is ending has no list any more; it is then inside of nothing.
+fn with_announced<T: Default>(f: impl FnOnce(&mut Vec<usize>) -> T) -> T {
+    IN_ANNOUNCED.try_with(|announced| f(&mut announced.borrow_mut())).unwrap_or_default()
 }

@@ -1,5 +1,7 @@
 //! What the port asks of its user: how to perform an operation, and how to complete it.
 
+use crate::attempt::Attempt;
+use std::io;
 use std::os::fd::AsFd;
 
 /// The two directions of a descriptor. Each has a queue of its own.
@@ -27,38 +29,30 @@ pub enum Action {
     Error = 5,
 }
 
-/// What became of an attempt at an operation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// The kernel said `EAGAIN` (or, after [`Action::Error`], that there is no error after all).
-    /// The operation stays at the front of its queue until the next event.
-    Pending,
-    /// A part is done and the rest may follow at once. The operation stays at the front of its
-    /// queue; the attempt counts towards the bound after which other descriptors have their turn.
-    Partial,
-    /// The operation is done; [`Handler::complete`] is next.
-    Complete {
-        /// The attempt took everything the kernel had, so the next one would only get `EAGAIN`:
-        /// for instance a short read from a TCP socket. The next operation then waits for a new
-        /// event. Say `false` if in doubt; that costs one system call.
-        drained: bool,
-    },
-}
-
 /// What to do with the operations of one descriptor.
 ///
-/// Both methods run with no lock held. A panic in either is caught and logged; the operation
-/// counts as done.
-pub trait Handler: Send + Sync + 'static {
+/// All methods run with no lock held that anybody waits for. A panic in one is caught and logged.
+pub trait Handler: Sized + Send + Sync + 'static {
     /// What is registered: the registration keeps it until it is removed.
     type Descriptor: AsFd + Send + Sync + 'static;
     /// What waits in the queues.
     type Operation: Send + 'static;
 
-    /// Attempts an operation without blocking and without call-backs. Runs on the port's thread,
-    /// never twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that
-    /// removes the registration, and its answer is ignored.
-    fn perform(&self, descriptor: &Self::Descriptor, operation: &mut Self::Operation, action: Action) -> Progress;
+    /// Looks at the descriptor before the port watches it.
+    ///
+    /// # Errors
+    /// Why it is of no use; it is then not registered.
+    fn prepare(&self, descriptor: &Self::Descriptor) -> io::Result<()> {
+        let _ = descriptor;
+        Ok(())
+    }
+
+    /// Attempts an operation without blocking, and says through `attempt` what came of it. Runs on the port's thread, never
+    /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the
+    /// registration, must not touch the descriptor, and completes.
+    ///
+    /// An operation that is dropped here, by a panic for instance, is over, and nobody is called back.
+    fn attempt(&self, operation: Self::Operation, action: Action, attempt: Attempt<'_, Self>);
 
     /// Whether an event that reports an error or a hang-up, and neither readable nor writable, really is one. Asked
     /// on the port's thread, once for all that wait, before they are told [`Action::Error`]; messages on a socket's error queue, for
@@ -68,7 +62,25 @@ pub trait Handler: Send + Sync + 'static {
         true
     }
 
-    /// Calls back: exactly once for each operation. May do anything, also remove the registration
-    /// and drop the port.
-    fn complete(&self, operation: Self::Operation);
+    /// What becomes of the descriptor after the registration's removal: it is dropped unless said.
+    fn release(&self, descriptor: Self::Descriptor) {
+        drop(descriptor);
+    }
+}
+
+/// What can be queued as an operation `O`.
+pub trait IntoOperation<O>: Sized {
+    /// Becomes an operation in `room`, which is empty or has an emptied operation in it, perhaps of the right kind to be
+    /// filled again. Runs inside the queue: it may allocate, but must not run foreign code.
+    ///
+    /// # Errors
+    /// Itself, if there is no memory.
+    fn put_into(self, room: &mut Option<O>) -> Result<(), Self>;
+}
+
+impl<O> IntoOperation<O> for O {
+    fn put_into(self, room: &mut Option<O>) -> Result<(), Self> {
+        *room = Some(self);
+        Ok(())
+    }
 }

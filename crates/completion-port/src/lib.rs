@@ -9,37 +9,33 @@
 //! |---|---|
 //! | the port: epoll, thread, reference count | [`CompletionPort`] |
 //! | one descriptor on it, with its two queues | [`Registration`] |
-//! | what to do with an operation | [`Handler`], told by an [`Action`], answering with [`Progress`] |
+//! | what to do with an operation | [`Handler`], told by an [`Action`], answering through an [`Attempt`] |
 //! | descriptors that somebody else owns, one event at a time | [`OneShots`] |
 //! | the right to try at once on one's own thread | [`Claim`] |
 //! | the seams for tests | [`Port`], [`PortSyscalls`] |
 //!
 //! # Example: accept connections
 //! ```
-//! use completion_port::{Action, CompletionPort, Direction, Handler, Progress, Registration};
+//! use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Registration};
 //! use std::net::{TcpListener, TcpStream};
 //! use std::sync::mpsc::{Sender, channel};
 //!
 //! struct Accept;
-//! struct Operation(Sender<TcpStream>, Option<TcpStream>);
 //!
 //! impl Handler for Accept {
 //!     type Descriptor = TcpListener;
-//!     type Operation = Operation;
+//!     type Operation = Sender<TcpStream>;
 //!
-//!     fn perform(&self, listener: &TcpListener, operation: &mut Operation, action: Action) -> Progress {
-//!         match (action, listener.accept()) {
-//!             (Action::In, Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock => Progress::Pending,
-//!             (_, accepted) => {
-//!                 operation.1 = accepted.ok().map(|(stream, _)| stream);
-//!                 Progress::Complete { drained: false }
+//!     fn attempt(&self, operation: Sender<TcpStream>, action: Action, attempt: Attempt<'_, Self>) {
+//!         match attempt.run(TcpListener::accept) {
+//!             Some(Err(error)) if error.kind() == std::io::ErrorKind::WouldBlock && action == Action::In => {
+//!                 attempt.pending(operation);
 //!             }
-//!         }
-//!     }
-//!
-//!     fn complete(&self, operation: Operation) {
-//!         if let Some(stream) = operation.1 {
-//!             let _ = operation.0.send(stream);
+//!             accepted => attempt.complete(false, None, || {
+//!                 if let Some(Ok((stream, _))) = accepted {
+//!                     let _ = operation.send(stream);
+//!                 }
+//!             }),
 //!         }
 //!     }
 //! }
@@ -48,10 +44,10 @@
 //! listener.set_nonblocking(true)?;
 //! let address = listener.local_addr()?;
 //!
-//! let registration = Registration::new(CompletionPort::create()?, Accept);
-//! registration.register(listener).map_err(|refused| refused.error)?;
+//! let registration = Registration::new(CompletionPort::create()?, Accept, listener);
+//! registration.register()?;
 //! let (sender, accepted) = channel();
-//! registration.add(Direction::In, Operation(sender, None)).map_err(|refused| refused.error)?;
+//! registration.add(Direction::In, sender).map_err(|refused| refused.error)?;
 //!
 //! let client = TcpStream::connect(address)?;
 //! assert_eq!(accepted.recv()?.peer_addr()?, client.local_addr()?);
@@ -59,9 +55,13 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod attempt;
 mod callback;
 mod handler;
+mod lane;
+pub mod memory;
 mod one_shot;
+mod phase;
 mod port;
 mod queue;
 mod readiness;
@@ -69,9 +69,11 @@ mod registration;
 mod sync;
 pub mod sys;
 
-pub use handler::{Action, Direction, Handler, Progress};
+pub use attempt::Attempt;
+pub use handler::{Action, Direction, Handler, IntoOperation};
 pub use one_shot::{Interest, OneShots, Waiter};
+pub use phase::Phase;
 pub use port::{CompletionPort, CreatePortError, Port, Source, Token, Turn};
 pub use readiness::Readiness;
-pub use registration::{AddError, CallBack, Claim, ClaimError, Refused, RegisterError, Registration};
+pub use registration::{AddError, Announced, Claim, ClaimError, Refused, RegisterError, Registration};
 pub use sys::{Kernel, PortSyscalls};

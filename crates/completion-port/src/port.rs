@@ -13,9 +13,9 @@ use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
 use crate::sys::{Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
 use slab::Slab;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
@@ -269,22 +269,39 @@ impl<S: PortSyscalls> Shared<S> {
     fn run(self: Arc<Self>) {
         CURRENT.set(Arc::as_ptr(&self).addr());
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
-        let (mut turns, mut again) = (Vec::new(), Vec::new());
+        let mut again = VecDeque::new();
         while !self.stopping.load(Ordering::Acquire) {
-            let idle = turns.is_empty() && !self.notified.load(Ordering::Acquire);
+            let idle = again.is_empty() && !self.notified.load(Ordering::Acquire);
             self.wait(&mut events, idle);
-            self.look_up(&events, &mut turns);
-            if self.notified.swap(false, Ordering::AcqRel) {
-                turns.extend(self.ready.lock().drain(..).map(|source| (source, Readiness::empty())));
+            let sources = events.iter().filter_map(|event| self.find(event));
+            Self::take_turns(sources, &mut again);
+            if self.notified.load(Ordering::Relaxed) && self.notified.swap(false, Ordering::AcqRel) {
+                again.extend(self.ready.lock().drain(..));
             }
-            for (source, readiness) in turns.drain(..) {
-                // Moved in, for the last reference runs the user's destructors.
-                let turn = move || (source.on_ready(readiness) == Turn::Again).then_some(source);
-                if let Some(source) = run_caught("turn", turn).flatten() {
-                    again.push((source, Readiness::empty()));
+            for _ in 0..again.len() {
+                let source = again.pop_front().map(|source| (source, Readiness::empty()));
+                Self::take_turns(source.into_iter(), &mut again);
+            }
+        }
+    }
+
+    /// Gives each source one turn; who wants another is put into `again`.
+    #[inline]
+    fn take_turns(
+        mut sources: impl Iterator<Item = (Arc<dyn Source>, Readiness)>,
+        again: &mut VecDeque<Arc<dyn Source>>,
+    ) {
+        let mut finished = false;
+        while !finished {
+            // A panic, for the last reference runs the user's destructors, costs no one else the turn.
+            run_caught("turn", || {
+                for (source, readiness) in &mut sources {
+                    if source.on_ready(readiness) == Turn::Again {
+                        again.push_back(source);
+                    }
                 }
-            }
-            mem::swap(&mut turns, &mut again);
+                finished = true;
+            });
         }
     }
 
@@ -297,15 +314,11 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Finds the sources of the events, with one round of the lock for all.
-    fn look_up(&self, events: &[Event], turns: &mut Vec<(Arc<dyn Source>, Readiness)>) {
-        let sources = self.sources.lock();
-        for event in events {
-            let (token, flags) = (event.data.u64(), event.flags);
-            if let Some(source) = sources.get(token) {
-                turns.push((source, Readiness::from_bits_truncate(flags.bits())));
-            }
-        }
+    #[inline]
+    fn find(&self, event: &Event) -> Option<(Arc<dyn Source>, Readiness)> {
+        let (token, flags) = (event.data.u64(), event.flags);
+        let source = self.sources.lock().get(token)?;
+        Some((source, Readiness::from_bits_truncate(flags.bits())))
     }
 
     fn wake(&self) {

@@ -1,70 +1,65 @@
-//! The core of a registration: two queues, what is remembered of the descriptor's readiness, and
-//! who may work on which direction.
+//! The core of a registration: two lanes, the latch, and what is rarely needed.
 //!
-//! Invariants, all under one lock that is never held while foreign code runs:
-//! * Whoever works on a direction has taken its half of the descriptor, so no two threads ever do,
-//!   and removal, which needs both halves, comes after all of them.
-//! * An operation is in a queue or in the hands of the one who works on it, never both, and is
-//!   completed by whoever takes it for good.
-//! * A queued operation whose direction is ready has the port's thread on it or scheduled.
+//! Invariants:
+//! * No lock is held while a call-back runs. An attempt is made inside its lane, where nobody waits for it but a removal.
+//! * An operation is in a lane's slot, in the rest behind it, or in the hands of the one who took it out for good and
+//!   completes it.
+//! * A waiting operation whose direction is ready has the port's thread on it or asked for. Three pairs of steps see to
+//!   it, with a full fence between the steps of each, so that of two who meet at least one sees the other:
+//!
+//!   | one | the other |
+//!   |---|---|
+//!   | fills the slot and leaves; looks at the latch | (port) merges an event; looks at the slots |
+//!   | leaves; looks at the latch | (port) merges an event; fails to enter |
+//!   | leaves; looks whether there is a rest | adds to the rest; fails to enter |
 
-use crate::callback::{Nesting, inline_depth, run_caught, run_inline};
-use crate::handler::{Action, Direction, Handler, Progress};
+use crate::attempt::Attempt;
+use crate::callback::{depth, is_in_port_callback, run_announced, run_caught, run_in_claim, run_in_port};
+use crate::handler::{Action, Direction, Handler, IntoOperation};
+use crate::lane::{Inside, Lane, NOTHING, Numbered, Rest};
+use crate::memory::try_box;
+use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
-use crate::readiness::{Latch, Readiness};
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::collections::VecDeque;
+use crate::readiness::{Latch, Readiness, Remembered};
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence};
 
 /// How many operations of one descriptor run before the others have their turn.
 const OPERATIONS_PER_TURN: usize = 32;
 
 pub(crate) struct Core<H: Handler> {
     pub(crate) handler: H,
-    state: Mutex<State<H>>,
-    /// Signalled whenever something ends that a removal may be waiting for.
-    quiet: Condvar,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    Unregistered,
-    Registering,
-    Registered,
-    Removing,
-    Removed,
-}
-
-struct State<H: Handler> {
-    phase: Phase,
-    token: Option<Token>,
-    input: Half<H>,
-    output: Half<H>,
+    input: Lane<H>,
+    output: Lane<H>,
     latch: Latch,
-    /// The number of the next operation: one order across both directions.
-    next: u64,
+    /// Which lanes have a rest, and whether all is closed. Written with `slow` locked.
+    pub(crate) signs: AtomicU8,
+    /// The port has been asked to call `on_ready`.
+    scheduled: AtomicBool,
+    /// How many call-backs run; and `REMOVAL_WAITS`.
+    pub(crate) callbacks: AtomicU32,
+    /// The number of the next operation, counted in twos: one order across both directions.
+    next: AtomicU64,
     /// Operations before this one waited when an error was found, and are told.
-    error_end: u64,
-    /// The port's thread is in `on_ready` and will look at the queues again before it leaves.
-    dispatching: bool,
-    /// The port has been told to call `on_ready`.
-    scheduled: bool,
-    /// The port's thread is in an operation's call-back.
-    port_callback: bool,
-    /// Call-backs that run on the threads of their callers.
-    inline_callbacks: usize,
+    error_end: AtomicU64,
+    pub(crate) slow: Mutex<Slow<H>>,
+    /// Signalled when the phase changes, or when a call-back ends for which a removal waits.
+    pub(crate) quiet: Condvar,
 }
 
-/// One direction.
-struct Half<H: Handler> {
-    /// Taken by whoever works on this direction.
-    descriptor: Option<Arc<H::Descriptor>>,
-    queue: VecDeque<Entry<H::Operation>>,
+/// What is rarely needed.
+pub(crate) struct Slow<H: Handler> {
+    pub(crate) phase: Phase,
+    pub(crate) token: Token,
+    pub(crate) rests: Option<Box<[Rests<H::Operation>; 1]>>,
 }
 
-struct Entry<O> {
-    number: u64,
-    operation: O,
-}
+pub(crate) type Rests<O> = [Rest<O>; 2];
+
+/// In `signs`: nothing is accepted. The lanes' own signs are `1 << direction`.
+pub(crate) const CLOSED: u8 = 1 << 2;
+
+/// In `callbacks`: a removal waits for their end.
+pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
 
 /// Why an operation was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,374 +68,396 @@ pub(crate) enum NotQueued {
     OutOfMemory,
 }
 
-/// Whether the port has to be told that there is work.
+/// Whether the port has to be asked for a turn: nobody else will.
 #[must_use]
 pub(crate) struct Schedule(pub(crate) bool);
 
-/// A direction taken for an attempt on the caller's own thread.
-pub(crate) struct Taken<H: Handler> {
-    pub(crate) descriptor: Arc<H::Descriptor>,
+/// What could not be queued, and why.
+pub(crate) struct Rejected<N> {
+    pub(crate) why: NotQueued,
+    pub(crate) returned: N,
+    pub(crate) schedule: Schedule,
+}
+
+/// A lane entered for an attempt on the caller's own thread.
+pub(crate) struct Taken<'a, H: Handler> {
+    pub(crate) inside: Inside<'a, H>,
     number: u64,
+    before: Remembered,
 }
 
-/// What a removal leaves to be done without the lock.
-pub(crate) struct Removal<H: Handler> {
-    pub(crate) descriptor: Arc<H::Descriptor>,
-    second: Arc<H::Descriptor>,
-    pub(crate) token: Option<Token>,
-    input: VecDeque<Entry<H::Operation>>,
-    output: VecDeque<Entry<H::Operation>>,
-}
-
-impl<H: Handler> Removal<H> {
-    /// The oldest operation of both directions.
-    fn pop_oldest(&mut self) -> Option<H::Operation> {
-        let number = |queue: &VecDeque<Entry<_>>| queue.front().map_or(u64::MAX, |entry| entry.number);
-        let oldest = if number(&self.output) < number(&self.input) { &mut self.output } else { &mut self.input };
-        oldest.pop_front().map(|entry| entry.operation)
-    }
-}
-
-impl<H: Handler> State<H> {
-    #[inline]
-    fn half(&mut self, direction: Direction) -> &mut Half<H> {
-        match direction {
-            Direction::In => &mut self.input,
-            Direction::Out => &mut self.output,
+impl<H: Handler> Core<H> {
+    pub(crate) fn new(handler: H, descriptor: H::Descriptor) -> Self {
+        let half = Arc::new(descriptor);
+        Self {
+            handler,
+            input: Lane::new(Arc::clone(&half)),
+            output: Lane::new(half),
+            latch: Latch::default(),
+            signs: AtomicU8::new(CLOSED),
+            scheduled: AtomicBool::new(false),
+            callbacks: AtomicU32::new(0),
+            next: AtomicU64::new(2),
+            error_end: AtomicU64::new(0),
+            slow: Mutex::new(Slow { phase: Phase::Unregistered, token: Token(0), rests: None }),
+            quiet: Condvar::new(),
         }
     }
 
     #[inline]
-    fn reserve(&mut self, direction: Direction) -> Result<(), NotQueued> {
-        let Half { descriptor, queue } = self.half(direction);
-        // The operation that is being worked on may come back, and must then find room.
-        let room = if descriptor.is_none() { 2 } else { 1 };
-        // The first operation gets room for just itself: most sockets never have a second one.
-        let reserved = if queue.capacity() == 0 { queue.try_reserve_exact(room) } else { queue.try_reserve(room) };
-        reserved.map_err(|_| NotQueued::OutOfMemory)
+    pub(crate) fn lane(&self, direction: Direction) -> &Lane<H> {
+        match direction {
+            Direction::In => &self.input,
+            Direction::Out => &self.output,
+        }
     }
 
-    /// The action for the front of a direction's queue, if it can run now.
     #[inline]
-    fn runnable(&self, direction: Direction) -> Option<(u64, Action)> {
-        let half = if direction == Direction::In { &self.input } else { &self.output };
-        let number = half.queue.front()?.number;
-        half.descriptor.as_ref()?;
-        let error = || (number < self.error_end).then_some(Action::Error);
-        Some((number, self.latch.action(direction).or_else(error)?))
+    fn take_number(&self) -> u64 {
+        self.next.fetch_add(2, Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn signs(&self) -> u8 {
+        self.signs.load(Ordering::Relaxed)
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
+    #[inline]
+    pub(crate) fn push_back<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        new: N,
+    ) -> Result<Schedule, Rejected<N>> {
+        let lane = self.lane(direction);
+        if let Some(mut inside) = lane.try_enter() {
+            if lane.oldest() == NOTHING && self.signs() & (CLOSED | sign(direction)) == 0 {
+                return match lane.fill(&mut inside, self.take_number(), new) {
+                    Ok(()) => Ok(self.leave(direction, inside)),
+                    Err(returned) => {
+                        let schedule = self.leave(direction, inside);
+                        Err(Rejected { why: NotQueued::OutOfMemory, returned, schedule })
+                    }
+                };
+            }
+            // What others have left to us meanwhile, `push_rest` does.
+        }
+        self.push_rest(direction, new)
+    }
+
+    #[cold]
+    fn push_rest<N: IntoOperation<H::Operation>>(&self, direction: Direction, new: N) -> Result<Schedule, Rejected<N>> {
+        let mut slow = self.slow.lock();
+        let pushed = if slow.phase == Phase::Registered {
+            self.signs.fetch_or(sign(direction), Ordering::Relaxed);
+            match slow.rest(direction) {
+                Some(rest) => rest.push(self.take_number(), new),
+                None => Err(new),
+            }
+            .map_err(|new| (NotQueued::OutOfMemory, new))
+        } else {
+            Err((NotQueued::NotRegistered, new))
+        };
+        drop(slow);
+        fence(Ordering::SeqCst);
+        self.move_up(direction);
+        let schedule = self.ask_for_turn(direction);
+        match pushed {
+            Ok(()) => Ok(schedule),
+            Err((why, returned)) => Err(Rejected { why, returned, schedule }),
+        }
+    }
+
+    /// Enters a lane that is idle: nobody is inside and nothing is queued. `None` if it is not.
+    // Codes_SRS_COMPLETION_PORT_01_020
+    #[inline]
+    pub(crate) fn take(&self, direction: Direction) -> (Option<Taken<'_, H>>, Schedule) {
+        let lane = self.lane(direction);
+        let Some(inside) = lane.try_enter() else { return (None, Schedule(false)) };
+        if lane.oldest() != NOTHING || self.signs() & (CLOSED | sign(direction)) != 0 {
+            return (None, self.leave(direction, inside));
+        }
+        // Behind what was added before, in front of what is added from now on.
+        let number = self.next.load(Ordering::Relaxed) - 1;
+        (Some(Taken { inside, number, before: self.latch.get() }), Schedule(false))
+    }
+
+    /// Leaves an operation that got `EAGAIN` in the slot. Does not end the claim.
+    // Codes_SRS_COMPLETION_PORT_01_021
+    pub(crate) fn push_front<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        taken: &mut Taken<'_, H>,
+        new: N,
+    ) -> Result<(), N> {
+        self.lane(direction).fill(&mut taken.inside, taken.number, new)?;
+        self.latch.exhausted_since(taken.before, direction);
+        Ok(())
+    }
+
+    /// Runs the call-back of a claim that has done its work.
+    // Codes_SRS_COMPLETION_PORT_01_023
+    #[inline]
+    pub(crate) fn run_claimed(&self, end_claim: impl FnOnce(), call: impl FnOnce()) {
+        // The port's own call-back, if the caller is in one, is counted already.
+        let counted = (!is_in_port_callback(self.id())).then(|| self.count_callback());
+        end_claim();
+        run_in_claim(self.id(), call);
+        drop(counted);
+    }
+
+    pub(crate) fn run_announced(&self, call: impl FnOnce()) {
+        run_announced(self.id(), call);
+    }
+
+    /// Leaves a lane, and does what others have left to us meanwhile.
+    #[inline]
+    pub(crate) fn leave(&self, direction: Direction, inside: Inside<'_, H>) -> Schedule {
+        self.leave_in_turn(direction, inside);
+        self.ask_for_turn(direction)
+    }
+
+    /// The same on the port's thread, which will look at the lane again anyway.
+    #[inline]
+    pub(crate) fn leave_in_turn(&self, direction: Direction, inside: Inside<'_, H>) {
+        drop(inside);
+        fence(Ordering::SeqCst);
+        if self.signs() & sign(direction) != 0 {
+            self.move_up(direction);
+        }
+    }
+
+    /// Whether the port has to be asked for a turn.
+    // Codes_SRS_COMPLETION_PORT_01_013
+    #[inline]
+    fn ask_for_turn(&self, direction: Direction) -> Schedule {
+        let oldest = self.lane(direction).oldest();
+        let ready = || self.latch.get().action(direction).is_some() || oldest < self.error_end.load(Ordering::Relaxed);
+        Schedule(oldest != NOTHING && ready() && self.is_first_to_ask())
+    }
+
+    #[cold]
+    fn is_first_to_ask(&self) -> bool {
+        // In its own call-back the port will look anyway.
+        !is_in_port_callback(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
+    }
+
+    /// Moves the rest up if the slot is empty, or leaves that to who is inside.
+    #[cold]
+    fn move_up(&self, direction: Direction) {
+        let lane = self.lane(direction);
+        while self.signs() & sign(direction) != 0
+            && lane.oldest() == NOTHING
+            && let Some(mut inside) = lane.try_enter()
+        {
+            if lane.oldest() == NOTHING {
+                self.refill(direction, &mut inside);
+            }
+            drop(inside);
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    fn refill(&self, direction: Direction, inside: &mut Inside<'_, H>) {
+        let mut slow = self.slow.lock();
+        // A removal has taken all, if there are none.
+        if let Some(rests) = &mut slow.rests {
+            let rest = &mut rests[0][direction as usize];
+            if let Some(Numbered { number, operation }) = rest.queue.pop_front() {
+                rest.keep(inside.slot.replace(operation));
+                self.lane(direction).set_oldest(number);
+            }
+            if !rest.queue.is_empty() {
+                return;
+            }
+        }
+        self.signs.fetch_and(!sign(direction), Ordering::Relaxed);
     }
 
     /// The oldest operation that can run now.
     #[inline]
     fn next_runnable(&self) -> Option<(Direction, Action)> {
-        if self.phase != Phase::Registered {
-            return None;
+        let remembered = self.latch.get();
+        if !remembered.is_plain() {
+            return self.next_of_any_kind(remembered);
         }
-        match (self.runnable(Direction::In), self.runnable(Direction::Out)) {
-            (Some((input, _)), Some((output, action))) if output < input => Some((Direction::Out, action)),
-            (Some((_, action)), _) => Some((Direction::In, action)),
-            (None, Some((_, action))) => Some((Direction::Out, action)),
-            (None, None) => None,
+        let (input, output) = (self.input.oldest(), self.output.oldest());
+        let output_waits = output != NOTHING && remembered.contains(Remembered::OUTPUT);
+        if input != NOTHING && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
+            return Some((Direction::In, Action::In));
         }
+        output_waits.then_some((Direction::Out, Action::Out))
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_013
-    #[inline]
-    fn schedule(&mut self) -> Schedule {
-        let needed = !self.dispatching && !self.scheduled && self.next_runnable().is_some();
-        self.scheduled |= needed;
-        Schedule(needed)
-    }
-}
-
-impl<H: Handler> Core<H> {
-    pub(crate) fn new(handler: H) -> Self {
-        let half = || Half { descriptor: None, queue: VecDeque::new() };
-        Self {
-            handler,
-            state: Mutex::new(State {
-                phase: Phase::Unregistered,
-                token: None,
-                input: half(),
-                output: half(),
-                latch: Latch::empty(),
-                next: 0,
-                error_end: 0,
-                dispatching: false,
-                scheduled: false,
-                port_callback: false,
-                inline_callbacks: 0,
-            }),
-            quiet: Condvar::new(),
-        }
-    }
-
-    pub(crate) fn phase(&self) -> Phase {
-        self.state.lock().phase
-    }
-
-    /// Moves from one phase to the next, or says which phase it is.
-    pub(crate) fn advance(&self, from: Phase, to: Phase) -> Result<(), Phase> {
-        let mut state = self.state.lock();
-        if state.phase != from {
-            return Err(state.phase);
-        }
-        state.phase = to;
-        Ok(())
-    }
-
-    pub(crate) fn registered(&self, descriptor: H::Descriptor, token: Token) {
-        let descriptor = Arc::new(descriptor);
-        let mut state = self.state.lock();
-        state.token = Some(token);
-        state.input.descriptor = Some(Arc::clone(&descriptor));
-        state.output.descriptor = Some(descriptor);
-        state.phase = Phase::Registered;
-    }
-
-    // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
-    #[inline]
-    pub(crate) fn push_back<O: Into<H::Operation>>(
-        &self,
-        direction: Direction,
-        operation: O,
-    ) -> Result<Schedule, (NotQueued, O)> {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Registered {
-            return Err((NotQueued::NotRegistered, operation));
-        }
-        if let Err(error) = state.reserve(direction) {
-            return Err((error, operation));
-        }
-        let number = state.next;
-        state.next += 1;
-        state.half(direction).queue.push_back(Entry { number, operation: operation.into() });
-        Ok(state.schedule())
-    }
-
-    /// Takes a direction that is idle: nobody works on it and nothing is queued. `Ok(None)` if it is not.
-    // Codes_SRS_COMPLETION_PORT_01_020
-    #[inline]
-    pub(crate) fn take(&self, direction: Direction) -> Result<Option<Taken<H>>, NotQueued> {
-        let mut state = self.state.lock();
-        if state.phase != Phase::Registered {
-            return Err(NotQueued::NotRegistered);
-        }
-        let half = state.half(direction);
-        if !half.queue.is_empty() {
-            return Ok(None);
-        }
-        let Some(descriptor) = half.descriptor.take() else { return Ok(None) };
-        let number = state.next;
-        state.next += 1;
-        state.latch.begin_claim(direction);
-        Ok(Some(Taken { descriptor, number }))
-    }
-
-    /// Puts an operation that got `EAGAIN` in front of the queue. Does not end the claim.
-    // Codes_SRS_COMPLETION_PORT_01_021
-    pub(crate) fn push_front<O: Into<H::Operation>>(
-        &self,
-        direction: Direction,
-        taken: &Taken<H>,
-        operation: O,
-    ) -> Result<(), (NotQueued, O)> {
-        let mut state = self.state.lock();
-        if let Err(error) = state.reserve(direction) {
-            return Err((error, operation));
-        }
-        let entry = Entry { number: taken.number, operation: operation.into() };
-        state.half(direction).queue.push_front(entry);
-        state.latch.exhausted_by_claim(direction);
-        Ok(())
-    }
-
-    /// Ends a claim; `callbacks` more call-backs now run on the caller's thread.
-    #[inline]
-    pub(crate) fn give_back(&self, direction: Direction, taken: Taken<H>, callbacks: usize) -> Schedule {
-        let mut state = self.state.lock();
-        state.half(direction).descriptor = Some(taken.descriptor);
-        state.inline_callbacks += callbacks;
-        self.tell_removal(&state);
-        state.schedule()
-    }
-
-    /// Counts a call-back that is about to run on the caller's thread.
-    pub(crate) fn begin_inline(&self) {
-        self.state.lock().inline_callbacks += 1;
-    }
-
-    /// Whether the caller is inside a call-back that was counted.
-    pub(crate) fn is_in_inline_callback(&self) -> bool {
-        inline_depth(self.id()) > 0
-    }
-
-    /// Runs a call-back that has been counted.
-    #[inline]
-    pub(crate) fn run_inline(&self, nesting: Nesting, call: impl FnOnce()) {
-        run_inline(self.id(), nesting, call);
-    }
-
-    /// Counts it out again.
-    #[inline]
-    pub(crate) fn end_inline(&self) {
-        let mut state = self.state.lock();
-        state.inline_callbacks -= 1;
-        self.tell_removal(&state);
-    }
-
-    /// Waits until nothing of this registration runs on another thread, then takes everything.
-    /// `None` if it is not registered, or being removed by somebody else.
-    // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_051
-    pub(crate) fn begin_removal(&self, on_port_thread: bool) -> Option<Removal<H>> {
-        let own_callbacks = inline_depth(self.id());
-        let mut state = self.state.lock();
-        if state.phase != Phase::Registered {
-            return None;
-        }
-        state.phase = Phase::Removing;
-        loop {
-            let callbacks_done = state.inline_callbacks == own_callbacks && (on_port_thread || !state.port_callback);
-            match (state.input.descriptor.take(), state.output.descriptor.take()) {
-                (Some(descriptor), Some(second)) if callbacks_done => {
-                    state.phase = Phase::Removed;
-                    return Some(Removal {
-                        descriptor,
-                        second,
-                        token: state.token.take(),
-                        input: std::mem::take(&mut state.input.queue),
-                        output: std::mem::take(&mut state.output.queue),
-                    });
-                }
-                (input, output) => {
-                    state.input.descriptor = input;
-                    state.output.descriptor = output;
-                }
-            }
-            self.quiet.wait(&mut state);
-        }
-    }
-
-    /// Completes what was pending and gives the descriptor back.
-    // Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_054
-    pub(crate) fn finish_removal(&self, mut removal: Removal<H>) -> Option<H::Descriptor> {
-        while let Some(mut operation) = removal.pop_oldest() {
-            self.perform(&removal.descriptor, &mut operation, Action::Abandoned);
-            self.complete(operation);
-        }
-        drop(removal.second);
-        Arc::into_inner(removal.descriptor)
-    }
-
-    #[inline]
-    fn perform(&self, descriptor: &H::Descriptor, operation: &mut H::Operation, action: Action) -> Progress {
-        run_caught("attempt", || self.handler.perform(descriptor, operation, action))
-            .unwrap_or(Progress::Complete { drained: false })
-    }
-
-    #[inline]
-    fn complete(&self, operation: H::Operation) {
-        run_caught("call-back", || self.handler.complete(operation));
-    }
-
-    #[inline]
-    fn tell_removal(&self, state: &State<H>) {
-        if state.phase == Phase::Removing {
-            self.quiet.notify_all();
-        }
-    }
-
-    /// Performs the oldest operation that can run, with the lock open meanwhile. Whether there was one.
-    #[inline]
-    fn run_next<'a>(&'a self, mut state: MutexGuard<'a, State<H>>) -> (MutexGuard<'a, State<H>>, bool) {
-        let Some((direction, action)) = state.next_runnable() else { return (state, false) };
-        let error_end = state.error_end;
-        let half = state.half(direction);
-        if action == Action::Error && half.queue.front().is_some_and(|entry| entry.number >= error_end) {
-            return (self.ask_for_error(state, direction), true);
-        }
-        let (Some(descriptor), Some(mut entry)) = (half.descriptor.take(), half.queue.pop_front()) else {
-            return (state, false);
+    #[cold]
+    fn next_of_any_kind(&self, remembered: Remembered) -> Option<(Direction, Action)> {
+        let error_end = self.error_end.load(Ordering::Relaxed);
+        let runnable = |direction| {
+            let number = self.lane(direction).oldest();
+            let error = || (number < error_end).then_some(Action::Error);
+            let action = (number != NOTHING).then(|| remembered.action(direction).or_else(error)).flatten()?;
+            Some((number, direction, action))
         };
-        drop(state);
-
-        let progress = self.perform(&descriptor, &mut entry.operation, action);
-
-        let mut state = self.state.lock();
-        state.half(direction).descriptor = Some(descriptor);
-        match progress {
-            // Codes_SRS_COMPLETION_PORT_01_030
-            Progress::Pending => {
-                state.half(direction).queue.push_front(entry);
-                state.latch.exhausted(action);
-                if action == Action::Error {
-                    state.error_end = 0;
-                }
-            }
-            Progress::Partial => state.half(direction).queue.push_front(entry),
-            // Codes_SRS_COMPLETION_PORT_01_034
-            Progress::Complete { drained } => {
-                if drained {
-                    state.latch.drained(direction);
-                }
-                state.port_callback = true;
-                drop(state);
-                self.complete(entry.operation);
-                state = self.state.lock();
-                state.port_callback = false;
-            }
+        if self.input.oldest().min(self.output.oldest()) >= error_end {
+            self.latch.told();
         }
-        self.tell_removal(&state);
-        (state, true)
+        let oldest = [runnable(Direction::In), runnable(Direction::Out)].into_iter().flatten().min_by_key(|it| it.0);
+        oldest.map(|(_, direction, action)| (direction, action))
+    }
+
+    /// Attempts the oldest operation of a lane. False if somebody else is inside or wants to be.
+    #[inline]
+    fn run_oldest(&self, direction: Direction, action: Action) -> bool {
+        let lane = self.lane(direction);
+        let Some(mut inside) = lane.try_enter() else { return false };
+        if self.signs() & CLOSED != 0 {
+            // The removal that waits to enter abandons it.
+            return false;
+        }
+        if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
+            self.ask_for_error(direction, inside);
+        } else if let Some(operation) = inside.slot.take() {
+            let attempt = Attempt::inside(self, action, direction, inside);
+            run_in_port(self.id(), || self.handler.attempt(operation, action, attempt));
+        }
+        true
+    }
+
+    /// Ends the work on an operation that is done, and counts its call-back.
+    #[inline(always)]
+    pub(crate) fn end_attempt(
+        &self,
+        direction: Direction,
+        mut inside: Inside<'_, H>,
+        drained: bool,
+        emptied: Option<H::Operation>,
+    ) -> Counted<'_, H> {
+        if drained {
+            self.latch.drained(direction);
+        }
+        self.lane(direction).set_oldest(NOTHING);
+        inside.slot = emptied;
+        let counted = self.count_callback();
+        self.leave_in_turn(direction, inside);
+        counted
+    }
+
+    /// An attempt on the port's thread got `EAGAIN`.
+    pub(crate) fn exhausted(&self, action: Action) {
+        self.latch.exhausted(action);
+        if action == Action::Error {
+            self.error_end.store(0, Ordering::Relaxed);
+            self.latch.told();
+        }
     }
 
     /// Finds out whether an error event is about an error. If so, it is for everyone who waits now; who comes later asks
     /// again, for an error may last or be over.
     #[cold]
-    fn ask_for_error<'a>(
-        &'a self,
-        mut state: MutexGuard<'a, State<H>>,
-        direction: Direction,
-    ) -> MutexGuard<'a, State<H>> {
-        let Some(descriptor) = state.half(direction).descriptor.take() else { return state };
-        drop(state);
-        let is_error = run_caught("question for an error", || self.handler.is_error(&descriptor)).unwrap_or(true);
-        let mut state = self.state.lock();
-        state.half(direction).descriptor = Some(descriptor);
-        if is_error {
-            state.error_end = state.next;
+    fn ask_for_error(&self, direction: Direction, inside: Inside<'_, H>) {
+        let Some(half) = &inside.half else { return };
+        if run_caught("question for an error", || self.handler.is_error(half)).unwrap_or(true) {
+            self.error_end.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.latch.tell();
+            fence(Ordering::SeqCst);
         } else {
-            state.latch.exhausted(Action::Error);
+            self.latch.exhausted(Action::Error);
         }
-        self.tell_removal(&state);
-        state
+        self.leave_in_turn(direction, inside);
     }
 
-    fn id(&self) -> usize {
+    /// How many operations wait in a direction.
+    pub(crate) fn queued(&self, direction: Direction) -> usize {
+        let rest = self.slow.lock().rests.as_ref().map_or(0, |rests| rests[0][direction as usize].queue.len());
+        rest + usize::from(self.lane(direction).oldest() != NOTHING)
+    }
+
+    /// Completes an operation that is abandoned.
+    pub(crate) fn abandon(&self, descriptor: &H::Descriptor, operation: H::Operation) {
+        let attempt = Attempt::abandoned(self, descriptor);
+        run_caught("call-back", || self.handler.attempt(operation, Action::Abandoned, attempt));
+    }
+
+    /// Whether the caller is inside a call-back.
+    pub(crate) fn is_in_callback(&self) -> bool {
+        depth(self.id()) > 0
+    }
+
+    /// Counts a call-back, such that a removal waits until the count is dropped.
+    #[inline]
+    fn count_callback(&self) -> Counted<'_, H> {
+        self.callbacks.fetch_add(1, Ordering::AcqRel);
+        Counted(self)
+    }
+
+    /// Counts a call-back until [`end_announced`](Self::end_announced).
+    pub(crate) fn announce_callback(&self) {
+        std::mem::forget(self.count_callback());
+    }
+
+    pub(crate) fn end_announced(&self) {
+        drop(Counted(self));
+    }
+
+    pub(crate) fn id(&self) -> usize {
         std::ptr::from_ref(self).addr()
     }
+}
+
+impl<H: Handler> Slow<H> {
+    /// The rest of a direction; `None` if there is no memory for it.
+    fn rest(&mut self, direction: Direction) -> Option<&mut Rest<H::Operation>> {
+        let rests = match &mut self.rests {
+            Some(rests) => rests,
+            none => none.insert(try_box([Rest::new(), Rest::new()]).ok()?),
+        };
+        Some(&mut rests[0][direction as usize])
+    }
+}
+
+/// In `signs`: the lane has a rest.
+const fn sign(direction: Direction) -> u8 {
+    1 << direction as u8
 }
 
 impl<H: Handler> Source for Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_036, Codes_SRS_COMPLETION_PORT_01_040
     fn on_ready(&self, events: Readiness) -> Turn {
-        let mut state = self.state.lock();
-        state.scheduled = false;
-        state.latch.merge(events);
-        state.dispatching = true;
-        for _ in 0..OPERATIONS_PER_TURN {
-            let ran;
-            (state, ran) = self.run_next(state);
-            if !ran {
-                state.dispatching = false;
-                return Turn::Over;
+        if self.scheduled.load(Ordering::Relaxed) {
+            self.scheduled.swap(false, Ordering::AcqRel);
+        }
+        if !events.is_empty() {
+            self.latch.merge(events);
+        }
+        fence(Ordering::SeqCst);
+        let mut left = OPERATIONS_PER_TURN;
+        while let Some((direction, action)) = self.next_runnable() {
+            if left == 0 {
+                return Turn::Again;
+            }
+            left -= 1;
+            if !self.run_oldest(direction, action) {
+                // Whoever is inside will ask for another turn.
+                break;
             }
         }
-        state.dispatching = false;
-        if state.schedule().0 { Turn::Again } else { Turn::Over }
+        Turn::Over
     }
 
     fn queued(&self, direction: Direction) -> usize {
-        self.state.lock().half(direction).queue.len()
+        Core::queued(self, direction)
+    }
+}
+
+/// A call-back that is counted.
+#[must_use]
+pub(crate) struct Counted<'a, H: Handler>(&'a Core<H>);
+
+impl<H: Handler> Drop for Counted<'_, H> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.callbacks.fetch_sub(1, Ordering::AcqRel) & REMOVAL_WAITS != 0 {
+            self.0.tell_removal();
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What the kernel reports about a descriptor, and what the port remembers of it.
 
 use crate::handler::{Action, Direction};
+use crate::sync::{AtomicU32, Ordering};
 use crate::sys::EventFlags;
 use bitflags::bitflags;
 
@@ -24,12 +25,9 @@ bitflags! {
 }
 
 bitflags! {
-    /// The readiness that is remembered between an edge and the `EAGAIN` that ends it.
-    ///
-    /// Invariant: a direction that is not ready will be reported by a new edge, because its last
-    /// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
-    #[derive(Debug, Clone, Copy)]
-    pub(crate) struct Latch: u8 {
+    /// What is remembered between an edge and the `EAGAIN` that ends it, and in the bits above how many events there were.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct Remembered: u32 {
         const INPUT = 1;
         const OUTPUT = 1 << 1;
         /// A hang-up, an error or urgent data is about: a short read does not mean that no more is to come.
@@ -39,32 +37,51 @@ bitflags! {
         /// Reported with neither `EPOLLIN` nor `EPOLLOUT`.
         const ERROR = 1 << 4;
         const HANG_UP = 1 << 5;
-        /// An event arrived since the direction was claimed: the claim's `EAGAIN` may be older than it.
-        const INPUT_FRESH = 1 << 6;
-        const OUTPUT_FRESH = 1 << 7;
+        /// An error was found, and not everybody who waited then has been told.
+        const TELLING = 1 << 6;
     }
 }
 
-impl Latch {
+/// One event more.
+const TICK: u32 = 1 << 8;
+
+impl Remembered {
+    /// Not edges but conditions: an event without them says that they are over.
+    const CONDITIONS: Self = Self::READ_HANG_UP.union(Self::ERROR).union(Self::HANG_UP);
+
     // Codes_SRS_COMPLETION_PORT_01_031, Codes_SRS_COMPLETION_PORT_01_032, Codes_SRS_COMPLETION_PORT_01_033
     #[inline]
-    pub(crate) fn merge(&mut self, events: Readiness) {
-        if events.is_empty() {
-            return;
+    fn merged(self, events: Readiness) -> Self {
+        let kept = self.difference(Self::CONDITIONS);
+        let mut news = Self::empty();
+        if (Readiness::IN | Readiness::OUT).contains(events) {
+            news.set(Self::INPUT, events.contains(Readiness::IN));
+            news.set(Self::OUTPUT, events.contains(Readiness::OUT));
+        } else {
+            news = Self::conditions_of(events);
         }
+        Self::from_bits_retain(kept.union(news).bits().wrapping_add(TICK))
+    }
+
+    #[cold]
+    fn conditions_of(events: Readiness) -> Self {
+        let mut news = Self::empty();
         let broken = events.intersects(Readiness::ERROR | Readiness::HANG_UP);
         let transfers = events.intersects(Readiness::IN | Readiness::OUT);
-        // Not edges but conditions: an event without them says that they are over.
-        self.remove(Self::READ_HANG_UP | Self::ERROR | Self::HANG_UP);
-        self.insert(Self::INPUT_FRESH | Self::OUTPUT_FRESH);
-        let mut insert_if = |latch, condition| self.insert(if condition { latch } else { Self::empty() });
         // With IN or OUT beside it, an attempt in either direction learns the error itself.
-        insert_if(Self::INPUT, events.contains(Readiness::IN) || (transfers && broken));
-        insert_if(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
-        insert_if(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
-        insert_if(Self::READ_HANG_UP, events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN));
-        insert_if(Self::ERROR, events.contains(Readiness::ERROR) && !transfers);
-        insert_if(Self::HANG_UP, events.contains(Readiness::HANG_UP) && !transfers);
+        news.set(Self::INPUT, events.contains(Readiness::IN) || (transfers && broken));
+        news.set(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
+        news.set(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
+        news.set(Self::READ_HANG_UP, events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN));
+        news.set(Self::ERROR, events.contains(Readiness::ERROR) && !transfers);
+        news.set(Self::HANG_UP, events.contains(Readiness::HANG_UP) && !transfers);
+        news
+    }
+
+    /// Nothing is about but readability and writability.
+    #[inline]
+    pub(crate) fn is_plain(self) -> bool {
+        !self.intersects(Self::CONDITIONS.union(Self::TELLING))
     }
 
     /// What to tell the next operation of a direction, if its turn has come.
@@ -78,9 +95,9 @@ impl Latch {
         }
     }
 
-    /// An attempt got `EAGAIN`.
-    pub(crate) fn exhausted(&mut self, action: Action) {
-        self.remove(match action {
+    /// Without what an attempt that got `EAGAIN` was told.
+    fn exhausted(self, action: Action) -> Self {
+        self.difference(match action {
             // With EAGAIN the kernel also says that there is no end of the stream yet.
             Action::In | Action::RdHup => Self::INPUT | Self::INPUT_LASTS | Self::READ_HANG_UP,
             Action::Out => Self::OUTPUT,
@@ -88,37 +105,78 @@ impl Latch {
             Action::Error if self.contains(Self::ERROR) => Self::ERROR,
             Action::Error => Self::HANG_UP,
             Action::Abandoned => Self::empty(),
-        });
+        })
+    }
+
+    fn ticks(self) -> u32 {
+        self.bits() / TICK
+    }
+}
+
+/// The readiness of a descriptor, as far as it is known.
+///
+/// Invariant: a direction that is not ready will be reported by a new edge, because its last
+/// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
+///
+/// The port's thread alone merges events. Whoever works on a direction clears it; the count of events keeps an `EAGAIN`
+/// that is older than an event from clearing what that has reported.
+#[derive(Debug, Default)]
+pub(crate) struct Latch(AtomicU32);
+
+impl Latch {
+    #[inline]
+    pub(crate) fn get(&self) -> Remembered {
+        Remembered::from_bits_retain(self.0.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    pub(crate) fn merge(&self, events: Readiness) {
+        self.change(|remembered| remembered.merged(events));
+    }
+
+    /// An attempt on the port's thread got `EAGAIN`.
+    pub(crate) fn exhausted(&self, action: Action) {
+        self.change(|remembered| remembered.exhausted(action));
+    }
+
+    /// An attempt on another thread got `EAGAIN`: believed unless an event came since.
+    // Codes_SRS_COMPLETION_PORT_01_022
+    pub(crate) fn exhausted_since(&self, before: Remembered, direction: Direction) {
+        let action = if direction == Direction::In { Action::In } else { Action::Out };
+        self.change(|now| if now.ticks() == before.ticks() { now.exhausted(action) } else { now });
     }
 
     /// An attempt took all there was.
     // Codes_SRS_COMPLETION_PORT_01_035
     #[inline]
-    pub(crate) fn drained(&mut self, direction: Direction) {
-        match direction {
-            Direction::In if self.contains(Self::INPUT_LASTS) => {}
-            Direction::In => self.remove(Self::INPUT),
-            Direction::Out => self.remove(Self::OUTPUT),
-        }
+    pub(crate) fn drained(&self, direction: Direction) {
+        let drained = match direction {
+            Direction::In if self.get().contains(Remembered::INPUT_LASTS) => return,
+            Direction::In => Remembered::INPUT,
+            Direction::Out => Remembered::OUTPUT,
+        };
+        self.0.fetch_and(!drained.bits(), Ordering::AcqRel);
+    }
+
+    /// An error was found.
+    pub(crate) fn tell(&self) {
+        self.0.fetch_or(Remembered::TELLING.bits(), Ordering::AcqRel);
+    }
+
+    /// Everybody has been told of it.
+    pub(crate) fn told(&self) {
+        self.0.fetch_and(!Remembered::TELLING.bits(), Ordering::AcqRel);
     }
 
     #[inline]
-    pub(crate) fn begin_claim(&mut self, direction: Direction) {
-        self.remove(Self::fresh(direction));
-    }
-
-    /// A claim's attempt got `EAGAIN`: believed unless an event came in between.
-    // Codes_SRS_COMPLETION_PORT_01_022
-    pub(crate) fn exhausted_by_claim(&mut self, direction: Direction) {
-        if !self.contains(Self::fresh(direction)) {
-            self.exhausted(if direction == Direction::In { Action::In } else { Action::Out });
-        }
-    }
-
-    fn fresh(direction: Direction) -> Self {
-        match direction {
-            Direction::In => Self::INPUT_FRESH,
-            Direction::Out => Self::OUTPUT_FRESH,
+    fn change(&self, change: impl Fn(Remembered) -> Remembered) {
+        let mut old = self.0.load(Ordering::Relaxed);
+        loop {
+            let new = change(Remembered::from_bits_retain(old)).bits();
+            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(current) => old = current,
+            }
         }
     }
 }

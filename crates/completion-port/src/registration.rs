@@ -1,12 +1,14 @@
 //! One descriptor on a port: what a user of the crate holds.
 
-use crate::callback::{Nesting, nesting_refused};
-use crate::handler::{Direction, Handler};
+use crate::callback::claims_refused;
+use crate::handler::{Direction, Handler, IntoOperation};
+use crate::phase::Phase;
 use crate::port::{CompletionPort, Port, Source};
-use crate::queue::{Core, NotQueued, Phase, Schedule, Taken};
+use crate::queue::{Core, NotQueued, Rejected, Schedule, Taken};
 use crate::sync::Arc;
 use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use thiserror::Error;
 
@@ -25,13 +27,16 @@ impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
     }
 }
 
-/// Why a descriptor was not registered.
+/// Why a descriptor is not watched.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RegisterError {
-    /// A registration watches one descriptor, once.
-    #[error("the registration has been used already")]
-    AlreadyUsed,
+    /// It is watched already, or was.
+    #[error("the registration is {0:?}, only one that is Unregistered can be registered")]
+    AlreadyUsed(Phase),
+    /// [`Handler::prepare`] refused the descriptor.
+    #[error("the descriptor cannot be used")]
+    Unusable(#[source] io::Error),
     /// The kernel refused: `EPERM` for a regular file, `EBADF`, `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`.
     #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
     Kernel(#[source] io::Error),
@@ -72,18 +77,19 @@ pub enum ClaimError {
 
 /// One descriptor on a port, and the operations that wait for it.
 ///
-/// All methods can be called from any thread, also from inside [`Handler::complete`]. Dropping the
-/// registration removes it and drops the descriptor.
+/// All methods can be called from any thread, also from inside a call-back. Dropping the registration removes it and
+/// releases the descriptor.
 pub struct Registration<H: Handler, P: Port = CompletionPort> {
     core: Arc<Core<H>>,
     port: P,
 }
 
 impl<H: Handler, P: Port> Registration<H, P> {
-    /// A registration on `port` that watches nothing yet. It keeps the port alive.
+    /// Takes a descriptor, which must be in non-blocking mode or be used with calls that do not block. The port does not
+    /// watch it yet, but is kept alive.
     #[must_use]
-    pub fn new(port: P, handler: H) -> Self {
-        Self { core: Arc::new(Core::new(handler)), port }
+    pub fn new(port: P, handler: H, descriptor: H::Descriptor) -> Self {
+        Self { core: Arc::new(Core::new(handler, descriptor)), port }
     }
 
     /// The handler.
@@ -98,31 +104,38 @@ impl<H: Handler, P: Port> Registration<H, P> {
         &self.port
     }
 
-    /// How many operations wait in a direction, not counting one that is being performed.
+    /// The phase at this moment; another thread may change it at any time.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.core.phase()
+    }
+
+    /// How many operations wait in a direction.
     #[must_use]
     pub fn queued(&self, direction: Direction) -> usize {
         self.core.queued(direction)
     }
 
-    /// Starts to watch a descriptor, which must be in non-blocking mode or be used with calls that
-    /// do not block. One `epoll_ctl`, edge-triggered, for both directions.
+    /// Starts to watch the descriptor: one `epoll_ctl`, edge-triggered, for both directions. The call-back that is
+    /// returned has been announced: a removal waits until it has run or is dropped.
     ///
     /// # Errors
-    /// [`RegisterError`] and the descriptor. After [`RegisterError::Kernel`] another try is allowed.
+    /// [`RegisterError`]. Another try is allowed, unless it is [`RegisterError::AlreadyUsed`].
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
-    pub fn register(&self, descriptor: H::Descriptor) -> Result<(), Refused<H::Descriptor, RegisterError>> {
-        if self.core.advance(Phase::Unregistered, Phase::Registering).is_err() {
-            return Err(Refused { error: RegisterError::AlreadyUsed, returned: descriptor });
-        }
-        let source: Arc<dyn Source> = Arc::clone(&self.core) as _;
-        match self.port.attach(descriptor.as_fd(), source) {
+    pub fn register(&self) -> Result<Announced<'_, H>, RegisterError> {
+        let half = self.core.begin_registering().map_err(RegisterError::AlreadyUsed)?;
+        let attached = self.core.handler.prepare(&half).map_err(RegisterError::Unusable).and_then(|()| {
+            let source: Arc<dyn Source> = Arc::clone(&self.core) as _;
+            self.port.attach(half.as_fd(), source).map_err(RegisterError::Kernel)
+        });
+        match attached {
             Ok(token) => {
-                self.core.registered(descriptor, token);
-                Ok(())
+                self.core.end_registering(Some(token));
+                Ok(Announced { core: &self.core })
             }
             Err(error) => {
-                let _ = self.core.advance(Phase::Registering, Phase::Unregistered);
-                Err(Refused { error: RegisterError::Kernel(error), returned: descriptor })
+                self.core.end_registering(None);
+                Err(error)
             }
         }
     }
@@ -130,19 +143,24 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// Queues an operation behind the others of its direction. No system call, unless the
     /// descriptor is ready already and the port's thread sleeps.
     ///
-    /// The conversion happens once nothing can be refused any more, with the queue locked: it may allocate, but must
-    /// not use this registration.
-    ///
     /// # Errors
-    /// [`AddError`] and the operation, not yet converted.
+    /// [`AddError`] and what was to be queued.
     // Codes_SRS_COMPLETION_PORT_01_010
-    pub fn add<O: Into<H::Operation>>(&self, direction: Direction, operation: O) -> Result<(), Refused<O, AddError>> {
-        match self.core.push_back(direction, operation) {
+    #[inline]
+    pub fn add<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        new: N,
+    ) -> Result<(), Refused<N, AddError>> {
+        match self.core.push_back(direction, new) {
             Ok(schedule) => {
                 self.schedule(&schedule);
                 Ok(())
             }
-            Err((error, returned)) => Err(Refused { error: error.into(), returned }),
+            Err(Rejected { why, returned, schedule }) => {
+                self.schedule(&schedule);
+                Err(Refused { error: why.into(), returned })
+            }
         }
     }
 
@@ -155,46 +173,48 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// # Errors
     /// [`ClaimError`].
     // Codes_SRS_COMPLETION_PORT_01_020, Codes_SRS_COMPLETION_PORT_01_024
+    #[inline]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
-        if nesting_refused() {
-            return match self.core.phase() {
-                Phase::Registered => Err(ClaimError::InUse),
-                _ => Err(ClaimError::NotRegistered),
-            };
+        let (taken, schedule) = if claims_refused() { (None, Schedule(false)) } else { self.core.take(direction) };
+        self.schedule(&schedule);
+        match taken {
+            Some(taken) => Ok(Claim { registration: self, direction, taken: Some(taken) }),
+            None => Err(self.not_claimed()),
         }
-        match self.core.take(direction) {
-            Ok(Some(taken)) => Ok(Claim { registration: self, direction, taken: Some(taken) }),
-            Ok(None) => Err(ClaimError::InUse),
-            Err(_) => Err(ClaimError::NotRegistered),
-        }
+    }
+
+    #[cold]
+    fn not_claimed(&self) -> ClaimError {
+        if self.phase() == Phase::Registered { ClaimError::InUse } else { ClaimError::NotRegistered }
     }
 
     /// Announces a call-back of this descriptor that the caller is about to run itself, such that
     /// [`remove`](Self::remove) on another thread waits for it and inside it does not.
-    pub fn begin_callback(&self) -> CallBack<'_, H> {
-        self.core.begin_inline();
-        CallBack { core: &self.core, nesting: Nesting::Allowed }
+    pub fn begin_callback(&self) -> Announced<'_, H> {
+        self.core.announce_callback();
+        Announced { core: &self.core }
     }
 
-    /// Whether the caller is inside a call-back of this registration, or on the port's thread, where it could be.
-    #[must_use]
-    pub fn is_in_callback(&self) -> bool {
-        self.port.is_current_thread() || self.core.is_in_inline_callback()
+    /// Waits while another thread registers or removes. Returns at once inside a call-back, for which that thread may be
+    /// waiting.
+    pub fn wait_until_settled(&self) {
+        if !self.port.is_current_thread() && !self.core.is_in_callback() {
+            self.core.wait_until_settled();
+        }
     }
 
     /// Stops watching: waits for what runs on other threads, deletes the descriptor from epoll,
     /// completes everything that waits with [`Action::Abandoned`](crate::Action::Abandoned) in the
-    /// order it was added, and gives the descriptor back. No operation and no call-back of this
+    /// order it was added, and [releases](Handler::release) the descriptor. No operation and no call-back of this
     /// registration runs afterwards. From inside a call-back it does not wait for that call-back.
     ///
-    /// Returns `None` at once if nothing is registered or another thread is removing it.
+    /// Returns `false` at once if nothing is registered or another thread is removing it.
     // Codes_SRS_COMPLETION_PORT_01_053, Codes_SRS_COMPLETION_PORT_01_056
-    pub fn remove(&self) -> Option<H::Descriptor> {
-        let mut removal = self.core.begin_removal(self.port.is_current_thread())?;
-        if let Some(token) = removal.token.take() {
-            self.port.detach(removal.descriptor.as_fd(), token);
-        }
-        self.core.finish_removal(removal)
+    pub fn remove(&self) -> bool {
+        let Some(removal) = self.core.begin_removal() else { return false };
+        self.port.detach(removal.half.as_fd(), removal.token);
+        self.core.finish_removal(removal);
+        true
     }
 
     #[inline]
@@ -213,14 +233,16 @@ impl<H: Handler, P: Port> Registration<H, P> {
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_055
     fn drop(&mut self) {
-        self.remove();
+        if !self.remove() {
+            self.core.release_unregistered();
+        }
     }
 }
 
 impl<H: Handler, P: Port> fmt::Debug for Registration<H, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registration")
-            .field("phase", &self.core.phase())
+            .field("phase", &self.phase())
             .field("queued_in", &self.queued(Direction::In))
             .field("queued_out", &self.queued(Direction::Out))
             .finish_non_exhaustive()
@@ -236,7 +258,7 @@ pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
     registration: &'a Registration<H, P>,
     direction: Direction,
     /// There until the claim ends.
-    taken: Option<Taken<H>>,
+    taken: Option<Taken<'a, H>>,
 }
 
 impl<H: Handler, P: Port> Claim<'_, H, P> {
@@ -245,15 +267,20 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
     /// # Panics
     /// Never: the descriptor is there until the claim ends, which consumes it.
     #[must_use]
+    #[inline]
     pub fn descriptor(&self) -> &H::Descriptor {
-        &self.taken.as_ref().expect("a claim holds its half until it ends").descriptor
+        let half = self.taken.as_ref().and_then(|taken| taken.inside.half.as_ref());
+        half.expect("a claim is inside its lane until it ends")
     }
 
     /// The attempt was the whole operation: ends the claim, then runs the call-back.
     // Codes_SRS_COMPLETION_PORT_01_023
-    pub fn complete(mut self, callback: impl FnOnce()) {
-        self.end(1);
-        CallBack { core: &self.registration.core, nesting: Nesting::Refused }.run(callback);
+    #[inline]
+    pub fn complete(self, callback: impl FnOnce()) {
+        // Once the claim has ended there is nothing left to drop.
+        let mut this = ManuallyDrop::new(self);
+        let core = &this.registration.core;
+        core.run_claimed(|| this.end(), callback);
     }
 
     /// The kernel said `EAGAIN`: leaves the operation, in front of what others added meanwhile, to
@@ -262,18 +289,18 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
     /// # Errors
     /// [`AddError::OutOfMemory`] and the operation; the claim is still held.
     // Codes_SRS_COMPLETION_PORT_01_021
-    pub fn queue<O: Into<H::Operation>>(&mut self, operation: O) -> Result<(), Refused<O, AddError>> {
-        let Some(taken) = &self.taken else { return Ok(()) };
+    pub fn queue<N: IntoOperation<H::Operation>>(&mut self, new: N) -> Result<(), Refused<N, AddError>> {
+        let Some(taken) = &mut self.taken else { return Ok(()) };
         self.registration
             .core
-            .push_front(self.direction, taken, operation)
-            .map_err(|(error, returned)| Refused { error: error.into(), returned })
+            .push_front(self.direction, taken, new)
+            .map_err(|returned| Refused { error: AddError::OutOfMemory, returned })
     }
 
     #[inline]
-    fn end(&mut self, callbacks: usize) {
+    fn end(&mut self) {
         if let Some(taken) = self.taken.take() {
-            let schedule = self.registration.core.give_back(self.direction, taken, callbacks);
+            let schedule = self.registration.core.leave(self.direction, taken.inside);
             self.registration.schedule(&schedule);
         }
     }
@@ -281,7 +308,7 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
 
 impl<H: Handler, P: Port> Drop for Claim<'_, H, P> {
     fn drop(&mut self) {
-        self.end(0);
+        self.end();
     }
 }
 
@@ -291,28 +318,27 @@ impl<H: Handler, P: Port> fmt::Debug for Claim<'_, H, P> {
     }
 }
 
-/// A call-back that is about to run on its caller's thread; removal on other threads waits for it.
-#[must_use = "removal waits until the call-back has run or this is dropped"]
-pub struct CallBack<'a, H: Handler> {
+/// A call-back that runs on its caller's thread, and for which a removal on another thread waits.
+#[must_use = "a removal waits until the call-back has run or this is dropped"]
+pub struct Announced<'a, H: Handler> {
     core: &'a Core<H>,
-    nesting: Nesting,
 }
 
-impl<H: Handler> CallBack<'_, H> {
+impl<H: Handler> Announced<'_, H> {
     /// Runs it; a panic is caught and logged.
     pub fn run(self, callback: impl FnOnce()) {
-        self.core.run_inline(self.nesting, callback);
+        self.core.run_announced(callback);
     }
 }
 
-impl<H: Handler> Drop for CallBack<'_, H> {
+impl<H: Handler> Drop for Announced<'_, H> {
     fn drop(&mut self) {
-        self.core.end_inline();
+        self.core.end_announced();
     }
 }
 
-impl<H: Handler> fmt::Debug for CallBack<'_, H> {
+impl<H: Handler> fmt::Debug for Announced<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CallBack").finish_non_exhaustive()
+        f.debug_struct("Announced").finish_non_exhaustive()
     }
 }

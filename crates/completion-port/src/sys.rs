@@ -84,6 +84,7 @@ impl PortSyscalls for Kernel {
 /// # Errors
 /// What the call says in the end, which is not `EINTR`.
 // Codes_SRS_COMPLETION_PORT_01_062
+#[inline]
 pub fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
     loop {
         match call() {

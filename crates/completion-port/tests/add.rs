@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Attempted, Completed, Scripted, mocked, op, real, real_port, received, settled};
-use completion_port::{Action, AddError, Direction, Progress, Readiness, Registration};
+use common::{Attempted, Completed, Progress, Scripted, mocked, op, real, real_port, received, settled};
+use completion_port::{Action, AddError, Direction, IntoOperation, Readiness, Registration};
 use rstest::rstest;
 use std::sync::Arc;
 use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
@@ -77,25 +77,26 @@ fn an_operation_that_can_run_costs_a_wake_up_and_nothing_else() {
 #[derive(Debug, PartialEq, Eq)]
 struct Convertible(&'static str);
 
-impl From<Convertible> for common::Operation {
-    fn from(convertible: Convertible) -> Self {
-        op(convertible.0)
+impl IntoOperation<common::Operation> for Convertible {
+    fn put_into(self, room: &mut Option<common::Operation>) -> Result<(), Self> {
+        *room = Some(op(self.0));
+        Ok(())
     }
 }
 
 // Tests_SRS_COMPLETION_PORT_01_011
 #[rstest]
-#[case::before_register(|registration: &common::Mocked| drop(registration.remove()))]
+#[case::before_register(|registration: &common::Mocked| assert!(!registration.remove()))]
 #[case::after_a_failed_register(|registration: &common::Mocked| {
     registration.port().fail_next_attach(1);
-    registration.register(any_descriptor()).expect_err("the mock was told to fail");
+    registration.register().expect_err("the mock was told to fail");
 })]
 #[case::after_remove(|registration: &common::Mocked| {
-    registration.register(any_descriptor()).expect("the mock accepts every descriptor");
-    registration.remove().expect("it was registered");
+    drop(registration.register().expect("the mock accepts every descriptor"));
+    assert!(registration.remove());
 })]
 fn without_a_descriptor_the_operation_comes_back(#[case] prepare: fn(&common::Mocked)) {
-    let registration = Registration::new(MockPort::new(), Scripted::default());
+    let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
     prepare(&registration);
 
     let refused = registration.add(Direction::In, Convertible("mine")).expect_err("nothing is registered");

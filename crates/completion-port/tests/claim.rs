@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Attempted, Completed, Gate, Mocked, Scripted, mocked, on_another_thread, op, received, spawn};
-use completion_port::{Action, ClaimError, Direction, Progress, Readiness, Registration};
+use common::{Attempted, Completed, Gate, Mocked, Progress, Scripted, mocked, on_another_thread, op, received, spawn};
+use completion_port::{Action, ClaimError, Direction, Readiness, Registration};
 use rstest::rstest;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
@@ -61,7 +61,7 @@ fn a_direction_that_the_port_is_at_work_on_is_refused() {
     let fired = spawn(move || port.fire(Action::Out));
     gate.wait();
 
-    assert_eq!(registration.queued(Direction::Out), 0, "it is in the port's hands");
+    assert_eq!(registration.queued(Direction::Out), 1, "it is in the port's hands");
     assert_eq!(refusal(&registration, Direction::Out), Some(ClaimError::InUse));
 
     gate.open();
@@ -72,11 +72,11 @@ fn a_direction_that_the_port_is_at_work_on_is_refused() {
 // Tests_SRS_COMPLETION_PORT_01_020
 #[test]
 fn without_a_descriptor_a_claim_is_refused() {
-    let registration = Registration::new(MockPort::new(), Scripted::default());
+    let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
     assert_eq!(refusal(&registration, Direction::In), Some(ClaimError::NotRegistered));
 
-    registration.register(any_descriptor()).unwrap();
-    registration.remove().unwrap();
+    drop(registration.register().unwrap());
+    assert!(registration.remove());
 
     assert_eq!(refusal(&registration, Direction::In), Some(ClaimError::NotRegistered));
 }

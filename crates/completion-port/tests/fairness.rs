@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{Real, mocked, op, real, real_port, received};
-use completion_port::{Action, Direction, Progress};
+use common::{Progress, Real, mocked, op, real, real_port, received};
+use completion_port::{Action, Direction};
 use parking_lot::Mutex;
 use rstest::rstest;
 use std::sync::atomic::{AtomicBool, Ordering};

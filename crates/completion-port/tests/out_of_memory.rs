@@ -2,13 +2,25 @@
 
 mod common;
 
-use common::{Gate, Operation, mocked, op, received, spawn};
-use completion_port::{Action, AddError, Direction, Progress};
+use common::{Gate, Operation, Progress, mocked, op, received, spawn};
+use completion_port::memory::try_box;
+use completion_port::{Action, AddError, Direction, IntoOperation};
 use rstest::rstest;
 use test_doubles::{FailingAllocator, set_memory, without_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
+
+/// An operation that needs memory of its own to be queued.
+struct Large(Operation);
+
+impl IntoOperation<Operation> for Large {
+    fn put_into(self, room: &mut Option<Operation>) -> Result<(), Self> {
+        let [operation] = *try_box(self)?;
+        *room = Some(operation.0);
+        Ok(())
+    }
+}
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[rstest]
@@ -16,7 +28,7 @@ static ALLOCATOR: FailingAllocator = FailingAllocator;
 #[case::sending(Direction::Out, Action::Out)]
 fn the_first_operation_comes_back_and_can_be_added_later(#[case] direction: Direction, #[case] action: Action) {
     let (port, registration) = mocked();
-    let operation = op("a");
+    let operation = Large(op("a"));
 
     let refused = without_memory(|| registration.add(direction, operation)).expect_err("there is no memory");
 
@@ -57,7 +69,7 @@ fn a_full_queue_that_cannot_grow_keeps_what_it_has() {
 fn what_a_claim_cannot_queue_comes_back_and_the_claim_is_held_still() {
     let (port, registration) = mocked();
     let mut claim = registration.try_claim(Direction::Out).unwrap();
-    let operation = op("a");
+    let operation = Large(op("a"));
 
     let refused = without_memory(|| claim.queue(operation)).expect_err("there is no memory");
 
@@ -88,7 +100,7 @@ fn what_is_being_attempted_finds_room_when_it_comes_back() {
     });
     gate.wait();
 
-    registration.add(Direction::In, op("second")).unwrap(); // takes the place that the first one had
+    registration.add(Direction::In, op("second")).unwrap(); // does not get the place that the first one had
     gate.open();
 
     received(&fired, "the end of the attempt");

@@ -57,7 +57,7 @@ fn abandoning_goes_on_after_a_panic(#[case] bad: Operation) {
     registration.add(Direction::In, bad).unwrap();
     registration.add(Direction::In, op("good")).unwrap();
 
-    assert!(registration.remove().is_some());
+    assert!(registration.remove());
 
     assert_eq!(registration.handler().completed(), ["bad", "good"]);
 }
@@ -71,7 +71,7 @@ fn a_panic_in_an_announced_call_back_does_not_reach_its_caller() {
     registration.try_claim(Direction::In).unwrap().complete(|| panic!("on purpose"));
 
     // Both call-backs are over: removing does not wait for them.
-    assert!(common::on_another_thread("the removal", move || registration.remove()).is_some());
+    assert!(common::on_another_thread("the removal", move || registration.remove()));
 }
 
 // Tests_SRS_COMPLETION_PORT_01_041

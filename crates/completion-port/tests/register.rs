@@ -4,9 +4,9 @@ mod common;
 
 use common::{Scripted, mocked, op, pair, real, real_port};
 use completion_port::sys::{Errno, EventFlags};
-use completion_port::{AddError, Direction, RegisterError, Registration};
+use completion_port::{Action, AddError, Attempt, Direction, Handler, Phase, RegisterError, Registration};
 use rstest::rstest;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
 
 // Tests_SRS_COMPLETION_PORT_01_006
@@ -29,20 +29,19 @@ fn a_descriptor_is_added_once_edge_triggered_for_everything() {
 #[case::no_memory(Errno::NOMEM)]
 #[case::too_many_watches(Errno::NOSPC)]
 fn a_failure_gives_error_and_descriptor_back_and_another_try_works(#[case] errno: Errno) {
-    let port = MockPort::new();
-    let registration = Registration::new(port.clone(), Scripted::default());
-    let descriptor = any_descriptor();
+    let (port, descriptor) = (MockPort::new(), any_descriptor());
     let number = descriptor.as_raw_fd();
+    let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
     port.fail_next_attach(errno.raw_os_error());
 
-    let refused = registration.register(descriptor).expect_err("the kernel refuses");
+    let refused = registration.register().expect_err("the kernel refuses");
 
-    let RegisterError::Kernel(error) = refused.error else { panic!("{:?}", refused.error) };
+    let RegisterError::Kernel(error) = refused else { panic!("{refused:?}") };
     assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
-    assert_eq!(refused.returned.as_raw_fd(), number);
+    assert_eq!(registration.phase(), Phase::Unregistered);
     assert_eq!(registration.add(Direction::In, op("a")).map_err(|refused| refused.error), Err(AddError::NotRegistered));
 
-    registration.register(refused.returned).unwrap();
+    drop(registration.register().unwrap());
     registration.add(Direction::In, op("a")).unwrap();
     assert_eq!(port.calls(), [PortCall::Attach(number), PortCall::Attach(number)]);
 }
@@ -52,35 +51,56 @@ fn a_failure_gives_error_and_descriptor_back_and_another_try_works(#[case] errno
 fn a_failure_of_a_real_port_forgets_the_registration() {
     let (calls, port) = real_port();
     calls.fail(PortSyscall::EpollAdd, 2, Errno::NOMEM); // The first was the eventfd's.
-    let handler = Scripted::default();
-    let registration = Registration::new(port.clone(), handler);
     let (own, peer) = pair();
+    let registration = Registration::new(port.clone(), Scripted::default(), own);
 
-    let refused = registration.register(own).expect_err("the kernel refuses");
+    registration.register().expect_err("the kernel refuses");
 
-    registration.register(refused.returned).unwrap();
+    drop(registration.register().unwrap());
     let (operation, told) = op("a").told();
     registration.add(Direction::Out, operation).unwrap();
     common::received(&told, "the operation after the second try");
     drop(peer);
 }
 
+// Tests_SRS_COMPLETION_PORT_01_009
+#[test]
+fn a_descriptor_that_the_handler_refuses_is_not_watched() {
+    struct Picky;
+    impl Handler for Picky {
+        type Descriptor = OwnedFd;
+        type Operation = ();
+
+        fn prepare(&self, _: &OwnedFd) -> std::io::Result<()> {
+            Err(Errno::NOTSOCK.into())
+        }
+
+        fn attempt(&self, (): (), _: Action, _: Attempt<'_, Self>) {}
+    }
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Picky, any_descriptor());
+
+    let refused = registration.register().expect_err("the handler refuses");
+
+    assert!(
+        matches!(&refused, RegisterError::Unusable(error) if error.raw_os_error() == Some(Errno::NOTSOCK.raw_os_error()))
+    );
+    assert_eq!((registration.phase(), port.calls()), (Phase::Unregistered, vec![]));
+}
+
 // Tests_SRS_COMPLETION_PORT_01_008
 #[rstest]
 #[case::while_it_watches(false)]
 #[case::after_removal(true)]
-fn a_used_registration_refuses_another_descriptor(#[case] removed: bool) {
+fn a_used_registration_refuses_to_register_again(#[case] removed: bool) {
     let (port, registration) = mocked();
     if removed {
-        registration.remove();
+        assert!(registration.remove());
     }
-    let calls = port.calls().len();
-    let another = any_descriptor();
-    let number = another.as_raw_fd();
+    let (calls, phase) = (port.calls().len(), registration.phase());
 
-    let refused = registration.register(another).expect_err("it was used");
+    let refused = registration.register().expect_err("it was used");
 
-    assert!(matches!(refused.error, RegisterError::AlreadyUsed), "{:?}", refused.error);
-    assert_eq!(refused.returned.as_raw_fd(), number);
+    assert!(matches!(refused, RegisterError::AlreadyUsed(now) if now == phase), "{refused:?}");
     assert_eq!(port.calls().len(), calls, "the port is not asked");
 }

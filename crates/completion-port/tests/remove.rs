@@ -2,9 +2,9 @@
 
 mod common;
 
-use common::{Attempted, Completed, DONE, Gate, Mocked, Scripted, mocked, op, pair, real, real_port};
+use common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
 use common::{on_another_thread, received, round_trip, settled, spawn, stays_silent};
-use completion_port::{Action, ClaimError, Direction, Port, Progress, Readiness, Registration, Source, Token};
+use completion_port::{Action, ClaimError, Direction, Port, Readiness, Registration, Source, Token};
 use parking_lot::Mutex;
 use rstest::rstest;
 use std::io::{Read, Write};
@@ -61,7 +61,7 @@ fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
     gate.wait();
     let other = Arc::clone(&registration);
 
-    let removed = spawn(move || other.remove().is_some());
+    let removed = spawn(move || other.remove());
 
     stays_silent(&removed, "the removal");
     gate.open();
@@ -77,7 +77,7 @@ fn remove_waits_for_all_of_several_call_backs() {
     let started = starts.map(|start| start(&port, &registration));
     started.iter().for_each(|(gate, _)| gate.wait());
     let other = Arc::clone(&registration);
-    let removed = spawn(move || other.remove().is_some());
+    let removed = spawn(move || other.remove());
 
     for (gate, ended) in &started {
         stays_silent(&removed, "the removal");
@@ -96,7 +96,7 @@ fn while_remove_waits_nothing_new_begins() {
     let (gate, ended) = announced_call_back(&port, &registration);
     gate.wait();
     let other = Arc::clone(&registration);
-    let removed = spawn(move || other.remove().is_some());
+    let removed = spawn(move || other.remove());
     common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
 
     port.fire(Action::In);
@@ -123,7 +123,7 @@ fn an_attempt_that_runs_when_remove_begins_is_abandoned_if_unfinished(#[case] an
     let ended = spawn(move || port.fire(Action::In));
     gate.wait();
     let other = Arc::clone(&registration);
-    let removed = spawn(move || drop(other.remove()));
+    let removed = spawn(move || _ = other.remove());
     common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
 
     gate.open();
@@ -141,7 +141,7 @@ fn remove_inside_the_ports_call_back_does_not_wait_for_it() {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
     let (tell, told) = channel();
-    let call_back = move || tell.send(weak.upgrade().and_then(|it| it.remove()).is_some()).expect("the test listens");
+    let call_back = move || tell.send(weak.upgrade().is_some_and(|it| it.remove())).expect("the test listens");
     registration.add(Direction::In, op("removes").then(call_back)).unwrap();
     registration.add(Direction::In, op("waits")).unwrap();
 
@@ -158,7 +158,7 @@ fn remove_inside_a_claims_call_back_does_not_wait_for_it() {
     let (_port, registration) = mocked();
     let removed = on_another_thread("the end of the call-back", move || {
         let mut removed = false;
-        registration.try_claim(Direction::Out).unwrap().complete(|| removed = registration.remove().is_some());
+        registration.try_claim(Direction::Out).unwrap().complete(|| removed = registration.remove());
         removed
     });
     assert!(removed);
@@ -172,7 +172,7 @@ fn remove_inside_call_backs_inside_each_other_waits_for_none_of_them() {
     let outermost = move || {
         strong.begin_callback().run(|| {
             strong.try_claim(Direction::Out).expect("it is idle").complete(|| {
-                tell.send(strong.remove().is_some()).expect("the test listens");
+                tell.send(strong.remove()).expect("the test listens");
             });
         });
     };
@@ -193,7 +193,7 @@ fn remove_inside_one_call_back_still_waits_for_another_threads() {
 
     let removed = spawn(move || {
         let mut removed = false;
-        other.begin_callback().run(|| removed = other.remove().is_some());
+        other.begin_callback().run(|| removed = other.remove());
         removed
     });
 
@@ -215,7 +215,7 @@ fn everything_that_waits_is_abandoned_in_the_order_it_was_added() {
     claim.queue(op("1")).unwrap();
     drop(claim);
 
-    registration.remove().unwrap();
+    assert!(registration.remove());
 
     let order = ["1", "2", "3", "4", "5"];
     assert_eq!(registration.handler().attempts(), order.map(|name| (name, Action::Abandoned)));
@@ -231,7 +231,7 @@ fn an_abandoned_operation_completes_whatever_its_attempt_says(#[case] answer: Pr
     let (_port, registration) = mocked();
     registration.add(Direction::In, op("a").answers([answer])).unwrap();
 
-    registration.remove().unwrap();
+    assert!(registration.remove());
 
     assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
 }
@@ -243,11 +243,11 @@ fn an_abandoned_call_back_may_use_the_registration() {
     let (strong, (tell, told)) = (Arc::clone(&registration), channel());
     let call_back = move || {
         let refused = strong.add(Direction::In, op("again")).is_err();
-        tell.send((refused, strong.remove().is_none())).expect("the test listens");
+        tell.send((refused, !strong.remove())).expect("the test listens");
     };
     registration.add(Direction::In, op("a").then(call_back)).unwrap();
 
-    on_another_thread("the removal", move || drop(registration.remove()));
+    on_another_thread("the removal", move || _ = registration.remove());
 
     assert_eq!(received(&told, "the call-back"), (true, true));
 }
@@ -255,12 +255,15 @@ fn an_abandoned_call_back_may_use_the_registration() {
 // Tests_SRS_COMPLETION_PORT_01_053
 #[test]
 fn the_descriptor_is_deleted_before_its_operations_are_abandoned() {
-    let (port, registration) = mocked();
+    let (port, descriptor) = (MockPort::new(), any_descriptor());
+    let number = descriptor.as_raw_fd();
+    let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
+    drop(registration.register().unwrap());
     let (seen, (tell, told)) = (port.clone(), channel());
     let call_back = move || tell.send(seen.calls()).expect("the test listens");
     registration.add(Direction::In, op("a").then(call_back)).unwrap();
 
-    let number = registration.remove().unwrap().as_raw_fd();
+    assert!(registration.remove());
 
     let calls = [PortCall::Attach(number), PortCall::Detach(number)];
     assert_eq!(received(&told, "the call-back"), calls);
@@ -271,9 +274,13 @@ fn the_descriptor_is_deleted_before_its_operations_are_abandoned() {
 #[test]
 fn removal_is_one_epoll_ctl_and_the_kernel_forgets_the_descriptor() {
     let (calls, port) = real_port();
-    let (registration, mut peer) = real(&port);
+    let ((own, mut peer), (handler, released)) = (pair(), Scripted::releasing());
+    let registration = Registration::new(port.clone(), handler, own);
+    drop(registration.register().unwrap());
 
-    let descriptor = registration.remove().unwrap();
+    assert!(registration.remove());
+
+    let descriptor = received(&released, "the release");
 
     assert_eq!(calls.made(PortSyscall::EpollDelete), 1);
     let waits = settled(&calls);
@@ -291,14 +298,14 @@ fn an_event_that_is_under_way_reaches_neither_the_removed_nor_its_successor() {
     calls.after(PortSyscall::EpollWait, next, stop);
     let (own, mut peer) = pair();
     peer.write_all(b"x").unwrap();
-    let removed = Registration::new(port.clone(), Scripted::default());
-    removed.register(own).unwrap();
+    let removed = Registration::new(port.clone(), Scripted::default(), own);
+    drop(removed.register().unwrap());
     gate.wait(); // The thread holds an event with IN and OUT, and has not looked yet for whom it is.
 
-    removed.remove().unwrap();
-    let successor = Registration::new(port.clone(), Scripted::default());
-    let (reader, _writer) = std::io::pipe().unwrap();
-    successor.register(OwnedFd::from(reader)).unwrap(); // never ready by itself
+    assert!(removed.remove());
+    let (reader, _writer) = std::io::pipe().unwrap(); // never ready by itself
+    let successor = Registration::new(port.clone(), Scripted::default(), OwnedFd::from(reader));
+    drop(successor.register().unwrap());
     successor.add(Direction::In, op("in")).unwrap();
     successor.add(Direction::Out, op("out")).unwrap();
     gate.open();
@@ -318,7 +325,7 @@ fn what_was_removed_in_the_same_round_has_no_turn_any_more() {
     let (blocked, _occupied) = common::occupy(&port);
     for (own, other) in [(&one, &two), (&two, &one)] {
         let other = Arc::clone(other);
-        own.add(Direction::Out, op("removes").then(move || drop(other.remove()))).unwrap();
+        own.add(Direction::Out, op("removes").then(move || _ = other.remove())).unwrap();
     }
 
     blocked.open();
@@ -330,16 +337,20 @@ fn what_was_removed_in_the_same_round_has_no_turn_any_more() {
 
 // Tests_SRS_COMPLETION_PORT_01_054
 #[test]
-fn remove_gives_the_descriptor_back_and_it_works() {
+fn remove_releases_the_descriptor_last_and_it_works() {
     let (_calls, port) = real_port();
-    let (own, mut peer) = pair();
+    let ((own, mut peer), (handler, released)) = (pair(), Scripted::releasing());
     let number = own.as_raw_fd();
-    let registration = Registration::new(port, Scripted::default());
-    registration.register(own).unwrap();
-    registration.add(Direction::In, op("waits")).unwrap();
+    let registration = Registration::new(port, handler, own);
+    drop(registration.register().unwrap());
+    let (tell, told) = channel();
+    let call_back = move || tell.send(released.try_recv().is_err().then_some(released)).expect("the test listens");
+    registration.add(Direction::In, op("waits").then(call_back)).unwrap();
 
-    let descriptor = registration.remove().unwrap();
+    assert!(registration.remove());
 
+    let released = received(&told, "the call-back").expect("not released before the call-back");
+    let descriptor = received(&released, "the release");
     assert_eq!(descriptor.as_raw_fd(), number);
     peer.write_all(b"hello").unwrap();
     let mut bytes = [0; 5];
@@ -351,10 +362,9 @@ fn remove_gives_the_descriptor_back_and_it_works() {
 #[test]
 fn dropping_a_registration_removes_it_and_closes_the_descriptor() {
     let (port, (own, mut peer)) = (MockPort::new(), pair());
-    let handler = Scripted::default();
-    let registration = Registration::new(port.clone(), handler.clone());
-    let number = own.as_raw_fd();
-    registration.register(own).unwrap();
+    let (handler, number) = (Scripted::default(), own.as_raw_fd());
+    let registration = Registration::new(port.clone(), handler.clone(), own);
+    drop(registration.register().unwrap());
     registration.add(Direction::In, op("waits")).unwrap();
 
     drop(registration);
@@ -386,16 +396,16 @@ fn a_registration_can_be_dropped_inside_its_own_call_back() {
 #[test]
 fn removing_what_is_not_registered_does_nothing() {
     let port = MockPort::new();
-    let registration = Registration::new(port.clone(), Scripted::default());
-    assert!(registration.remove().is_none(), "never registered");
+    let registration = Registration::new(port.clone(), Scripted::default(), any_descriptor());
+    assert!(!registration.remove(), "never registered");
 
     port.fail_next_attach(1);
-    registration.register(any_descriptor()).unwrap_err();
-    assert!(registration.remove().is_none(), "not registered successfully");
+    registration.register().unwrap_err();
+    assert!(!registration.remove(), "not registered successfully");
 
-    registration.register(any_descriptor()).expect("not used up by that");
-    assert!(registration.remove().is_some());
-    assert!(registration.remove().is_none(), "removed already");
+    drop(registration.register().expect("not used up by that"));
+    assert!(registration.remove());
+    assert!(!registration.remove(), "removed already");
     let detached = port.calls().iter().filter(|call| matches!(call, PortCall::Detach(_))).count();
     assert_eq!(detached, 1);
 }
@@ -407,11 +417,11 @@ fn a_second_remove_does_not_wait_for_the_first() {
     let (gate, ended) = announced_call_back(&port, &registration);
     gate.wait();
     let first = Arc::clone(&registration);
-    let first = spawn(move || first.remove().is_some());
+    let first = spawn(move || first.remove());
     common::eventually("the first has begun", || registration.try_claim(Direction::Out).is_err());
 
     let second = Arc::clone(&registration);
-    assert!(on_another_thread("the second", move || second.remove().is_none()));
+    assert!(on_another_thread("the second", move || !second.remove()));
 
     gate.open();
     assert!(received(&first, "the first"));
@@ -425,7 +435,7 @@ fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
     port.deliver(Readiness::IN | Readiness::OUT | Readiness::HANG_UP);
     registration.add(Direction::In, op("a")).unwrap();
 
-    registration.remove().unwrap();
+    assert!(registration.remove());
     port.run_scheduled(); // the turn that `add` had asked for
 
     assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
@@ -473,8 +483,8 @@ impl Port for Pausing {
 fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
     let (gate, stop) = Gate::new();
     let port = Pausing { port: MockPort::new(), before_schedule: Arc::new(Mutex::new(Some(Box::new(stop)))) };
-    let registration = Arc::new(Registration::new(port.clone(), Scripted::default()));
-    registration.register(any_descriptor()).unwrap();
+    let registration = Arc::new(Registration::new(port.clone(), Scripted::default(), any_descriptor()));
+    drop(registration.register().unwrap());
     port.port.fire(Action::Out);
     let claimer = Arc::clone(&registration);
     let ended = spawn(move || {
@@ -487,7 +497,7 @@ fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
     });
     gate.wait();
 
-    let removed = spawn(move || registration.remove().is_some());
+    let removed = spawn(move || registration.remove());
 
     stays_silent(&removed, "the removal");
     gate.open();

@@ -169,12 +169,15 @@ fn interrupted_calls_of_register_and_remove_are_made_again() {
     calls.fail(PortSyscall::EpollAdd, 2, Errno::INTR); // The first was the eventfd's.
     calls.fail(PortSyscall::EpollDelete, 1, Errno::INTR);
 
-    let (registration, _peer) = real(&port);
-    let descriptor = registration.remove().unwrap();
+    let ((own, _peer), (handler, released)) = (common::pair(), common::Scripted::releasing());
+    let registration = Registration::new(port.clone(), handler, own);
+    drop(registration.register().unwrap());
+    assert!(registration.remove());
 
     assert_eq!((calls.made(PortSyscall::EpollAdd), calls.made(PortSyscall::EpollDelete)), (3, 2));
     // It was really deleted: it can be added again.
-    Registration::new(port, common::Scripted::default()).register(descriptor).unwrap();
+    let descriptor = common::received(&released, "the release");
+    drop(Registration::new(port, common::Scripted::default(), descriptor).register().unwrap());
 }
 
 // Tests_SRS_COMPLETION_PORT_01_062

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of every test file, not a crate")]
 
-use completion_port::{Action, CompletionPort, Direction, Handler, Progress, Registration};
+use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Registration};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -53,6 +53,8 @@ pub struct Scripted {
     log: Arc<Mutex<Vec<Seen>>>,
     /// Error events are about no error; counts how often that was asked.
     false_alarms: Option<Arc<AtomicUsize>>,
+    /// Where released descriptors go, if they are not just dropped.
+    released: Option<Sender<OwnedFd>>,
 }
 
 impl Scripted {
@@ -60,6 +62,12 @@ impl Scripted {
     pub fn with_false_alarms() -> (Self, Arc<AtomicUsize>) {
         let asked = Arc::new(AtomicUsize::new(0));
         (Self { false_alarms: Some(Arc::clone(&asked)), ..Self::default() }, asked)
+    }
+
+    /// A handler that gives away what it is to release.
+    pub fn releasing() -> (Self, Receiver<OwnedFd>) {
+        let (released, taken) = channel();
+        (Self { released: Some(released), ..Self::default() }, taken)
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -75,6 +83,17 @@ impl Scripted {
         let attempt = |seen: Seen| if let Attempted(name, action) = seen { Some((name, action)) } else { None };
         self.seen().into_iter().filter_map(attempt).collect()
     }
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy)]
+pub enum Progress {
+    /// The kernel said `EAGAIN`.
+    Pending,
+    /// A part is done.
+    Partial,
+    /// It is done.
+    Complete { drained: bool },
 }
 
 /// An operation: what its attempts say, and its call-back. Completes at the first attempt unless said.
@@ -134,10 +153,20 @@ impl Handler for Scripted {
     type Descriptor = OwnedFd;
     type Operation = Operation;
 
-    fn perform(&self, _: &OwnedFd, operation: &mut Operation, action: Action) -> Progress {
+    fn attempt(&self, mut operation: Operation, action: Action, attempt: Attempt<'_, Self>) {
         self.log.lock().push(Attempted(operation.name, action));
-        (operation.attempt)(action);
-        operation.answers.pop_front().unwrap_or(DONE)
+        let made = attempt.run(|_| (operation.attempt)(action));
+        match operation.answers.pop_front().filter(|_| made.is_some() && action != Action::Abandoned) {
+            Some(Progress::Pending) => attempt.pending(operation),
+            Some(Progress::Partial) => attempt.partial(operation),
+            answer => {
+                let drained = matches!(answer, Some(Progress::Complete { drained: true }));
+                attempt.complete(drained, None, || {
+                    self.log.lock().push(Completed(operation.name));
+                    (operation.call_back)();
+                });
+            }
+        }
     }
 
     fn is_error(&self, _: &OwnedFd) -> bool {
@@ -146,9 +175,10 @@ impl Handler for Scripted {
         false
     }
 
-    fn complete(&self, operation: Operation) {
-        self.log.lock().push(Completed(operation.name));
-        (operation.call_back)();
+    fn release(&self, descriptor: OwnedFd) {
+        if let Some(released) = &self.released {
+            released.send(descriptor).expect("the test listens");
+        }
     }
 }
 
@@ -162,8 +192,8 @@ pub type Real = Registration<Scripted, CompletionPort<ScriptedPort>>;
 pub fn mocked() -> (MockPort, Arc<Mocked>) {
     watch_over_all();
     let port = MockPort::new();
-    let registration = Registration::new(port.clone(), Scripted::default());
-    registration.register(any_descriptor()).expect("the mock accepts every descriptor");
+    let registration = Registration::new(port.clone(), Scripted::default(), any_descriptor());
+    drop(registration.register().expect("the mock accepts every descriptor"));
     (port, Arc::new(registration))
 }
 
@@ -178,8 +208,8 @@ pub fn real_port() -> (ScriptedPort, CompletionPort<ScriptedPort>) {
 /// One end of a socket pair on a real port, which is writable, and readable once the other end writes.
 pub fn real(port: &CompletionPort<ScriptedPort>) -> (Arc<Real>, UnixStream) {
     let (own, peer) = pair();
-    let registration = Registration::new(port.clone(), Scripted::default());
-    registration.register(own).expect("a socket can be registered");
+    let registration = Registration::new(port.clone(), Scripted::default(), own);
+    drop(registration.register().expect("a socket can be registered"));
     (Arc::new(registration), peer)
 }
 

@@ -1,0 +1,108 @@
+//! One direction of a registration: who may work on it, and its oldest operation.
+//!
+//! Invariants:
+//! * Whoever works on the direction has [entered](Lane::try_enter) the lane: the port's thread for an attempt, a sender
+//!   for a claim, others for as long as it takes to put an operation into the slot. Nobody waits to enter, but for a
+//!   removal. Without the half of the descriptor that lies inside there is nothing to make a system call on.
+//! * The slot holds the oldest operation, unless the port's thread has it in its hands. When it is done, its emptied room
+//!   can lie there until the next is put in.
+
+use crate::handler::{Handler, IntoOperation};
+use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use std::collections::VecDeque;
+
+/// The number of no operation.
+pub(crate) const NOTHING: u64 = u64::MAX;
+
+pub(crate) struct Lane<H: Handler> {
+    work: Mutex<Work<H>>,
+    /// The number of the oldest operation, or `NOTHING`. Written by who is inside, read by all.
+    oldest: AtomicU64,
+}
+
+/// What is inside.
+pub(crate) struct Work<H: Handler> {
+    /// None after a removal.
+    pub(crate) half: Option<Arc<H::Descriptor>>,
+    pub(crate) slot: Option<H::Operation>,
+}
+
+pub(crate) type Inside<'a, H> = MutexGuard<'a, Work<H>>;
+
+impl<H: Handler> Lane<H> {
+    pub(crate) fn new(half: Arc<H::Descriptor>) -> Self {
+        Self { work: Mutex::new(Work { half: Some(half), slot: None }), oldest: AtomicU64::new(NOTHING) }
+    }
+
+    /// Enters if nobody else is inside.
+    #[inline]
+    pub(crate) fn try_enter(&self) -> Option<Inside<'_, H>> {
+        self.work.try_lock()
+    }
+
+    /// Enters when nobody else is inside.
+    pub(crate) fn enter(&self) -> Inside<'_, H> {
+        self.work.lock()
+    }
+
+    #[inline]
+    pub(crate) fn oldest(&self) -> u64 {
+        self.oldest.load(Ordering::Relaxed)
+    }
+
+    /// Says which operation is in the slot. For who is inside.
+    #[inline]
+    pub(crate) fn set_oldest(&self, number: u64) {
+        self.oldest.store(number, Ordering::Relaxed);
+    }
+
+    /// Fills the slot. For who is inside.
+    #[inline]
+    pub(crate) fn fill<N: IntoOperation<H::Operation>>(
+        &self,
+        inside: &mut Inside<'_, H>,
+        number: u64,
+        new: N,
+    ) -> Result<(), N> {
+        new.put_into(&mut inside.slot)?;
+        self.set_oldest(number);
+        Ok(())
+    }
+}
+
+/// What waits behind the slot: few descriptors ever have a second operation under way in one direction.
+pub(crate) struct Rest<O> {
+    pub(crate) queue: VecDeque<Numbered<O>>,
+    emptied: Vec<O>,
+}
+
+pub(crate) struct Numbered<O> {
+    pub(crate) number: u64,
+    pub(crate) operation: O,
+}
+
+/// How much emptied room is kept for those who have many operations under way.
+const KEPT: usize = 32;
+
+impl<O> Rest<O> {
+    pub(crate) const fn new() -> Self {
+        Self { queue: VecDeque::new(), emptied: Vec::new() }
+    }
+
+    pub(crate) fn push<N: IntoOperation<O>>(&mut self, number: u64, new: N) -> Result<(), N> {
+        if self.queue.try_reserve(1).is_err() {
+            return Err(new);
+        }
+        let mut room = self.emptied.pop();
+        new.put_into(&mut room)?;
+        self.queue.extend(room.map(|operation| Numbered { number, operation }));
+        Ok(())
+    }
+
+    /// Keeps emptied room for the next operation; without memory to keep it, it is freed.
+    pub(crate) fn keep(&mut self, emptied: Option<O>) {
+        if self.emptied.len() < KEPT && self.emptied.try_reserve(1).is_ok() {
+            self.emptied.extend(emptied);
+        }
+    }
+}

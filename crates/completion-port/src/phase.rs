@@ -1,0 +1,158 @@
+//! The beginning and the end of a registration.
+//!
+//! Invariant: a removal closes the queues, takes both halves of the descriptor out of their lanes, and waits for the
+//! call-backs of other threads, in this order. So nothing of the registration runs after it, and nothing is left behind.
+
+use crate::callback::{depth, run_caught};
+use crate::handler::{Direction, Handler};
+use crate::lane::{Lane, NOTHING, Numbered};
+use crate::port::Token;
+use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Rests};
+use crate::sync::{Arc, Ordering};
+
+/// What a registration goes through, in this order. A registering that fails goes back to the beginning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// The descriptor is not watched yet.
+    Unregistered,
+    /// [`Registration::register`](crate::Registration::register) is at work.
+    Registering,
+    /// Operations are accepted.
+    Registered,
+    /// [`Registration::remove`](crate::Registration::remove) is at work.
+    Removing,
+    /// The descriptor has been released.
+    Removed,
+}
+
+/// What a removal has taken.
+pub(crate) struct Removal<H: Handler> {
+    pub(crate) half: Arc<H::Descriptor>,
+    second: Option<Arc<H::Descriptor>>,
+    pub(crate) token: Token,
+    slots: [Option<Numbered<H::Operation>>; 2],
+    rests: Option<Box<[Rests<H::Operation>; 1]>>,
+}
+
+impl<H: Handler> Core<H> {
+    pub(crate) fn phase(&self) -> Phase {
+        self.slow.lock().phase
+    }
+
+    /// Waits while another thread registers or removes.
+    pub(crate) fn wait_until_settled(&self) {
+        let mut slow = self.slow.lock();
+        while matches!(slow.phase, Phase::Registering | Phase::Removing) {
+            self.quiet.wait(&mut slow);
+        }
+    }
+
+    /// Begins to register: the descriptor, or the phase that is in the way.
+    pub(crate) fn begin_registering(&self) -> Result<Arc<H::Descriptor>, Phase> {
+        let half = self.lane(Direction::In).enter().half.clone();
+        let mut slow = self.slow.lock();
+        match (slow.phase, half) {
+            (Phase::Unregistered, Some(half)) => {
+                slow.phase = Phase::Registering;
+                Ok(half)
+            }
+            (phase, _) => Err(phase),
+        }
+    }
+
+    /// Ends it. With success a call-back is counted, before anyone can remove, so that a removal waits for it.
+    pub(crate) fn end_registering(&self, token: Option<Token>) {
+        let mut slow = self.slow.lock();
+        slow.phase = if token.is_some() { Phase::Registered } else { Phase::Unregistered };
+        if let Some(token) = token {
+            slow.token = token;
+            self.announce_callback();
+            self.signs.fetch_and(!CLOSED, Ordering::Release);
+        }
+        drop(slow);
+        self.quiet.notify_all();
+    }
+
+    /// Waits until nothing of this registration runs on another thread, and takes everything.
+    /// `None` if it is not registered, or being removed by somebody else.
+    // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_051
+    pub(crate) fn begin_removal(&self) -> Option<Removal<H>> {
+        let mut slow = self.slow.lock();
+        if slow.phase != Phase::Registered {
+            return None;
+        }
+        slow.phase = Phase::Removing;
+        self.signs.fetch_or(CLOSED, Ordering::Relaxed);
+        let (token, rests) = (slow.token, slow.rests.take());
+        drop(slow);
+        let (half, input) = Self::empty(self.lane(Direction::In));
+        let (second, output) = Self::empty(self.lane(Direction::Out));
+        self.wait_for_callbacks();
+        Some(Removal { half: half?, second, token, slots: [input, output], rests })
+    }
+
+    fn empty(lane: &Lane<H>) -> (Option<Arc<H::Descriptor>>, Option<Numbered<H::Operation>>) {
+        let mut inside = lane.enter();
+        let number = lane.oldest();
+        lane.set_oldest(NOTHING);
+        let slot = inside.slot.take().filter(|_| number != NOTHING);
+        (inside.half.take(), slot.map(|operation| Numbered { number, operation }))
+    }
+
+    fn wait_for_callbacks(&self) {
+        let own = depth(self.id());
+        let mut slow = self.slow.lock();
+        self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
+        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own {
+            self.quiet.wait(&mut slow);
+        }
+    }
+
+    /// A call-back has ended for which a removal waits.
+    #[cold]
+    pub(crate) fn tell_removal(&self) {
+        drop(self.slow.lock());
+        self.quiet.notify_all();
+    }
+
+    /// Completes what was pending and releases the descriptor.
+    // Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_054
+    pub(crate) fn finish_removal(&self, mut removal: Removal<H>) {
+        while let Some(operation) = removal.pop_oldest() {
+            self.abandon(&removal.half, operation);
+        }
+        drop(removal.second);
+        self.release(removal.half);
+        self.slow.lock().phase = Phase::Removed;
+        self.quiet.notify_all();
+    }
+
+    /// For who drops a registration that was never registered.
+    pub(crate) fn release_unregistered(&self) {
+        let half = self.lane(Direction::In).enter().half.take();
+        drop(self.lane(Direction::Out).enter().half.take());
+        if let Some(half) = half {
+            self.release(half);
+        }
+    }
+
+    fn release(&self, last_half: Arc<H::Descriptor>) {
+        if let Some(descriptor) = Arc::into_inner(last_half) {
+            run_caught("release", || self.handler.release(descriptor));
+        }
+    }
+}
+
+impl<H: Handler> Removal<H> {
+    /// The oldest operation of both directions.
+    fn pop_oldest(&mut self) -> Option<H::Operation> {
+        if let Some([rests]) = self.rests.as_deref_mut() {
+            for (slot, rest) in self.slots.iter_mut().zip(rests) {
+                *slot = slot.take().or_else(|| rest.queue.pop_front());
+            }
+        }
+        let oldest = self.slots.iter_mut().filter(|slot| slot.is_some());
+        let oldest = oldest.min_by_key(|slot| slot.as_ref().map(|oldest| oldest.number))?;
+        oldest.take().map(|oldest| oldest.operation)
+    }
+}
