@@ -119,7 +119,7 @@ fn the_last_drop_ends_thread_and_descriptors_at_once(#[case] used: bool) {
     let start = Instant::now();
     within("the last drop", move || drop(port));
 
-    assert!(start.elapsed() < Duration::from_millis(100), "it took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(1), "it took {:?}", start.elapsed());
     assert_eq!(descriptors(), before);
     // The kernel takes a thread out of /proc a little after it can be joined.
     eventually("the thread is gone", || port_threads().len() == threads);

@@ -73,7 +73,7 @@ impl<S: SocketSyscalls> Handler for Core<S> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     fn attempt(&self, operation: Queued<S>, action: Action, attempt: Attempt<'_, Self>) {
         event_complete_callback(self, operation, action, attempt);
     }
@@ -98,21 +98,22 @@ impl<S: SocketSyscalls> Handler for Core<S> {
 }
 
 /// Decides an operation's fate.
-#[inline]
+#[inline(always)]
 fn event_complete_callback<S: SocketSyscalls>(
     core: &Core<S>,
     operation: Queued<S>,
     action: Action,
     attempt: Attempt<'_, Core<S>>,
 ) {
-    let ending = match action {
-        Action::In | Action::Out => return operation.attempt(core, attempt),
+    if matches!(action, Action::In | Action::Out) {
+        operation.attempt(core, attempt);
+    } else {
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned => Ending::Abandoned,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
-        Action::Error => Ending::Failed(errno_of(&core.event_error)),
-    };
-    operation.end(core, ending, attempt);
+        let is_error = action == Action::Error;
+        let ending = if is_error { Ending::Failed(errno_of(&core.event_error)) } else { Ending::Abandoned };
+        operation.end(core, ending, attempt);
+    }
 }
 
 #[inline]

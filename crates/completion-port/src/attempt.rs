@@ -3,7 +3,7 @@
 
 use crate::callback::run_caught;
 use crate::handler::{Action, Direction, Handler};
-use crate::lane::Inside;
+use crate::lane::{Inside, Lane};
 use crate::queue::Core;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -18,7 +18,7 @@ pub struct Attempt<'a, H: Handler> {
 
 enum Place<'a, H: Handler> {
     /// On the port's thread, inside a lane.
-    Inside(Direction, Inside<'a, H>),
+    Inside(Direction, &'a Lane<H>, Inside<'a, H>),
     /// The operation is abandoned, and the lane is gone.
     Abandoned(&'a H::Descriptor),
     /// The attempt is over.
@@ -27,8 +27,14 @@ enum Place<'a, H: Handler> {
 
 impl<'a, H: Handler> Attempt<'a, H> {
     #[inline]
-    pub(crate) fn inside(core: &'a Core<H>, action: Action, direction: Direction, inside: Inside<'a, H>) -> Self {
-        Self { core, action, place: Place::Inside(direction, inside) }
+    pub(crate) fn inside(
+        core: &'a Core<H>,
+        action: Action,
+        direction: Direction,
+        lane: &'a Lane<H>,
+        inside: Inside<'a, H>,
+    ) -> Self {
+        Self { core, action, place: Place::Inside(direction, lane, inside) }
     }
 
     pub(crate) fn abandoned(core: &'a Core<H>, descriptor: &'a H::Descriptor) -> Self {
@@ -39,7 +45,7 @@ impl<'a, H: Handler> Attempt<'a, H> {
     #[inline]
     pub fn run<T>(&self, call: impl FnOnce(&H::Descriptor) -> T) -> Option<T> {
         let descriptor = match &self.place {
-            Place::Inside(_, inside) => inside.half.as_deref()?,
+            Place::Inside(.., inside) => inside.half.as_deref()?,
             Place::Abandoned(descriptor) => descriptor,
             Place::Nowhere => return None,
         };
@@ -76,21 +82,21 @@ impl<'a, H: Handler> Attempt<'a, H> {
         // There is nothing left to drop once the place is taken.
         let mut this = ManuallyDrop::new(self);
         let core = this.core;
-        let Place::Inside(direction, inside) = std::mem::replace(&mut this.place, Place::Nowhere) else {
+        let Place::Inside(direction, lane, inside) = std::mem::replace(&mut this.place, Place::Nowhere) else {
             return call_back();
         };
-        let counted = core.end_attempt(direction, inside, drained, emptied);
+        let counted = core.end_attempt(direction, lane, inside, drained, emptied);
         call_back();
         drop(counted);
     }
 
     #[cold]
-    fn end_unused(&self, direction: Direction, inside: Inside<'a, H>) {
-        drop(self.core.end_attempt(direction, inside, false, None));
+    fn end_unused(&self, direction: Direction, lane: &Lane<H>, inside: Inside<'a, H>) {
+        drop(self.core.end_attempt(direction, lane, inside, false, None));
     }
 
     fn put_back(&mut self, operation: H::Operation) {
-        if let Place::Inside(direction, mut inside) = std::mem::replace(&mut self.place, Place::Nowhere) {
+        if let Place::Inside(direction, _, mut inside) = std::mem::replace(&mut self.place, Place::Nowhere) {
             inside.slot = Some(operation);
             self.core.leave_in_turn(direction, inside);
         }
@@ -99,8 +105,8 @@ impl<'a, H: Handler> Attempt<'a, H> {
 
 impl<H: Handler> Drop for Attempt<'_, H> {
     fn drop(&mut self) {
-        if let Place::Inside(direction, inside) = std::mem::replace(&mut self.place, Place::Nowhere) {
-            self.end_unused(direction, inside);
+        if let Place::Inside(direction, lane, inside) = std::mem::replace(&mut self.place, Place::Nowhere) {
+            self.end_unused(direction, lane, inside);
         }
     }
 }

@@ -17,6 +17,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::slice;
 use std::thread::{self, JoinHandle};
 use thiserror::Error;
 
@@ -273,35 +274,41 @@ impl<S: PortSyscalls> Shared<S> {
         while !self.stopping.load(Ordering::Acquire) {
             let idle = again.is_empty() && !self.notified.load(Ordering::Acquire);
             self.wait(&mut events, idle);
-            let sources = events.iter().filter_map(|event| self.find(event));
-            Self::take_turns(sources, &mut again);
-            if self.notified.load(Ordering::Relaxed) && self.notified.swap(false, Ordering::AcqRel) {
-                again.extend(self.ready.lock().drain(..));
-            }
-            for _ in 0..again.len() {
-                let source = again.pop_front().map(|source| (source, Readiness::empty()));
-                Self::take_turns(source.into_iter(), &mut again);
-            }
+            let (mut events, mut before) = (events.iter(), again.len());
+            // A panic, for the last reference to a source runs the user's destructors, costs no one else the turn.
+            while run_caught("turn", || self.take_turns(&mut events, &mut before, &mut again)).is_none() {}
         }
     }
 
-    /// Gives each source one turn; who wants another is put into `again`.
-    #[inline]
+    /// Gives the sources of the events, those that have asked, and those that wanted it `before` a turn each. Who wants
+    /// another has it after the next wait.
     fn take_turns(
-        mut sources: impl Iterator<Item = (Arc<dyn Source>, Readiness)>,
+        &self,
+        events: &mut slice::Iter<'_, Event>,
+        before: &mut usize,
         again: &mut VecDeque<Arc<dyn Source>>,
     ) {
-        let mut finished = false;
-        while !finished {
-            // A panic, for the last reference runs the user's destructors, costs no one else the turn.
-            run_caught("turn", || {
-                for (source, readiness) in &mut sources {
-                    if source.on_ready(readiness) == Turn::Again {
-                        again.push_back(source);
-                    }
-                }
-                finished = true;
-            });
+        for event in events {
+            let (token, flags) = (event.data.u64(), event.flags);
+            let found = self.sources.lock().get(token);
+            if let Some(source) = found
+                && source.on_ready(Readiness::from_bits_truncate(flags.bits())) == Turn::Again
+            {
+                again.push_back(source);
+            }
+        }
+        if self.notified.load(Ordering::Relaxed) && self.notified.swap(false, Ordering::AcqRel) {
+            let mut ready = self.ready.lock();
+            *before += ready.len();
+            ready.drain(..).rev().for_each(|source| again.push_front(source));
+        }
+        while *before > 0 {
+            *before -= 1;
+            if let Some(source) = again.pop_front()
+                && source.on_ready(Readiness::empty()) == Turn::Again
+            {
+                again.push_back(source);
+            }
         }
     }
 
@@ -312,13 +319,6 @@ impl<S: PortSyscalls> Shared<S> {
             tracing::error!(%error, "epoll_wait failed");
             thread::sleep(PAUSE_AFTER_FAILURE);
         }
-    }
-
-    #[inline]
-    fn find(&self, event: &Event) -> Option<(Arc<dyn Source>, Readiness)> {
-        let (token, flags) = (event.data.u64(), event.flags);
-        let source = self.sources.lock().get(token)?;
-        Some((source, Readiness::from_bits_truncate(flags.bits())))
     }
 
     fn wake(&self) {

@@ -222,7 +222,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn leave_in_turn(&self, direction: Direction, inside: Inside<'_, H>) {
         drop(inside);
         fence(Ordering::SeqCst);
-        if self.signs() & sign(direction) != 0 {
+        if self.signs() != 0 {
             self.move_up(direction);
         }
     }
@@ -231,9 +231,8 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_013
     #[inline]
     fn ask_for_turn(&self, direction: Direction) -> Schedule {
-        let oldest = self.lane(direction).oldest();
-        let ready = || self.latch.get().action(direction).is_some() || oldest < self.error_end.load(Ordering::Relaxed);
-        Schedule(oldest != NOTHING && ready() && self.is_first_to_ask())
+        let waits = self.lane(direction).oldest() != NOTHING;
+        Schedule(waits && self.latch.get().is_anything_for(direction) && self.is_first_to_ask())
     }
 
     #[cold]
@@ -317,7 +316,7 @@ impl<H: Handler> Core<H> {
         if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
             self.ask_for_error(direction, inside);
         } else if let Some(operation) = inside.slot.take() {
-            let attempt = Attempt::inside(self, action, direction, inside);
+            let attempt = Attempt::inside(self, action, direction, lane, inside);
             run_in_port(self.id(), || self.handler.attempt(operation, action, attempt));
         }
         true
@@ -328,6 +327,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn end_attempt(
         &self,
         direction: Direction,
+        lane: &Lane<H>,
         mut inside: Inside<'_, H>,
         drained: bool,
         emptied: Option<H::Operation>,
@@ -335,7 +335,7 @@ impl<H: Handler> Core<H> {
         if drained {
             self.latch.drained(direction);
         }
-        self.lane(direction).set_oldest(NOTHING);
+        lane.set_oldest(NOTHING);
         inside.slot = emptied;
         let counted = self.count_callback();
         self.leave_in_turn(direction, inside);

@@ -28,10 +28,11 @@ bitflags! {
     /// What is remembered between an edge and the `EAGAIN` that ends it, and in the bits above how many events there were.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Remembered: u32 {
-        const INPUT = 1;
-        const OUTPUT = 1 << 1;
+        /// With the kernel's values for `EPOLLIN` and `EPOLLOUT`.
+        const INPUT = Readiness::IN.bits();
+        const OUTPUT = Readiness::OUT.bits();
         /// A hang-up, an error or urgent data is about: a short read does not mean that no more is to come.
-        const INPUT_LASTS = 1 << 2;
+        const INPUT_LASTS = 1 << 1;
         /// Reported without `EPOLLIN`.
         const READ_HANG_UP = 1 << 3;
         /// Reported with neither `EPOLLIN` nor `EPOLLOUT`.
@@ -53,13 +54,8 @@ impl Remembered {
     #[inline]
     fn merged(self, events: Readiness) -> Self {
         let kept = self.difference(Self::CONDITIONS);
-        let mut news = Self::empty();
-        if (Readiness::IN | Readiness::OUT).contains(events) {
-            news.set(Self::INPUT, events.contains(Readiness::IN));
-            news.set(Self::OUTPUT, events.contains(Readiness::OUT));
-        } else {
-            news = Self::conditions_of(events);
-        }
+        let plain = (Readiness::IN | Readiness::OUT).contains(events);
+        let news = if plain { Self::from_bits_retain(events.bits()) } else { Self::conditions_of(events) };
         Self::from_bits_retain(kept.union(news).bits().wrapping_add(TICK))
     }
 
@@ -82,6 +78,16 @@ impl Remembered {
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
         !self.intersects(Self::CONDITIONS.union(Self::TELLING))
+    }
+
+    /// Whether a turn could be of use to a direction.
+    #[inline]
+    pub(crate) fn is_anything_for(self, direction: Direction) -> bool {
+        let of_both = Self::ERROR.union(Self::HANG_UP).union(Self::TELLING);
+        self.intersects(match direction {
+            Direction::In => of_both.union(Self::INPUT).union(Self::READ_HANG_UP),
+            Direction::Out => of_both.union(Self::OUTPUT),
+        })
     }
 
     /// What to tell the next operation of a direction, if its turn has come.
