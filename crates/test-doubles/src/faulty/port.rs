@@ -7,8 +7,10 @@ use completion_port::{Kernel, PortSyscalls};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// What an invented event may say: that something may be ready, never that something is over.
-const SPURIOUS: [EventFlags; 4] =
-    [EventFlags::IN, EventFlags::OUT, EventFlags::IN.union(EventFlags::OUT), EventFlags::ERR];
+const SPURIOUS: [EventFlags; 3] = [EventFlags::IN, EventFlags::OUT, EventFlags::IN.union(EventFlags::OUT)];
+
+/// The same about a socket with a queue of error messages, which somebody else may have emptied.
+const SPURIOUS_WITH_ERRORS: [EventFlags; 2] = [EventFlags::ERR, EventFlags::ERR.union(EventFlags::IN)];
 
 impl PortSyscalls for FaultySyscalls {
     fn epoll_create(&self) -> Result<OwnedFd, Errno> {
@@ -102,18 +104,21 @@ impl FaultySyscalls {
         let removed = watched.removed_since(epoll, removals_before);
         let lately = if self.wants(Fault::Spurious) { watched.lately_reported(epoll) } else { Vec::new() };
         drop(watched);
-        let mut invent = |fault, data| {
+        let mut invent = |fault, data, has_error_queue| {
             if events.len() < events.capacity() {
                 self.count(fault);
-                events.push(event(self.one_of(&SPURIOUS), data));
+                let errors = has_error_queue && self.state.random.lock().bool();
+                let flags = if errors { self.one_of(&SPURIOUS_WITH_ERRORS) } else { self.one_of(&SPURIOUS) };
+                events.push(event(flags, data));
             }
         };
         if !lately.is_empty() {
-            invent(Fault::Spurious, self.one_of(&lately));
+            let (data, has_error_queue) = self.one_of(&lately);
+            invent(Fault::Spurious, data, has_error_queue);
         }
         for data in removed {
             if self.wants(Fault::Removed) {
-                invent(Fault::Removed, data);
+                invent(Fault::Removed, data, false);
             }
         }
     }

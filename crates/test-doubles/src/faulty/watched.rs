@@ -2,7 +2,9 @@
 
 use completion_port::sys::{EventData, EventFlags};
 use rustix::event::epoll;
-use std::collections::{HashMap, HashSet, VecDeque};
+use rustix::net::ipproto;
+use rustix::net::sockopt::socket_protocol;
+use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
@@ -20,7 +22,8 @@ pub(super) struct Watched {
     /// Duplicates of the instances that were made here.
     instances: HashMap<RawFd, Arc<OwnedFd>>,
     descriptors: HashMap<RawFd, Descriptor>,
-    entries: HashSet<Entry>,
+    /// Whether it has a queue of error messages: those are reported as an error that nobody need explain.
+    entries: HashMap<Entry, bool>,
     held: HashMap<RawFd, Vec<Report>>,
     reported: VecDeque<Entry>,
     removed: VecDeque<Entry>,
@@ -49,7 +52,8 @@ impl Watched {
         let entry = (epoll.as_raw_fd(), data);
         let known = self.instances.get(&entry.0).cloned();
         let Some(epoll) = known.or_else(|| epoll.try_clone_to_owned().ok().map(Arc::new)) else { return };
-        self.entries.insert(entry);
+        let has_error_queue = matches!(socket_protocol(fd), Ok(Some(ipproto::TCP)));
+        self.entries.insert(entry, has_error_queue);
         self.descriptors.insert(fd.as_raw_fd(), Descriptor { epoll, entry, flags });
     }
 
@@ -88,10 +92,11 @@ impl Watched {
         self.held.remove(&epoll.as_raw_fd()).unwrap_or_default()
     }
 
-    /// The data of what was reported lately and is still watched.
-    pub(super) fn lately_reported(&self, epoll: BorrowedFd<'_>) -> Vec<u64> {
-        let here = |entry: &&Entry| entry.0 == epoll.as_raw_fd() && self.entries.contains(*entry);
-        self.reported.iter().filter(here).map(|entry| entry.1).collect()
+    /// The data of what was reported lately and is still watched, and whether it has a queue of error messages.
+    pub(super) fn lately_reported(&self, epoll: BorrowedFd<'_>) -> Vec<(u64, bool)> {
+        let here = |entry: &&Entry| entry.0 == epoll.as_raw_fd();
+        let watched = |entry: &Entry| Some((entry.1, *self.entries.get(entry)?));
+        self.reported.iter().filter(here).filter_map(watched).collect()
     }
 
     /// How many descriptors were removed so far, from any instance.
