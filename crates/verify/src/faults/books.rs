@@ -103,16 +103,21 @@ pub(super) struct Book {
     pub(super) pending: AtomicI64,
     pub(super) receives_pending: AtomicI64,
     pub(super) running: AtomicI64,
-    /// Close has returned.
+    /// Somebody is about to close.
+    closing: AtomicBool,
+    /// Somebody else is, too.
+    contested: AtomicBool,
+    /// Close has returned, to the one who did it.
     pub(super) closed: AtomicBool,
     /// No more bytes will come.
     pub(super) ended: AtomicBool,
 }
 
 impl Book {
-    /// The books of both ends.
-    pub(super) fn pair(places: [usize; 2]) -> [Self; 2] {
-        let (there, back) = (Arc::<Stream>::default(), Arc::<Stream>::default());
+    /// The books of both ends; `gaps` says whether a send may fail before its first byte.
+    pub(super) fn pair(places: [usize; 2], gaps: bool) -> [Self; 2] {
+        let stream = || Arc::new(Stream { parser: Mutex::new(Parser::new(gaps)), ..Stream::default() });
+        let (there, back) = (stream(), stream());
         let book = |place, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
             place,
             incoming: Arc::clone(incoming),
@@ -120,10 +125,35 @@ impl Book {
             pending: AtomicI64::new(0),
             receives_pending: AtomicI64::new(0),
             running: AtomicI64::new(0),
+            closing: AtomicBool::new(false),
+            contested: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         };
         [book(places[0], &back, &there), book(places[1], &there, &back)]
+    }
+
+    /// Takes note of a close. Whether it is the only one so far.
+    pub(super) fn begins_to_close(&self) -> bool {
+        self.cut();
+        let first = !self.closing.swap(true, SeqCst);
+        if !first {
+            self.contested.store(true, SeqCst);
+        }
+        first
+    }
+
+    /// A close has returned: no call-back runs any more.
+    pub(super) fn has_closed(&self, how: &str, ledger: &Ledger) {
+        // It may have been another that closed, and in a call-back of its own.
+        if self.contested.load(SeqCst) {
+            return;
+        }
+        self.closed.store(true, SeqCst);
+        let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst));
+        if pending != 0 || running != 0 {
+            ledger.violation(format!("{how} returned while {pending} operations waited and {running} call-backs ran"));
+        }
     }
 
     /// The connection is over or may be.

@@ -55,9 +55,15 @@ pub(super) struct Parser {
     /// The number, the length and the checked length of the frame that is under way.
     body: Option<(Number, usize, usize)>,
     next: HashMap<u16, u32>,
+    /// A number may be missing: that of a send which failed before its first byte.
+    gaps: bool,
 }
 
 impl Parser {
+    pub(super) fn new(gaps: bool) -> Self {
+        Self { gaps, ..Self::default() }
+    }
+
     /// Checks the next bytes.
     pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() {
@@ -99,10 +105,10 @@ impl Parser {
             return Err(format!("no frame begins with {head:?}"));
         }
         let next = self.next.entry(number.sender).or_default();
-        if *next != number.sequence {
+        if number.sequence < *next || (number.sequence > *next && !self.gaps) {
             return Err(format!("{number:?} where {next} was next"));
         }
-        *next += 1;
+        *next = number.sequence + 1;
         self.body = (length > 0).then_some((number, length, 0));
         Ok(())
     }
@@ -147,6 +153,9 @@ mod tests {
         let first = frame(Number { sender: 0, sequence: 0 }, 9);
         let third = frame(Number { sender: 0, sequence: 2 }, 9);
         assert!(check(&[first.clone(), first.clone()].concat(), 10).is_err());
-        assert!(check(&[first, third].concat(), 10).is_err());
+        assert!(check(&[first.clone(), third.clone()].concat(), 10).is_err());
+        let mut with_gaps = Parser::new(true);
+        with_gaps.feed(&[first.clone(), third].concat()).unwrap();
+        assert!(with_gaps.feed(&first).is_err());
     }
 }

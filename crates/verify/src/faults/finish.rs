@@ -1,0 +1,77 @@
+//! The end of a program: what was sent arrives, everything is closed.
+
+use super::actor::{close, destroy};
+use super::operation::receive;
+use super::world::{Place, World};
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long everything that was sent may take to arrive.
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Reads at every end until all that was sent and need not be lost has arrived.
+pub(super) fn settle(world: &Arc<World>) {
+    let mut random = fastrand::Rng::with_seed(world.program.seed);
+    let start = Instant::now();
+    loop {
+        let unsettled: Vec<Place> =
+            (0..world.places.len()).map(|place| world.at(place)).filter(|end| !step(world, end, &mut random)).collect();
+        if unsettled.is_empty() || world.ledger.failed.load(SeqCst) {
+            break;
+        }
+        if start.elapsed() > PATIENCE {
+            world.ledger.violation(format!("hangs: {}", describe(&unsettled)));
+            break;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    for place in 0..world.places.len() {
+        match world.at(place) {
+            Place::Library(end) => end.book.incoming.check(&world.ledger),
+            Place::Plain(peer) => peer.book.incoming.check(&world.ledger),
+            Place::Empty => {}
+        }
+    }
+}
+
+/// Reads a little. Whether everything is there.
+fn step(world: &Arc<World>, end: &Place, random: &mut fastrand::Rng) -> bool {
+    match end {
+        Place::Empty => true,
+        Place::Library(end) => {
+            let settled = end.book.incoming.is_settled();
+            if !settled && end.book.receives_pending.load(SeqCst) == 0 {
+                receive(world, end, random);
+            }
+            settled && end.book.outgoing.is_settled()
+        }
+        Place::Plain(peer) => {
+            peer.finish(&world.ledger);
+            peer.book.incoming.is_settled() && peer.book.outgoing.is_settled()
+        }
+    }
+}
+
+/// Ends what is left, by close and by destroy in turn.
+pub(super) fn close_all(world: &World) {
+    for (index, place) in world.places.iter().enumerate() {
+        let end = mem::take(&mut *place.lock());
+        if let (Place::Library(end), true) = (&end, index % 3 == 0) {
+            close(world, end);
+        }
+        destroy(world, end);
+    }
+}
+
+/// For people: the first few ends that are stuck.
+pub(super) fn describe(places: &[Place]) -> String {
+    let text = |place: &Place| match place {
+        Place::Empty => String::new(),
+        Place::Library(end) => format!("\n  {:?} {:?}", end.socket, end.book),
+        Place::Plain(peer) => format!("\n  plain {:?}", peer.book),
+    };
+    format!("{} ends are not done{}", places.len(), places.iter().take(3).map(text).collect::<String>())
+}
