@@ -63,7 +63,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let first_seed = cli.first_seed.unwrap_or_else(|| fastrand::u64(..));
     if !cli.in_this_process {
         println!("first seed {first_seed}");
-        return campaign::run(cli.seconds, first_seed, cli.at_least);
+        return campaign::run(cli.seconds, first_seed, cli.at_least, cli.plant);
     }
     let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), cli.plant)?;
     campaign::print(&totals, start.elapsed());

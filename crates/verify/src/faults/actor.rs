@@ -85,7 +85,7 @@ pub(super) fn close(world: &World, end: &End) {
     end.socket.close();
     end.socket.wait_until_settled();
     if only && end.socket.state() == SocketState::Closed {
-        end.book.has_closed("close", &world.ledger);
+        end.book.has_closed("close", false, &world.ledger);
     }
 }
 
@@ -96,7 +96,7 @@ pub(super) fn destroy(world: &World, place: Place) {
     let (book, closes) = (Arc::clone(&end.book), end.socket.state() == SocketState::Open);
     drop(end);
     if closes {
-        book.has_closed("destroy", &world.ledger);
+        book.has_closed("destroy", true, &world.ledger);
     }
 }
 

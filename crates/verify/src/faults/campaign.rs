@@ -2,6 +2,7 @@
 
 use super::{Defect, Program, Totals, play};
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -41,8 +42,8 @@ pub fn play_many(first_seed: u64, time: Duration, defect: Option<Defect>) -> any
 ///
 /// # Errors
 /// The failure, with the smallest program that was found to fail.
-pub fn run(seconds: u64, first_seed: u64, at_least: u64) -> anyhow::Result<()> {
-    let mut child = this()?
+pub fn run(seconds: u64, first_seed: u64, at_least: u64, defect: Option<Defect>) -> anyhow::Result<()> {
+    let mut child = this(defect)?
         .args(["--in-this-process", "--seconds", &seconds.to_string(), "--first-seed", &first_seed.to_string()])
         .args(["--at-least", &at_least.to_string()])
         .stdout(Stdio::piped())
@@ -69,12 +70,12 @@ pub fn run(seconds: u64, first_seed: u64, at_least: u64) -> anyhow::Result<()> {
     let said = errors.join().unwrap_or_default();
     let Some(seed) = last else { bail!("{status}: {said}") };
     println!("seed {seed} fails ({status}):\n{said}");
-    let smallest = shrink(Program::of(seed))?;
+    let smallest = shrink(Program::of(seed), defect)?;
     bail!("seed {seed} fails; the smallest program that still does:\n  faults {smallest}\n{said}");
 }
 
 /// The smallest program that still fails, as far as the time reaches.
-fn shrink(mut program: Program) -> anyhow::Result<Program> {
+fn shrink(mut program: Program, defect: Option<Defect>) -> anyhow::Result<Program> {
     let start = Instant::now();
     'smaller: loop {
         for candidate in program.smaller() {
@@ -82,7 +83,7 @@ fn shrink(mut program: Program) -> anyhow::Result<Program> {
                 if start.elapsed() > SHRINKING {
                     return Ok(program);
                 }
-                if !works(&candidate)? {
+                if !works(&candidate, defect)? {
                     println!("still fails: {candidate}");
                     program = candidate;
                     continue 'smaller;
@@ -93,8 +94,8 @@ fn shrink(mut program: Program) -> anyhow::Result<Program> {
     }
 }
 
-fn works(program: &Program) -> anyhow::Result<bool> {
-    let mut child = this()?.args(program.arguments()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+fn works(program: &Program, defect: Option<Defect>) -> anyhow::Result<bool> {
+    let mut child = this(defect)?.args(program.arguments()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let (done, ended) = channel();
     let id = nix::unistd::Pid::from_raw(child.id().try_into()?);
     let waiting = thread::spawn(move || {
@@ -109,8 +110,12 @@ fn works(program: &Program) -> anyhow::Result<bool> {
     Ok(works)
 }
 
-fn this() -> anyhow::Result<Command> {
-    Ok(Command::new(std::env::current_exe()?))
+fn this(defect: Option<Defect>) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(name) = defect.and_then(|defect| defect.to_possible_value()) {
+        command.args(["--plant", name.get_name()]);
+    }
+    Ok(command)
 }
 
 /// Prints what was played.

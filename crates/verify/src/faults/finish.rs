@@ -3,30 +3,41 @@
 use super::actor::{close, destroy};
 use super::operation::receive;
 use super::world::{Place, World};
+use integration_tests::wait::comes_true;
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long everything that was sent may take to arrive.
-pub(super) const PATIENCE: Duration = Duration::from_secs(40);
+/// How long no byte may arrive while one is missing.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// How many receives wait at an end meanwhile.
+const RECEIVES: i64 = 8;
 
 /// Reads at every end until all that was sent and need not be lost has arrived.
 pub(super) fn settle(world: &Arc<World>) {
     let mut random = fastrand::Rng::with_seed(world.program.seed);
-    let start = Instant::now();
+    let (mut last_arrival, mut arrived) = (Instant::now(), 0);
+    world.finishing.store(true, SeqCst);
     loop {
         let unsettled: Vec<Place> =
             (0..world.places.len()).map(|place| world.at(place)).filter(|end| !step(world, end, &mut random)).collect();
         if unsettled.is_empty() || world.ledger.failed.load(SeqCst) {
             break;
         }
-        if start.elapsed() > PATIENCE {
+        let now = world.ledger.bytes.load(SeqCst);
+        if now != arrived {
+            (last_arrival, arrived) = (Instant::now(), now);
+        } else if last_arrival.elapsed() > PATIENCE {
             world.ledger.violation(format!("hangs: {}", describe(&unsettled)));
             break;
         }
         thread::sleep(Duration::from_micros(200));
+    }
+    if world.ledger.failed.load(SeqCst) {
+        return;
     }
     for place in 0..world.places.len() {
         match world.at(place) {
@@ -43,8 +54,9 @@ fn step(world: &Arc<World>, end: &Place, random: &mut fastrand::Rng) -> bool {
         Place::Empty => true,
         Place::Library(end) => {
             let settled = end.book.incoming.is_settled();
-            if !settled && end.book.receives_pending.load(SeqCst) == 0 {
-                receive(world, end, random);
+            let waiting = end.book.receives_pending.load(SeqCst);
+            if !settled {
+                (waiting..RECEIVES).for_each(|_| receive(world, end, random));
             }
             settled && end.book.outgoing.is_settled()
         }
@@ -55,8 +67,17 @@ fn step(world: &Arc<World>, end: &Place, random: &mut fastrand::Rng) -> bool {
     }
 }
 
-/// Ends what is left, by close and by destroy in turn.
-pub(super) fn close_all(world: &World) {
+/// Ends everything, also what the last call-backs opened meanwhile. Whether nobody but the caller and the undertaker has
+/// the world any more.
+pub(super) fn close_everything(world: &Arc<World>) -> bool {
+    comes_true(PATIENCE, || {
+        close_all(world);
+        Arc::strong_count(world) <= 2
+    })
+}
+
+/// Ends what is there, by close and by destroy in turn.
+fn close_all(world: &World) {
     for (index, place) in world.places.iter().enumerate() {
         let end = mem::take(&mut *place.lock());
         if let (Place::Library(end), true) = (&end, index % 3 == 0) {

@@ -21,6 +21,11 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     period.iter().chain(&period).copied().collect()
 });
 
+/// Makes the pattern, if that was not done yet.
+pub(super) fn prepare() {
+    LazyLock::force(&PATTERN);
+}
+
 /// Whose frame it is, and the how manieth of theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Number {

@@ -79,6 +79,7 @@ impl Totals {
 /// # Errors
 /// The promises that were broken.
 pub fn play(program: &Program, defect: Option<Defect>) -> Result<Totals, Vec<String>> {
+    frame::prepare();
     let before = (descriptors(), threads(), allocated());
     let (undertaker, buried) = channel();
     let world = Arc::new(World::new(program, defect, undertaker));
@@ -86,7 +87,9 @@ pub fn play(program: &Program, defect: Option<Defect>) -> Result<Totals, Vec<Str
     let undertaker = spawn_undertaker(&world, buried);
     run_actors(&world);
     finish::settle(&world);
-    finish::close_all(&world);
+    if !finish::close_everything(&world) {
+        world.ledger.violation("something still holds on to call-backs");
+    }
     world.dismiss_undertaker();
     let _ = undertaker.join();
     drop(watchdog);
@@ -96,9 +99,6 @@ pub fn play(program: &Program, defect: Option<Defect>) -> Result<Totals, Vec<Str
     let (accepted, called_back) = (ledger.accepted.load(SeqCst), ledger.called_back.load(SeqCst));
     if accepted != called_back {
         ledger.violation(format!("{accepted} operations were accepted, {called_back} called back"));
-    }
-    if !comes_true(PATIENCE, || Arc::strong_count(&world) == 1) {
-        ledger.violation("something still holds on to call-backs");
     }
     let mut violations = ledger.violations();
     // Here, and not in a call-back: this ends the ports.

@@ -73,7 +73,7 @@ impl Operation {
         }
         settle(&self);
         self.spoil();
-        if self.chain < LONGEST_CHAIN && !ledger.failed.load(SeqCst) {
+        if self.chain < LONGEST_CHAIN && !self.world.finishing.load(SeqCst) {
             let before = CHAIN.replace(self.chain + 1);
             let mut random = fastrand::Rng::with_seed(self.seed);
             act_inside(&self.world, &self, &mut random);

@@ -11,7 +11,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use test_doubles::FaultySyscalls;
 
@@ -22,6 +22,8 @@ pub(super) struct World {
     pub(super) ledger: Ledger,
     /// Each connection has two neighbours.
     pub(super) places: Vec<Mutex<Place>>,
+    /// Call-backs act no more.
+    pub(super) finishing: AtomicBool,
     ports: Vec<SimPort>,
     listener: Mutex<TcpListener>,
     /// Who closes what a call-back let go of and must not close itself.
@@ -60,6 +62,7 @@ impl World {
             sys,
             ledger: Ledger::default(),
             places: (0..program.connections * 2).map(|_| Mutex::default()).collect(),
+            finishing: AtomicBool::new(false),
             ports,
             listener: Mutex::new(listener),
             undertaker: Mutex::new(Some(undertaker)),
