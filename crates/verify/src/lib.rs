@@ -3,6 +3,7 @@
 //! | Module | What it does |
 //! |---|---|
 //! | [`faults`] | plays random programs over faulty system calls and checks every promise |
+//! | [`soak`] | lets thousands of connections come and go, and looks whether the process stays as it is |
 //! | [`memory`] | the allocator that counts what is out, and fails on demand |
 //!
 //! They use the public interface only, so that they outlive what is behind it.
@@ -10,3 +11,4 @@
 
 pub mod faults;
 pub mod memory;
+pub mod soak;
