@@ -3,7 +3,11 @@
 //! This file has the table of checks and runs them; docs/reliability.md says what came of them. A new check is a file
 //! with a `run`, a `mod` line and a row of [`CHECKS`].
 
+mod faults;
+mod hostile_peers;
 mod run;
+mod soak;
+mod state_machine;
 mod tools;
 
 use anyhow::{Context as _, bail};
@@ -30,7 +34,40 @@ const fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-const CHECKS: &[Check] = &[];
+const CHECKS: &[Check] = &[
+    Check {
+        name: "faults",
+        shows: "random programs over faulty system calls keep every promise, and every planted defect is noticed",
+        needs: &[],
+        in_ci: true,
+        at_most: [minutes(15), minutes(40)],
+        run: faults::run,
+    },
+    Check {
+        name: "state-machine",
+        shows: "the socket does what a reference model says, over mocks and on real socket pairs",
+        needs: &[],
+        in_ci: true,
+        at_most: [minutes(10), minutes(60)],
+        run: state_machine::run,
+    },
+    Check {
+        name: "soak",
+        shows: "memory, descriptors, threads and latency stay flat while thousands of connections come and go",
+        needs: &[],
+        in_ci: true,
+        at_most: [minutes(12), minutes(25)],
+        run: soak::run,
+    },
+    Check {
+        name: "hostile-peers",
+        shows: "no peer costs more than was promised, and no other peer notices it",
+        needs: &[],
+        in_ci: true,
+        at_most: [minutes(10), minutes(30)],
+        run: hostile_peers::run,
+    },
+];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
