@@ -81,15 +81,25 @@ impl Stream {
         self.cut.load(SeqCst) || (self.sends_pending.load(SeqCst) == 0 && arrived())
     }
 
-    /// At the end.
-    pub(super) fn check(&self, ledger: &Ledger) {
+    /// When everything has arrived that can.
+    pub(super) fn check_whole(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
-        let cut = self.cut.load(SeqCst);
-        if received > sent || (!cut && received < sent) {
+        if self.cut.load(SeqCst) {
+            return;
+        }
+        if received < sent {
             ledger.violation(format!("{received} bytes arrived of {sent} that were sent"));
         }
-        if !cut && !self.stopped.load(SeqCst) && !self.parser.lock().is_between_frames() {
+        if !self.stopped.load(SeqCst) && !self.parser.lock().is_between_frames() {
             ledger.violation("the stream ends within a frame");
+        }
+    }
+
+    /// When every send has said how much it sent.
+    pub(super) fn check_no_more(&self, ledger: &Ledger) {
+        let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
+        if received > sent {
+            ledger.violation(format!("{received} bytes arrived, more than the {sent} that were sent"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The end of a program: what was sent arrives, everything is closed.
 
 use super::actor::{close, destroy};
+use super::books::Stream;
 use super::operation::receive;
 use super::world::{Place, World};
 use integration_tests::wait::comes_true;
@@ -16,8 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How many receives wait at an end meanwhile.
 const RECEIVES: i64 = 8;
 
-/// Reads at every end until all that was sent and need not be lost has arrived.
-pub(super) fn settle(world: &Arc<World>) {
+/// Reads at every end until all that was sent and need not be lost has arrived. Which streams there were.
+pub(super) fn settle(world: &Arc<World>) -> Vec<Arc<Stream>> {
     let mut random = fastrand::Rng::with_seed(world.program.seed);
     let (mut last_arrival, mut arrived) = (Instant::now(), 0);
     world.finishing.store(true, SeqCst);
@@ -37,15 +38,16 @@ pub(super) fn settle(world: &Arc<World>) {
         thread::sleep(Duration::from_micros(200));
     }
     if world.ledger.failed.load(SeqCst) {
-        return;
+        return Vec::new();
     }
-    for place in 0..world.places.len() {
-        match world.at(place) {
-            Place::Library(end) => end.book.incoming.check(&world.ledger),
-            Place::Plain(peer) => peer.book.incoming.check(&world.ledger),
-            Place::Empty => {}
-        }
-    }
+    let book = |place| match world.at(place) {
+        Place::Library(end) => Some(Arc::clone(&end.book.incoming)),
+        Place::Plain(peer) => Some(Arc::clone(&peer.book.incoming)),
+        Place::Empty => None,
+    };
+    let streams: Vec<_> = (0..world.places.len()).filter_map(book).collect();
+    streams.iter().for_each(|stream| stream.check_whole(&world.ledger));
+    streams
 }
 
 /// Reads a little. Whether everything is there.

@@ -19,7 +19,7 @@ mod world;
 pub use kernel::Defect;
 pub use program::{Overrides, Program};
 
-use crate::memory::{allocated, settle_this_thread};
+use crate::memory::allocated;
 use integration_tests::process::{descriptors, threads};
 use integration_tests::wait::comes_true;
 use std::sync::Arc;
@@ -86,13 +86,14 @@ pub fn play(program: &Program, defect: Option<Defect>) -> Result<Totals, Vec<Str
     let watchdog = watchdog::watch(&world);
     let undertaker = spawn_undertaker(&world, buried);
     run_actors(&world);
-    finish::settle(&world);
+    let streams = finish::settle(&world);
     if !finish::close_everything(&world) {
         world.ledger.violation("something still holds on to call-backs");
     }
     world.dismiss_undertaker();
     let _ = undertaker.join();
     drop(watchdog);
+    streams.into_iter().for_each(|stream| stream.check_no_more(&world.ledger));
 
     let totals = totals(&world);
     let ledger = &world.ledger;
@@ -111,7 +112,7 @@ fn run_actors(world: &Arc<World>) {
     thread::scope(|scope| {
         for number in 0..world.program.threads {
             scope.spawn(move || {
-                settle_this_thread();
+                world.warm_up_this_thread();
                 let mut random = fastrand::Rng::with_seed(world.program.seed ^ (number as u64 + 1) << 32);
                 for _ in 0..world.program.steps {
                     if world.ledger.failed.load(SeqCst) {

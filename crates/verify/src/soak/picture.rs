@@ -24,6 +24,7 @@ const PANELS: [(&str, &[Line]); 5] = [
 pub(super) fn draw(path: &Path, samples: &[Sample]) -> anyhow::Result<()> {
     let area = SVGBackend::new(path, (900, 1_100)).into_drawing_area();
     area.fill(&WHITE)?;
+    // Some room on the right, for the names.
     let end = samples.last().map_or(1.0, |sample| sample.seconds);
     for (panel, (title, lines)) in area.split_evenly((PANELS.len(), 1)).iter().zip(PANELS) {
         let values = lines.iter().flat_map(|(_, of, _)| samples.iter().map(of));
@@ -33,7 +34,7 @@ pub(super) fn draw(path: &Path, samples: &[Sample]) -> anyhow::Result<()> {
             .margin(8)
             .x_label_area_size(28)
             .y_label_area_size(64)
-            .build_cartesian_2d(0.0..end, 0.0..most)?;
+            .build_cartesian_2d(0.0..end * 1.15, 0.0..most)?;
         chart.configure_mesh().light_line_style(WHITE).x_desc("seconds").y_labels(5).draw()?;
         for (name, of, colour) in lines {
             let points = samples.iter().map(|sample| (sample.seconds, of(sample)));
@@ -44,7 +45,7 @@ pub(super) fn draw(path: &Path, samples: &[Sample]) -> anyhow::Result<()> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::LowerRight)
+            .position(SeriesLabelPosition::MiddleRight)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK)
             .draw()?;

@@ -17,8 +17,11 @@ pub(super) fn start(addresses: &[SocketAddr], stop: &Arc<AtomicBool>, counters: 
         let (address, stop, counters) = (addresses[number % addresses.len()], Arc::clone(stop), Arc::clone(counters));
         thread::spawn(move || {
             while !stop.load(Ordering::Relaxed) {
-                let outcome =
-                    if number.is_multiple_of(2) { half_close(address, &counters) } else { read_slowly(address, &counters) };
+                let outcome = if number.is_multiple_of(2) {
+                    half_close(address, &counters)
+                } else {
+                    read_slowly(address, &counters)
+                };
                 if outcome.is_err() && !stop.load(Ordering::Relaxed) {
                     counters.wrong.fetch_add(1, Ordering::Relaxed);
                 }
