@@ -316,6 +316,6 @@ fn a_call_back_that_sleeps_delays_its_own_port_and_no_other_and_no_send() {
         sent_after.as_millis(),
         received_after.as_millis()
     );
-    assert!(sent_after < SLEEP, "{sent_after:?}");
+    assert!(slowest < SLEEP / 2 && sent_after < SLEEP, "{slowest:?}, {sent_after:?}");
     assert!(received_after + Duration::from_millis(20) > SLEEP && received_after < SLEEP + LIMIT / 4);
 }
