@@ -8,6 +8,7 @@ mod srs_report;
 mod srs_report_bench;
 mod srs_report_browser;
 mod standalone;
+mod verify;
 mod workspace;
 
 use clap::{Parser, Subcommand};
@@ -36,6 +37,8 @@ enum Command {
     Install(install::Args),
     /// Runs the conformance program of the C ABI, plain or under a checker
     CAbi(c_abi::Args),
+    /// Tries to break the libraries: sanitizers, fuzzing, mutation and more
+    Verify(verify::Args),
     /// Runs the steps of CI in order and stops at the first that fails
     Ci,
 }
@@ -49,6 +52,7 @@ fn main() -> ExitCode {
         Command::Header(args) => exit_code(header::run(&args)),
         Command::Install(args) => exit_code(install::run(&args)),
         Command::CAbi(args) => exit_code(c_abi::run(&args)),
+        Command::Verify(args) => exit_code(verify::run(&args)),
         Command::Ci => exit_code(ci::run()),
     }
 }

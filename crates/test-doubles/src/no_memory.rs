@@ -60,6 +60,14 @@ pub fn without_memory<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Makes a call during which the calling thread gets memory, whatever was said.
+pub fn with_memory<T>(call: impl FnOnce() -> T) -> T {
+    let before = MEMORY.replace(true);
+    let result = call();
+    MEMORY.set(before);
+    result
+}
+
 /// A thread that is ending has no such setting any more, but memory.
 fn has_memory() -> bool {
     MEMORY.try_with(Cell::get).unwrap_or(true)

@@ -10,6 +10,8 @@ use std::os::unix::net::UnixStream;
 use test_doubles::{Fault, Faults, FaultySyscalls};
 
 const SEND: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
+/// In thousandths.
+const ALWAYS: u16 = 1000;
 const RECV: RecvFlags = RecvFlags::DONTWAIT;
 
 fn pair() -> (OwnedFd, OwnedFd) {
@@ -49,7 +51,7 @@ fn clones_share_their_choices_and_their_count() {
 
 #[test]
 fn without_faults_the_calls_are_the_kernels() {
-    let sys = FaultySyscalls::new(Faults::default());
+    let sys = FaultySyscalls::new(Faults::none());
 
     assert_eq!(hundred_sends(&sys), [Ok(10); 100]);
     assert_eq!(sys.total_injected(), 0);
@@ -63,26 +65,28 @@ fn harmless_faults_are_only_such_as_lose_nothing() {
         assert!(matches!(result, Ok(1..=10) | Err(Errno::INTR)), "{result:?}");
     }
     assert!(sys.injected(Fault::Short) > 0 && sys.injected(Fault::Interrupted) > 0);
-    let harmful = [Fault::Reset, Fault::Pipe, Fault::NoBuffers, Fault::NoDescriptors];
-    assert_eq!(harmful.map(|fault| sys.injected(fault)), [0; 4]);
+    let harmful = [Fault::Reset, Fault::Pipe, Fault::Lost, Fault::NoBuffers, Fault::NoMemory, Fault::NoDescriptors];
+    assert_eq!(harmful.map(|fault| sys.injected(fault)), [0; 6]);
 }
 
 #[test]
 fn a_fault_that_always_happens_always_happens() {
     let always = |faults| hundred_sends(&FaultySyscalls::new(faults));
 
-    assert_eq!(always(Faults { interrupted: 100, ..Faults::default() }), [Err(Errno::INTR); 100]);
-    assert_eq!(always(Faults { reset: 100, ..Faults::default() }), [Err(Errno::CONNRESET); 100]);
-    assert_eq!(always(Faults { pipe: 100, ..Faults::default() }), [Err(Errno::PIPE); 100]);
-    assert_eq!(always(Faults { no_buffers: 100, ..Faults::default() }), [Err(Errno::NOBUFS); 100]);
-    let no_descriptors = FaultySyscalls::new(Faults { no_descriptors: 100, ..Faults::default() });
-    assert_eq!(no_descriptors.epoll_create().expect_err("none left"), Errno::MFILE);
-    assert_eq!(no_descriptors.eventfd().expect_err("none left"), Errno::MFILE);
+    assert_eq!(always(Faults::none().with(Fault::Interrupted, ALWAYS)), [Err(Errno::INTR); 100]);
+    assert_eq!(always(Faults::none().with(Fault::Reset, ALWAYS)), [Err(Errno::CONNRESET); 100]);
+    assert_eq!(always(Faults::none().with(Fault::Pipe, ALWAYS)), [Err(Errno::PIPE); 100]);
+    assert_eq!(always(Faults::none().with(Fault::NoBuffers, ALWAYS)), [Err(Errno::NOBUFS); 100]);
+    assert_eq!(always(Faults::none().with(Fault::NoMemory, ALWAYS)), [Err(Errno::NOMEM); 100]);
+    assert_eq!(always(Faults::none().with(Fault::Storm, ALWAYS)), [Err(Errno::INTR); 100]);
+    let no_descriptors = FaultySyscalls::new(Faults::none().with(Fault::NoDescriptors, ALWAYS));
+    assert!(matches!(no_descriptors.epoll_create(), Err(Errno::MFILE | Errno::NFILE)));
+    assert!(matches!(no_descriptors.eventfd(), Err(Errno::MFILE | Errno::NFILE)));
 }
 
 #[test]
 fn short_transfers_move_a_part_and_the_rest_is_still_there() {
-    let sys = FaultySyscalls::with_seed(Faults { short: 100, ..Faults::default() }, 5);
+    let sys = FaultySyscalls::with_seed(Faults::none().with(Fault::Short, ALWAYS), 5);
     let (ours, theirs) = pair();
     let message: Vec<u8> = (0..100).collect();
 
@@ -107,7 +111,7 @@ fn short_transfers_move_a_part_and_the_rest_is_still_there() {
 
 #[test]
 fn an_invented_eagain_is_followed_by_an_event() {
-    let sys = FaultySyscalls::new(Faults { again: 100, ..Faults::default() });
+    let sys = FaultySyscalls::new(Faults::none().with(Fault::Again, ALWAYS));
     let (ours, theirs) = pair();
     let epoll = sys.epoll_create().expect("an epoll instance");
     sys.epoll_add(epoll.as_fd(), ours.as_fd(), 9, EventFlags::IN | EventFlags::ET).expect("watched");
@@ -118,6 +122,49 @@ fn an_invented_eagain_is_followed_by_an_event() {
     assert_eq!(sys.recv(ours.as_fd(), &mut [0], RECV), Err(Errno::AGAIN));
 
     assert_eq!(events(&sys, &epoll), [9], "as if the byte had come just now");
+}
+
+#[test]
+fn an_invented_end_of_a_connection_ends_it_and_loses_no_byte_that_was_there() {
+    let sys = FaultySyscalls::new(Faults::none().with(Fault::Reset, ALWAYS));
+    let (ours, theirs) = pair();
+    rustix::net::send(&theirs, b"last", SEND).expect("sent");
+
+    assert_eq!(sys.recv(ours.as_fd(), &mut [0; 9], RECV), Ok(4), "the bytes come first");
+    assert_eq!(sys.recv(ours.as_fd(), &mut [0; 9], RECV), Err(Errno::CONNRESET));
+
+    assert_eq!(sys.recv(ours.as_fd(), &mut [0; 9], RECV), Ok(0), "an error is told once");
+    assert_eq!(rustix::net::send(&ours, b"x", SEND), Err(Errno::PIPE));
+    assert_eq!(rustix::net::recv(&theirs, &mut [0; 9], RECV).map(|(bytes, _)| bytes), Ok(0), "the peer sees it too");
+}
+
+#[test]
+fn a_late_event_comes_with_the_next_wait_even_if_its_descriptor_was_removed() {
+    let sys = FaultySyscalls::new(Faults::none().with(Fault::Late, ALWAYS));
+    let ((one, _one), (two, _two)) = (pair(), pair());
+    let epoll = sys.epoll_create().expect("an epoll instance");
+    sys.epoll_add(epoll.as_fd(), one.as_fd(), 1, EventFlags::OUT | EventFlags::ET).expect("watched");
+    sys.epoll_add(epoll.as_fd(), two.as_fd(), 2, EventFlags::OUT | EventFlags::ET).expect("watched");
+
+    assert_eq!(events(&sys, &epoll), [1]);
+    sys.epoll_delete(epoll.as_fd(), two.as_fd()).expect("deleted");
+
+    assert_eq!(events(&sys, &epoll), [2]);
+    assert_eq!(events(&sys, &epoll), []);
+}
+
+#[test]
+fn a_spurious_event_is_one_of_a_descriptor_that_is_watched() {
+    let sys = FaultySyscalls::new(Faults::none().with(Fault::Spurious, ALWAYS));
+    let (ours, _theirs) = pair();
+    let epoll = sys.epoll_create().expect("an epoll instance");
+    sys.epoll_add(epoll.as_fd(), ours.as_fd(), 1, EventFlags::OUT | EventFlags::ET).expect("watched");
+    assert_eq!(events(&sys, &epoll), [1, 1], "the kernel's and an invented one");
+    assert_eq!(events(&sys, &epoll), [1], "an invented one");
+
+    sys.epoll_delete(epoll.as_fd(), ours.as_fd()).expect("deleted");
+
+    assert_eq!(events(&sys, &epoll), []);
 }
 
 /// Which descriptors have an event at this moment.

@@ -1,0 +1,129 @@
+//! The faulty system calls of a port.
+
+use super::{Fault, FaultySyscalls};
+use crate::no_memory::with_memory;
+use completion_port::sys::{Errno, Event, EventData, EventFlags};
+use completion_port::{Kernel, PortSyscalls};
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+/// What an invented event may say: that something may be ready, never that something is over.
+const SPURIOUS: [EventFlags; 3] = [EventFlags::IN, EventFlags::OUT, EventFlags::IN.union(EventFlags::OUT)];
+
+/// The same about a socket with a queue of error messages, which somebody else may have emptied.
+const SPURIOUS_WITH_ERRORS: [EventFlags; 2] = [EventFlags::ERR, EventFlags::ERR.union(EventFlags::IN)];
+
+impl PortSyscalls for FaultySyscalls {
+    fn epoll_create(&self) -> Result<OwnedFd, Errno> {
+        self.before_making_a_descriptor()?;
+        let epoll = Kernel.epoll_create()?;
+        self.state.watched.lock().created(&epoll);
+        Ok(epoll)
+    }
+
+    fn eventfd(&self) -> Result<OwnedFd, Errno> {
+        self.before_making_a_descriptor()?;
+        Kernel.eventfd()
+    }
+
+    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
+        self.interrupt()?;
+        self.fail(Fault::NoDescriptors, Errno::NOSPC)?;
+        self.fail(Fault::NoMemory, Errno::NOMEM)?;
+        // Noted before an event can come, with the lock held so that a failure is never seen.
+        let mut watched = self.state.watched.lock();
+        Kernel.epoll_add(epoll, fd, data, flags)?;
+        watched.added(epoll, fd, data, flags);
+        Ok(())
+    }
+
+    fn epoll_modify(
+        &self,
+        epoll: BorrowedFd<'_>,
+        fd: BorrowedFd<'_>,
+        data: u64,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        self.interrupt()?;
+        let mut watched = self.state.watched.lock();
+        Kernel.epoll_modify(epoll, fd, data, flags)?;
+        watched.modified(fd, flags);
+        Ok(())
+    }
+
+    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.interrupt()?;
+        self.state.watched.lock().deleted(fd);
+        Kernel.epoll_delete(epoll, fd)
+    }
+
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+        with_memory(|| {
+            let mut watched = self.state.watched.lock();
+            let (held, before) = (watched.held_back(epoll), watched.removals());
+            drop(watched);
+            if !held.is_empty() {
+                events.extend(held.into_iter().map(|(flags, data)| event(flags, data)));
+                return Ok(());
+            }
+            self.interrupt()?;
+            Kernel.epoll_wait(epoll, events, block)?;
+            self.hold_some_back(epoll, events);
+            self.invent(epoll, events, before);
+            Ok(())
+        })
+    }
+
+    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.interrupt()?;
+        Kernel.wake(eventfd)
+    }
+}
+
+impl FaultySyscalls {
+    fn before_making_a_descriptor(&self) -> Result<(), Errno> {
+        self.interrupt()?;
+        self.fail(Fault::NoDescriptors, self.one_of(&[Errno::MFILE, Errno::NFILE]))?;
+        self.fail(Fault::NoMemory, Errno::NOMEM)
+    }
+
+    /// The tail of the batch comes with the next wait, in which the kernel is not asked: as if the thread had been
+    /// held up in between. By then some of it may have been removed.
+    fn hold_some_back(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>) {
+        if events.len() > 1 && self.happens(Fault::Late) {
+            let keep = self.state.random.lock().usize(1..events.len());
+            let held = events.drain(keep..).map(|event| (event.flags, event.data.u64())).collect();
+            self.state.watched.lock().hold_back(epoll, held);
+        }
+    }
+
+    fn invent(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, removals_before: usize) {
+        let mut watched = self.state.watched.lock();
+        for event in events.iter() {
+            watched.reported(epoll, event.data.u64());
+        }
+        let removed = watched.removed_since(epoll, removals_before);
+        let lately = if self.wants(Fault::Spurious) { watched.lately_reported(epoll) } else { Vec::new() };
+        drop(watched);
+        let mut invent = |fault, data, has_error_queue| {
+            if events.len() < events.capacity() {
+                self.count(fault);
+                let errors = has_error_queue && self.state.random.lock().bool();
+                let flags = if errors { self.one_of(&SPURIOUS_WITH_ERRORS) } else { self.one_of(&SPURIOUS) };
+                events.push(event(flags, data));
+            }
+        };
+        if !lately.is_empty() {
+            let (data, has_error_queue) = self.one_of(&lately);
+            invent(Fault::Spurious, data, has_error_queue);
+        }
+        for data in removed {
+            if self.wants(Fault::Removed) {
+                invent(Fault::Removed, data, false);
+            }
+        }
+    }
+}
+
+fn event(flags: EventFlags, data: u64) -> Event {
+    Event { flags, data: EventData::new_u64(data) }
+}

@@ -1,0 +1,72 @@
+//! Random programs over faulty system calls; see [`verify::faults`].
+
+use anyhow::{bail, ensure};
+use clap::Parser;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+use verify::faults::{Defect, Overrides, Program, campaign, play};
+use verify::memory::Balance;
+
+#[global_allocator]
+static ALLOCATOR: Balance = Balance;
+
+/// Plays random programs over faulty system calls and checks every promise of the library
+#[derive(Parser)]
+struct Cli {
+    /// For how long
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Fails if fewer faults were injected
+    #[arg(long, default_value_t = 0)]
+    at_least: u64,
+    /// What the programs' seeds are made from; random unless given
+    #[arg(long)]
+    first_seed: Option<u64>,
+    /// Plays only the program of this seed
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How often it is played
+    #[arg(long, default_value_t = 1)]
+    times: u32,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Plants a defect
+    #[arg(long)]
+    plant: Option<Defect>,
+    /// Does not start a child, and so ends with the first hang
+    #[arg(long)]
+    in_this_process: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> anyhow::Result<()> {
+    let start = Instant::now();
+    if let Some(seed) = cli.seed {
+        let program = Program::of(seed).with(&cli.overrides);
+        for _ in 0..cli.times {
+            match play(&program, cli.plant) {
+                Ok(totals) => campaign::print(&totals, start.elapsed()),
+                Err(violations) => bail!("{program}:\n  {}", violations.join("\n  ")),
+            }
+        }
+        return Ok(());
+    }
+    let first_seed = cli.first_seed.unwrap_or_else(|| fastrand::u64(..));
+    if !cli.in_this_process {
+        println!("first seed {first_seed}");
+        return campaign::run(cli.seconds, first_seed, cli.at_least, cli.plant);
+    }
+    let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), cli.plant)?;
+    campaign::print(&totals, start.elapsed());
+    ensure!(totals.injected() >= cli.at_least, "{} faults are fewer than {}", totals.injected(), cli.at_least);
+    Ok(())
+}

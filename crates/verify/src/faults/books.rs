@@ -1,0 +1,210 @@
+//! The books that are kept: what was accepted, what was called back, what must arrive.
+
+use super::frame::{Number, Parser};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU64, Ordering::SeqCst};
+use std::thread::{self, ThreadId};
+
+/// One program's totals, and what went wrong.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) accepted: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) called_back: AtomicU64,
+    pub(super) without_memory: AtomicU64,
+    pub(super) bytes: AtomicU64,
+    pub(super) sockets: AtomicU64,
+    pub(super) failed: AtomicBool,
+    violations: Mutex<Vec<String>>,
+}
+
+impl Ledger {
+    /// Notes that a promise was broken. Only the first few are kept.
+    pub(super) fn violation(&self, what: impl Into<String>) {
+        let mut violations = self.violations.lock();
+        if violations.len() < 5 {
+            violations.push(what.into());
+        }
+        self.failed.store(true, SeqCst);
+    }
+
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.violations.lock().clone()
+    }
+}
+
+/// One direction of a connection, which both ends keep together.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    senders: Mutex<HashMap<ThreadId, Number>>,
+    parser: Mutex<Parser>,
+    pub(super) sent: AtomicU64,
+    pub(super) received: AtomicU64,
+    pub(super) sends_pending: AtomicI64,
+    /// A send stopped half-way: nothing more comes.
+    pub(super) stopped: AtomicBool,
+    /// Somebody closed or broke the connection: what was sent need not arrive.
+    pub(super) cut: AtomicBool,
+}
+
+impl Stream {
+    /// The number of the calling thread's next frame.
+    pub(super) fn next_number(&self) -> Number {
+        let mut senders = self.senders.lock();
+        let sender = u16::try_from(senders.len()).expect("few threads");
+        let next = senders.entry(thread::current().id()).or_insert(Number { sender, sequence: 0 });
+        let number = *next;
+        next.sequence += 1;
+        number
+    }
+
+    /// It was not sent after all.
+    pub(super) fn take_number_back(&self) {
+        if let Some(next) = self.senders.lock().get_mut(&thread::current().id()) {
+            next.sequence -= 1;
+        }
+    }
+
+    pub(super) fn receive(&self, bytes: &[u8], ledger: &Ledger) {
+        self.received.fetch_add(bytes.len() as u64, SeqCst);
+        ledger.bytes.fetch_add(bytes.len() as u64, SeqCst);
+        if let Err(wrong) = self.parser.lock().feed(bytes) {
+            ledger.violation(wrong);
+        }
+    }
+
+    /// Whether nothing more can arrive, or need.
+    pub(super) fn is_settled(&self) -> bool {
+        let arrived = || self.sent.load(SeqCst) == self.received.load(SeqCst);
+        self.cut.load(SeqCst) || (self.sends_pending.load(SeqCst) == 0 && arrived())
+    }
+
+    /// When everything has arrived that can.
+    pub(super) fn check_whole(&self, ledger: &Ledger) {
+        let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
+        if self.cut.load(SeqCst) {
+            return;
+        }
+        if received < sent {
+            ledger.violation(format!("{received} bytes arrived of {sent} that were sent"));
+        }
+        if !self.stopped.load(SeqCst) && !self.parser.lock().is_between_frames() {
+            ledger.violation("the stream ends within a frame");
+        }
+    }
+
+    /// When every send has said how much it sent.
+    pub(super) fn check_no_more(&self, ledger: &Ledger) {
+        let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
+        if received > sent {
+            ledger.violation(format!("{received} bytes arrived, more than the {sent} that were sent"));
+        }
+    }
+}
+
+/// One end: what runs there, and its two streams.
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) place: usize,
+    pub(super) incoming: Arc<Stream>,
+    pub(super) outgoing: Arc<Stream>,
+    pub(super) pending: AtomicI64,
+    pub(super) receives_pending: AtomicI64,
+    pub(super) running: AtomicI64,
+    /// Somebody is about to close.
+    closing: AtomicBool,
+    /// Somebody else is, too.
+    contested: AtomicBool,
+    /// Close has returned, to the one who did it.
+    pub(super) closed: AtomicBool,
+    /// No more bytes will come.
+    pub(super) ended: AtomicBool,
+}
+
+impl Book {
+    /// The books of both ends; `gaps` says whether a send may fail before its first byte.
+    pub(super) fn pair(places: [usize; 2], gaps: bool) -> [Self; 2] {
+        let stream = || Arc::new(Stream { parser: Mutex::new(Parser::new(gaps)), ..Stream::default() });
+        let (there, back) = (stream(), stream());
+        let book = |place, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
+            place,
+            incoming: Arc::clone(incoming),
+            outgoing: Arc::clone(outgoing),
+            pending: AtomicI64::new(0),
+            receives_pending: AtomicI64::new(0),
+            running: AtomicI64::new(0),
+            closing: AtomicBool::new(false),
+            contested: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        };
+        [book(places[0], &back, &there), book(places[1], &there, &back)]
+    }
+
+    /// Takes note of a close. Whether it is the only one so far.
+    pub(super) fn begins_to_close(&self) -> bool {
+        self.cut();
+        let first = !self.closing.swap(true, SeqCst);
+        if !first {
+            self.contested.store(true, SeqCst);
+        }
+        first
+    }
+
+    /// A close has returned: no call-back runs any more, and if no other thread can call, nothing waits.
+    pub(super) fn has_closed(&self, how: &str, alone: bool, ledger: &Ledger) {
+        // It may have been another that closed, and in a call-back of its own.
+        if self.contested.load(SeqCst) {
+            return;
+        }
+        self.closed.store(true, SeqCst);
+        let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst));
+        if running != 0 || (alone && pending != 0) {
+            ledger.violation(format!("{how} returned while {pending} operations waited and {running} call-backs ran"));
+        }
+    }
+
+    /// The connection is over or may be.
+    pub(super) fn cut(&self) {
+        self.incoming.cut.store(true, SeqCst);
+        self.outgoing.cut.store(true, SeqCst);
+    }
+}
+
+/// One operation, as its caller and its call-back see it. Both must agree in the end.
+#[derive(Debug, Default)]
+pub(super) struct Ticket(AtomicU8);
+
+const ACCEPTED: u8 = 1;
+const CALLED: u8 = 2;
+const DROPPED: u8 = 4;
+
+impl Ticket {
+    /// The call returned `Ok`.
+    pub(super) fn accepted(&self, ledger: &Ledger) {
+        if self.0.fetch_or(ACCEPTED, SeqCst) & (CALLED | DROPPED) == DROPPED {
+            ledger.violation("an operation was accepted, but its call-back dropped");
+        }
+    }
+
+    /// The call returned `Err`.
+    pub(super) fn refused(&self, ledger: &Ledger) {
+        if self.0.load(SeqCst) & CALLED != 0 {
+            ledger.violation("an operation was refused and called back");
+        }
+    }
+
+    pub(super) fn called(&self, ledger: &Ledger) {
+        if self.0.fetch_or(CALLED, SeqCst) & CALLED != 0 {
+            ledger.violation("an operation was called back twice");
+        }
+    }
+
+    pub(super) fn dropped(&self, ledger: &Ledger) {
+        if self.0.fetch_or(DROPPED, SeqCst) & (ACCEPTED | CALLED) == ACCEPTED {
+            ledger.violation("the call-back of an accepted operation was dropped without being called");
+        }
+    }
+}

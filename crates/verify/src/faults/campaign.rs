@@ -1,0 +1,137 @@
+//! Many programs, one after the other, in a process of their own; what fails is made smaller.
+
+use super::{Defect, Program, Totals, play};
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
+use test_doubles::Fault;
+
+/// How often a smaller program is played before it counts as one that works: threads make it fail only at times.
+const TRIES: usize = 3;
+
+/// How long making it smaller may take altogether.
+const SHRINKING: Duration = Duration::from_secs(120);
+
+/// How long a smaller program may take.
+const ONE_PROGRAM: Duration = Duration::from_secs(100);
+
+/// Plays programs until the time is over, in this process. Says which one it is about to play.
+///
+/// # Errors
+/// The first that fails.
+pub fn play_many(first_seed: u64, time: Duration, defect: Option<Defect>) -> anyhow::Result<Totals> {
+    let start = Instant::now();
+    let mut totals = Totals::default();
+    let mut seeds = fastrand::Rng::with_seed(first_seed);
+    while start.elapsed() < time {
+        let program = Program::of(seeds.u64(..));
+        println!("playing {}", program.seed);
+        match play(&program, defect) {
+            Ok(more) => totals.add(&more),
+            Err(violations) => bail!("{program}:\n  {}", violations.join("\n  ")),
+        }
+    }
+    Ok(totals)
+}
+
+/// Starts [`play_many`] in a child, and makes the program smaller that fails or kills it.
+///
+/// # Errors
+/// The failure, with the smallest program that was found to fail.
+pub fn run(seconds: u64, first_seed: u64, at_least: u64, defect: Option<Defect>) -> anyhow::Result<()> {
+    let mut child = this(defect)?
+        .args(["--in-this-process", "--seconds", &seconds.to_string(), "--first-seed", &first_seed.to_string()])
+        .args(["--at-least", &at_least.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()?;
+    let mut stderr = child.stderr.take().context("piped")?;
+    let errors = thread::spawn(move || {
+        let mut said = String::new();
+        let _ = stderr.read_to_string(&mut said);
+        said
+    });
+    let mut last = None;
+    for line in BufReader::new(child.stdout.take().context("piped")?).lines() {
+        let line = line?;
+        match line.strip_prefix("playing ").and_then(|seed| seed.parse().ok()) {
+            Some(seed) => last = Some(seed),
+            None => println!("{line}"),
+        }
+    }
+    let status = child.wait()?;
+    if status.success() {
+        return Ok(());
+    }
+    let said = errors.join().unwrap_or_default();
+    let Some(seed) = last else { bail!("{status}: {said}") };
+    println!("seed {seed} fails ({status}):\n{said}");
+    let smallest = shrink(Program::of(seed), defect)?;
+    bail!("seed {seed} fails; the smallest program that still does:\n  faults {smallest}\n{said}");
+}
+
+/// The smallest program that still fails, as far as the time reaches.
+fn shrink(mut program: Program, defect: Option<Defect>) -> anyhow::Result<Program> {
+    let start = Instant::now();
+    'smaller: loop {
+        for candidate in program.smaller() {
+            for _ in 0..TRIES {
+                if start.elapsed() > SHRINKING {
+                    return Ok(program);
+                }
+                if !works(&candidate, defect)? {
+                    println!("still fails: {candidate}");
+                    program = candidate;
+                    continue 'smaller;
+                }
+            }
+        }
+        return Ok(program);
+    }
+}
+
+fn works(program: &Program, defect: Option<Defect>) -> anyhow::Result<bool> {
+    let mut child = this(defect)?.args(program.arguments()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let (done, ended) = channel();
+    let id = nix::unistd::Pid::from_raw(child.id().try_into()?);
+    let waiting = thread::spawn(move || {
+        let works = child.wait().is_ok_and(|status| status.success());
+        let _ = done.send(works);
+    });
+    let works = ended.recv_timeout(ONE_PROGRAM).unwrap_or_else(|_| {
+        let _ = nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGKILL);
+        false
+    });
+    let _ = waiting.join();
+    Ok(works)
+}
+
+fn this(defect: Option<Defect>) -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    if let Some(name) = defect.and_then(|defect| defect.to_possible_value()) {
+        command.args(["--plant", name.get_name()]);
+    }
+    Ok(command)
+}
+
+/// Prints what was played.
+pub fn print(totals: &Totals, took: Duration) {
+    println!(
+        "{} programs, {} sockets, {} operations accepted and each called back once, {} refused, {} MiB right, {:.0} s",
+        totals.programs,
+        totals.sockets,
+        totals.accepted,
+        totals.refused,
+        totals.bytes >> 20,
+        took.as_secs_f64()
+    );
+    for (fault, count) in Fault::ALL.iter().zip(totals.faults) {
+        println!("{count:>12} {fault:?}");
+    }
+    println!("{:>12} NoMemoryForAnOperation", totals.without_memory);
+    println!("{:>12} faults injected", totals.injected());
+}

@@ -1,0 +1,157 @@
+//! Plays random programs over faulty system calls, and checks every promise of the library.
+//!
+//! Checked: an accepted operation is called back exactly once, a refused one never; buffers come back; no byte is lost,
+//! doubled or out of order; when close or destroy returns, nothing waits and no call-back runs; at the end no descriptor, thread or
+//! memory is left; and nothing hangs.
+
+mod actor;
+mod books;
+pub mod campaign;
+mod finish;
+mod frame;
+mod kernel;
+mod operation;
+mod plain;
+mod program;
+mod watchdog;
+mod world;
+
+pub use kernel::Defect;
+pub use program::{Overrides, Program};
+
+use crate::memory::allocated;
+use integration_tests::process::{descriptors, threads};
+use integration_tests::wait::comes_true;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::Duration;
+use test_doubles::Fault;
+use world::{Place, World};
+
+/// How much more memory may be out after a program: what threads and locks keep for the next ones.
+const MEMORY_MARGIN: usize = 128 * 1024;
+
+/// How long what ends on its own may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What came of programs that were played.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// How many programs.
+    pub programs: u64,
+    /// How many sockets of the library they opened.
+    pub sockets: u64,
+    /// Operations that were accepted, and so called back.
+    pub accepted: u64,
+    /// Operations that were refused.
+    pub refused: u64,
+    /// Bytes that arrived and were right.
+    pub bytes: u64,
+    /// Faults, by kind.
+    pub faults: [u64; Fault::ALL.len()],
+    /// Operations that were refused for want of memory.
+    pub without_memory: u64,
+}
+
+impl Totals {
+    /// Adds others.
+    pub fn add(&mut self, other: &Self) {
+        self.programs += other.programs;
+        self.sockets += other.sockets;
+        self.accepted += other.accepted;
+        self.refused += other.refused;
+        self.bytes += other.bytes;
+        self.without_memory += other.without_memory;
+        self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// All faults together.
+    #[must_use]
+    pub fn injected(&self) -> u64 {
+        self.faults.iter().sum::<u64>() + self.without_memory
+    }
+}
+
+/// Plays a program.
+///
+/// # Errors
+/// The promises that were broken.
+pub fn play(program: &Program, defect: Option<Defect>) -> Result<Totals, Vec<String>> {
+    frame::prepare();
+    let before = (descriptors(), threads(), allocated());
+    let (undertaker, buried) = channel();
+    let world = Arc::new(World::new(program, defect, undertaker));
+    let watchdog = watchdog::watch(&world);
+    let undertaker = spawn_undertaker(&world, buried);
+    run_actors(&world);
+    let streams = finish::settle(&world);
+    if !finish::close_everything(&world) {
+        world.ledger.violation("something still holds on to call-backs");
+    }
+    world.dismiss_undertaker();
+    let _ = undertaker.join();
+    drop(watchdog);
+    streams.into_iter().for_each(|stream| stream.check_no_more(&world.ledger));
+
+    let totals = totals(&world);
+    let ledger = &world.ledger;
+    let (accepted, called_back) = (ledger.accepted.load(SeqCst), ledger.called_back.load(SeqCst));
+    if accepted != called_back {
+        ledger.violation(format!("{accepted} operations were accepted, {called_back} called back"));
+    }
+    let mut violations = ledger.violations();
+    // Here, and not in a call-back: this ends the ports.
+    drop(world);
+    violations.extend(left_behind(before));
+    if violations.is_empty() { Ok(totals) } else { Err(violations) }
+}
+
+fn run_actors(world: &Arc<World>) {
+    thread::scope(|scope| {
+        for number in 0..world.program.threads {
+            scope.spawn(move || {
+                world.warm_up_this_thread();
+                let mut random = fastrand::Rng::with_seed(world.program.seed ^ (number as u64 + 1) << 32);
+                for _ in 0..world.program.steps {
+                    if world.ledger.failed.load(SeqCst) {
+                        break;
+                    }
+                    actor::act(world, &mut random);
+                }
+            });
+        }
+    });
+}
+
+fn spawn_undertaker(world: &Arc<World>, buried: Receiver<Place>) -> thread::JoinHandle<()> {
+    let world = Arc::clone(world);
+    thread::spawn(move || buried.into_iter().for_each(|place| actor::destroy(&world, place)))
+}
+
+fn totals(world: &World) -> Totals {
+    Totals {
+        programs: 1,
+        sockets: world.ledger.sockets.load(SeqCst),
+        accepted: world.ledger.accepted.load(SeqCst),
+        refused: world.ledger.refused.load(SeqCst),
+        bytes: world.ledger.bytes.load(SeqCst),
+        faults: Fault::ALL.map(|fault| world.sys.faulty.injected(fault)),
+        without_memory: world.ledger.without_memory.load(SeqCst),
+    }
+}
+
+/// What is more than before.
+fn left_behind((open, running, memory): (usize, usize, usize)) -> Option<String> {
+    // A joined thread stays visible for a moment.
+    if !comes_true(PATIENCE, || descriptors() <= open && threads() <= running) {
+        return Some(format!(
+            "{} descriptors are open where {open} were, {} threads run where {running} did",
+            descriptors(),
+            threads()
+        ));
+    }
+    let grown = allocated().saturating_sub(memory);
+    (grown > MEMORY_MARGIN).then(|| format!("{grown} bytes were not freed"))
+}

@@ -1,0 +1,108 @@
+//! A peer that is not the library's: plain system calls that do not fail on purpose.
+
+use super::books::{Book, Ledger};
+use super::frame::frame;
+use parking_lot::Mutex;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use socket2::SockRef;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+
+pub(super) struct Plain {
+    descriptor: OwnedFd,
+    pub(super) book: Arc<Book>,
+    /// Reads nothing before the end.
+    lazy: bool,
+    /// What of a frame is not written yet.
+    rest: Mutex<Vec<u8>>,
+}
+
+impl Plain {
+    pub(super) fn new(descriptor: OwnedFd, book: Arc<Book>, lazy: bool) -> Self {
+        Self { descriptor, book, lazy, rest: Mutex::default() }
+    }
+
+    /// Writes a little and reads a little.
+    pub(super) fn stir(&self, random: &mut fastrand::Rng, ledger: &Ledger) {
+        if random.bool() {
+            let mut rest = self.rest.lock();
+            if rest.is_empty() && !self.book.outgoing.stopped.load(SeqCst) {
+                // One thread at a time, each with numbers of its own.
+                *rest = frame(self.book.outgoing.next_number(), random.usize(..3_000));
+                self.book.outgoing.sends_pending.fetch_add(1, SeqCst);
+            }
+            let piece = random.usize(..=rest.len());
+            self.write(&mut rest, piece);
+        } else if !self.lazy {
+            self.read(random.usize(1..20_000), ledger);
+        }
+    }
+
+    /// Writes what is left of a frame and reads what is there.
+    pub(super) fn finish(&self, ledger: &Ledger) {
+        let mut rest = self.rest.lock();
+        let all = rest.len();
+        self.write(&mut rest, all);
+        drop(rest);
+        self.read(60_000, ledger);
+    }
+
+    /// The connection is reset when this is dropped, if it is TCP.
+    pub(super) fn reset_on_close(&self) {
+        self.book.cut();
+        let _ = SockRef::from(&self.descriptor).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Ends one or both directions.
+    pub(super) fn shut(&self, how: std::net::Shutdown) {
+        self.book.cut();
+        let _ = SockRef::from(&self.descriptor).shutdown(how);
+    }
+
+    fn write(&self, rest: &mut Vec<u8>, piece: usize) {
+        if piece == 0 {
+            return;
+        }
+        match send(self.descriptor.as_fd(), &rest[..piece], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
+            Ok(sent) => {
+                rest.drain(..sent);
+                self.book.outgoing.sent.fetch_add(sent as u64, SeqCst);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                rest.clear();
+                self.book.outgoing.stopped.store(true, SeqCst);
+                self.book.cut();
+            }
+        }
+        if rest.is_empty() {
+            self.book.outgoing.sends_pending.fetch_sub(1, SeqCst);
+        }
+    }
+
+    fn read(&self, room: usize, ledger: &Ledger) {
+        let mut buffer = vec![0; room];
+        // Two threads that read at once would swap what they read.
+        let _one_at_a_time = self.rest.lock();
+        match recv(self.descriptor.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
+            Ok((0, _)) => self.end(),
+            Ok((bytes, _)) => self.book.incoming.receive(&buffer[..bytes], ledger),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.end(),
+        }
+    }
+
+    fn end(&self) {
+        self.book.ended.store(true, SeqCst);
+        self.book.cut();
+    }
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        self.book.cut();
+    }
+}

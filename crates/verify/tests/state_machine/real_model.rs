@@ -1,0 +1,240 @@
+//! What the socket should do on one end of a Unix socket pair, as far as the kernel leaves no choice.
+
+use crate::{ABANDONED, ERROR, OK, bytes_of};
+use async_socket_linux::SocketState;
+use proptest::prelude::*;
+use proptest_state_machine::ReferenceStateMachine;
+use std::collections::VecDeque;
+
+/// More than the kernel takes while the peer reads nothing.
+pub(crate) const FLOOD: usize = 4 << 20;
+
+/// As much as the kernel takes in any case.
+const ROOM: usize = 20_000;
+
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Open,
+    Send(Vec<usize>),
+    Flood,
+    Receive(Vec<usize>),
+    PeerWrites(usize),
+    PeerReadsAll,
+    PeerFinishes,
+    PeerCloses,
+    Close,
+    Destroy,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Answer {
+    #[default]
+    Accepted,
+    NotClosed,
+    DescriptorClosed,
+    NotOpen,
+    Disconnected,
+    StreamBroken,
+}
+
+/// How an operation has to end. How much of a flood went out before the peer went away is the kernel's business.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Expected {
+    pub(crate) number: u32,
+    pub(crate) results: Vec<u32>,
+    pub(crate) bytes: Option<usize>,
+    pub(crate) data: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Peer {
+    #[default]
+    Writes,
+    /// It sends no more.
+    Finished,
+    Gone,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Waiting {
+    number: u32,
+    is_send: bool,
+    length: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Model {
+    is_open: bool,
+    is_gone: bool,
+    peer: Peer,
+    next: u32,
+    waiting: Vec<Waiting>,
+    stream_broken: bool,
+    incoming: VecDeque<u8>,
+    written: u32,
+    /// What the peer will find, sends that wait included.
+    pub(crate) unread: Vec<u8>,
+    pub(crate) answer: Answer,
+    /// What the last act has completed.
+    pub(crate) completed: Vec<Expected>,
+}
+
+/// What the peer writes for the `nth` time.
+pub(crate) fn written(nth: u32, length: usize) -> Vec<u8> {
+    bytes_of(nth + 5_000, length)
+}
+
+impl Model {
+    pub(crate) fn state(&self) -> SocketState {
+        if self.is_open { SocketState::Open } else { SocketState::Closed }
+    }
+
+    fn send(&mut self, length: usize) -> Answer {
+        let number = self.next;
+        self.next += 1;
+        if !self.is_open {
+            return Answer::NotOpen;
+        }
+        if self.stream_broken {
+            return Answer::StreamBroken;
+        }
+        if self.peer == Peer::Gone {
+            return Answer::Disconnected;
+        }
+        let behind = self.waiting.iter().any(|it| it.is_send);
+        self.unread.extend(bytes_of(number, length));
+        if behind || length == FLOOD {
+            self.waiting.push(Waiting { number, is_send: true, length });
+        } else {
+            self.complete(number, vec![OK], Some(length), Vec::new());
+        }
+        Answer::Accepted
+    }
+
+    fn receive(&mut self, length: usize) -> Answer {
+        let number = self.next;
+        self.next += 1;
+        if !self.is_open {
+            return Answer::NotOpen;
+        }
+        self.waiting.push(Waiting { number, is_send: false, length });
+        Answer::Accepted
+    }
+
+    /// Receives get what is there, and then the end.
+    fn deliver(&mut self) {
+        while let Some(index) = self.waiting.iter().position(|it| !it.is_send) {
+            if self.incoming.is_empty() && self.peer == Peer::Writes {
+                break;
+            }
+            let Waiting { number, length, .. } = self.waiting.remove(index);
+            let data: Vec<u8> = self.incoming.drain(..length.min(self.incoming.len())).collect();
+            let result = if data.is_empty() { ABANDONED } else { OK };
+            self.complete(number, vec![result], Some(data.len()), data);
+        }
+    }
+
+    fn end_sends(&mut self, read: bool) {
+        let (sends, others): (Vec<_>, Vec<_>) = self.waiting.iter().copied().partition(|it| it.is_send);
+        self.waiting = others;
+        for (index, Waiting { number, length, .. }) in sends.into_iter().enumerate() {
+            if read {
+                self.complete(number, vec![OK], Some(length), Vec::new());
+            } else if index == 0 {
+                self.stream_broken = true;
+                self.complete(number, vec![ERROR, ABANDONED], None, Vec::new());
+            } else {
+                self.complete(number, vec![ABANDONED], Some(0), Vec::new());
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.is_open {
+            return;
+        }
+        (self.is_open, self.is_gone) = (false, true);
+        let mut first_send = true;
+        for Waiting { number, is_send, .. } in std::mem::take(&mut self.waiting) {
+            let partial = is_send && std::mem::take(&mut first_send);
+            self.complete(number, vec![ABANDONED], (!partial).then_some(0), Vec::new());
+        }
+    }
+
+    fn complete(&mut self, number: u32, results: Vec<u32>, bytes: Option<usize>, data: Vec<u8>) {
+        self.completed.push(Expected { number, results, bytes, data });
+    }
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Self;
+    type Transition = Act;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self::default()).boxed()
+    }
+
+    fn transitions(_: &Self) -> BoxedStrategy<Act> {
+        let lengths = || prop::collection::vec(1..700_usize, 1..4);
+        prop_oneof![
+            3 => Just(Act::Open),
+            6 => lengths().prop_map(Act::Send),
+            1 => Just(Act::Flood),
+            8 => lengths().prop_map(Act::Receive),
+            8 => (1..2_000_usize).prop_map(Act::PeerWrites),
+            3 => Just(Act::PeerReadsAll),
+            1 => Just(Act::PeerFinishes),
+            1 => Just(Act::PeerCloses),
+            1 => Just(Act::Close),
+            1 => Just(Act::Destroy),
+        ]
+        .boxed()
+    }
+
+    /// What the kernel takes without a doubt, and what a peer can do.
+    fn preconditions(model: &Self, act: &Act) -> bool {
+        let floods = model.waiting.iter().any(|it| it.is_send && it.length == FLOOD);
+        match act {
+            Act::Send(_) => floods || model.unread.len() < ROOM,
+            Act::Flood => !floods && model.unread.len() < ROOM,
+            Act::PeerWrites(_) => model.peer == Peer::Writes && !model.is_gone && model.incoming.len() < ROOM,
+            Act::PeerFinishes => model.peer == Peer::Writes && !model.is_gone,
+            Act::PeerReadsAll | Act::PeerCloses => model.peer != Peer::Gone && !model.is_gone,
+            _ => true,
+        }
+    }
+
+    fn apply(mut model: Self, act: &Act) -> Self {
+        model.answer = Answer::Accepted;
+        model.completed.clear();
+        match act {
+            Act::Open if model.is_open => model.answer = Answer::NotClosed,
+            Act::Open if model.is_gone => model.answer = Answer::DescriptorClosed,
+            Act::Open => model.is_open = true,
+            Act::Send(lengths) => model.answer = model.send(lengths.iter().sum()),
+            Act::Flood => model.answer = model.send(FLOOD),
+            Act::Receive(lengths) => model.answer = model.receive(lengths.iter().sum()),
+            Act::PeerWrites(length) => {
+                model.incoming.extend(written(model.written, *length));
+                model.written += 1;
+            }
+            Act::PeerReadsAll => {
+                model.unread.clear();
+                model.end_sends(true);
+            }
+            Act::PeerFinishes => model.peer = Peer::Finished,
+            Act::PeerCloses => {
+                model.peer = Peer::Gone;
+                model.end_sends(false);
+            }
+            Act::Close => model.close(),
+            Act::Destroy => {
+                model.close();
+                let (next, completed) = (model.next, std::mem::take(&mut model.completed));
+                model = Self { next, completed, ..Self::default() };
+            }
+        }
+        model.deliver();
+        model
+    }
+}

@@ -1,0 +1,111 @@
+//! One run of a check: its commands, its log, its end.
+
+use crate::workspace;
+use anyhow::{Context as _, bail};
+use std::env;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use xshell::{Cmd, Shell, cmd};
+
+/// What a check gets to work with.
+pub(super) struct Run {
+    pub(super) shell: Shell,
+    pub(super) root: PathBuf,
+    pub(super) long: bool,
+    /// How long it was asked to go on.
+    pub(super) minutes: Option<Duration>,
+    target: PathBuf,
+    log: PathBuf,
+    end: Instant,
+}
+
+/// What a command printed and how it ended.
+pub(super) struct Printed {
+    pub(super) ok: bool,
+    /// Standard output, then standard error.
+    pub(super) text: String,
+}
+
+impl Run {
+    pub(super) fn new(name: &str, long: bool, minutes: Option<Duration>) -> anyhow::Result<Self> {
+        let (root, target) = (workspace::root()?, workspace::target_dir()?);
+        let folder = target.join("verify");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let log = folder.join(format!("{name}.log"));
+        File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let shell = Shell::new()?;
+        shell.change_dir(&root);
+        // The tools that were installed for us come first.
+        let tools = target.join("tools/bin");
+        let path = env::var_os("PATH").unwrap_or_default();
+        shell.set_var("PATH", env::join_paths([tools].into_iter().chain(env::split_paths(&path)))?);
+        Ok(Self { shell, root, long, minutes, target, log, end: Instant::now() + Duration::from_secs(3600) })
+    }
+
+    /// The same run, whose commands are killed at `end`.
+    pub(super) fn until(self, end: Instant) -> Self {
+        Self { end, ..self }
+    }
+
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// A folder below cargo's build output, for what must not share it.
+    pub(super) fn target(&self, name: &str) -> PathBuf {
+        self.target.join(name)
+    }
+
+    /// A command that is killed, and all it started, when the time is up.
+    pub(super) fn command(&self, line: &str) -> Cmd<'_> {
+        let seconds = self.end.saturating_duration_since(Instant::now()).as_secs().max(1).to_string();
+        let words = line.split_whitespace();
+        cmd!(self.shell, "timeout --kill-after=10 {seconds} {words...}").quiet()
+    }
+
+    /// Runs a command to its end, good or bad, and adds what it printed to the log.
+    pub(super) fn printed(&self, command: Cmd<'_>) -> anyhow::Result<Printed> {
+        let name = command.to_string();
+        let output = command.ignore_status().output()?;
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let mut log = OpenOptions::new().append(true).open(&self.log)?;
+        writeln!(log, "$ {name}\n{text}")?;
+        if matches!(output.status.code(), Some(124 | 137)) {
+            bail!("the time was up; see {}", self.log.display());
+        }
+        Ok(Printed { ok: output.status.success(), text })
+    }
+
+    /// Runs a command that has to succeed.
+    pub(super) fn succeeds(&self, command: Cmd<'_>) -> anyhow::Result<String> {
+        let name = command.to_string();
+        let Printed { ok, text } = self.printed(command)?;
+        if !ok {
+            let lines: Vec<&str> = text.lines().collect();
+            let end = lines.len().saturating_sub(40);
+            bail!("{}\n{name} failed; all of it is in {}", lines[end..].join("\n"), self.log.display());
+        }
+        Ok(text)
+    }
+}
+
+/// How many tests passed, by what cargo test printed.
+pub(super) fn tests_passed(text: &str) -> u64 {
+    let results = text.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
+    results.filter_map(|rest| rest.split_once(" passed")?.0.parse::<u64>().ok()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_passed_tests_of_all_binaries_are_counted() {
+        let text = "test result: ok. 3 passed; 0 failed; 1 ignored\nx\ntest result: ok. 40 passed; 0 failed\n";
+        assert_eq!(tests_passed(text), 43);
+        assert_eq!(tests_passed("test result: FAILED. 3 passed; 1 failed\n"), 0);
+    }
+}

@@ -1,0 +1,59 @@
+//! What checks need besides Rust, with the versions that are known to work.
+
+use super::run::Run;
+use anyhow::{Context as _, bail};
+use std::fmt;
+use xshell::cmd;
+
+/// Something to have before a check can run.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Tool {
+    /// A nightly toolchain: sanitizers and `-Z` options.
+    Nightly,
+    /// A program and the package that has it.
+    Program(&'static str, &'static str),
+    /// A subcommand of cargo at a version, which `cargo install` brings into `target/tools` if it is absent.
+    Cargo(&'static str, &'static str),
+}
+
+impl fmt::Display for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nightly => write!(f, "a nightly toolchain"),
+            Self::Program(name, _) => write!(f, "{name}"),
+            Self::Cargo(name, version) => write!(f, "cargo-{name} {version}"),
+        }
+    }
+}
+
+impl Tool {
+    /// Makes sure that it is there; fails with what to install.
+    pub(super) fn provide(self, run: &Run) -> anyhow::Result<()> {
+        let shell = &run.shell;
+        let there = |command: xshell::Cmd<'_>| command.quiet().ignore_stderr().read();
+        match self {
+            Self::Nightly => {
+                if there(cmd!(shell, "cargo +nightly --version")).is_err() {
+                    bail!("needs {self}: rustup toolchain install nightly --profile minimal");
+                }
+            }
+            Self::Program(name, package) => {
+                if there(cmd!(shell, "{name} --version")).is_err() {
+                    bail!("needs {self}: install the package {package}");
+                }
+            }
+            Self::Cargo(name, version) => {
+                let has = there(cmd!(shell, "cargo {name} --version")).unwrap_or_default();
+                if has.split_whitespace().any(|word| word == version) {
+                    return Ok(());
+                }
+                let (package, root) = (format!("cargo-{name}@{version}"), run.target("tools"));
+                println!("verify: installing {package} into {}", root.display());
+                cmd!(shell, "cargo install --quiet --locked --root {root} {package}")
+                    .run()
+                    .with_context(|| format!("needs {self}: cargo install --locked {package}"))?;
+            }
+        }
+        Ok(())
+    }
+}
