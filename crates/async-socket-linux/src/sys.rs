@@ -5,7 +5,7 @@
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::sockopt::{socket_error, socket_protocol};
-use rustix::net::{RecvAncillaryBuffer, SendAncillaryBuffer, ipproto};
+use rustix::net::{RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, ipproto};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -42,7 +42,7 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno>;
     /// `recvmsg(2)` into at most [`MAX_BUFFERS_PER_CALL`] buffers.
     fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno>;
-    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue.
+    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue; `EAGAIN` if there is none.
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
@@ -83,7 +83,9 @@ impl SocketSyscalls for Kernel {
 
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
-        rustix::net::recvmsg(fd, &mut [], &mut RecvAncillaryBuffer::default(), flags).map(drop)
+        let message = rustix::net::recvmsg(fd, &mut [], &mut RecvAncillaryBuffer::default(), flags)?;
+        // A socket without an error queue, a Unix one for instance, takes no notice of the flag.
+        if message.flags.contains(ReturnFlags::ERRQUEUE) { Ok(()) } else { Err(Errno::AGAIN) }
     }
 
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {

@@ -1,5 +1,6 @@
 //! Running other people's code: panics stay inside, and a thread knows whose call-backs it is in.
 
+use arrayvec::ArrayVec;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -11,8 +12,9 @@ thread_local! {
     /// The registration whose claim's call-back is on this thread's stack, or 0. There is never a second one, for claims
     /// are refused inside.
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
-    /// The registrations whose announced call-backs are on this thread's stack.
-    static IN_ANNOUNCED: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    /// The registrations whose announced call-backs are on this thread's stack. Of more than so many inside each other
+    /// the innermost are not noted, and a removal from within would wait for them; but nothing is ever allocated.
+    static IN_ANNOUNCED: RefCell<ArrayVec<usize, 64>> = const { RefCell::new(ArrayVec::new_const()) };
 }
 
 /// Runs user code; a panic is logged and ends here.
@@ -57,9 +59,11 @@ pub(crate) fn run_in_claim(id: usize, call: impl FnOnce()) {
 
 /// Runs a call-back that registration `id` has counted, on its caller's thread.
 pub(crate) fn run_announced(id: usize, call: impl FnOnce()) {
-    with_announced(|announced| announced.push(id));
+    let noted = IN_ANNOUNCED.with_borrow_mut(|announced| announced.try_push(id).is_ok());
     run_caught("call-back", call);
-    with_announced(|announced| announced.truncate(announced.len().saturating_sub(1)));
+    if noted {
+        IN_ANNOUNCED.with_borrow_mut(ArrayVec::pop);
+    }
 }
 
 /// Whether this thread is in a call-back of registration `id` that its port runs.
@@ -77,13 +81,8 @@ pub(crate) fn claims_refused() -> bool {
 
 /// How many call-backs of registration `id`, of those that it counts, this thread is inside of.
 pub(crate) fn depth(id: usize) -> u32 {
-    let announced = with_announced(|announced| announced.iter().filter(|entered| **entered == id).count());
+    let announced = IN_ANNOUNCED.with_borrow(|announced| announced.iter().filter(|entered| **entered == id).count());
     // A claim's call-back is not counted inside the port's.
     let other = IN_PORT_CALLBACK.get() == id || IN_CLAIM_CALLBACK.get() == id;
     u32::try_from(announced).unwrap_or(u32::MAX) + u32::from(other)
-}
-
-/// A thread that is ending has no list any more; it is then inside of nothing.
-fn with_announced<T: Default>(f: impl FnOnce(&mut Vec<usize>) -> T) -> T {
-    IN_ANNOUNCED.try_with(|announced| f(&mut announced.borrow_mut())).unwrap_or_default()
 }
