@@ -1,10 +1,11 @@
 //! A set of completion ports: how many threads sockets are spread over.
 
-use completion_port::{CompletionPort, CreatePortError};
+use completion_port::{CompletionPort, CompletionPortBuilder, CreatePortError};
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// A set of completion ports. Each new socket takes the next one, so a process uses as many cores as it
 /// asks for while every single socket stays on one thread.
@@ -35,7 +36,7 @@ struct Set {
 impl ExecutionEngine {
     /// Says how the engine shall be.
     pub fn builder() -> ExecutionEngineBuilder {
-        ExecutionEngineBuilder { threads: 1 }
+        ExecutionEngineBuilder { threads: 1, port: CompletionPort::builder() }
     }
 
     /// The next port of the set, as a new reference.
@@ -63,6 +64,7 @@ impl fmt::Debug for ExecutionEngine {
 #[must_use]
 pub struct ExecutionEngineBuilder {
     threads: usize,
+    port: CompletionPortBuilder,
 }
 
 impl ExecutionEngineBuilder {
@@ -72,13 +74,20 @@ impl ExecutionEngineBuilder {
         self
     }
 
+    /// For how long each thread looks for events again and again before it sleeps; see
+    /// [`CompletionPortBuilder::busy_poll`]. 0 unless said.
+    pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
+        self.port = self.port.busy_poll(busy_poll);
+        self
+    }
+
     /// Creates the ports and their threads.
     ///
     /// # Errors
     /// [`CreatePortError`] of the first port that could not be created; the others are gone then.
     pub fn build(self) -> Result<ExecutionEngine, CreatePortError> {
         let threads = NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN);
-        let ports = (0..threads.get()).map(|_| CompletionPort::create()).collect::<Result<_, _>>()?;
+        let ports = (0..threads.get()).map(|_| self.port.clone().create()).collect::<Result<_, _>>()?;
         Ok(ExecutionEngine { set: Arc::new(Set { ports, next: AtomicUsize::new(0) }) })
     }
 }

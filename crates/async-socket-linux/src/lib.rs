@@ -6,6 +6,7 @@
 //!
 //! * [`AsyncSocketLinux`] is the socket; its methods are those of the trait [`AsyncSocket`].
 //! * [`ExecutionEngine`] says how many threads there are; [`platform`] holds the process-wide one.
+//! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
 //! There is no `unsafe` code in this crate.
@@ -36,6 +37,7 @@ mod engine;
 mod event;
 mod operation;
 pub mod platform;
+mod pool;
 mod socket;
 pub mod sys;
 mod transfer;
@@ -46,6 +48,7 @@ pub use async_socket_api::{
     SendSyncResult, SocketState,
 };
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
+pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
 pub use socket::{AsyncSocketLinux, CreateError};
 pub use sys::{Kernel, SocketSyscalls};
 

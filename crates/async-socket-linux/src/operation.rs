@@ -4,11 +4,12 @@
 //! is room for the next operation of the same kind, so that nothing is allocated per operation.
 
 use crate::event::Core;
+use crate::pool::{BufferPool, PooledCompletion, Taken};
 use crate::sys::{Errno, SocketSyscalls};
-use crate::transfer::{Cursor, Received, Sent, receive, send_some};
+use crate::transfer::{Cursor, Received, Sent, receive, receive_into, send_some};
 use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
 use completion_port::memory::try_box;
-use completion_port::{Attempt, IntoOperation};
+use completion_port::{Attempt, IntoOperation, Port, Resumer};
 use std::any::Any;
 use std::os::fd::AsFd;
 
@@ -58,6 +59,13 @@ pub(crate) struct PendingReceive<B, F> {
     pub(crate) on_complete: F,
 }
 
+/// A receive that takes its buffer from a pool when bytes have arrived.
+pub(crate) struct PendingPooled<S: SocketSyscalls, P: Port, F> {
+    pub(crate) pool: BufferPool,
+    pub(crate) resumer: Resumer<Core<S>, P>,
+    pub(crate) on_complete: F,
+}
+
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_056
 impl<S, B, F> IntoOperation<Queued<S>> for PendingSend<B, F>
 where
@@ -78,6 +86,17 @@ where
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     #[inline(always)]
+    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
+        put_into(self, room)
+    }
+}
+
+impl<S, P, F> IntoOperation<Queued<S>> for PendingPooled<S, P, F>
+where
+    S: SocketSyscalls,
+    P: Port,
+    F: FnOnce(PooledCompletion) + Send + 'static,
+{
     fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
         put_into(self, room)
     }
@@ -201,6 +220,60 @@ where
         tracing::trace!(?how, "receive ended");
         attempt.complete(false, Some(self), || {
             on_complete(ReceiveCompletion::new(result, how.os_error(), 0, payload.into_buffers()));
+        });
+    }
+}
+
+impl<S, P, F> Operation<S> for [Option<PendingPooled<S, P, F>>; 1]
+where
+    S: SocketSyscalls,
+    P: Port,
+    F: FnOnce(PooledCompletion) + Send + 'static,
+{
+    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
+    fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
+        let Some(receive) = &self[0] else { return };
+        if let Some(errno) = core.take_late_error() {
+            return self.end(core, Ending::Failed(Some(errno)), attempt);
+        }
+        let mut buffer = match receive.pool.take(&receive.resumer) {
+            Taken::Buffer(buffer) => buffer,
+            Taken::Dry => return attempt.suspend(self),
+            Taken::OutOfMemory => return self.end(core, Ending::Failed(Some(Errno::NOMEM)), attempt),
+        };
+        match attempt.run(|fd| receive_into(&core.sys, fd.as_fd(), buffer.room())) {
+            Some(Received::Bytes { bytes, short, .. }) => {
+                buffer.set_filled(bytes as usize);
+                if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
+                    attempt.complete(short && core.short_read_drains(), Some(self), || {
+                        on_complete(PooledCompletion {
+                            result: ReceiveResult::Ok,
+                            os_error: None,
+                            buffer: Some(buffer),
+                        });
+                    });
+                }
+            }
+            Some(Received::Blocked) => {
+                drop(buffer);
+                attempt.pending(self);
+            }
+            Some(Received::End) => self.end(core, Ending::Abandoned, attempt),
+            Some(Received::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
+            None => self.end(core, Ending::Failed(None), attempt),
+        }
+    }
+
+    // Codes_SRS_BUFFER_POOL_01_007
+    #[cold]
+    fn end(mut self: Box<Self>, _: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
+        let Some(PendingPooled { pool, on_complete, .. }) = self[0].take() else { return };
+        let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
+        tracing::trace!(?how, "pooled receive ended");
+        attempt.complete(false, Some(self), || {
+            // It may have been resumed for a buffer that it does not need any more.
+            pool.pass_on();
+            on_complete(PooledCompletion { result, os_error: how.os_error(), buffer: None });
         });
     }
 }

@@ -7,8 +7,9 @@
 
 use crate::engine::ExecutionEngine;
 use crate::event::Core;
-use crate::operation::{PendingReceive, PendingSend};
+use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
+use crate::pool::{BufferPool, PooledCompletion};
 use crate::sys::{Errno, Kernel, SocketSyscalls};
 use crate::transfer::{Cursor, Sent, send_all};
 use async_socket_api::{
@@ -84,6 +85,33 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let descriptor = socket.as_raw_fd();
         tracing::debug!(descriptor, "created");
         Self { registration: Registration::new(port, Core::new(sys, descriptor), socket) }
+    }
+
+    /// Receives at least one byte into a buffer of `pool`, which is taken only when bytes have arrived: a receive that
+    /// waits holds no payload memory. Like [`receive_async`](AsyncSocket::receive_async) in everything else, and in one
+    /// queue with it.
+    ///
+    /// The buffer goes back to the pool when it is dropped, after it was sent for instance. When the pool is dry the
+    /// receive waits for that; see [`BufferPool`].
+    ///
+    /// # Errors
+    /// [`ReceiveError`]; the call-back then never runs.
+    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_008
+    pub fn receive_pooled_async<F>(&self, pool: &BufferPool, on_receive_complete: F) -> Result<(), ReceiveError>
+    where
+        F: FnOnce(PooledCompletion) + Send + 'static,
+    {
+        let resumer = self.registration.resumer(Direction::In);
+        let receive = PendingPooled { pool: pool.clone(), resumer, on_complete: on_receive_complete };
+        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
+    }
+
+    #[cold]
+    fn receive_error(&self, error: AddError) -> ReceiveError {
+        match error {
+            AddError::OutOfMemory => ReceiveError::OutOfMemory,
+            _ => ReceiveError::NotOpen { state: self.state() },
+        }
     }
 
     /// The state at this moment; another thread may change it at any time.
@@ -238,12 +266,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     {
         let payload = Payload::to_receive_into(buffers).map_err(|refused| refused.map_error(ReceiveError::from))?;
         let receive = PendingReceive { payload, on_complete: on_receive_complete };
-        self.registration.add(Direction::In, receive).map_err(|refused| {
-            let error = match refused.error {
-                AddError::OutOfMemory => ReceiveError::OutOfMemory,
-                _ => ReceiveError::NotOpen { state: self.state() },
-            };
-            Refused { error, returned: refused.returned.payload.into_buffers() }
+        self.registration.add(Direction::In, receive).map_err(|refused| Refused {
+            error: self.receive_error(refused.error),
+            returned: refused.returned.payload.into_buffers(),
         })
     }
 }

@@ -154,10 +154,7 @@ pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(
     let mut slices = payload.buffers_mut().slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
     match (slices.next(), slices.size_hint().0) {
-        (None, _) => {
-            let room = first.len().min(MAX_BYTES_PER_CALL);
-            received(retry_interrupted(|| sys.recv(fd, first, RECEIVE_FLAGS)), room)
-        }
+        (None, _) => receive_into(sys, fd, first),
         (Some(second), more) if more + 2 <= FEW_BUFFERS => {
             let slices = [first, second].into_iter().chain(slices);
             receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
@@ -167,6 +164,13 @@ pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(
             receive_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, slices)
         }
     }
+}
+
+/// Fills one buffer with what is there.
+#[inline]
+pub(crate) fn receive_into<S: SocketSyscalls>(sys: &S, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Received {
+    let room = buffer.len().min(MAX_BYTES_PER_CALL);
+    received(retry_interrupted(|| sys.recv(fd, buffer, RECEIVE_FLAGS)), room)
 }
 
 /// Goes on to the next `N` buffers for as long as the last ones were filled to the brim.

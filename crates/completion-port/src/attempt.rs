@@ -3,7 +3,7 @@
 
 use crate::callback::run_caught;
 use crate::handler::{Action, Direction, Handler};
-use crate::lane::{Inside, Lane};
+use crate::lane::{Inside, Lane, SUSPENDED};
 use crate::queue::Core;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -64,6 +64,17 @@ impl<'a, H: Handler> Attempt<'a, H> {
     /// A part is done and the rest may follow at once. The operation stays at the front of its queue; the attempt counts
     /// towards the bound after which other descriptors have their turn.
     pub fn partial(mut self, operation: H::Operation) {
+        self.put_back(operation);
+    }
+
+    /// The operation cannot go on for another reason than its descriptor: it stays at the front of its queue until
+    /// [`Resumer::resume`](crate::Resumer::resume), which may have been called already since the attempt began.
+    // Codes_SRS_COMPLETION_PORT_01_037
+    #[cold]
+    pub fn suspend(mut self, operation: H::Operation) {
+        if let Place::Inside(_, lane, _) = &self.place {
+            lane.set_oldest(lane.oldest() | SUSPENDED);
+        }
         self.put_back(operation);
     }
 

@@ -14,6 +14,9 @@ use std::collections::VecDeque;
 /// The number of no operation.
 pub(crate) const NOTHING: u64 = u64::MAX;
 
+/// Beside the number of an operation that waits for something else than its descriptor. Numbers below it can run.
+pub(crate) const SUSPENDED: u64 = 1 << 63;
+
 pub(crate) struct Lane<H: Handler> {
     work: Mutex<Work<H>>,
     /// The number of the oldest operation, or `NOTHING`. Written by who is inside, read by all.

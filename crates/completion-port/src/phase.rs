@@ -5,7 +5,7 @@
 
 use crate::callback::{depth, run_caught};
 use crate::handler::{Direction, Handler};
-use crate::lane::{Lane, NOTHING, Numbered};
+use crate::lane::{Lane, NOTHING, Numbered, SUSPENDED};
 use crate::port::Token;
 use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Rests};
 use crate::sync::{Arc, Ordering};
@@ -96,7 +96,7 @@ impl<H: Handler> Core<H> {
         let number = lane.oldest();
         lane.set_oldest(NOTHING);
         let slot = inside.slot.take().filter(|_| number != NOTHING);
-        (inside.half.take(), slot.map(|operation| Numbered { number, operation }))
+        (inside.half.take(), slot.map(|operation| Numbered { number: number & !SUSPENDED, operation }))
     }
 
     fn wait_for_callbacks(&self) {

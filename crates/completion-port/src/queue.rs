@@ -16,7 +16,7 @@
 use crate::attempt::Attempt;
 use crate::callback::{depth, is_in_port_callback, run_announced, run_caught, run_in_claim, run_in_port};
 use crate::handler::{Action, Direction, Handler, IntoOperation};
-use crate::lane::{Inside, Lane, NOTHING, Numbered, Rest};
+use crate::lane::{Inside, Lane, NOTHING, Numbered, Rest, SUSPENDED};
 use crate::memory::try_box;
 use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
@@ -31,7 +31,7 @@ pub(crate) struct Core<H: Handler> {
     input: Lane<H>,
     output: Lane<H>,
     latch: Latch,
-    /// Which lanes have a rest, and whether all is closed. Written with `slow` locked.
+    /// What is to be seen without entering: see `sign`, `resume_sign` and `CLOSED`.
     pub(crate) signs: AtomicU8,
     /// The port has been asked to call `on_ready`.
     scheduled: AtomicBool,
@@ -160,7 +160,7 @@ impl<H: Handler> Core<H> {
         };
         drop(slow);
         fence(Ordering::SeqCst);
-        self.move_up(direction);
+        self.attend(direction);
         let schedule = self.ask_for_turn(direction);
         match pushed {
             Ok(()) => Ok(schedule),
@@ -223,7 +223,7 @@ impl<H: Handler> Core<H> {
         drop(inside);
         fence(Ordering::SeqCst);
         if self.signs() != 0 {
-            self.move_up(direction);
+            self.attend(direction);
         }
     }
 
@@ -231,7 +231,7 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_013
     #[inline]
     fn ask_for_turn(&self, direction: Direction) -> Schedule {
-        let waits = self.lane(direction).oldest() != NOTHING;
+        let waits = self.lane(direction).oldest() < SUSPENDED;
         Schedule(waits && self.latch.get().is_anything_for(direction) && self.is_first_to_ask())
     }
 
@@ -241,15 +241,32 @@ impl<H: Handler> Core<H> {
         !is_in_port_callback(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
     }
 
-    /// Moves the rest up if the slot is empty, or leaves that to who is inside.
+    /// Lets a suspended operation run again. Whether there is one, as far as can be seen from outside.
+    pub(crate) fn resume(&self, direction: Direction) -> (bool, Schedule) {
+        let oldest = self.lane(direction).oldest();
+        self.signs.fetch_or(resume_sign(direction), Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        self.attend(direction);
+        (oldest != NOTHING, self.ask_for_turn(direction))
+    }
+
+    /// Does what the signs ask for, or leaves that to who is inside: resumes what is suspended, and moves the rest up if
+    /// the slot is empty.
     #[cold]
-    fn move_up(&self, direction: Direction) {
+    fn attend(&self, direction: Direction) {
         let lane = self.lane(direction);
-        while self.signs() & sign(direction) != 0
-            && lane.oldest() == NOTHING
+        let rest_moves = || self.signs() & sign(direction) != 0 && lane.oldest() == NOTHING;
+        let resumes = || self.signs() & resume_sign(direction) != 0;
+        while (rest_moves() || resumes())
             && let Some(mut inside) = lane.try_enter()
         {
-            if lane.oldest() == NOTHING {
+            if resumes() {
+                self.signs.fetch_and(!resume_sign(direction), Ordering::Relaxed);
+                if lane.oldest() != NOTHING {
+                    lane.set_oldest(lane.oldest() & !SUSPENDED);
+                }
+            }
+            if rest_moves() {
                 self.refill(direction, &mut inside);
             }
             drop(inside);
@@ -281,8 +298,8 @@ impl<H: Handler> Core<H> {
             return self.next_of_any_kind(remembered);
         }
         let (input, output) = (self.input.oldest(), self.output.oldest());
-        let output_waits = output != NOTHING && remembered.contains(Remembered::OUTPUT);
-        if input != NOTHING && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
+        let output_waits = output < SUSPENDED && remembered.contains(Remembered::OUTPUT);
+        if input < SUSPENDED && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
             return Some((Direction::In, Action::In));
         }
         output_waits.then_some((Direction::Out, Action::Out))
@@ -294,7 +311,7 @@ impl<H: Handler> Core<H> {
         let runnable = |direction| {
             let number = self.lane(direction).oldest();
             let error = || (number < error_end).then_some(Action::Error);
-            let action = (number != NOTHING).then(|| remembered.action(direction).or_else(error)).flatten()?;
+            let action = (number < SUSPENDED).then(|| remembered.action(direction).or_else(error)).flatten()?;
             Some((number, direction, action))
         };
         if self.input.oldest().min(self.output.oldest()) >= error_end {
@@ -418,6 +435,11 @@ impl<H: Handler> Slow<H> {
 /// In `signs`: the lane has a rest.
 const fn sign(direction: Direction) -> u8 {
     1 << direction as u8
+}
+
+/// In `signs`: what is suspended in the lane shall run again.
+const fn resume_sign(direction: Direction) -> u8 {
+    1 << 3 << direction as u8
 }
 
 impl<H: Handler> Source for Core<H> {

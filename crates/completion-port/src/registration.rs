@@ -195,6 +195,12 @@ impl<H: Handler, P: Port> Registration<H, P> {
         Announced { core: &self.core }
     }
 
+    /// What lets a suspended operation of a direction run again. It keeps the port and the registration's memory.
+    #[must_use]
+    pub fn resumer(&self, direction: Direction) -> Resumer<H, P> {
+        Resumer { core: Arc::clone(&self.core), port: self.port.clone(), direction }
+    }
+
     /// Waits while another thread registers or removes. Returns at once inside a call-back, for which that thread may be
     /// waiting.
     pub fn wait_until_settled(&self) {
@@ -246,6 +252,37 @@ impl<H: Handler, P: Port> fmt::Debug for Registration<H, P> {
             .field("queued_in", &self.queued(Direction::In))
             .field("queued_out", &self.queued(Direction::Out))
             .finish_non_exhaustive()
+    }
+}
+
+/// Lets an operation that was [suspended](crate::Attempt::suspend) run again.
+pub struct Resumer<H: Handler, P: Port = CompletionPort> {
+    core: Arc<Core<H>>,
+    port: P,
+    direction: Direction,
+}
+
+impl<H: Handler, P: Port> Resumer<H, P> {
+    /// Has the operation attempted again, soon. Does nothing if none is suspended; `false` if none waits at all.
+    // Codes_SRS_COMPLETION_PORT_01_037
+    pub fn resume(&self) -> bool {
+        let (waits, schedule) = self.core.resume(self.direction);
+        if schedule.0 {
+            self.port.schedule(Arc::clone(&self.core) as _);
+        }
+        waits
+    }
+}
+
+impl<H: Handler, P: Port> Clone for Resumer<H, P> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core), port: self.port.clone(), direction: self.direction }
+    }
+}
+
+impl<H: Handler, P: Port> fmt::Debug for Resumer<H, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resumer").field("direction", &self.direction).finish_non_exhaustive()
     }
 }
 
