@@ -8,7 +8,7 @@ pub mod by_hand;
 pub mod ours;
 pub mod pattern;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -64,4 +64,18 @@ pub fn run_server(mut serve: impl FnMut(TcpStream) -> Result<()> + Send + 'stati
     });
     std::io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
+}
+
+/// How many seconds all CPUs have worked: the first line of `/proc/stat` but for idle, waiting, and guests, who are
+/// counted as user already.
+///
+/// # Errors
+/// If there is no such file.
+#[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
+pub fn all_cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let ticks: Vec<u64> = line.split_ascii_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
+    let work = ticks.iter().enumerate().filter(|(index, _)| ![3, 4, 8, 9].contains(index));
+    Ok(work.map(|(_, ticks)| ticks).sum::<u64>() as f64 / 100.0)
 }

@@ -22,6 +22,20 @@ pub(crate) struct Measured {
     pub(crate) other_cpu: f64,
 }
 
+/// Drives a server with the arguments of the load, on CPU `cpu`, and measures the server's CPU time too.
+pub(crate) fn measure(programs: &Programs, server: &Server, cpu: usize, load: &[String]) -> anyhow::Result<Measured> {
+    let mut command = programs.other("load", &on_cpus(&cpu.to_string()));
+    command.arg(&server.address).args(load).args(["--pid", &server.pid().to_string()]);
+    let output = command.stderr(Stdio::inherit()).output()?;
+    ensure!(output.status.success(), "the load failed: {command:?}");
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// The wrapper that keeps a program on these CPUs.
+pub(crate) fn on_cpus(cpus: &str) -> Vec<String> {
+    ["taskset", "--cpu-list", cpus].map(str::to_owned).to_vec()
+}
+
 /// Clients that have had their messages and are still connected. They leave when dropped.
 pub(crate) struct Held {
     child: Child,

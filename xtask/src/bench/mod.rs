@@ -1,9 +1,18 @@
 //! `cargo xtask bench`: what the library costs. A file per command; `docs/benchmarks/README.md` says how to read them.
 
+mod allocations;
+mod compare;
+mod heap;
 mod instructions;
 mod limits;
 mod load;
+mod machine;
+mod memory;
+mod outcome;
+mod plots;
+mod scenarios;
 mod servers;
+mod syscalls;
 mod table;
 
 use anyhow::{Context as _, bail};
@@ -11,15 +20,24 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::process::{Command, Stdio};
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    measure: Measure,
+    measure: Option<Measure>,
+    #[command(flatten)]
+    compare: compare::Options,
 }
 
 #[derive(clap::Subcommand)]
 enum Measure {
     /// User-space instructions per echo, under callgrind
     Instructions(Check),
+    /// System calls per echo, under strace
+    Syscalls(Check),
+    /// Heap allocations per echo in the steady state, under valgrind's DHAT
+    Allocations(Check),
+    /// Memory per idle connection
+    Memory(Check),
 }
 
 #[derive(clap::Args)]
@@ -32,7 +50,11 @@ struct Check {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     raise_descriptor_limit()?;
     match args.measure {
-        Measure::Instructions(args) => instructions::run(args.check),
+        None => compare::run(&args.compare),
+        Some(Measure::Instructions(args)) => instructions::run(args.check),
+        Some(Measure::Syscalls(args)) => syscalls::run(args.check),
+        Some(Measure::Allocations(args)) => allocations::run(args.check),
+        Some(Measure::Memory(args)) => memory::run(args.check),
     }
 }
 
@@ -49,4 +71,10 @@ fn require(program: &str, package: &str) -> anyhow::Result<()> {
         bail!("{program} is missing: install the package {package}");
     }
     Ok(())
+}
+
+/// The middle one; of two, the lower.
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values.get(values.len().saturating_sub(1) / 2).copied().unwrap_or(f64::NAN)
 }

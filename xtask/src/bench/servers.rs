@@ -53,7 +53,8 @@ impl Programs {
         cmd!(shell, "cargo build --quiet --release -p bench --bins").quiet().run()?;
         let prefix = target.join("bench");
         install::into(&prefix)?;
-        let (lib, include, c) = (prefix.join("lib/libasync_socket.a"), prefix.join("include"), prefix.join("echo_server"));
+        let (lib, include, c) =
+            (prefix.join("lib/libasync_socket.a"), prefix.join("include"), prefix.join("echo_server"));
         let source = "crates/async-socket-ffi/examples/echo_server.c";
         cmd!(shell, "cc -std=c99 -O2 -g -pthread -I{include} {source} -o {c} {lib} -ldl -lm").quiet().run()?;
         Ok(Self { rust: target.join("release"), c })

@@ -1,7 +1,7 @@
-//! Prints figures in columns.
+//! Figures in columns.
 
-/// Prints rows under a head: the first column to the left, the others to the right.
-pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
+/// Rows under a head: the first column to the left, the others to the right.
+pub(crate) fn format(head: &[&str], rows: &[Vec<String>]) -> String {
     let columns = head.len();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -13,10 +13,8 @@ pub(crate) fn print(head: &[&str], rows: &[Vec<String>]) {
         for (cell, width) in cells.iter().zip(&widths).skip(1) {
             text += &format!("  {cell:>width$}");
         }
-        println!("{text}");
+        text + "\n"
     };
-    line(head);
-    for row in rows {
-        line(&row.iter().map(String::as_str).collect::<Vec<_>>());
-    }
+    let below = rows.iter().map(|row| line(&row.iter().map(String::as_str).collect::<Vec<_>>()));
+    [line(head)].into_iter().chain(below).collect()
 }

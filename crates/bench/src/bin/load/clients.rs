@@ -48,9 +48,8 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
         scratch: vec![0; arguments.size.max(256 * 1024)],
         window,
     };
-    let mut clients = (0..arguments.connections)
-        .map(|index| load.connect(arguments, index))
-        .collect::<Result<Vec<_>>>()?;
+    let mut clients =
+        (0..arguments.connections).map(|index| load.connect(arguments, index)).collect::<Result<Vec<_>>>()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     for (index, client) in clients.iter().enumerate() {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;

@@ -129,23 +129,12 @@ struct Cpu {
 }
 
 impl Cpu {
-    #[allow(clippy::cast_precision_loss, reason = "figures to be read")]
     fn now(server: Option<ClockId>) -> Result<Self> {
         let seconds = |clock: ClockId| -> Result<f64> { Ok(Duration::from(clock.now()?).as_secs_f64()) };
         Ok(Self {
             server: server.map(seconds).transpose()?.unwrap_or_default(),
             load: seconds(ClockId::CLOCK_PROCESS_CPUTIME_ID)?,
-            all: all_ticks()? as f64 / 100.0,
+            all: bench::all_cpu()?,
         })
     }
-}
-
-/// What all CPUs worked, in hundredths of a second: the first line of `/proc/stat` but for idle, waiting, and guests,
-/// who are counted as user already.
-fn all_ticks() -> Result<u64> {
-    let stat = std::fs::read_to_string("/proc/stat")?;
-    let line = stat.lines().next().context("/proc/stat is empty")?;
-    let ticks: Vec<u64> = line.split_ascii_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
-    let work = ticks.iter().enumerate().filter(|(index, _)| ![3, 4, 8, 9].contains(index));
-    Ok(work.map(|(_, ticks)| ticks).sum())
 }
