@@ -3,7 +3,7 @@
 use super::limits::{self, Figure};
 use super::load::Held;
 use super::servers::{EPOLL, Kind, MIO, OURS, OURS_C, Programs, SMOL, TOKIO};
-use super::{heap, require, table};
+use super::{heap, plural, require, table};
 
 const LOADS: [(usize, u64, u64); 2] = [(1, 1_000, 5_000), (64, 50, 150)];
 
@@ -17,7 +17,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
         for load in LOADS {
             let figure = per_echo(&programs, kind, load)?;
             row.push(format!("{figure:.4}"));
-            figures.push(Figure::exact(format!("{}, {} connections", kind.name, load.0), figure));
+            figures.push(Figure::exact(format!("{}, {}", kind.name, plural(load.0)), figure));
         }
         rows.push(row);
     }

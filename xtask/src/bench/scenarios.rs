@@ -1,5 +1,6 @@
 //! What the servers are compared in: each scenario is a load, and who takes part.
 
+use super::plural;
 use super::servers::{EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, Kind, MIO, OURS, OURS_C, SMOL, TOKIO, TOKIO_MULTI};
 
 pub(crate) struct Scenario {
@@ -118,7 +119,7 @@ fn scenario(family: Family, what: &str, size: usize, connections: usize, load: &
     // The C program only echoes.
     let servers = SERVERS.into_iter().filter(|kind| echoes || !kind.is_c());
     Scenario {
-        name: format!("{what}, {unit}, {connections} connections"),
+        name: format!("{what}, {unit}, {}", plural(connections)),
         family,
         size,
         connections,

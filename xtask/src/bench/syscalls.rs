@@ -4,7 +4,7 @@
 use super::limits::{self, Figure};
 use super::load::Held;
 use super::servers::{EPOLL, Kind, MIO, OURS, OURS_C, OURS_TWO_PORTS, Programs, SMOL, Server, TOKIO};
-use super::{require, table};
+use super::{plural, require, table};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-const LOADS: [(usize, u64, u64); 2] = [(1, 500, 2_500), (64, 20, 120)];
+const LOADS: [(usize, u64, u64); 2] = [(1, 500, 2_500), (64, 20, 220)];
 
 /// How often each system call was made.
 type Calls = BTreeMap<String, f64>;
@@ -29,7 +29,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
             let named = calls.iter().filter(|(_, count)| **count >= 0.005);
             let named: Vec<String> = named.map(|(name, count)| format!("{name} {count:.2}")).collect();
             rows.push(vec![kind.name.to_owned(), connections.to_string(), format!("{total:.3}"), named.join(", ")]);
-            figures.push(Figure::exact(format!("{}, {connections} connections", kind.name), total));
+            figures.push(Figure::exact(format!("{}, {}", kind.name, plural(connections)), total));
         }
     }
     println!("System calls per 64 B echo:");

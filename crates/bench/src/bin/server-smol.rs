@@ -21,13 +21,18 @@ fn main() -> Result<()> {
     });
     run_server(move |stream| {
         let (arguments, spawner) = (arguments.clone(), Arc::clone(&executor));
-        executor.spawn(async move { serve(Async::new(stream)?, &arguments, &spawner).await }).detach();
+        let buffer = vec![0; arguments.buffer];
+        executor.spawn(async move { serve(Async::new(stream)?, buffer, &arguments, &spawner).await }).detach();
         Ok(())
     })
 }
 
-async fn serve(mut stream: Async<TcpStream>, arguments: &Arguments, executor: &Executor<'_>) -> io::Result<()> {
-    let mut buffer = vec![0; arguments.buffer];
+async fn serve(
+    mut stream: Async<TcpStream>,
+    mut buffer: Vec<u8>,
+    arguments: &Arguments,
+    executor: &Executor<'_>,
+) -> io::Result<()> {
     if arguments.role == Role::Echo {
         loop {
             match stream.read(&mut buffer).await? {

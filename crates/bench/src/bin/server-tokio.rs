@@ -21,13 +21,13 @@ fn main() -> Result<()> {
     thread::spawn(move || runtime.block_on(pending::<()>()));
     run_server(move |stream| {
         let arguments = arguments.clone();
-        handle.spawn(async move { serve(TcpStream::from_std(stream)?, &arguments).await });
+        let buffer = vec![0; arguments.buffer];
+        handle.spawn(async move { serve(TcpStream::from_std(stream)?, buffer, &arguments).await });
         Ok(())
     })
 }
 
-async fn serve(mut stream: TcpStream, arguments: &Arguments) -> io::Result<()> {
-    let mut buffer = vec![0; arguments.buffer];
+async fn serve(mut stream: TcpStream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {
     if arguments.role == Role::Echo {
         loop {
             match stream.read(&mut buffer).await? {

@@ -5,13 +5,21 @@ use crate::window::Window;
 use crate::{Arguments, Mode};
 use anyhow::{Result, bail, ensure};
 use bench::pattern::Pattern;
+use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::thread;
 use std::time::{Duration, Instant};
+
+/// How long nothing may happen.
+const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
+/// What a server needs to go to sleep, under any tool.
+const REST: Duration = Duration::from_micros(300);
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -28,10 +36,11 @@ struct Load<'a> {
     mode: Mode,
     size: u64,
     depth: u64,
-    /// Bytes each client may send in all.
+    /// Bytes each client may send in all, so far.
     limit: u64,
     pattern: Pattern,
     scratch: Vec<u8>,
+    events: Vec<Event>,
     window: &'a mut Window,
 }
 
@@ -42,10 +51,10 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
         mode: arguments.mode,
         size,
         depth: arguments.depth,
-        // The first message goes when the client connects.
-        limit: arguments.messages.map_or(u64::MAX, |messages| messages.saturating_sub(1).saturating_mul(size)),
+        limit: u64::MAX,
         pattern: Pattern::new(arguments.size.max(64 * 1024)),
         scratch: vec![0; arguments.size.max(256 * 1024)],
+        events: Vec::with_capacity(512),
         window,
     };
     let mut clients =
@@ -56,19 +65,12 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
         epoll::add(&epoll, &client.stream, EventData::new_u64(index as u64), interest)?;
     }
     load.window.connected();
-    let mut left = if load.limit == 0 { 0 } else { clients.len() };
-    let mut events: Vec<Event> = Vec::with_capacity(512);
-    while load.window.goes_on(Instant::now())? && left > 0 {
-        events.clear();
-        let patience = Some(&rustix::event::Timespec { tv_sec: 20, tv_nsec: 0 });
-        epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), patience)?;
-        ensure!(!events.is_empty(), "nothing came back for 20 s");
-        for event in &events {
-            let client = &mut clients[usize::try_from(event.data.u64())?];
-            let was_done = load.is_done(client);
-            load.receive(client)?;
-            load.send(client)?;
-            left -= usize::from(!was_done && load.is_done(client));
+    match arguments.messages {
+        Some(messages) => load.run_in_step(&epoll, &mut clients, messages)?,
+        None => {
+            while load.window.goes_on(Instant::now())? {
+                load.serve(&epoll, &mut clients)?;
+            }
         }
     }
     if load.mode == Mode::Send {
@@ -78,6 +80,42 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
 }
 
 impl Load<'_> {
+    /// All clients send a message, and when all have theirs back and the server has gone to sleep, the next: whatever
+    /// tool slows the server down, it always meets the same. The first message went when the client connected.
+    fn run_in_step(&mut self, epoll: &OwnedFd, clients: &mut [Client], messages: u64) -> Result<()> {
+        self.window.goes_on(Instant::now())?;
+        for message in 1..messages {
+            thread::sleep(REST);
+            self.limit = message * self.size;
+            for client in &mut *clients {
+                self.send(client)?;
+            }
+            let mut left = clients.len();
+            while left > 0 {
+                left -= self.serve(epoll, clients)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits, and receives and sends what can be. How many clients have everything back now that they sent.
+    fn serve(&mut self, epoll: &OwnedFd, clients: &mut [Client]) -> Result<usize> {
+        let mut done = 0;
+        let mut events = std::mem::take(&mut self.events);
+        events.clear();
+        epoll::wait(epoll, rustix::buffer::spare_capacity(&mut events), Some(&PATIENCE))?;
+        ensure!(!events.is_empty(), "nothing came back for 20 s");
+        for event in &events {
+            let client = &mut clients[usize::try_from(event.data.u64())?];
+            let was_done = client.received == self.limit;
+            self.receive(client)?;
+            self.send(client)?;
+            done += usize::from(!was_done && client.received == self.limit);
+        }
+        self.events = events;
+        Ok(done)
+    }
+
     /// With an echo server, one message goes there and back: the connection is up on both sides, and warm.
     fn connect(&self, arguments: &Arguments, index: usize) -> Result<Client> {
         let mut stream = TcpStream::connect(arguments.address)?;
@@ -93,10 +131,6 @@ impl Load<'_> {
         }
         stream.set_nonblocking(true)?;
         Ok(Client { stream, seed: seed + self.size, sent: 0, received: 0, since: VecDeque::new() })
-    }
-
-    fn is_done(&self, client: &Client) -> bool {
-        client.received >= self.limit
     }
 
     /// How many bytes may be sent before more have come back.
