@@ -2,7 +2,7 @@
 
 use super::limits::Figure;
 use super::load::Measured;
-use super::scenarios::{Family, Scenario};
+use super::scenarios::{Family, Participant, Scenario};
 use super::{median, table};
 use serde::Serialize;
 
@@ -80,7 +80,7 @@ impl Outcome {
                 rounds,
             }
         };
-        let names = scenario.participants.iter().map(|participant| participant.name());
+        let names = scenario.participants.iter().map(Participant::name);
         Self {
             scenario: scenario.name.clone(),
             family,
