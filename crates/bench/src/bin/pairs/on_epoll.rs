@@ -42,7 +42,7 @@ pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips]) -> Result<()
                 }
                 assert!(buffer[..*filled] == message, "wrong bytes came");
                 *filled = 0;
-                if index % 2 == 0 {
+                if index.is_multiple_of(2) {
                     trips[index / 2].count();
                 }
                 let sent = send(&*stream, &message, SendFlags::NOSIGNAL);
