@@ -15,7 +15,7 @@ struct Step {
     args: &'static [&'static str],
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 11] = [
     Step { name: "fmt", env: None, args: &["fmt", "--all", "--check"] },
     Step {
         name: "clippy",
@@ -31,6 +31,10 @@ const STEPS: [Step; 7] = [
     Step { name: "srs-report", env: None, args: &["xtask", "srs-report", "--check"] },
     Step { name: "header", env: None, args: &["xtask", "header", "--check"] },
     Step { name: "standalone", env: None, args: &["xtask", "standalone"] },
+    Step { name: "instructions", env: None, args: &["xtask", "bench", "instructions", "--check"] },
+    Step { name: "syscalls", env: None, args: &["xtask", "bench", "syscalls", "--check"] },
+    Step { name: "allocations", env: None, args: &["xtask", "bench", "allocations", "--check"] },
+    Step { name: "memory", env: None, args: &["xtask", "bench", "memory", "--check"] },
 ];
 
 impl fmt::Display for Step {

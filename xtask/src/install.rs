@@ -27,9 +27,13 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let prefix = std::path::absolute(&args.prefix)?;
-    let files = Files::below(&prefix);
-    if args.uninstall { files.remove() } else { files.install(&prefix) }
+    if args.uninstall { Files::below(&std::path::absolute(&args.prefix)?).remove() } else { into(&args.prefix) }
+}
+
+/// Installs everything below the prefix.
+pub(crate) fn into(prefix: &Path) -> anyhow::Result<()> {
+    let prefix = std::path::absolute(prefix)?;
+    Files::below(&prefix).install(&prefix)
 }
 
 /// Everything that is installed.

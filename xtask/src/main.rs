@@ -1,5 +1,6 @@
 //! `cargo xtask`: the workspace's own commands. This file only names them; each lives in its own file.
 
+mod bench;
 mod c_abi;
 mod ci;
 mod header;
@@ -37,6 +38,8 @@ enum Command {
     Install(install::Args),
     /// Runs the conformance program of the C ABI, plain or under a checker
     CAbi(c_abi::Args),
+    /// Measures: against bare epoll and the peers, or one thing exactly
+    Bench(bench::Args),
     /// Tries to break the libraries: sanitizers, fuzzing, mutation and more
     Verify(verify::Args),
     /// Runs the steps of CI in order and stops at the first that fails
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         Command::Header(args) => exit_code(header::run(&args)),
         Command::Install(args) => exit_code(install::run(&args)),
         Command::CAbi(args) => exit_code(c_abi::run(&args)),
+        Command::Bench(args) => exit_code(bench::run(args)),
         Command::Verify(args) => exit_code(verify::run(&args)),
         Command::Ci => exit_code(ci::run()),
     }

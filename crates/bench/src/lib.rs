@@ -1,43 +1,81 @@
-//! What the echo servers and the load have in common.
+//! What the servers and the load have in common.
 //!
-//! A server prints its address, echoes until its standard input ends, and prints what it cost. It
-//! serves on one thread and accepts on another, which sleeps while a measurement runs.
+//! A server prints its address and serves until its standard input ends. It serves on the threads that
+//! it makes itself, and accepts on one more, which sleeps while a measurement runs. It measures
+//! nothing: the load and `cargo xtask bench` look at it from outside.
 
-use anyhow::Result;
-use rustix::time::{ClockId, clock_gettime};
+pub mod by_hand;
+pub mod ours;
+pub mod pattern;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-/// How large a server's buffer is, per connection.
-pub const BUFFER_BYTES: usize = 64 * 1024;
+/// What a server is asked for.
+#[derive(Debug, Clone, Parser)]
+pub struct Arguments {
+    /// What it does with a connection.
+    #[arg(long, value_enum, default_value = "echo")]
+    pub role: Role,
+    /// Bytes of a connection's buffer.
+    #[arg(long, default_value_t = 64 * 1024)]
+    pub buffer: usize,
+    /// How many threads serve, where the server can have several.
+    #[arg(long, default_value_t = 1)]
+    pub threads: usize,
+}
 
-/// How many messages a server has echoed.
-pub static ECHOED: AtomicU64 = AtomicU64::new(0);
+/// What a server does with a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Sends back what it received, and receives again when that is sent.
+    Echo,
+    /// Receives until the end, and then says how many bytes there were, as eight bytes, least first.
+    Sink,
+    /// Receives, and sends the [pattern] without end, both at the same time.
+    Duplex,
+}
 
-/// Accepts connections for `serve` until the standard input ends, then prints the costs.
+/// Accepts connections for `serve` until the standard input ends.
 ///
 /// # Errors
 /// The first error of the listener.
-pub fn run_server(name: &str, serve: impl Fn(TcpStream) -> Result<()> + Send + 'static) -> Result<()> {
+pub fn run_server(mut serve: impl FnMut(TcpStream) -> Result<()> + Send + 'static) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
+    // Longer than std makes it: thousands connect at once.
+    rustix::net::listen(&listener, 4096)?;
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
-    thread::spawn(move || -> Result<()> {
+    thread::spawn(move || {
         for stream in listener.incoming() {
-            let stream = stream?;
-            stream.set_nodelay(true)?;
-            stream.set_nonblocking(true)?;
-            serve(stream)?;
+            let served = stream.map_err(Into::into).and_then(|stream| {
+                stream.set_nodelay(true)?;
+                stream.set_nonblocking(true)?;
+                serve(stream)
+            });
+            if let Err(error) = served {
+                eprintln!("server: {error:#}");
+                std::process::exit(1);
+            }
         }
-        Ok(())
     });
     std::io::stdin().read_to_end(&mut Vec::new())?;
-    let echoed = ECHOED.load(Ordering::Relaxed).max(1);
-    let cpu = clock_gettime(ClockId::ProcessCPUTime);
-    #[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
-    let micros = (cpu.tv_sec as f64 * 1e6 + cpu.tv_nsec as f64 / 1e3) / echoed as f64;
-    println!("{name}: {echoed} messages, {micros:.3} us CPU per message");
     Ok(())
+}
+
+/// How many seconds all CPUs have worked: the first line of `/proc/stat` but for idle, waiting, and guests, who are
+/// counted as user already.
+///
+/// # Errors
+/// If there is no such file.
+#[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
+pub fn all_cpu() -> Result<f64> {
+    let stat = std::fs::read_to_string("/proc/stat")?;
+    let line = stat.lines().next().context("/proc/stat is empty")?;
+    let ticks: Vec<u64> = line.split_ascii_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
+    let work = ticks.iter().enumerate().filter(|(index, _)| ![3, 4, 8, 9].contains(index));
+    Ok(work.map(|(_, ticks)| ticks).sum::<u64>() as f64 / 100.0)
 }

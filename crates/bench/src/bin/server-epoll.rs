@@ -1,46 +1,57 @@
-//! The yardstick: an echo server on bare edge-triggered epoll, one thread, nothing else.
+//! The yardstick: bare epoll, one thread, nothing else. Edge-triggered, or one-shot and re-armed after each event.
 
 use anyhow::Result;
-use bench::{BUFFER_BYTES, ECHOED, run_server};
+use bench::by_hand::Connection;
+use bench::{Arguments, run_server};
+use clap::Parser;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::net::TcpStream;
-use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-struct Connection {
-    fd: OwnedFd,
-    buffer: Box<[u8]>,
-    /// What of the buffer is received and not sent back yet.
-    unsent: std::ops::Range<usize>,
+/// Connections that the serving thread has not met yet, each with its descriptor's number, which is its token.
+type Arrived = Arc<Mutex<Vec<(usize, Box<Connection<TcpStream>>)>>>;
+
+#[derive(Parser)]
+struct Options {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Arm a descriptor for one event at a time.
+    #[arg(long)]
+    one_shot: bool,
 }
 
-type Connections = Arc<Mutex<Vec<Option<Box<Connection>>>>>;
+const EDGES: EventFlags = EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
+const ONCE: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ONESHOT);
+const END: EventFlags = EventFlags::RDHUP.union(EventFlags::HUP).union(EventFlags::ERR);
 
 fn main() -> Result<()> {
+    let Options { arguments, one_shot } = Options::parse();
     let epoll = Arc::new(epoll::create(CreateFlags::CLOEXEC)?);
-    let arrived = Connections::default();
+    let arrived = Arrived::default();
     thread::spawn({
         let (epoll, arrived) = (Arc::clone(&epoll), Arc::clone(&arrived));
-        move || serve(&epoll, &arrived)
+        move || serve(&epoll, &arrived, one_shot)
     });
-    run_server("bare epoll", move |stream: TcpStream| {
-        let fd = OwnedFd::from(stream);
-        let mut arrived = arrived.lock().expect("no thread panics");
-        let data = EventData::new_u64(arrived.len() as u64);
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-        epoll::add(&*epoll, &fd, data, interest)?;
-        let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
-        arrived.push(Some(Box::new(Connection { fd, buffer, unsent: 0..0 })));
+    run_server(move |stream| {
+        let token = usize::try_from(stream.as_raw_fd())?;
+        let connection = Box::new(Connection::new(stream, &arguments));
+        let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+        let interest = if one_shot { once(&connection) } else { EDGES };
+        epoll::add(&*epoll, &connection.stream, EventData::new_u64(token as u64), interest)?;
+        arrived.push((token, connection));
         Ok(())
     })
 }
 
-fn serve(epoll: &OwnedFd, arrived: &Connections) {
-    let mut connections: Vec<Option<Box<Connection>>> = Vec::new();
+/// What a connection is armed for.
+fn once(connection: &Connection<TcpStream>) -> EventFlags {
+    if connection.wants_to_send() { ONCE | EventFlags::OUT } else { ONCE }
+}
+
+fn serve(epoll: &OwnedFd, arrived: &Arrived, one_shot: bool) {
+    let mut connections: Vec<Option<Box<Connection<TcpStream>>>> = Vec::new();
     let mut events: Vec<Event> = Vec::with_capacity(512);
     loop {
         events.clear();
@@ -48,54 +59,24 @@ fn serve(epoll: &OwnedFd, arrived: &Connections) {
             continue;
         }
         for event in &events {
-            let index = usize::try_from(event.data.u64()).expect("we made it of a usize");
-            if index >= connections.len() || connections[index].is_none() {
-                let mut arrived = arrived.lock().expect("no thread panics");
-                connections.resize_with(arrived.len().max(connections.len()), || None);
-                if let Some(connection) = arrived[index].take() {
-                    connections[index] = Some(connection);
+            #[allow(clippy::cast_possible_truncation, reason = "we made it of a usize")]
+            let token = event.data.u64() as usize;
+            if connections.get(token).is_none_or(Option::is_none) {
+                let mut arrived = arrived.lock().unwrap_or_else(PoisonError::into_inner);
+                for (token, connection) in arrived.drain(..) {
+                    connections.resize_with(connections.len().max(token + 1), || None);
+                    connections[token] = Some(connection);
                 }
             }
-            let Some(connection) = &mut connections[index] else { continue };
-            if !connection.echo() {
-                connections[index] = None;
-            }
-        }
-    }
-}
-
-impl Connection {
-    /// Echoes what is there. Whether the connection lives on.
-    fn echo(&mut self) -> bool {
-        loop {
-            while !self.unsent.is_empty() {
-                let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-                match send(&self.fd, &self.buffer[self.unsent.clone()], flags) {
-                    Ok(sent) => self.unsent.start += sent,
-                    Err(Errno::AGAIN) => return true,
-                    Err(Errno::INTR) => {}
-                    Err(_) => return false,
+            let Some(connection) = &mut connections[token] else { continue };
+            let flags = event.flags;
+            if connection.on_ready(flags.intersects(END)) {
+                if one_shot {
+                    let _ = epoll::modify(epoll, &connection.stream, event.data, once(connection));
                 }
-            }
-            match recv(&self.fd, &mut self.buffer[..], RecvFlags::DONTWAIT) {
-                Ok((_, 0)) => return false,
-                Ok((_, received)) => {
-                    ECHOED.fetch_add(1, Ordering::Relaxed);
-                    self.unsent = 0..received;
-                    if received < self.buffer.len() {
-                        // A short read has drained the socket: no need to be told EAGAIN.
-                        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-                        if let Ok(sent) = send(&self.fd, &self.buffer[..received], flags) {
-                            self.unsent.start = sent;
-                            if self.unsent.is_empty() {
-                                return true;
-                            }
-                        }
-                    }
-                }
-                Err(Errno::AGAIN) => return true,
-                Err(Errno::INTR) => {}
-                Err(_) => return false,
+            } else {
+                let _ = epoll::delete(epoll, &connection.stream);
+                connections[token] = None;
             }
         }
     }

@@ -1,0 +1,81 @@
+//! The load: clients on bare epoll, one thread, every byte checked. Prints what it measured as JSON.
+
+mod churn;
+mod clients;
+mod window;
+
+use anyhow::{Result, bail};
+use clap::{Parser, ValueEnum};
+use std::io::Read;
+use std::time::Duration;
+use window::Window;
+
+/// Drives a server, and prints what it measured.
+#[derive(Parser)]
+struct Arguments {
+    /// The server's address.
+    address: std::net::SocketAddr,
+    /// What to do with the connections.
+    #[arg(long, value_enum, default_value = "echo")]
+    mode: Mode,
+    /// How many connections.
+    #[arg(long, default_value_t = 1)]
+    connections: usize,
+    /// Bytes in a message, or of a buffer.
+    #[arg(long, default_value_t = 64)]
+    size: usize,
+    /// Messages under way per connection.
+    #[arg(long, default_value_t = 1)]
+    depth: u64,
+    /// How long to measure.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
+    /// How long to run before that.
+    #[arg(long, default_value_t = 0.5)]
+    warm_up: f64,
+    /// Echo so many messages per connection instead, however long it takes, print, and stay connected until the
+    /// standard input ends.
+    #[arg(long)]
+    messages: Option<u64>,
+    /// The server's process, whose CPU time is measured.
+    #[arg(long)]
+    pid: Option<i32>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// Messages that come back: `depth` at a time on each connection.
+    Echo,
+    /// Sends without end. The server says how many bytes it got.
+    Send,
+    /// Sends without end, and receives without end.
+    Duplex,
+    /// Connects, has one byte echoed, and waits until the server has closed, again and again.
+    Churn,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.connections == 0 || arguments.size == 0 || arguments.depth == 0 {
+        bail!("connections, size and depth are at least 1");
+    }
+    let (warm_up, length) = match arguments.messages {
+        Some(_) => (Duration::ZERO, Duration::MAX),
+        None => (Duration::from_secs_f64(arguments.warm_up), Duration::from_secs_f64(arguments.seconds)),
+    };
+    let mut window = Window::new(warm_up, length, arguments.pid)?;
+    match arguments.mode {
+        Mode::Churn => churn::run(&arguments, &mut window)?,
+        Mode::Echo | Mode::Send | Mode::Duplex => {
+            let connected = clients::run(&arguments, &mut window)?;
+            if arguments.messages.is_some() {
+                println!("{}", serde_json::to_string(&window.measured()?)?);
+                std::io::stdin().read_to_end(&mut Vec::new())?;
+                drop(connected);
+                return Ok(());
+            }
+        }
+    }
+    println!("{}", serde_json::to_string(&window.measured()?)?);
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Both ends of every pair on one bare edge-triggered epoll.
+
+use crate::{Arguments, Trips};
+use anyhow::Result;
+use bench::pattern::Pattern;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+/// The even ends begin; an odd end sends back.
+pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips]) -> Result<()> {
+    let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+    let pattern = Pattern::new(arguments.size);
+    let message = pattern.from(0, arguments.size).to_vec();
+    let mut ends = Vec::new();
+    for _ in 0..arguments.pairs {
+        let (one, two) = UnixStream::pair()?;
+        for end in [one, two] {
+            end.set_nonblocking(true)?;
+            let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+            epoll::add(&epoll, &end, EventData::new_u64(ends.len() as u64), interest)?;
+            ends.push((end, vec![0; 64 * 1024].into_boxed_slice(), 0));
+        }
+        send(&ends[ends.len() - 2].0, &message, SendFlags::NOSIGNAL)?;
+    }
+    thread::spawn(move || {
+        let mut events: Vec<Event> = Vec::with_capacity(512);
+        loop {
+            events.clear();
+            if epoll::wait(&epoll, rustix::buffer::spare_capacity(&mut events), None).is_err() {
+                continue;
+            }
+            for event in &events {
+                #[allow(clippy::cast_possible_truncation, reason = "we made it of a usize")]
+                let index = event.data.u64() as usize;
+                let (stream, buffer, filled) = &mut ends[index];
+                let Ok((_, received)) = recv(&*stream, &mut buffer[*filled..], RecvFlags::empty()) else { continue };
+                *filled += received;
+                if *filled < message.len() {
+                    continue;
+                }
+                assert!(buffer[..*filled] == message, "wrong bytes came");
+                *filled = 0;
+                if index.is_multiple_of(2) {
+                    trips[index / 2].count();
+                }
+                let sent = send(&*stream, &message, SendFlags::NOSIGNAL);
+                assert!(sent == Ok(message.len()), "one message has room");
+            }
+        }
+    });
+    Ok(())
+}

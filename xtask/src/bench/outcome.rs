@@ -1,0 +1,147 @@
+//! What a scenario's rounds come to: medians, and ratios to the first participant within the same round.
+
+use super::limits::Figure;
+use super::load::Measured;
+use super::scenarios::{Family, Participant, Scenario};
+use super::{median, table};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(crate) struct Outcome {
+    pub(crate) scenario: String,
+    #[serde(skip)]
+    pub(crate) family: Family,
+    pub(crate) size: usize,
+    pub(crate) connections: usize,
+    pub(crate) entries: Vec<Entry>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    /// Messages in a second; of bulk, bytes.
+    pub(crate) rate: f64,
+    /// The server's CPU microseconds for a message; of bulk, for a mebibyte.
+    pub(crate) cpu: f64,
+    pub(crate) p50: f64,
+    pub(crate) p90: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    /// Against the first entry.
+    rate_ratio: f64,
+    cpu_ratio: f64,
+    p99_ratio: f64,
+    /// Rounds in which others used the machine too.
+    pub(crate) disturbed: usize,
+    pub(crate) rounds: Vec<Measured>,
+}
+
+/// Others may use so much of one CPU before a round counts as disturbed; the counter of that has steps of 10 ms.
+const TOLERATED: f64 = 0.05;
+
+impl Measured {
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.other_cpu > TOLERATED * self.seconds + 0.02
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "figures to be read")]
+    fn rate(&self, family: Family) -> f64 {
+        (if family == Family::Bulk { self.bytes } else { self.messages }) as f64 / self.seconds
+    }
+
+    fn cpu(&self, family: Family) -> f64 {
+        let unit = if family == Family::Bulk { f64::from(1 << 20) } else { 1.0 };
+        self.server_cpu * 1e6 / (self.rate(family) * self.seconds / unit)
+    }
+}
+
+impl Outcome {
+    /// `rounds` holds, for each participant, what each round measured.
+    pub(crate) fn new(scenario: &Scenario, rounds: Vec<Vec<Measured>>) -> Self {
+        let family = scenario.family;
+        let first = rounds[0].clone();
+        let entry = |(name, rounds): (&'static str, Vec<Measured>)| {
+            let middle = |figure: &dyn Fn(&Measured) -> f64| median(rounds.iter().map(figure).collect());
+            let ratio = |figure: &dyn Fn(&Measured) -> f64| {
+                median(rounds.iter().zip(&first).map(|(one, other)| figure(one) / figure(other)).collect())
+            };
+            Entry {
+                name,
+                rate: middle(&|it| it.rate(family)),
+                cpu: middle(&|it| it.cpu(family)),
+                p50: middle(&|it| it.p50),
+                p90: middle(&|it| it.p90),
+                p99: middle(&|it| it.p99),
+                p999: middle(&|it| it.p999),
+                rate_ratio: ratio(&|it| it.rate(family)),
+                cpu_ratio: ratio(&|it| it.cpu(family)),
+                p99_ratio: ratio(&|it| it.p99),
+                disturbed: rounds.iter().filter(|it| it.is_disturbed()).count(),
+                rounds,
+            }
+        };
+        let names = scenario.participants.iter().map(Participant::name);
+        Self {
+            scenario: scenario.name.clone(),
+            family,
+            size: scenario.size,
+            connections: scenario.connections,
+            entries: names.zip(rounds).map(entry).collect(),
+        }
+    }
+
+    pub(crate) fn table(&self) -> String {
+        let (rate, cpu) = match self.family {
+            Family::Bulk => ("MiB/s", "CPU us/MiB"),
+            _ => ("per second", "CPU us"),
+        };
+        let scale = if self.family == Family::Bulk { f64::from(1 << 20) } else { 1.0 };
+        let has_latency = matches!(self.family, Family::Echo | Family::Pipelined | Family::Churn);
+        let mut head = vec![self.scenario.as_str(), rate, "ratio", cpu, "ratio"];
+        if has_latency {
+            head.extend(["p50 us", "p99 us", "p99.9 us", "p99 ratio"]);
+        }
+        let row = |entry: &Entry| {
+            let mark = if entry.disturbed > 0 { " (disturbed)" } else { "" };
+            let mut row = vec![
+                format!("{}{mark}", entry.name),
+                format!("{:.0}", entry.rate / scale),
+                format!("{:.3}", entry.rate_ratio),
+                format!("{:.2}", entry.cpu),
+                format!("{:.3}", entry.cpu_ratio),
+            ];
+            if has_latency {
+                row.extend([entry.p50, entry.p99, entry.p999].map(|micros| format!("{micros:.1}")));
+                row.push(format!("{:.3}", entry.p99_ratio));
+            }
+            row
+        };
+        table::format(&head, &self.entries.iter().map(row).collect::<Vec<_>>())
+    }
+
+    /// What `limits.toml` may set a limit to.
+    pub(crate) fn figures(&self) -> Vec<Figure> {
+        let find = |name: &str| self.entries.iter().find(|entry| entry.name == name);
+        let again = &self.entries[1];
+        let noise = |of: fn(&Entry) -> f64| Some((of(again) - 1.0).abs());
+        let mut figures = Vec::new();
+        let mut figure = |name: String, value: f64, noise| figures.push(Figure { name, value, noise });
+        let rate_noise = noise(|entry| entry.rate_ratio);
+        for name in ["ours", "ours, C ABI", "two ports"] {
+            let Some(ours) = find(name) else { continue };
+            let name = format!("{name}: {}", self.scenario);
+            figure(format!("{name}: throughput"), ours.rate_ratio, rate_noise);
+            figure(format!("{name}: CPU"), ours.cpu_ratio, noise(|entry| entry.cpu_ratio));
+            figure(format!("{name}: p99"), ours.p99_ratio, noise(|entry| entry.p99_ratio));
+            // Of a round trip, the time is the inverse of the rate.
+            figure(format!("{name}: time"), 1.0 / ours.rate_ratio, rate_noise);
+            let peers = ["bare epoll", "bare epoll again", "mio", "tokio"];
+            let best = peers.iter().filter_map(|peer| find(peer)).map(|peer| peer.rate_ratio).fold(0.0, f64::max);
+            figure(format!("{name}: throughput against the best"), ours.rate_ratio / best, rate_noise);
+            if let Some(tokio) = find("tokio") {
+                figure(format!("{name}: time against tokio"), tokio.rate_ratio / ours.rate_ratio, rate_noise);
+            }
+        }
+        figures
+    }
+}

@@ -1,0 +1,134 @@
+//! What the servers are compared in: each scenario is a load, and who takes part.
+
+use super::plural;
+use super::servers::{EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, Kind, MIO, OURS, OURS_C, SMOL, TOKIO, TOKIO_MULTI};
+
+pub(crate) struct Scenario {
+    pub(crate) name: String,
+    pub(crate) family: Family,
+    /// Bytes of a message, and connections.
+    pub(crate) size: usize,
+    pub(crate) connections: usize,
+    pub(crate) participants: Vec<Participant>,
+    load: Vec<String>,
+}
+
+/// Scenarios of a family go by the same limits and in the same plot.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// One message under way on each connection.
+    Echo,
+    /// Several.
+    Pipelined,
+    /// One way, or both ways at the same time, as fast as it goes.
+    Bulk,
+    Churn,
+    /// Pairs of sockets within one process.
+    Pairs,
+    /// The same on one port and on two.
+    Ports,
+}
+
+/// A server, or an engine of the program `pairs`.
+#[derive(Clone, Copy)]
+pub(crate) enum Participant {
+    Server(Kind),
+    Engine { name: &'static str, engine: &'static str, threads: usize },
+}
+
+const SERVERS: [Kind; 9] = [EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, OURS, OURS_C, MIO, TOKIO, TOKIO_MULTI, SMOL];
+
+impl Participant {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Server(kind) => kind.name,
+            Self::Engine { name, .. } => name,
+        }
+    }
+}
+
+impl Scenario {
+    /// What the load is told.
+    pub(crate) fn load(&self, seconds: f64) -> Vec<String> {
+        let mut load = self.load.clone();
+        let times = ["--seconds".to_owned(), seconds.to_string(), "--warm-up".to_owned(), (seconds / 4.0).to_string()];
+        load.extend(times);
+        load
+    }
+
+    /// What the server is told.
+    pub(crate) fn server_arguments(&self) -> Vec<String> {
+        let role = match self.load.iter().position(|it| it == "--mode").map(|at| self.load[at + 1].as_str()) {
+            Some("send") => "sink",
+            Some("duplex") => "duplex",
+            _ => "echo",
+        };
+        ["--role", role, "--buffer", &self.size.max(64 * 1024).to_string()].map(str::to_owned).to_vec()
+    }
+}
+
+/// All scenarios, or the few that two minutes are enough for.
+pub(crate) fn all(quick: bool) -> Vec<Scenario> {
+    let mut all = Vec::new();
+    let sizes = if quick { &[64, 65536][..] } else { &[64, 1024, 8192, 65536] };
+    let counts = if quick { &[1, 64, 1000][..] } else { &[1, 64, 1000, 5000, 10_000] };
+    for &size in sizes {
+        // The quick run has one figure of large messages.
+        for &connections in counts.iter().filter(|&&count| !quick || size == 64 || count == 64) {
+            all.push(scenario(Family::Echo, "echo", size, connections, &["--mode", "echo"]));
+        }
+    }
+    for &connections in if quick { &[1][..] } else { &[1, 64] } {
+        let load = ["--mode", "echo", "--depth", "16"];
+        all.push(scenario(Family::Pipelined, "16 echoes at once", 64, connections, &load));
+    }
+    for &size in if quick { &[65536][..] } else { &[65536, 1 << 20] } {
+        for &connections in if quick { &[1][..] } else { &[1, 8] } {
+            all.push(scenario(Family::Bulk, "one way", size, connections, &["--mode", "send"]));
+            all.push(scenario(Family::Bulk, "full duplex", size, connections, &["--mode", "duplex"]));
+        }
+    }
+    all.push(scenario(Family::Churn, "churn", 1, 64, &["--mode", "churn"]));
+    all.push(in_process(
+        Family::Pairs,
+        "AF_UNIX pairs in one process",
+        &[
+            Participant::Engine { name: EPOLL.name, engine: "epoll", threads: 1 },
+            Participant::Engine { name: EPOLL_AGAIN.name, engine: "epoll", threads: 1 },
+            Participant::Engine { name: OURS.name, engine: "ours", threads: 1 },
+            Participant::Engine { name: TOKIO.name, engine: "tokio", threads: 1 },
+        ],
+    ));
+    all.push(in_process(
+        Family::Ports,
+        "AF_UNIX pairs on one port and on two",
+        &[
+            Participant::Engine { name: "one port", engine: "ours", threads: 1 },
+            Participant::Engine { name: "one port again", engine: "ours", threads: 1 },
+            Participant::Engine { name: "two ports", engine: "ours", threads: 2 },
+        ],
+    ));
+    all
+}
+
+fn scenario(family: Family, what: &str, size: usize, connections: usize, load: &[&str]) -> Scenario {
+    let unit = if size >= 1024 { format!("{} KiB", size / 1024) } else { format!("{size} B") };
+    let mut load: Vec<String> = load.iter().copied().map(str::to_owned).collect();
+    load.extend(["--size".to_owned(), size.to_string(), "--connections".to_owned(), connections.to_string()]);
+    let echoes = matches!(family, Family::Echo | Family::Pipelined | Family::Churn);
+    // The C program only echoes.
+    let servers = SERVERS.into_iter().filter(|kind| echoes || !kind.is_c());
+    Scenario {
+        name: format!("{what}, {unit}, {}", plural(connections)),
+        family,
+        size,
+        connections,
+        participants: servers.map(Participant::Server).collect(),
+        load,
+    }
+}
+
+fn in_process(family: Family, name: &str, participants: &[Participant]) -> Scenario {
+    let load = ["--pairs", "64", "--size", "64"].map(str::to_owned).to_vec();
+    Scenario { name: name.to_owned(), family, size: 64, connections: 64, participants: participants.to_vec(), load }
+}
