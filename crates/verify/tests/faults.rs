@@ -60,6 +60,13 @@ fn a_call_back_that_outlives_close_is_noticed() {
 }
 
 #[test]
+fn a_call_back_that_never_returns_is_noticed_and_the_seed_is_said() {
+    let output = faults(&["--in-this-process", "--first-seed", "1", "--plant", "never-returns", "--bound", "10"]);
+    let said = said(&output);
+    assert!(!output.status.success() && said.contains("nothing happened for 10s: --seed"), "{said}");
+}
+
+#[test]
 fn a_failure_is_made_smaller_and_said_so_that_it_can_be_played_again() {
     let output = faults(&["--seconds", "60", "--first-seed", "1", "--plant", "drops-completions"]);
     let said = said(&output);

@@ -4,7 +4,7 @@ use anyhow::{bail, ensure};
 use clap::Parser;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use verify::faults::{Defect, Overrides, Program, campaign, play};
+use verify::faults::{Overrides, Program, Setting, campaign, play};
 use verify::memory::Balance;
 
 #[global_allocator]
@@ -30,9 +30,8 @@ struct Cli {
     times: u32,
     #[command(flatten)]
     overrides: Overrides,
-    /// Plants a defect
-    #[arg(long)]
-    plant: Option<Defect>,
+    #[command(flatten)]
+    setting: Setting,
     /// Does not start a child, and so ends with the first hang
     #[arg(long)]
     in_this_process: bool,
@@ -53,7 +52,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     if let Some(seed) = cli.seed {
         let program = Program::of(seed).with(&cli.overrides);
         for _ in 0..cli.times {
-            match play(&program, cli.plant) {
+            match play(&program, &cli.setting) {
                 Ok(totals) => campaign::print(&totals, start.elapsed()),
                 Err(violations) => bail!("{program}:\n  {}", violations.join("\n  ")),
             }
@@ -63,9 +62,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let first_seed = cli.first_seed.unwrap_or_else(|| fastrand::u64(..));
     if !cli.in_this_process {
         println!("first seed {first_seed}");
-        return campaign::run(cli.seconds, first_seed, cli.at_least, cli.plant);
+        return campaign::run(cli.seconds, first_seed, cli.at_least, &cli.setting);
     }
-    let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), cli.plant)?;
+    let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), &cli.setting)?;
     campaign::print(&totals, start.elapsed());
     ensure!(totals.injected() >= cli.at_least, "{} faults are fewer than {}", totals.injected(), cli.at_least);
     Ok(())

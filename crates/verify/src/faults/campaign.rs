@@ -1,8 +1,7 @@
 //! Many programs, one after the other, in a process of their own; what fails is made smaller.
 
-use super::{Defect, Program, Totals, play};
+use super::{Program, Setting, Totals, play};
 use anyhow::{Context, bail};
-use clap::ValueEnum;
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -23,14 +22,14 @@ const ONE_PROGRAM: Duration = Duration::from_secs(100);
 ///
 /// # Errors
 /// The first that fails.
-pub fn play_many(first_seed: u64, time: Duration, defect: Option<Defect>) -> anyhow::Result<Totals> {
+pub fn play_many(first_seed: u64, time: Duration, setting: &Setting) -> anyhow::Result<Totals> {
     let start = Instant::now();
     let mut totals = Totals::default();
     let mut seeds = fastrand::Rng::with_seed(first_seed);
     while start.elapsed() < time {
         let program = Program::of(seeds.u64(..));
         println!("playing {}", program.seed);
-        match play(&program, defect) {
+        match play(&program, setting) {
             Ok(more) => totals.add(&more),
             Err(violations) => bail!("{program}:\n  {}", violations.join("\n  ")),
         }
@@ -42,8 +41,8 @@ pub fn play_many(first_seed: u64, time: Duration, defect: Option<Defect>) -> any
 ///
 /// # Errors
 /// The failure, with the smallest program that was found to fail.
-pub fn run(seconds: u64, first_seed: u64, at_least: u64, defect: Option<Defect>) -> anyhow::Result<()> {
-    let mut child = this(defect)?
+pub fn run(seconds: u64, first_seed: u64, at_least: u64, setting: &Setting) -> anyhow::Result<()> {
+    let mut child = this(setting)?
         .args(["--in-this-process", "--seconds", &seconds.to_string(), "--first-seed", &first_seed.to_string()])
         .args(["--at-least", &at_least.to_string()])
         .stdout(Stdio::piped())
@@ -70,12 +69,12 @@ pub fn run(seconds: u64, first_seed: u64, at_least: u64, defect: Option<Defect>)
     let said = errors.join().unwrap_or_default();
     let Some(seed) = last else { bail!("{status}: {said}") };
     println!("seed {seed} fails ({status}):\n{said}");
-    let smallest = shrink(Program::of(seed), defect)?;
+    let smallest = shrink(Program::of(seed), setting)?;
     bail!("seed {seed} fails; the smallest program that still does:\n  faults {smallest}\n{said}");
 }
 
 /// The smallest program that still fails, as far as the time reaches.
-fn shrink(mut program: Program, defect: Option<Defect>) -> anyhow::Result<Program> {
+fn shrink(mut program: Program, setting: &Setting) -> anyhow::Result<Program> {
     let start = Instant::now();
     'smaller: loop {
         for candidate in program.smaller() {
@@ -83,7 +82,7 @@ fn shrink(mut program: Program, defect: Option<Defect>) -> anyhow::Result<Progra
                 if start.elapsed() > SHRINKING {
                     return Ok(program);
                 }
-                if !works(&candidate, defect)? {
+                if !works(&candidate, setting)? {
                     println!("still fails: {candidate}");
                     program = candidate;
                     continue 'smaller;
@@ -94,8 +93,8 @@ fn shrink(mut program: Program, defect: Option<Defect>) -> anyhow::Result<Progra
     }
 }
 
-fn works(program: &Program, defect: Option<Defect>) -> anyhow::Result<bool> {
-    let mut child = this(defect)?.args(program.arguments()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+fn works(program: &Program, setting: &Setting) -> anyhow::Result<bool> {
+    let mut child = this(setting)?.args(program.arguments()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     let (done, ended) = channel();
     let id = nix::unistd::Pid::from_raw(child.id().try_into()?);
     let waiting = thread::spawn(move || {
@@ -110,11 +109,9 @@ fn works(program: &Program, defect: Option<Defect>) -> anyhow::Result<bool> {
     Ok(works)
 }
 
-fn this(defect: Option<Defect>) -> anyhow::Result<Command> {
+fn this(setting: &Setting) -> anyhow::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    if let Some(name) = defect.and_then(|defect| defect.to_possible_value()) {
-        command.args(["--plant", name.get_name()]);
-    }
+    command.args(setting.arguments());
     Ok(command)
 }
 

@@ -28,6 +28,8 @@ pub enum Defect {
     LeaksMemory,
     /// A call-back runs after close has returned.
     CallsBackLate,
+    /// A call-back never returns.
+    NeverReturns,
 }
 
 /// One of how many calls a defect spoils.

@@ -11,13 +11,14 @@ mod finish;
 mod frame;
 mod kernel;
 mod operation;
+mod outcome;
 mod plain;
 mod program;
 mod watchdog;
 mod world;
 
 pub use kernel::Defect;
-pub use program::{Overrides, Program};
+pub use program::{Overrides, Program, Setting};
 
 use crate::memory::allocated;
 use integration_tests::process::{descriptors, threads};
@@ -78,12 +79,12 @@ impl Totals {
 ///
 /// # Errors
 /// The promises that were broken.
-pub fn play(program: &Program, defect: Option<Defect>) -> Result<Totals, Vec<String>> {
+pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>> {
     frame::prepare();
     let before = (descriptors(), threads(), allocated());
     let (undertaker, buried) = channel();
-    let world = Arc::new(World::new(program, defect, undertaker));
-    let watchdog = watchdog::watch(&world);
+    let world = Arc::new(World::new(program, setting.plant, undertaker));
+    let watchdog = watchdog::watch(&world, Duration::from_secs(setting.bound));
     let undertaker = spawn_undertaker(&world, buried);
     run_actors(&world);
     let streams = finish::settle(&world);

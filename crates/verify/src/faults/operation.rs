@@ -4,17 +4,16 @@ use super::actor::act_inside;
 use super::books::{Book, Ticket};
 use super::frame::{HEAD, frame};
 use super::kernel::Defect;
+use super::outcome::{not_sent, received, sent};
 use super::world::{End, World};
-use async_socket_linux::{
-    AsyncSocket, ReceiveCompletion, ReceiveError, ReceiveResult, SendCompletion, SendError, SendResult,
-};
+use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError};
 use std::cell::Cell;
 use std::mem;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
-use test_doubles::{with_memory, without_memory};
+use test_doubles::without_memory;
 
 thread_local! {
     /// The next calls of this thread get no memory.
@@ -27,17 +26,14 @@ const LONGEST_CHAIN: u32 = 40;
 /// How many operations of one end may wait.
 const MOST_PENDING: i64 = 40;
 
-/// What is wrong with memory or descriptors at the moment, and not with the connection.
-const TRANSIENT: [i32; 2] = [nix::libc::ENOMEM, nix::libc::ENOBUFS];
-
 /// An operation, as its call-back has it.
 pub(super) struct Operation {
     pub(super) world: Arc<World>,
     pub(super) end: Weak<End>,
-    book: Arc<Book>,
+    pub(super) book: Arc<Book>,
     ticket: Arc<Ticket>,
     /// What was lent: how many bytes.
-    length: usize,
+    pub(super) length: usize,
     seed: u64,
     chain: u32,
 }
@@ -60,7 +56,7 @@ impl Operation {
     }
 
     /// What every call-back does: it is noted, checked, and goes on with acts of its own.
-    fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
+    pub(super) fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
         let (book, ledger) = (&self.book, &self.world.ledger);
         book.running.fetch_add(1, SeqCst);
         if book.closed.load(SeqCst) {
@@ -89,6 +85,9 @@ impl Operation {
     fn spoil(&self) {
         if self.world.sys.is_spoiled(Defect::LeaksMemory) {
             mem::forget(vec![0_u8; 16 * 1024]);
+        }
+        while self.world.sys.is_spoiled(Defect::NeverReturns) {
+            thread::sleep(Duration::MAX);
         }
         if self.world.sys.is_spoiled(Defect::CallsBackLate) {
             let book = Arc::clone(&self.book);
@@ -201,100 +200,6 @@ fn note_refusal(world: &World, ticket: &Ticket, whole: bool) {
     if !whole {
         world.ledger.violation("a refused call did not give the buffers back");
     }
-}
-
-/// What a refused send did to the stream.
-fn not_sent(world: &World, book: &Book, error: SendError) {
-    let bytes_sent = match error {
-        SendError::OutOfMemory { bytes_sent } => {
-            world.ledger.without_memory.fetch_add(1, SeqCst);
-            bytes_sent
-        }
-        SendError::Disconnected { bytes_sent, .. } => {
-            book.cut();
-            bytes_sent
-        }
-        SendError::Os { os_error, bytes_sent } => {
-            if !TRANSIENT.contains(&os_error) {
-                book.cut();
-            }
-            bytes_sent
-        }
-        SendError::NotOpen { .. } => {
-            book.cut();
-            0
-        }
-        SendError::StreamBroken => 0,
-        error => return world.ledger.violation(format!("a send was refused: {error}")),
-    };
-    note_sent(book, bytes_sent);
-    if bytes_sent > 0 {
-        book.outgoing.stopped.store(true, SeqCst);
-    } else {
-        book.outgoing.take_number_back();
-    }
-}
-
-fn note_sent(book: &Book, bytes: u32) {
-    book.outgoing.sent.fetch_add(u64::from(bytes), SeqCst);
-}
-
-fn sent<B>(operation: Box<Operation>, completion: &SendCompletion<B>, spoiled: bool, length: impl Fn(&B) -> usize) {
-    with_memory(|| {
-        if spoiled {
-            return drop(operation);
-        }
-        operation.run(length(&completion.buffers), |operation| {
-            let (book, whole) = (&operation.book, completion.bytes_sent as usize == operation.length);
-            note_sent(book, completion.bytes_sent);
-            match (completion.result, completion.os_error) {
-                (SendResult::Ok, None) if whole => {}
-                // Behind a send that broke the stream, the others are abandoned, and the connection goes on.
-                (SendResult::Abandoned, None) => {}
-                (SendResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
-                (SendResult::Error | SendResult::Abandoned, _) => book.cut(),
-                outcome => {
-                    let length = operation.length;
-                    operation.world.ledger.violation(format!("a send of {length} ended as {outcome:?}"));
-                }
-            }
-            if !whole && completion.bytes_sent > 0 {
-                book.outgoing.stopped.store(true, SeqCst);
-            }
-            book.outgoing.sends_pending.fetch_sub(1, SeqCst);
-        });
-    });
-}
-
-fn received<B>(
-    operation: Box<Operation>,
-    completion: &ReceiveCompletion<B>,
-    bytes: &[u8],
-    returned: usize,
-    spoiled: bool,
-) {
-    with_memory(|| {
-        if spoiled {
-            return drop(operation);
-        }
-        operation.run(returned, |operation| {
-            let (book, ledger) = (&operation.book, &operation.world.ledger);
-            match (completion.result, completion.os_error) {
-                (ReceiveResult::Ok, None) if !bytes.is_empty() => book.incoming.receive(bytes, ledger),
-                (ReceiveResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
-                (ReceiveResult::Abandoned | ReceiveResult::Error, _) if bytes.is_empty() => {
-                    if operation.world.program.calm && !book.incoming.cut.load(SeqCst) {
-                        let outcome = (completion.result, completion.os_error);
-                        ledger.violation(format!("a receive ended as {outcome:?} on a connection that is well"));
-                    }
-                    book.ended.store(true, SeqCst);
-                    book.cut();
-                }
-                outcome => ledger.violation(format!("a receive of {} bytes ended as {outcome:?}", bytes.len())),
-            }
-            book.receives_pending.fetch_sub(1, SeqCst);
-        });
-    });
 }
 
 /// A list of a few buffers instead of one.

@@ -1,6 +1,7 @@
 //! What is played: a program made from a seed, and how it gets smaller.
 
-use clap::Args;
+use super::kernel::Defect;
+use clap::{Args, ValueEnum};
 use std::fmt;
 use test_doubles::{Fault, Faults};
 
@@ -46,6 +47,29 @@ pub struct Overrides {
     /// Kinds of faults that do not happen, for instance `Short,Again`
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+}
+
+/// What is the same for all programs.
+#[derive(Debug, Clone, Args)]
+pub struct Setting {
+    /// Plants a defect
+    #[arg(long)]
+    pub plant: Option<Defect>,
+    /// For how many seconds nothing may happen at all
+    #[arg(long, default_value_t = 60)]
+    pub bound: u64,
+}
+
+impl Setting {
+    /// The arguments that say it.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["--bound".to_owned(), self.bound.to_string()];
+        if let Some(name) = self.plant.and_then(|defect| defect.to_possible_value()) {
+            arguments.extend(["--plant".to_owned(), name.get_name().to_owned()]);
+        }
+        arguments
+    }
 }
 
 impl Program {

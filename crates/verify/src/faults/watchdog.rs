@@ -11,14 +11,14 @@ use std::time::Duration;
 /// The exit code of a process whose program hangs.
 const HANGS: i32 = 86;
 
-/// How long nothing may happen at all.
-const BOUND: Duration = Duration::from_secs(60);
-
 /// How often is looked.
-const GLANCE: Duration = Duration::from_secs(5);
+const GLANCE: Duration = Duration::from_secs(1);
 
-/// Watches until what it returns is dropped.
-pub(super) fn watch(world: &Arc<World>) -> Sender<()> {
+/// How long a description may take.
+const DESCRIPTION: Duration = Duration::from_secs(5);
+
+/// Watches until what it returns is dropped; nothing may happen at all for as long as `bound`.
+pub(super) fn watch(world: &Arc<World>, bound: Duration) -> Sender<()> {
     let (watched, over) = channel();
     let world = Arc::downgrade(world);
     thread::spawn(move || {
@@ -28,8 +28,8 @@ pub(super) fn watch(world: &Arc<World>) -> Sender<()> {
             let now = progress(&world);
             idle = if before == Some(now) { idle + GLANCE } else { Duration::ZERO };
             before = Some(now);
-            if idle >= BOUND {
-                give_up(&world);
+            if idle >= bound {
+                give_up(&world, bound);
             }
         }
     });
@@ -42,11 +42,11 @@ fn progress(world: &World) -> [u64; 5] {
         .map(|count| count.load(SeqCst))
 }
 
-fn give_up(world: &World) {
-    eprintln!("hangs: nothing happened for {BOUND:?}: {}: {:?}", world.program, world.ledger);
+fn give_up(world: &World, bound: Duration) {
+    eprintln!("hangs: nothing happened for {bound:?}: {}: {:?}", world.program, world.ledger);
     // Whoever holds a lock for ever holds up the description too.
     thread::spawn(|| {
-        thread::sleep(GLANCE);
+        thread::sleep(DESCRIPTION);
         std::process::exit(HANGS);
     });
     let busy = |place: &Place| match place {

@@ -4,6 +4,7 @@
 //! `PROPTEST_CASES` says how many sequences of operations are tried; `cargo xtask verify state-machine` tries many.
 
 mod mocked;
+mod mocked_acts;
 mod mocked_model;
 mod real;
 mod real_model;

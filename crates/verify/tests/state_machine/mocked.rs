@@ -1,6 +1,7 @@
 //! The real socket over the mocks, as the model says.
 
-use crate::mocked_model::{Act, Answer, Model, Step, delivery};
+use crate::mocked_acts::{Act, Answer, Step};
+use crate::mocked_model::{Model, delivery};
 use crate::{Outcome, bytes_of, config};
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenError, ReceiveCompletion, SendCompletion};

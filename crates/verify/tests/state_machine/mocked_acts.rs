@@ -1,0 +1,70 @@
+//! What can be done to a socket over the mocks, and what a call can say.
+
+use async_socket_linux::{ReceiveError, SendError};
+use nix::libc::{EAGAIN, ECONNRESET, EINTR, EMFILE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE, ETIMEDOUT};
+use proptest::prelude::*;
+
+/// What a scripted system call does.
+#[derive(Debug, Clone)]
+pub(crate) enum Step {
+    Moves(usize),
+    Fails(i32),
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Act {
+    Open { fails: Option<i32> },
+    OpenNoSocket,
+    Send(Vec<usize>),
+    Receive { lengths: Vec<usize>, again: bool },
+    ScriptSend(Step),
+    ScriptReceive(Step),
+    Readable,
+    Writable,
+    Both,
+    ReadHangUp,
+    Error(Option<i32>),
+    Close,
+    Destroy,
+}
+
+/// What a call returned.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) enum Answer {
+    #[default]
+    Accepted,
+    NotClosed,
+    DescriptorClosed,
+    NotRegistered(i32),
+    NotASocket(i32),
+    Send(SendError),
+    Receive(ReceiveError),
+}
+
+/// Any act, the usual ones more often.
+pub(crate) fn acts() -> BoxedStrategy<Act> {
+    let lengths =
+        || prop_oneof![9 => prop::collection::vec(1..40_usize, 1..5), 1 => prop::collection::vec(0..2_usize, 0..3)];
+    let errors = prop::sample::select(vec![ECONNRESET, EPIPE, ENOTCONN, ENOBUFS, ENOMEM, ETIMEDOUT]);
+    let step = || {
+        let fails =
+            prop::sample::select(vec![EAGAIN, EAGAIN, EINTR, ECONNRESET, EPIPE, ENOTCONN, ENOBUFS, ENOMEM, ETIMEDOUT]);
+        prop_oneof![5 => (0..60_usize).prop_map(Step::Moves), 2 => fails.prop_map(Step::Fails)]
+    };
+    prop_oneof![
+        3 => prop::option::weighted(0.3, Just(EMFILE)).prop_map(|fails| Act::Open { fails }),
+        1 => Just(Act::OpenNoSocket),
+        8 => lengths().prop_map(Act::Send),
+        8 => (lengths(), any::<bool>()).prop_map(|(lengths, again)| Act::Receive { lengths, again }),
+        6 => step().prop_map(Act::ScriptSend),
+        6 => step().prop_map(Act::ScriptReceive),
+        5 => Just(Act::Readable),
+        5 => Just(Act::Writable),
+        3 => Just(Act::Both),
+        1 => Just(Act::ReadHangUp),
+        1 => prop::option::of(errors).prop_map(Act::Error),
+        1 => Just(Act::Close),
+        1 => Just(Act::Destroy),
+    ]
+    .boxed()
+}
