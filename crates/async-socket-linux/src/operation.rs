@@ -150,10 +150,8 @@ where
         match sent {
             Some(Sent::All) => {
                 if let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() {
-                    attempt.complete(false, Some(self), || {
-                        let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
-                        on_complete(sent);
-                    });
+                    let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+                    attempt.complete(false, Some(self), || on_complete(sent));
                 }
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
@@ -197,9 +195,8 @@ where
                     core.keep_late_error(errno);
                 }
                 if let Some(PendingReceive { payload, on_complete }) = self[0].take() {
-                    attempt.complete(short && core.short_read_drains(), Some(self), || {
-                        on_complete(ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, payload.into_buffers()));
-                    });
+                    let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, payload.into_buffers());
+                    attempt.complete(short && core.short_read_drains(), Some(self), || on_complete(received));
                 }
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_089

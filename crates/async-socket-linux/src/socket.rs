@@ -148,9 +148,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         };
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
         if sent == Some(Sent::All) {
-            claim.complete(|| {
-                on_complete(SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers()));
-            });
+            let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+            claim.complete(|| on_complete(sent));
             return Ok(());
         }
         self.not_sent_now(claim, sent, PendingSend { payload, on_complete, cursor })

@@ -3,7 +3,7 @@
 
 use crate::callback::run_caught;
 use crate::handler::{Action, Direction, Handler};
-use crate::lane::{Inside, Lane, SUSPENDED};
+use crate::lane::{Inside, SUSPENDED};
 use crate::queue::Core;
 use std::fmt;
 use std::mem::ManuallyDrop;
@@ -12,43 +12,32 @@ use std::mem::ManuallyDrop;
 #[must_use = "say through it what came of the attempt"]
 pub struct Attempt<'a, H: Handler> {
     core: &'a Core<H>,
+    /// The lane that the operation is in, from inside. None once the attempt is over, or if the operation is abandoned.
+    inside: Option<Inside<'a, H>>,
+    /// Of an operation that is abandoned: its lane is gone.
+    abandoned: Option<&'a H::Descriptor>,
+    direction: Direction,
     action: Action,
-    place: Place<'a, H>,
-}
-
-enum Place<'a, H: Handler> {
-    /// On the port's thread, inside a lane.
-    Inside(Direction, &'a Lane<H>, Inside<'a, H>),
-    /// The operation is abandoned, and the lane is gone.
-    Abandoned(&'a H::Descriptor),
-    /// The attempt is over.
-    Nowhere,
 }
 
 impl<'a, H: Handler> Attempt<'a, H> {
     #[inline]
-    pub(crate) fn inside(
-        core: &'a Core<H>,
-        action: Action,
-        direction: Direction,
-        lane: &'a Lane<H>,
-        inside: Inside<'a, H>,
-    ) -> Self {
-        Self { core, action, place: Place::Inside(direction, lane, inside) }
+    pub(crate) fn inside(core: &'a Core<H>, direction: Direction, action: Action, inside: Inside<'a, H>) -> Self {
+        Self { core, inside: Some(inside), abandoned: None, direction, action }
     }
 
     pub(crate) fn abandoned(core: &'a Core<H>, descriptor: &'a H::Descriptor) -> Self {
-        Self { core, action: Action::Abandoned, place: Place::Abandoned(descriptor) }
+        Self { core, inside: None, abandoned: Some(descriptor), direction: Direction::In, action: Action::Abandoned }
     }
 
     /// Makes the attempt on the descriptor; a panic is caught and logged, and gives `None`.
     #[inline]
     pub fn run<T>(&self, call: impl FnOnce(&H::Descriptor) -> T) -> Option<T> {
-        let descriptor = match &self.place {
-            Place::Inside(.., inside) => inside.half.as_deref()?,
-            Place::Abandoned(descriptor) => descriptor,
-            Place::Nowhere => return None,
+        let descriptor = match &self.inside {
+            Some(inside) => inside.half.as_deref(),
+            None => self.abandoned,
         };
+        let descriptor = descriptor?;
         run_caught("attempt", || call(descriptor))
     }
 
@@ -72,7 +61,8 @@ impl<'a, H: Handler> Attempt<'a, H> {
     // Codes_SRS_COMPLETION_PORT_01_037
     #[cold]
     pub fn suspend(mut self, operation: H::Operation) {
-        if let Place::Inside(_, lane, _) = &self.place {
+        if self.inside.is_some() {
+            let lane = self.core.lane(self.direction);
             lane.set_oldest(lane.oldest() | SUSPENDED);
         }
         self.put_back(operation);
@@ -90,34 +80,31 @@ impl<'a, H: Handler> Attempt<'a, H> {
     // Codes_SRS_COMPLETION_PORT_01_034
     #[inline(always)]
     pub fn complete(self, drained: bool, emptied: Option<H::Operation>, call_back: impl FnOnce()) {
-        // There is nothing left to drop once the place is taken.
+        // Once `inside` is taken there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
-        let core = this.core;
-        let Place::Inside(direction, lane, inside) = std::mem::replace(&mut this.place, Place::Nowhere) else {
-            return call_back();
-        };
-        let counted = core.end_attempt(direction, lane, inside, drained, emptied);
+        let Some(inside) = this.inside.take() else { return call_back() };
+        let counted = this.core.end_attempt(this.direction, inside, drained, emptied);
         call_back();
         drop(counted);
     }
 
-    #[cold]
-    fn end_unused(&self, direction: Direction, lane: &Lane<H>, inside: Inside<'a, H>) {
-        drop(self.core.end_attempt(direction, lane, inside, false, None));
+    fn put_back(&mut self, operation: H::Operation) {
+        if let Some(mut inside) = self.inside.take() {
+            inside.slot = Some(operation);
+            self.core.leave_in_turn(self.direction, inside);
+        }
     }
 
-    fn put_back(&mut self, operation: H::Operation) {
-        if let Place::Inside(direction, _, mut inside) = std::mem::replace(&mut self.place, Place::Nowhere) {
-            inside.slot = Some(operation);
-            self.core.leave_in_turn(direction, inside);
-        }
+    #[cold]
+    fn end_unused(&self, inside: Inside<'a, H>) {
+        drop(self.core.end_attempt(self.direction, inside, false, None));
     }
 }
 
 impl<H: Handler> Drop for Attempt<'_, H> {
     fn drop(&mut self) {
-        if let Place::Inside(direction, lane, inside) = std::mem::replace(&mut self.place, Place::Nowhere) {
-            self.end_unused(direction, lane, inside);
+        if let Some(inside) = self.inside.take() {
+            self.end_unused(inside);
         }
     }
 }

@@ -170,7 +170,7 @@ impl<H: Handler> Core<H> {
 
     /// Enters a lane that is idle: nobody is inside and nothing is queued. `None` if it is not.
     // Codes_SRS_COMPLETION_PORT_01_020
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&self, direction: Direction) -> (Option<Taken<'_, H>>, Schedule) {
         let lane = self.lane(direction);
         let Some(inside) = lane.try_enter() else { return (None, Schedule(false)) };
@@ -333,7 +333,7 @@ impl<H: Handler> Core<H> {
         if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
             self.ask_for_error(direction, inside);
         } else if let Some(operation) = inside.slot.take() {
-            let attempt = Attempt::inside(self, action, direction, lane, inside);
+            let attempt = Attempt::inside(self, direction, action, inside);
             run_in_port(self.id(), || self.handler.attempt(operation, action, attempt));
         }
         true
@@ -344,7 +344,6 @@ impl<H: Handler> Core<H> {
     pub(crate) fn end_attempt(
         &self,
         direction: Direction,
-        lane: &Lane<H>,
         mut inside: Inside<'_, H>,
         drained: bool,
         emptied: Option<H::Operation>,
@@ -352,7 +351,7 @@ impl<H: Handler> Core<H> {
         if drained {
             self.latch.drained(direction);
         }
-        lane.set_oldest(NOTHING);
+        self.lane(direction).set_oldest(NOTHING);
         inside.slot = emptied;
         let counted = self.count_callback();
         self.leave_in_turn(direction, inside);

@@ -173,7 +173,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// # Errors
     /// [`ClaimError`].
     // Codes_SRS_COMPLETION_PORT_01_020, Codes_SRS_COMPLETION_PORT_01_024
-    #[inline]
+    #[inline(always)]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
         let (taken, schedule) = if claims_refused() { (None, Schedule(false)) } else { self.core.take(direction) };
         self.schedule(&schedule);
