@@ -2,13 +2,14 @@
 
 mod completion_port_support;
 
-use completion_port::Direction;
+use completion_port::{CompletionPort, Direction};
 use completion_port_support::{port, reads, round_trip, settled, socket, start, watch};
+use integration_tests::eventually;
 use integration_tests::process::{alone, cpu_time, port_threads};
 use std::io::Write;
 use std::thread;
 use std::time::Duration;
-use test_doubles::PortSyscall;
+use test_doubles::{PortSyscall, ScriptedPort};
 
 // Tests_SRS_COMPLETION_PORT_01_036
 #[test]
@@ -46,4 +47,23 @@ fn operations_that_wait_cost_no_time() {
 
     assert_eq!((calls.made(PortSyscall::EpollWait), registration.handler().attempts()), before);
     assert_eq!(reading.iter().filter(|done| done.is_pending()).count(), 2);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_064
+#[test]
+fn a_port_that_polls_uses_time_for_as_long_as_it_was_told_and_no_longer() {
+    let _alone = alone();
+    let calls = ScriptedPort::new();
+    let port = CompletionPort::builder().busy_poll(Duration::from_millis(100)).create_with(calls.clone()).unwrap();
+    let waits = || calls.made(PortSyscall::EpollWait);
+    round_trip(&port);
+    let before = waits();
+
+    eventually("it looks for events", || waits() > before + 10);
+    settled(&calls);
+
+    let asleep = (waits(), cpu_time(*port_threads().first().expect("the port's thread")));
+    thread::sleep(Duration::from_millis(200));
+    assert_eq!((waits(), cpu_time(*port_threads().first().expect("the port's thread"))), asleep);
+    round_trip(&port);
 }

@@ -122,6 +122,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// # Errors
     /// [`RegisterError`]. Another try is allowed, unless it is [`RegisterError::AlreadyUsed`].
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
+    // Codes_SRS_COMPLETION_PORT_01_009
     pub fn register(&self) -> Result<Announced<'_, H>, RegisterError> {
         let half = self.core.begin_registering().map_err(RegisterError::AlreadyUsed)?;
         let attached = self.core.handler.prepare(&half).map_err(RegisterError::Unusable).and_then(|()| {

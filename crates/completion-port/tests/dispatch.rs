@@ -405,3 +405,56 @@ fn an_error_that_lasts_is_told_to_who_comes_later() {
 
     assert_eq!(registration.handler().completed(), ["first", "second"]);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_037
+#[rstest]
+#[case::receiving(Direction::In, Action::In)]
+#[case::sending(Direction::Out, Action::Out)]
+fn a_suspended_operation_waits_until_it_is_resumed_whatever_is_reported(
+    #[case] direction: Direction,
+    #[case] action: Action,
+) {
+    let (port, registration) = mocked();
+    registration.add(direction, op("a").answers([Progress::Suspended])).unwrap();
+    registration.add(direction, op("b")).unwrap();
+
+    for _ in 0..3 {
+        port.fire(action);
+    }
+    port.deliver(Readiness::HANG_UP | Readiness::ERROR);
+
+    assert_eq!(registration.handler().attempts(), [("a", action)]);
+    assert_eq!((registration.queued(direction), port.run_scheduled()), (2, 0));
+    assert!(registration.resumer(direction).resume());
+    assert_eq!(port.run_scheduled(), 1);
+    assert_eq!(registration.handler().completed(), ["a", "b"]);
+    assert!(!registration.resumer(direction).resume(), "nothing waits any more");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_037
+#[test]
+fn a_resumption_during_the_attempt_is_not_lost() {
+    let (port, registration) = mocked();
+    let resumer = registration.resumer(Direction::In);
+    let operation = op("a").attempting_once(move || assert!(resumer.resume())).answers([Progress::Suspended]);
+    registration.add(Direction::In, operation).unwrap();
+
+    port.fire(Action::In);
+
+    assert_eq!(registration.handler().attempts().len(), 2);
+    assert_eq!(registration.handler().completed(), ["a"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_037
+#[test]
+fn a_suspended_operation_is_abandoned_by_a_removal_in_its_place() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("first").answers([Progress::Suspended])).unwrap();
+    registration.add(Direction::Out, op("second")).unwrap();
+    registration.add(Direction::In, op("third")).unwrap();
+    port.fire(Action::In);
+
+    assert!(registration.remove());
+
+    assert_eq!(registration.handler().completed(), ["first", "second", "third"]);
+}

@@ -237,3 +237,33 @@ fn a_port_whose_wait_fails_can_be_stopped() {
 
     common::on_another_thread("the last drop", move || drop(port));
 }
+
+// Tests_SRS_COMPLETION_PORT_01_064
+#[test]
+fn with_busy_poll_the_thread_asks_again_and_again_before_it_sleeps() {
+    let calls = ScriptedPort::new();
+    let port = CompletionPort::builder().busy_poll(Duration::from_millis(200)).create_with(calls.clone()).unwrap();
+    common::round_trip(&port);
+    let waits = || calls.made(PortSyscall::EpollWait);
+
+    let before = waits();
+    common::eventually("it asks", || waits() > before + 10);
+    let asked = common::settled(&calls);
+
+    common::round_trip(&port);
+    assert!(waits() > asked, "it sleeps at last, and can be woken");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_064
+#[test]
+fn a_port_that_polls_for_long_serves_and_ends_at_once() {
+    let port = CompletionPort::builder().busy_poll(Duration::from_secs(100)).create_with(ScriptedPort::new()).unwrap();
+    let start = Instant::now();
+
+    for _ in 0..10 {
+        common::round_trip(&port);
+    }
+    drop(port);
+
+    assert!(start.elapsed() < common::LIMIT, "{:?}", start.elapsed());
+}

@@ -92,6 +92,8 @@ pub enum Progress {
     Pending,
     /// A part is done.
     Partial,
+    /// It waits for something else.
+    Suspended,
     /// It is done.
     Complete { drained: bool },
 }
@@ -159,6 +161,7 @@ impl Handler for Scripted {
         match operation.answers.pop_front().filter(|_| made.is_some() && action != Action::Abandoned) {
             Some(Progress::Pending) => attempt.pending(operation),
             Some(Progress::Partial) => attempt.partial(operation),
+            Some(Progress::Suspended) => attempt.suspend(operation),
             answer => {
                 let drained = matches!(answer, Some(Progress::Complete { drained: true }));
                 attempt.complete(drained, None, || {
