@@ -3,7 +3,9 @@
 use crate::pattern::Pattern;
 use crate::{Arguments, Role};
 use anyhow::Result;
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine, IoBuf, IoBufMut, ReceiveResult, SendResult};
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, BufferPool, ExecutionEngine, IoBuf, IoBufMut, ReceiveResult, SendResult,
+};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -24,6 +26,30 @@ pub fn serve(engine: Option<&ExecutionEngine>, stream: OwnedFd, arguments: &Argu
         }
     }
     Ok(())
+}
+
+/// Echoes a connection's bytes through the buffers of `pool`.
+///
+/// # Errors
+/// If the socket cannot be created or opened.
+pub fn serve_pooled(engine: Option<&ExecutionEngine>, stream: OwnedFd, pool: &BufferPool) -> Result<()> {
+    let socket = Arc::new(AsyncSocketLinux::create(engine, stream)?);
+    socket.open_async(|_| {})?;
+    echo_pooled(&socket, pool);
+    Ok(())
+}
+
+fn echo_pooled(socket: &Arc<AsyncSocketLinux>, pool: &BufferPool) {
+    let (next, again) = (Arc::clone(socket), pool.clone());
+    let _ = socket.receive_pooled_async(pool, move |completion| {
+        if let Some(buffer) = completion.buffer {
+            let socket = Arc::clone(&next);
+            let _ = socket.send_async(buffer, move |sent| {
+                drop(sent);
+                echo_pooled(&next, &again);
+            });
+        }
+    });
 }
 
 /// One buffer for both directions: received into whole, sent from as far as it was filled.

@@ -373,7 +373,8 @@ impl<H: Handler> Core<H> {
     fn ask_for_error(&self, direction: Direction, inside: Inside<'_, H>) {
         let Some(half) = &inside.half else { return };
         if run_caught("question for an error", || self.handler.is_error(half)).unwrap_or(true) {
-            self.error_end.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
+            // A number of its own, so that a claim that begins now comes after it.
+            self.error_end.store(self.take_number(), Ordering::Relaxed);
             self.latch.tell();
             fence(Ordering::SeqCst);
         } else {

@@ -192,6 +192,24 @@ fn an_error_is_told_to_who_waited_although_the_first_call_back_adds_more() {
     assert_eq!(registration.handler().attempts()[..2], [("first", Action::Error), ("second", Action::Error)]);
 }
 
+// Tests_SRS_COMPLETION_PORT_01_032
+#[test]
+fn what_a_claim_leaves_that_began_after_an_error_was_found_is_asked_about_anew() {
+    let (port, (handler, asked)) = (MockPort::new(), Scripted::counting_errors());
+    let registration = Registration::new(port.clone(), handler, any_descriptor());
+    drop(registration.register().unwrap());
+    registration.add(Direction::In, op("waited")).unwrap();
+    port.fire(Action::Error);
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+
+    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    claim.queue(op("later")).unwrap();
+    drop(claim);
+    port.run_scheduled();
+
+    assert_eq!((registration.handler().completed(), asked.load(Ordering::Relaxed)), (vec!["waited", "later"], 2));
+}
+
 // Tests_SRS_COMPLETION_PORT_01_033
 #[rstest]
 #[case::alone(Readiness::READ_HANG_UP)]

@@ -1,7 +1,9 @@
 //! What the servers are compared in: each scenario is a load, and who takes part.
 
 use super::plural;
-use super::servers::{EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, Kind, MIO, OURS, OURS_C, SMOL, TOKIO, TOKIO_MULTI};
+use super::servers::{
+    EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, Kind, MIO, OURS, OURS_C, OURS_POLLING, OURS_POOLED, SMOL, TOKIO, TOKIO_MULTI,
+};
 
 pub(crate) struct Scenario {
     pub(crate) name: String,
@@ -36,7 +38,8 @@ pub(crate) enum Participant {
     Engine { name: &'static str, engine: &'static str, threads: usize },
 }
 
-const SERVERS: [Kind; 9] = [EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, OURS, OURS_C, MIO, TOKIO, TOKIO_MULTI, SMOL];
+const SERVERS: [Kind; 11] =
+    [EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, OURS, OURS_POOLED, OURS_POLLING, OURS_C, MIO, TOKIO, TOKIO_MULTI, SMOL];
 
 impl Participant {
     pub(crate) fn name(&self) -> &'static str {
@@ -116,8 +119,7 @@ fn scenario(family: Family, what: &str, size: usize, connections: usize, load: &
     let mut load: Vec<String> = load.iter().copied().map(str::to_owned).collect();
     load.extend(["--size".to_owned(), size.to_string(), "--connections".to_owned(), connections.to_string()]);
     let echoes = matches!(family, Family::Echo | Family::Pipelined | Family::Churn);
-    // The C program only echoes.
-    let servers = SERVERS.into_iter().filter(|kind| echoes || !kind.is_c());
+    let servers = SERVERS.into_iter().filter(|kind| echoes || !kind.only_echoes());
     Scenario {
         name: format!("{what}, {unit}, {}", plural(connections)),
         family,

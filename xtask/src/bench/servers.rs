@@ -26,6 +26,8 @@ pub(crate) const EPOLL: Kind = kind("bare epoll", "server-epoll", &[]);
 pub(crate) const EPOLL_AGAIN: Kind = kind("bare epoll again", "server-epoll", &[]);
 pub(crate) const EPOLL_ONE_SHOT: Kind = kind("bare epoll, one-shot", "server-epoll", &["--one-shot"]);
 pub(crate) const OURS: Kind = kind("ours", "server-ours", &[]);
+pub(crate) const OURS_POOLED: Kind = kind("ours, pooled", "server-ours", &["--pool", "1000"]);
+pub(crate) const OURS_POLLING: Kind = kind("ours, polling 50 us", "server-ours", &["--busy-poll", "50"]);
 pub(crate) const OURS_TWO_PORTS: Kind = kind("ours, two ports", "server-ours", &["--threads", "2"]);
 /// The example program of the C ABI, which only echoes.
 pub(crate) const OURS_C: Kind = kind("ours, C ABI", "echo_server", &[]);
@@ -35,6 +37,10 @@ pub(crate) const TOKIO_MULTI: Kind = kind("tokio, two threads", "server-tokio", 
 pub(crate) const SMOL: Kind = kind("smol", "server-smol", &[]);
 
 impl Kind {
+    pub(crate) fn only_echoes(&self) -> bool {
+        [OURS_C, OURS_POOLED, OURS_POLLING].contains(self)
+    }
+
     pub(crate) fn is_c(&self) -> bool {
         *self == OURS_C
     }
@@ -50,14 +56,15 @@ impl Programs {
     pub(crate) fn build() -> anyhow::Result<Self> {
         let (shell, target) = (Shell::new()?, workspace::target_dir()?);
         shell.change_dir(workspace::root()?);
-        cmd!(shell, "cargo build --quiet --release -p bench --bins").quiet().run()?;
+        // All of them optimised across crates, as the C library is.
+        cmd!(shell, "cargo build --quiet --profile c-abi -p bench --bins").quiet().run()?;
         let prefix = target.join("bench");
         install::into(&prefix)?;
         let (lib, include, c) =
             (prefix.join("lib/libasync_socket.a"), prefix.join("include"), prefix.join("echo_server"));
         let source = "crates/async-socket-ffi/examples/echo_server.c";
         cmd!(shell, "cc -std=c99 -O2 -g -pthread -I{include} {source} -o {c} {lib} -ldl -lm").quiet().run()?;
-        Ok(Self { rust: target.join("release"), c })
+        Ok(Self { rust: target.join("c-abi"), c })
     }
 
     /// The command of a server, run by `wrapper` if that is not empty.

@@ -1,13 +1,30 @@
-//! `async-socket-linux`, default settings: the process-wide port, or an engine of several.
+//! `async-socket-linux`: the process-wide port with default settings, or an engine of several or one that polls.
 
 use anyhow::Result;
-use async_socket_linux::ExecutionEngine;
+use async_socket_linux::{BufferPool, ExecutionEngine};
 use bench::{Arguments, ours, run_server};
 use clap::Parser;
+use std::time::Duration;
+
+#[derive(Parser)]
+struct Ours {
+    #[command(flatten)]
+    arguments: Arguments,
+    /// Echo through a pool of so many buffers instead of one for each connection.
+    #[arg(long)]
+    pool: Option<usize>,
+    /// Look for events for so many microseconds before sleeping.
+    #[arg(long, default_value_t = 0)]
+    busy_poll: u64,
+}
 
 fn main() -> Result<()> {
-    let arguments = Arguments::parse();
-    let several = (arguments.threads > 1).then(|| ExecutionEngine::builder().threads(arguments.threads).build());
-    let engine = several.transpose()?;
-    run_server(move |stream| ours::serve(engine.as_ref(), stream.into(), &arguments))
+    let Ours { arguments, pool, busy_poll } = Ours::parse();
+    let builder = ExecutionEngine::builder().threads(arguments.threads).busy_poll(Duration::from_micros(busy_poll));
+    let engine = (arguments.threads > 1 || busy_poll > 0).then(|| builder.build()).transpose()?;
+    let pool = pool.map(|limit| BufferPool::new(arguments.buffer, limit)).transpose()?;
+    run_server(move |stream| match &pool {
+        Some(pool) => ours::serve_pooled(engine.as_ref(), stream.into(), pool),
+        None => ours::serve(engine.as_ref(), stream.into(), &arguments),
+    })
 }

@@ -51,8 +51,9 @@ pub use Seen::{Attempted, Completed};
 #[derive(Debug, Clone, Default)]
 pub struct Scripted {
     log: Arc<Mutex<Vec<Seen>>>,
-    /// Error events are about no error; counts how often that was asked.
-    false_alarms: Option<Arc<AtomicUsize>>,
+    /// How often it was asked for an error, and whether that was a false alarm.
+    asked: Arc<AtomicUsize>,
+    false_alarms: bool,
     /// Where released descriptors go, if they are not just dropped.
     released: Option<Sender<OwnedFd>>,
 }
@@ -60,8 +61,15 @@ pub struct Scripted {
 impl Scripted {
     /// A handler to which every error event is a false alarm, and how often it was asked.
     pub fn with_false_alarms() -> (Self, Arc<AtomicUsize>) {
-        let asked = Arc::new(AtomicUsize::new(0));
-        (Self { false_alarms: Some(Arc::clone(&asked)), ..Self::default() }, asked)
+        let (handler, asked) = Self::counting_errors();
+        (Self { false_alarms: true, ..handler }, asked)
+    }
+
+    /// A handler, and how often it was asked for an error.
+    pub fn counting_errors() -> (Self, Arc<AtomicUsize>) {
+        let handler = Self::default();
+        let asked = Arc::clone(&handler.asked);
+        (handler, asked)
     }
 
     /// A handler that gives away what it is to release.
@@ -173,9 +181,8 @@ impl Handler for Scripted {
     }
 
     fn is_error(&self, _: &OwnedFd) -> bool {
-        let Some(asked) = &self.false_alarms else { return true };
-        asked.fetch_add(1, Ordering::Relaxed);
-        false
+        self.asked.fetch_add(1, Ordering::Relaxed);
+        !self.false_alarms
     }
 
     fn release(&self, descriptor: OwnedFd) {
