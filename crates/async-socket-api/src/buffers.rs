@@ -33,12 +33,23 @@ pub trait IoBufMut: Send + 'static {
 pub trait IoBufs: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]>;
+
+    /// The sum of all lengths, of a list that passed the checks of [`Payload`](crate::Payload) when it was made. They
+    /// are not made again then.
+    fn checked_length(&self) -> Option<u32> {
+        None
+    }
 }
 
 /// One buffer or a list of buffers to receive into, in order.
 pub trait IoBufsMut: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]>;
+
+    /// See [`IoBufs::checked_length`].
+    fn checked_length(&self) -> Option<u32> {
+        None
+    }
 }
 
 macro_rules! impl_io_buf {

@@ -98,7 +98,10 @@ impl<B: IoBufs> Payload<B> {
     /// [`PayloadError`] with the buffers, if there are none, one is empty, or they are longer than
     /// `u32::MAX` bytes together.
     pub fn to_send(buffers: B) -> Result<Self, Refused<B, PayloadError>> {
-        let checked = total_length(buffers.slices_from(0).map(|slice| Some(slice.len())));
+        let checked = match buffers.checked_length() {
+            Some(length) => Ok(length),
+            None => total_length(buffers.slices_from(0).map(|slice| Some(slice.len()))),
+        };
         Self::new(buffers, checked)
     }
 }
@@ -109,7 +112,10 @@ impl<B: IoBufsMut> Payload<B> {
     /// # Errors
     /// As for [`Payload::to_send`].
     pub fn to_receive_into(mut buffers: B) -> Result<Self, Refused<B, PayloadError>> {
-        let checked = total_length(buffers.slices_mut_from(0).map(|slice| Some(slice.len())));
+        let checked = match buffers.checked_length() {
+            Some(length) => Ok(length),
+            None => total_length(buffers.slices_mut_from(0).map(|slice| Some(slice.len()))),
+        };
         Self::new(buffers, checked)
     }
 }
@@ -120,7 +126,7 @@ impl RawBuffers {
     ///
     /// # Errors
     /// The first [`PayloadError`] in the order of the list.
-    #[inline]
+    #[inline(always)]
     pub fn check(list: &[RawBuffer]) -> Result<u32, PayloadError> {
         total_length(list.iter().map(|buffer| (!buffer.pointer.is_null()).then_some(buffer.length as usize)))
     }
@@ -130,6 +136,7 @@ impl RawBuffers {
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046, Codes_SRS_ASYNC_SOCKET_LINUX_11_047
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_068, Codes_SRS_ASYNC_SOCKET_LINUX_11_069
+#[inline(always)]
 fn total_length(lengths: impl Iterator<Item = Option<usize>>) -> Result<u32, PayloadError> {
     let mut total: u32 = 0;
     for (index, length) in lengths.enumerate() {

@@ -27,6 +27,7 @@ unsafe impl Send for RawBuffer {}
 #[derive(Debug)]
 pub struct RawBuffers {
     list: List,
+    total_length: u32,
 }
 
 /// A list of one needs no memory of its own.
@@ -48,19 +49,24 @@ impl RawBuffers {
     /// if the buffers are sent from, for writes and disjoint from all others if they are received
     /// into; nobody else writes to them, and while they are received into nobody reads them.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
-    #[inline]
+    #[inline(always)]
     pub unsafe fn copied(list: &[RawBuffer]) -> Result<Self, PayloadError> {
-        Self::check(list)?;
-        let list = match list {
-            [one] => List::One(*one),
-            many => {
-                let mut copy = Vec::new();
-                copy.try_reserve_exact(many.len()).map_err(|_| PayloadError::OutOfMemory { count: many.len() })?;
-                copy.extend_from_slice(many);
-                List::Many(copy.into_boxed_slice())
+        match list {
+            [one] => {
+                let total_length = Self::check(slice::from_ref(one))?;
+                Ok(Self { list: List::One(*one), total_length })
             }
-        };
-        Ok(Self { list })
+            many => Self::copied_many(many),
+        }
+    }
+
+    #[cold]
+    fn copied_many(list: &[RawBuffer]) -> Result<Self, PayloadError> {
+        let total_length = Self::check(list)?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(list.len()).map_err(|_| PayloadError::OutOfMemory { count: list.len() })?;
+        copy.extend_from_slice(list);
+        Ok(Self { list: List::Many(copy.into_boxed_slice()), total_length })
     }
 
     #[inline]
@@ -80,6 +86,11 @@ impl IoBufs for RawBuffers {
             unsafe { slice::from_raw_parts(buffer.pointer, buffer.length as usize) }
         })
     }
+
+    #[inline]
+    fn checked_length(&self) -> Option<u32> {
+        Some(self.total_length)
+    }
 }
 
 impl IoBufsMut for RawBuffers {
@@ -90,5 +101,10 @@ impl IoBufsMut for RawBuffers {
             // others by `copied`'s contract; `&mut self` keeps a second iterator away.
             unsafe { slice::from_raw_parts_mut(buffer.pointer, buffer.length as usize) }
         })
+    }
+
+    #[inline]
+    fn checked_length(&self) -> Option<u32> {
+        Some(self.total_length)
     }
 }

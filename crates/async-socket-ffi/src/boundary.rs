@@ -26,6 +26,7 @@ impl Context {
 }
 
 /// Runs a call of the ABI, all of it; a panic becomes its failure value instead of unwinding into C.
+#[inline]
 pub(crate) fn guarded<T>(failed: T, call: impl FnOnce() -> T) -> T {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
         tracing::error!("panic caught at the C boundary");
@@ -38,6 +39,7 @@ pub(crate) fn guarded<T>(failed: T, call: impl FnOnce() -> T) -> T {
 ///
 /// # Safety
 /// `handle` is NULL or came from [`Arc::into_raw`] and has not been given up.
+#[inline]
 pub(crate) unsafe fn borrowed<T>(handle: *const T) -> Option<Arc<T>> {
     if handle.is_null() {
         return None;
@@ -49,6 +51,7 @@ pub(crate) unsafe fn borrowed<T>(handle: *const T) -> Option<Arc<T>> {
 }
 
 /// Says which argument is wrong.
+#[cold]
 pub(crate) fn reject(function: &'static str, argument: &'static str, why: &'static str) {
     start_logging();
     tracing::error!(function, argument, why, "bad argument");

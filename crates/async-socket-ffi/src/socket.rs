@@ -222,6 +222,7 @@ pub unsafe extern "C" fn async_socket_receive_async(
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_047, Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067, Codes_SRS_ASYNC_SOCKET_LINUX_11_068
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_069
+#[inline(always)]
 unsafe fn lent(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<RawBuffers> {
     if buffers.is_null() {
         reject(function, "buffers", "is NULL");
@@ -231,5 +232,10 @@ unsafe fn lent(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, coun
     let list = unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) };
     // SAFETY: passed on.
     let copied: Result<_, PayloadError> = unsafe { RawBuffers::copied(list) };
-    copied.inspect_err(|error| tracing::error!(function, %error, "bad argument: buffers")).ok()
+    copied.map_err(|error| reject_buffers(function, &error)).ok()
+}
+
+#[cold]
+fn reject_buffers(function: &'static str, error: &PayloadError) {
+    tracing::error!(function, %error, "bad argument: buffers");
 }

@@ -38,7 +38,7 @@ pub(crate) enum Sent {
 
 /// Makes one call to send what is left.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_ASYNC_SOCKET_LINUX_11_096
-#[inline]
+#[inline(always)]
 pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
