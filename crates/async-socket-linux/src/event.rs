@@ -6,7 +6,7 @@ use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Attempt, Handler};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 
 /// What the operations of one socket share.
 pub(crate) struct Core<S> {
@@ -16,9 +16,9 @@ pub(crate) struct Core<S> {
     short_read_drains: AtomicBool,
     stream_broken: AtomicBool,
     /// An error that a receive met after bytes had arrived: the next one reports it. 0 if there is none.
-    late_error: AtomicI32,
+    late_error: AtomicU16,
     /// What the last error event was about, as the kernel tells it only once. 0 if it did not say.
-    event_error: AtomicI32,
+    event_error: AtomicU16,
 }
 
 impl<S: SocketSyscalls> Core<S> {
@@ -28,8 +28,8 @@ impl<S: SocketSyscalls> Core<S> {
             descriptor,
             short_read_drains: AtomicBool::new(false),
             stream_broken: AtomicBool::new(false),
-            late_error: AtomicI32::new(0),
-            event_error: AtomicI32::new(0),
+            late_error: AtomicU16::new(0),
+            event_error: AtomicU16::new(0),
         }
     }
 
@@ -51,7 +51,7 @@ impl<S: SocketSyscalls> Core<S> {
 
     /// Keeps an error for the next receive. Only ever called by the port's thread, like the next.
     pub(crate) fn keep_late_error(&self, errno: Errno) {
-        self.late_error.store(errno.raw_os_error(), Ordering::Relaxed);
+        self.late_error.store(small(errno), Ordering::Relaxed);
     }
 
     #[inline]
@@ -83,7 +83,7 @@ impl<S: SocketSyscalls> Handler for Core<S> {
     fn is_error(&self, descriptor: &OwnedFd) -> bool {
         let fd = descriptor.as_fd();
         let errno = retry_interrupted(|| self.sys.take_error(fd)).unwrap_or_else(Some);
-        self.event_error.store(errno.map_or(0, Errno::raw_os_error), Ordering::Relaxed);
+        self.event_error.store(errno.map_or(0, small), Ordering::Relaxed);
         if errno.is_some() {
             return true;
         }
@@ -117,9 +117,14 @@ fn event_complete_callback<S: SocketSyscalls>(
 }
 
 #[inline]
-fn errno_of(stored: &AtomicI32) -> Option<Errno> {
+fn errno_of(stored: &AtomicU16) -> Option<Errno> {
     match stored.load(Ordering::Relaxed) {
         0 => None,
-        errno => Some(Errno::from_raw_os_error(errno)),
+        errno => Some(Errno::from_raw_os_error(errno.into())),
     }
+}
+
+/// The kernel's error numbers are below 4096.
+fn small(errno: Errno) -> u16 {
+    u16::try_from(errno.raw_os_error()).unwrap_or(u16::MAX)
 }

@@ -55,7 +55,8 @@ pub(crate) struct PendingSend<B, F> {
 
 /// A receive.
 pub(crate) struct PendingReceive<B, F> {
-    pub(crate) payload: Payload<B>,
+    /// Checked; their length is not needed any more.
+    pub(crate) buffers: B,
     pub(crate) on_complete: F,
 }
 
@@ -188,14 +189,14 @@ where
         if let Some(errno) = core.take_late_error() {
             return self.end(core, Ending::Failed(Some(errno)), attempt);
         }
-        match attempt.run(|fd| receive(&core.sys, fd.as_fd(), &mut operation.payload)) {
+        match attempt.run(|fd| receive(&core.sys, fd.as_fd(), &mut operation.buffers)) {
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
             Some(Received::Bytes { bytes, short, late_error }) => {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
-                if let Some(PendingReceive { payload, on_complete }) = self[0].take() {
-                    let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, payload.into_buffers());
+                if let Some(PendingReceive { buffers, on_complete }) = self[0].take() {
+                    let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
                     attempt.complete(short && core.short_read_drains(), Some(self), || on_complete(received));
                 }
             }
@@ -212,11 +213,11 @@ where
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
     #[cold]
     fn end(mut self: Box<Self>, _: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
-        let Some(PendingReceive { payload, on_complete }) = self[0].take() else { return };
+        let Some(PendingReceive { buffers, on_complete }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
         tracing::trace!(?how, "receive ended");
         attempt.complete(false, Some(self), || {
-            on_complete(ReceiveCompletion::new(result, how.os_error(), 0, payload.into_buffers()));
+            on_complete(ReceiveCompletion::new(result, how.os_error(), 0, buffers));
         });
     }
 }

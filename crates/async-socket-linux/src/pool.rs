@@ -7,7 +7,7 @@ use crate::event::Core;
 use crate::sys::SocketSyscalls;
 use async_socket_api::{IoBuf, ReceiveResult};
 use completion_port::memory::try_box;
-use completion_port::{Port, Resumer};
+use completion_port::{Direction, Port, Resumer};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
@@ -81,7 +81,7 @@ pub(crate) trait Waiting: Send {
 
 impl<S: SocketSyscalls, P: Port> Waiting for [Resumer<Core<S>, P>; 1] {
     fn resume(&self) -> bool {
-        self[0].resume()
+        self[0].resume(Direction::In)
     }
 }
 

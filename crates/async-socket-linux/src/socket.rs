@@ -101,7 +101,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
-        let resumer = self.registration.resumer(Direction::In);
+        let resumer = self.registration.resumer();
         let receive = PendingPooled { pool: pool.clone(), resumer, on_complete: on_receive_complete };
         self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
     }
@@ -264,11 +264,10 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
     {
         let payload = Payload::to_receive_into(buffers).map_err(|refused| refused.map_error(ReceiveError::from))?;
-        let receive = PendingReceive { payload, on_complete: on_receive_complete };
-        self.registration.add(Direction::In, receive).map_err(|refused| Refused {
-            error: self.receive_error(refused.error),
-            returned: refused.returned.payload.into_buffers(),
-        })
+        let receive = PendingReceive { buffers: payload.into_buffers(), on_complete: on_receive_complete };
+        self.registration
+            .add(Direction::In, receive)
+            .map_err(|refused| Refused { error: self.receive_error(refused.error), returned: refused.returned.buffers })
     }
 }
 

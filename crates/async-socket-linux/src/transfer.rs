@@ -146,12 +146,8 @@ pub(crate) enum Received {
 
 /// Fills the buffers with what is there.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_083
-pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(
-    sys: &S,
-    fd: BorrowedFd<'_>,
-    payload: &mut Payload<B>,
-) -> Received {
-    let mut slices = payload.buffers_mut().slices_mut_from(0);
+pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'_>, buffers: &mut B) -> Received {
+    let mut slices = buffers.slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
     match (slices.next(), slices.size_hint().0) {
         (None, _) => receive_into(sys, fd, first),

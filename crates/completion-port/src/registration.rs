@@ -196,10 +196,10 @@ impl<H: Handler, P: Port> Registration<H, P> {
         Announced { core: &self.core }
     }
 
-    /// What lets a suspended operation of a direction run again. It keeps the port and the registration's memory.
+    /// What lets suspended operations run again. It keeps the port and the registration's memory.
     #[must_use]
-    pub fn resumer(&self, direction: Direction) -> Resumer<H, P> {
-        Resumer { core: Arc::clone(&self.core), port: self.port.clone(), direction }
+    pub fn resumer(&self) -> Resumer<H, P> {
+        Resumer { core: Arc::clone(&self.core), port: self.port.clone() }
     }
 
     /// Waits while another thread registers or removes. Returns at once inside a call-back, for which that thread may be
@@ -256,18 +256,18 @@ impl<H: Handler, P: Port> fmt::Debug for Registration<H, P> {
     }
 }
 
-/// Lets an operation that was [suspended](crate::Attempt::suspend) run again.
+/// Lets operations that were [suspended](crate::Attempt::suspend) run again.
 pub struct Resumer<H: Handler, P: Port = CompletionPort> {
     core: Arc<Core<H>>,
     port: P,
-    direction: Direction,
 }
 
 impl<H: Handler, P: Port> Resumer<H, P> {
-    /// Has the operation attempted again, soon. Does nothing if none is suspended; `false` if none waits at all.
+    /// Has the oldest operation of a direction attempted again, soon. Does nothing if it is not suspended; `false` if
+    /// none waits at all.
     // Codes_SRS_COMPLETION_PORT_01_037
-    pub fn resume(&self) -> bool {
-        let (waits, schedule) = self.core.resume(self.direction);
+    pub fn resume(&self, direction: Direction) -> bool {
+        let (waits, schedule) = self.core.resume(direction);
         if schedule.0 {
             self.port.schedule(Arc::clone(&self.core) as _);
         }
@@ -277,13 +277,13 @@ impl<H: Handler, P: Port> Resumer<H, P> {
 
 impl<H: Handler, P: Port> Clone for Resumer<H, P> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), port: self.port.clone(), direction: self.direction }
+        Self { core: Arc::clone(&self.core), port: self.port.clone() }
     }
 }
 
 impl<H: Handler, P: Port> fmt::Debug for Resumer<H, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resumer").field("direction", &self.direction).finish_non_exhaustive()
+        f.debug_struct("Resumer").field("phase", &self.core.phase()).finish_non_exhaustive()
     }
 }
 

@@ -443,18 +443,19 @@ fn a_suspended_operation_waits_until_it_is_resumed_whatever_is_reported(
 
     assert_eq!(registration.handler().attempts(), [("a", action)]);
     assert_eq!((registration.queued(direction), port.run_scheduled()), (2, 0));
-    assert!(registration.resumer(direction).resume());
+    assert!(registration.resumer().resume(direction));
     assert_eq!(port.run_scheduled(), 1);
     assert_eq!(registration.handler().completed(), ["a", "b"]);
-    assert!(!registration.resumer(direction).resume(), "nothing waits any more");
+    assert!(!registration.resumer().resume(direction), "nothing waits any more");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_037
 #[test]
 fn a_resumption_during_the_attempt_is_not_lost() {
     let (port, registration) = mocked();
-    let resumer = registration.resumer(Direction::In);
-    let operation = op("a").attempting_once(move || assert!(resumer.resume())).answers([Progress::Suspended]);
+    let resumer = registration.resumer();
+    let operation =
+        op("a").attempting_once(move || assert!(resumer.resume(Direction::In))).answers([Progress::Suspended]);
     registration.add(Direction::In, operation).unwrap();
 
     port.fire(Action::In);
