@@ -135,7 +135,8 @@ impl Port {
             PortCall::Hang => self.peer = None,
             PortCall::Replace => {
                 let (ours, peer) = UnixStream::pair().expect("a pair");
-                self.ours = ours.into();
+                // SAFETY: two open descriptors; the second is closed and is the first one then.
+                assert!(unsafe { libc::dup2(ours.as_raw_fd(), self.ours.as_raw_fd()) } >= 0);
                 self.peer = Some(peer);
             }
         }

@@ -40,7 +40,8 @@ struct Coverage {
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let lcov = run.target("verify").join("coverage.lcov");
-    let line = format!("cargo +nightly llvm-cov test --branch --lcov --output-path {} {PACKAGES} --tests", lcov.display());
+    let line =
+        format!("cargo +nightly llvm-cov test --branch --lcov --output-path {} {PACKAGES} --tests", lcov.display());
     run.succeeds(run.command(&line))?;
     let text = fs::read_to_string(&lcov).with_context(|| format!("cannot read {}", lcov.display()))?;
     let crates = read(&text);
@@ -50,7 +51,8 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
         let Some(it) = crates.get(name) else { bail!("nothing of {name} was run") };
         let percent = 100.0 - percent(it.missed.len(), it.lines);
         let branches = 100.0 - self::percent(it.branches_missed, it.branches);
-        figures.push(format!("{name} {percent:.1} % of {} lines, {branches:.1} % of {} branches", it.lines, it.branches));
+        figures
+            .push(format!("{name} {percent:.1} % of {} lines, {branches:.1} % of {} branches", it.lines, it.branches));
         for (file, number) in &it.missed {
             let source = fs::read_to_string(run.root.join(file))?;
             let text = source.lines().nth(number - 1).unwrap_or_default().trim();
@@ -62,7 +64,11 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
         }
     }
     if !unexplained.is_empty() {
-        bail!("{}\nnot run by any test, nor explained in docs/coverage.toml:\n{}", figures.join("; "), unexplained.join("\n"));
+        bail!(
+            "{}\nnot run by any test, nor explained in docs/coverage.toml:\n{}",
+            figures.join("; "),
+            unexplained.join("\n")
+        );
     }
     Ok(figures.join("; "))
 }

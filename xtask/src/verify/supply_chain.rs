@@ -16,7 +16,8 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     step(run, "licences, bans and sources", "cargo deny --workspace check licenses bans sources")?;
     step(run, "no unused dependency", "cargo machete crates xtask tests")?;
     // cargo-hack takes the toolchain of `rust-version`, and every set of features in turn.
-    let line = format!("cargo hack check --rust-version --feature-powerset --target-dir target/rust-version {LIBRARIES}");
+    let line =
+        format!("cargo hack check --rust-version --feature-powerset --target-dir target/rust-version {LIBRARIES}");
     step(run, "every set of features with the oldest Rust", &line)?;
     oldest_dependencies(run)?;
     let libraries = "-p async-socket-api -p completion-port -p async-socket-linux";
@@ -38,5 +39,9 @@ fn oldest_dependencies(run: &Run) -> anyhow::Result<()> {
     run.succeeds(run.command(&format!("cp -r {root}/Cargo.toml {root}/crates {root}/xtask {root}/tests {folder}")))?;
     let manifest = format!("--manifest-path {folder}/Cargo.toml");
     run.succeeds(run.command(&format!("cargo +nightly generate-lockfile -Zdirect-minimal-versions {manifest}")))?;
-    step(run, "the oldest dependencies", &format!("cargo +nightly check --locked --all-features {manifest} {LIBRARIES}"))
+    step(
+        run,
+        "the oldest dependencies",
+        &format!("cargo +nightly check --locked --all-features {manifest} {LIBRARIES}"),
+    )
 }
