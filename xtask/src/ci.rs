@@ -15,7 +15,7 @@ struct Step {
     args: &'static [&'static str],
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     Step { name: "fmt", env: None, args: &["fmt", "--all", "--check"] },
     Step {
         name: "clippy",
@@ -31,6 +31,7 @@ const STEPS: [Step; 7] = [
     Step { name: "srs-report", env: None, args: &["xtask", "srs-report", "--check"] },
     Step { name: "header", env: None, args: &["xtask", "header", "--check"] },
     Step { name: "standalone", env: None, args: &["xtask", "standalone"] },
+    Step { name: "verify", env: None, args: &["xtask", "verify", "--short"] },
 ];
 
 impl fmt::Display for Step {
