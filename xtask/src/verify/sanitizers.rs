@@ -74,8 +74,8 @@ fn tests(run: &Run, sanitizer: &Sanitizer) -> anyhow::Result<String> {
     let printed = run.printed(sanitizer.under(run, &format!("{planting} --target {TARGET} {more} -- {planted}")))?;
     ensure!(printed.text.contains(report) && !printed.ok, "does not report the planted {planted}");
 
-    let chosen = if run.long { PACKAGES } else { SHORT };
-    let line = format!("cargo +nightly test --no-fail-fast --tests --target {TARGET} {more} {chosen} {NOT_HERE} {not}");
+    let chosen = if run.long { format!("--tests {PACKAGES}") } else { SHORT.to_owned() };
+    let line = format!("cargo +nightly test --no-fail-fast --target {TARGET} {more} {chosen} {NOT_HERE} {not}");
     let text = run.succeeds(sanitizer.under(run, &line))?;
     let reports = text.matches(report).count();
     ensure!(reports == 0, "{reports} reports; see {}", run.log().display());

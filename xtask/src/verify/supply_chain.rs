@@ -37,6 +37,7 @@ fn step(run: &Run, what: &str, line: &str) -> anyhow::Result<()> {
 fn oldest_dependencies(run: &Run) -> anyhow::Result<()> {
     let copy = run.target("verify").join("oldest");
     fs::create_dir_all(&copy)?;
+    let _ = fs::remove_dir_all(copy.join("crates"));
     let (root, folder) = (run.root.display(), copy.display());
     run.succeeds(run.command(&format!("cp -r {root}/Cargo.toml {root}/crates {folder}")))?;
     // What users do not build asks for newer ones.
