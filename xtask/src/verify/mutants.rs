@@ -1,7 +1,7 @@
 //! cargo-mutants over the library crates: every change that compiles makes a test fail.
 //!
 //! `.cargo/mutants.toml` says what is not changed, and why. What came of each mutant is left for
-//! `cargo xtask srs-report --mutants target/verify/mutants`, which joins it to the requirements, as `--prove` does with its own.
+//! `cargo xtask srs-report --mutants target/verify/mutants`, which joins it to the requirements as `--prove` joins its own.
 
 use super::run::Run;
 use anyhow::{Context as _, bail};
