@@ -14,7 +14,7 @@ const LONG: &str = "--test close --test completion_port_order --test completion_
                     --test late_events --test open --test panics --test payload_refused --test queued_receives \
                     --test raw_buffers --test receive --test several_ports --test urgent_data";
 
-const VALGRIND: &str = "valgrind --quiet --fair-sched=yes --leak-check=full --errors-for-leak-kinds=definite \
+const VALGRIND: &str = "valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
                         --error-exitcode=99";
 
 /// What valgrind begins each line of a report with.
