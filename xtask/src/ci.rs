@@ -15,7 +15,7 @@ struct Step {
     args: &'static [&'static str],
 }
 
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step { name: "fmt", env: None, args: &["fmt", "--all", "--check"] },
     Step {
         name: "clippy",
@@ -35,6 +35,7 @@ const STEPS: [Step; 11] = [
     Step { name: "syscalls", env: None, args: &["xtask", "bench", "syscalls", "--check"] },
     Step { name: "allocations", env: None, args: &["xtask", "bench", "allocations", "--check"] },
     Step { name: "memory", env: None, args: &["xtask", "bench", "memory", "--check"] },
+    Step { name: "verify", env: None, args: &["xtask", "verify", "--short"] },
 ];
 
 impl fmt::Display for Step {

@@ -97,3 +97,16 @@ fn thread_of(socket: &AsyncSocketLinux, mut peer: UnixStream) -> ThreadId {
     peer.write_all(b"!").expect("the peer sends");
     received.recv_timeout(PATIENCE).expect("the receive completes")
 }
+
+#[test]
+fn a_socket_and_an_engine_show_what_they_are() {
+    let fixture = Fixture::open();
+    let _waits = fixture.receive(vec![0; 8]);
+
+    let shown = format!("{:?}", fixture.socket);
+
+    assert!(shown.contains("state: Open, receives_queued: 1, sends_queued: 0"), "{shown}");
+    let engine = ExecutionEngine::builder().threads(2).build().expect("an engine");
+    let shown = format!("{engine:?}");
+    assert_eq!(shown.matches("CompletionPort").count(), 2, "{shown}");
+}

@@ -181,7 +181,7 @@ fn an_event_before_the_descriptor_is_fully_registered_is_remembered() {
 
     let (registration, _peer) = real(&port);
 
-    assert_eq!(served.made(PortSyscall::EpollAdd), 3, "the round trip was made inside");
+    assert_eq!(served.made(PortSyscall::EpollAdd), 4, "the round trips were made inside");
     let (operation, told) = op("a").told();
     registration.add(Direction::Out, operation).unwrap();
     received(&told, "the operation on a descriptor that was ready before");

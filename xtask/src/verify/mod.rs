@@ -3,11 +3,17 @@
 //! This file has the table of checks and runs them; docs/reliability.md says what came of them. A new check is a file
 //! with a `run`, a `mod` line and a row of [`CHECKS`].
 
+mod coverage;
 mod faults;
+mod fuzz;
 mod hostile_peers;
+mod memcheck;
+mod mutants;
 mod run;
+mod sanitizers;
 mod soak;
 mod state_machine;
+mod supply_chain;
 mod tools;
 
 use anyhow::{Context as _, bail};
@@ -55,7 +61,7 @@ const CHECKS: &[Check] = &[
         name: "soak",
         shows: "memory, descriptors, threads and latency stay flat while thousands of connections come and go",
         needs: &[],
-        in_ci: true,
+        in_ci: false,
         at_most: [minutes(12), minutes(25)],
         run: soak::run,
     },
@@ -66,6 +72,76 @@ const CHECKS: &[Check] = &[
         in_ci: true,
         at_most: [minutes(10), minutes(30)],
         run: hostile_peers::run,
+    },
+    Check {
+        name: "address-sanitizer",
+        shows: "no byte is touched before it is lent or after it is given back",
+        needs: &[Tool::Nightly],
+        in_ci: true,
+        at_most: [minutes(8), minutes(20)],
+        run: sanitizers::address,
+    },
+    Check {
+        name: "leak-sanitizer",
+        shows: "all memory is given back",
+        needs: &[Tool::Nightly],
+        in_ci: true,
+        at_most: [minutes(8), minutes(20)],
+        run: sanitizers::leak,
+    },
+    Check {
+        name: "thread-sanitizer",
+        shows: "what threads share, they share in order",
+        needs: &[Tool::Component("rust-src")],
+        in_ci: true,
+        at_most: [minutes(10), minutes(30)],
+        run: sanitizers::thread,
+    },
+    Check {
+        name: "memcheck",
+        shows: "no byte is used that is not there or was never written, and none is lost",
+        needs: &[Tool::Program("valgrind", "valgrind")],
+        in_ci: false,
+        at_most: [minutes(8), minutes(30)],
+        run: memcheck::run,
+    },
+    Check {
+        name: "fuzz",
+        shows: "no input breaks the C ABI, the event call-back or the report's parsers",
+        needs: &[Tool::Nightly, Tool::Cargo("fuzz", "0.13.2")],
+        in_ci: false,
+        at_most: [minutes(8), minutes(45)],
+        run: fuzz::run,
+    },
+    Check {
+        name: "mutants",
+        shows: "a test fails whatever is broken in the libraries",
+        needs: &[Tool::Cargo("mutants", "27.1.0"), Tool::Program("cargo-nextest", "cargo-nextest")],
+        in_ci: false,
+        at_most: [minutes(15), minutes(600)],
+        run: mutants::run,
+    },
+    Check {
+        name: "coverage",
+        shows: "the tests run the libraries' lines, but for those that docs/coverage.toml explains",
+        needs: &[Tool::Component("llvm-tools"), Tool::Cargo("llvm-cov", "0.9.1")],
+        in_ci: false,
+        at_most: [minutes(15), minutes(15)],
+        run: coverage::run,
+    },
+    Check {
+        name: "supply-chain",
+        shows: "what we depend on is licensed, used, and as old as we say; the API only grows",
+        needs: &[
+            Tool::Nightly,
+            Tool::Cargo("deny", "0.20.2"),
+            Tool::Cargo("machete", "0.9.2"),
+            Tool::Cargo("hack", "0.6.46"),
+            Tool::Cargo("semver-checks", "0.51.0"),
+        ],
+        in_ci: false,
+        at_most: [minutes(10), minutes(15)],
+        run: supply_chain::run,
     },
 ];
 

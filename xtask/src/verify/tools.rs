@@ -10,6 +10,8 @@ use xshell::cmd;
 pub(super) enum Tool {
     /// A nightly toolchain: sanitizers and `-Z` options.
     Nightly,
+    /// A component of that.
+    Component(&'static str),
     /// A program and the package that has it.
     Program(&'static str, &'static str),
     /// A subcommand of cargo at a version, which `cargo install` brings into `target/tools` if it is absent.
@@ -20,6 +22,7 @@ impl fmt::Display for Tool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nightly => write!(f, "a nightly toolchain"),
+            Self::Component(name) => write!(f, "a nightly toolchain with {name}"),
             Self::Program(name, _) => write!(f, "{name}"),
             Self::Cargo(name, version) => write!(f, "cargo-{name} {version}"),
         }
@@ -35,6 +38,12 @@ impl Tool {
             Self::Nightly => {
                 if there(cmd!(shell, "cargo +nightly --version")).is_err() {
                     bail!("needs {self}: rustup toolchain install nightly --profile minimal");
+                }
+            }
+            Self::Component(name) => {
+                let installed = there(cmd!(shell, "rustup +nightly component list --installed")).unwrap_or_default();
+                if !installed.lines().any(|line| line.starts_with(name)) {
+                    bail!("needs {self}: rustup toolchain install nightly --profile minimal --component {name}");
                 }
             }
             Self::Program(name, package) => {

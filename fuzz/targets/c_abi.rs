@@ -1,0 +1,152 @@
+//! The C ABI: any sequence of calls with any arguments, right and wrong ones, on real descriptors.
+//!
+//! The model: what is accepted is called back exactly once, with a legal result, before its socket is destroyed, its
+//! descriptor removed or its port given up; what is refused is never called back; bytes arrive in order, none lost.
+
+#![no_main]
+
+#[path = "c_abi/operation.rs"]
+mod operation;
+#[path = "c_abi/socket.rs"]
+mod socket;
+
+use arbitrary::Arbitrary;
+use async_socket::*;
+use libfuzzer_sys::fuzz_target;
+use operation::{Operation, on_event};
+use socket::{Call, Place};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::ptr::null_mut;
+
+#[derive(Debug, Arbitrary)]
+enum Step {
+    /// A call on one of the sockets.
+    Socket(u8, Call),
+    Port(PortCall),
+    /// Another init, which needs its deinit.
+    Init,
+}
+
+#[derive(Debug, Arbitrary)]
+enum PortCall {
+    Add { events: i32, what: Descriptor, no_port: bool, no_call_back: bool },
+    Remove { what: Descriptor, no_port: bool },
+    Inc,
+    Dec,
+    DecNothing,
+    /// The peer writes, or goes.
+    Write,
+    Hang,
+    /// The descriptor is closed without being removed, and another one takes its number.
+    Replace,
+}
+
+#[derive(Debug, Arbitrary)]
+enum Descriptor {
+    Ours,
+    None,
+    Negative(i32),
+}
+
+fuzz_target!(|steps: Vec<Step>| {
+    assert_eq!(platform_init(), 0);
+    let mut inits = 1;
+    let mut places: [Place; 3] = Default::default();
+    let mut port = Port::new();
+    for step in steps.into_iter().take(64) {
+        match step {
+            Step::Socket(place, call) => places[usize::from(place) % 3].call(call),
+            Step::Port(call) => port.call(&call),
+            Step::Init => {
+                assert_eq!(platform_init(), 0);
+                inits += 1;
+            }
+        }
+    }
+    places.into_iter().for_each(Place::end);
+    port.end();
+    (0..inits).for_each(|_| platform_deinit());
+});
+
+/// A port of our own, and a descriptor that is waited for on it.
+struct Port {
+    handle: COMPLETION_PORT_HANDLE,
+    references: usize,
+    ours: OwnedFd,
+    peer: Option<UnixStream>,
+    waiting: Vec<Box<Operation>>,
+}
+
+impl Port {
+    fn new() -> Self {
+        let handle = completion_port_create();
+        assert!(!handle.is_null());
+        let (ours, peer) = UnixStream::pair().expect("a pair");
+        Self { handle, references: 1, ours: ours.into(), peer: Some(peer), waiting: Vec::new() }
+    }
+
+    fn number(&self, what: &Descriptor) -> SOCKET_HANDLE {
+        match what {
+            Descriptor::Ours => self.ours.as_raw_fd(),
+            Descriptor::None => INVALID_SOCKET,
+            Descriptor::Negative(number) => *number | i32::MIN,
+        }
+    }
+
+    fn call(&mut self, call: &PortCall) {
+        let handle = |none: &bool| if *none { null_mut() } else { self.handle };
+        match call {
+            PortCall::Add { events, what, no_port, no_call_back } => {
+                let (operation, number) = (Operation::new(&[]), self.number(what));
+                let call_back: ON_COMPLETION_PORT_EVENT_COMPLETE = if *no_call_back { None } else { Some(on_event) };
+                // SAFETY: NULL or our port; the operation outlives the call-back.
+                let refused =
+                    unsafe { completion_port_add(handle(no_port), *events, number, call_back, operation.context()) };
+                let wanted = events & (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP) != 0;
+                let right = wanted && number >= 0 && !no_port && !no_call_back;
+                assert_eq!(refused == 0, right, "accepted if all arguments are right");
+                if right { self.waiting.push(operation) } else { operation.never() }
+            }
+            PortCall::Remove { what, no_port } => {
+                // SAFETY: NULL or our port.
+                unsafe { completion_port_remove(handle(no_port), self.number(what)) };
+                if matches!(what, Descriptor::Ours) && !no_port {
+                    self.waiting.drain(..).for_each(|operation| drop(operation.once()));
+                }
+            }
+            PortCall::Inc => {
+                // SAFETY: our port.
+                unsafe { completion_port_inc_ref(self.handle) };
+                self.references += 1;
+            }
+            // The last reference goes at the end.
+            PortCall::Dec if self.references > 1 => {
+                // SAFETY: one that we have.
+                unsafe { completion_port_dec_ref(self.handle) };
+                self.references -= 1;
+            }
+            PortCall::Dec => {}
+            PortCall::DecNothing => {
+                // SAFETY: NULL is allowed.
+                unsafe { completion_port_dec_ref(null_mut()) };
+            }
+            PortCall::Write => drop(self.peer.as_mut().map(|mut peer| std::io::Write::write(&mut peer, b"x"))),
+            PortCall::Hang => self.peer = None,
+            PortCall::Replace => {
+                let (ours, peer) = UnixStream::pair().expect("a pair");
+                // SAFETY: two open descriptors; the second is closed and is the first one then.
+                assert!(unsafe { libc::dup2(ours.as_raw_fd(), self.ours.as_raw_fd()) } >= 0);
+                self.peer = Some(peer);
+            }
+        }
+    }
+
+    fn end(self) {
+        for _ in 0..self.references {
+            // SAFETY: the references that we have.
+            unsafe { completion_port_dec_ref(self.handle) };
+        }
+        self.waiting.into_iter().for_each(|operation| drop(operation.once()));
+    }
+}

@@ -1,0 +1,112 @@
+//! One operation: the context of its call-back, which counts.
+
+use async_socket::*;
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// No call-back takes longer, unless it never comes.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is done inside a call-back.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Inside {
+    Close(ASYNC_SOCKET_HANDLE),
+    Destroy(ASYNC_SOCKET_HANDLE),
+}
+
+#[derive(Debug)]
+pub(crate) struct Operation {
+    calls: AtomicU32,
+    result: AtomicU32,
+    bytes: AtomicU32,
+    pub(crate) buffers: Vec<Vec<u8>>,
+    pub(crate) inside: Option<Inside>,
+}
+
+impl Operation {
+    /// With buffers of these sizes.
+    pub(crate) fn new(sizes: &[u8]) -> Box<Self> {
+        let buffers = sizes.iter().map(|size| vec![0; usize::from(*size)]).collect();
+        Box::new(Self { calls: 0.into(), result: 0.into(), bytes: 0.into(), buffers, inside: None })
+    }
+
+    pub(crate) fn context(&self) -> *mut c_void {
+        (&raw const *self).cast_mut().cast()
+    }
+
+    /// The list that the C ABI takes.
+    pub(crate) fn list(&mut self) -> Vec<ASYNC_SOCKET_BUFFER> {
+        let buffer = |bytes: &mut Vec<u8>| ASYNC_SOCKET_BUFFER_TAG {
+            buffer: bytes.as_mut_ptr().cast(),
+            length: u32::try_from(bytes.len()).expect("small"),
+        };
+        self.buffers.iter_mut().map(buffer).collect()
+    }
+
+    pub(crate) fn size(&self) -> usize {
+        self.buffers.iter().map(Vec::len).sum()
+    }
+
+    /// It was called back once, by now; the result and the bytes.
+    pub(crate) fn once(&self) -> (u32, usize) {
+        assert_eq!(self.calls.load(Ordering::Acquire), 1, "called back exactly once");
+        (self.result.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed) as usize)
+    }
+
+    /// As [`once`](Self::once), on a thread that nobody waits for.
+    pub(crate) fn soon(&self) {
+        let started = Instant::now();
+        while self.calls.load(Ordering::Acquire) == 0 {
+            assert!(started.elapsed() < LIMIT, "the call-back comes");
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+
+    pub(crate) fn never(&self) {
+        assert_eq!(self.calls.load(Ordering::Acquire), 0, "what is refused is not called back");
+    }
+
+    fn call(&self, result: u32, legal: u32, bytes: u32) {
+        assert!((1..=legal).contains(&result), "{result} is no result");
+        self.result.store(result, Ordering::Relaxed);
+        self.bytes.store(bytes, Ordering::Relaxed);
+        match self.inside {
+            // SAFETY: a socket's handle is valid until its destroy has returned.
+            Some(Inside::Close(handle)) => unsafe { async_socket_close(handle) },
+            // SAFETY: nobody else has the handle.
+            Some(Inside::Destroy(handle)) => unsafe { async_socket_destroy(handle) },
+            None => {}
+        }
+        // Last, for then the operation may be freed.
+        self.calls.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// # Safety
+/// `context` is that of an operation that is alive.
+unsafe fn operation<'o>(context: *mut c_void) -> &'o Operation {
+    // SAFETY: the caller's promise.
+    unsafe { &*context.cast::<Operation>() }
+}
+
+pub(crate) unsafe extern "C" fn on_open(context: *mut c_void, result: ASYNC_SOCKET_OPEN_RESULT) {
+    // SAFETY: operations are kept until they were called back.
+    unsafe { operation(context) }.call(result as u32, 2, 0);
+}
+
+pub(crate) unsafe extern "C" fn on_send(context: *mut c_void, result: ASYNC_SOCKET_SEND_RESULT) {
+    // SAFETY: operations are kept until they were called back.
+    unsafe { operation(context) }.call(result as u32, 3, 0);
+}
+
+pub(crate) unsafe extern "C" fn on_receive(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RESULT, bytes: u32) {
+    // SAFETY: operations are kept until they were called back.
+    unsafe { operation(context) }.call(result as u32, 3, bytes);
+}
+
+pub(crate) unsafe extern "C" fn on_event(context: *mut c_void, action: COMPLETION_PORT_EPOLL_ACTION) {
+    // SAFETY: operations are kept until they were called back.
+    unsafe { operation(context) }.call(action as u32, 5, 0);
+}

@@ -1,0 +1,130 @@
+//! Which lines and branches of the library crates the tests run.
+//!
+//! `docs/coverage.toml` explains the lines that none does, by their text: a line number would be wrong tomorrow.
+
+use super::run::Run;
+use super::sanitizers::PACKAGES;
+use anyhow::{Context as _, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::fs;
+
+const CRATES: [&str; 4] = ["async-socket-api", "completion-port", "async-socket-linux", "async-socket-ffi"];
+
+/// In percent of each crate's lines.
+const AT_LEAST: f64 = 98.0;
+
+#[derive(Deserialize)]
+struct Explained {
+    #[serde(default)]
+    line: Vec<Line>,
+}
+
+/// A line that no test runs.
+#[derive(Deserialize)]
+struct Line {
+    file: String,
+    text: String,
+    reason: String,
+}
+
+/// What lcov says of one crate.
+#[derive(Default)]
+struct Coverage {
+    lines: usize,
+    branches: usize,
+    branches_missed: usize,
+    /// File and number.
+    missed: Vec<(String, usize)>,
+}
+
+pub(super) fn run(run: &Run) -> anyhow::Result<String> {
+    let lcov = run.target("verify").join("coverage.lcov");
+    let line =
+        format!("cargo +nightly llvm-cov test --branch --lcov --output-path {} {PACKAGES} --tests", lcov.display());
+    run.succeeds(run.command(&line))?;
+    let text = fs::read_to_string(&lcov).with_context(|| format!("cannot read {}", lcov.display()))?;
+    let crates = read(&text);
+    let explained = explained(run)?;
+    let (mut figures, mut unexplained) = (Vec::new(), Vec::new());
+    for name in CRATES {
+        let Some(it) = crates.get(name) else { bail!("nothing of {name} was run") };
+        let percent = 100.0 - percent(it.missed.len(), it.lines);
+        let branches = 100.0 - self::percent(it.branches_missed, it.branches);
+        figures
+            .push(format!("{name} {percent:.1} % of {} lines, {branches:.1} % of {} branches", it.lines, it.branches));
+        for (file, number) in &it.missed {
+            let source = fs::read_to_string(run.root.join(file))?;
+            let text = source.lines().nth(number - 1).unwrap_or_default().trim();
+            let known = explained.iter().any(|line| line.file == *file && line.text == text && !line.reason.is_empty());
+            unexplained.extend((!known).then(|| format!("{file}:{number}: {text}")));
+        }
+        if percent < AT_LEAST {
+            unexplained.push(format!("{name}: {percent:.2} % of its lines, and {AT_LEAST} % are wanted"));
+        }
+    }
+    if !unexplained.is_empty() {
+        bail!(
+            "{}\nnot run by any test, nor explained in docs/coverage.toml:\n{}",
+            figures.join("; "),
+            unexplained.join("\n")
+        );
+    }
+    Ok(figures.join("; "))
+}
+
+fn explained(run: &Run) -> anyhow::Result<Vec<Line>> {
+    let text = fs::read_to_string(run.root.join("docs/coverage.toml")).context("docs/coverage.toml")?;
+    let explained: Explained = toml::from_str(&text).context("docs/coverage.toml")?;
+    Ok(explained.line)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts of lines are small")]
+fn percent(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { 100.0 * part as f64 / whole as f64 }
+}
+
+/// Reads `SF:FILE`, `DA:LINE,COUNT` and `BRDA:LINE,BLOCK,BRANCH,COUNT` of the crates' sources.
+fn read(lcov: &str) -> BTreeMap<&str, Coverage> {
+    let mut crates: BTreeMap<&str, Coverage> = BTreeMap::new();
+    let mut at = None;
+    for line in lcov.lines() {
+        if let Some(file) = line.strip_prefix("SF:") {
+            at = in_crate(file);
+        }
+        let Some((name, file)) = at else { continue };
+        let it = crates.entry(name).or_default();
+        if let Some((number, count)) = line.strip_prefix("DA:").and_then(|rest| rest.split_once(',')) {
+            it.lines += 1;
+            it.missed.extend((count == "0").then(|| (file.to_owned(), number.parse().unwrap_or(1))));
+        } else if let Some(rest) = line.strip_prefix("BRDA:") {
+            it.branches += 1;
+            it.branches_missed += usize::from(rest.ends_with(",0") || rest.ends_with(",-"));
+        }
+    }
+    crates
+}
+
+/// The crate of a source, and the source below the root.
+fn in_crate(file: &str) -> Option<(&str, &str)> {
+    CRATES.iter().find_map(|name| {
+        let at = file.find(&format!("crates/{name}/src/"))?;
+        Some((*name, &file[at..]))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_branches_are_counted_by_crate() {
+        let lcov = "SF:/a/crates/completion-port/src/port.rs\nDA:1,3\nDA:2,0\nBRDA:1,0,0,-\nBRDA:1,0,1,4\nend_of_record\n\
+                    SF:/a/crates/test-doubles/src/lib.rs\nDA:1,0\nend_of_record\n";
+        let crates = read(lcov);
+        assert_eq!(crates.len(), 1);
+        let it = &crates["completion-port"];
+        assert_eq!((it.lines, it.branches, it.branches_missed), (2, 2, 1));
+        assert_eq!(it.missed, [("crates/completion-port/src/port.rs".to_owned(), 2)]);
+    }
+}

@@ -1,0 +1,93 @@
+//! The tests of the libraries under the compiler's sanitizers, after a planted defect that has to be reported.
+//!
+//! For the thread sanitizer the standard library is built too: what it cannot see of that, it would take for races. So
+//! there is nothing to suppress; for the leak sanitizer, `suppressions/leak.txt` is what tests leak on purpose.
+
+use super::run::{Run, tests_passed};
+use anyhow::ensure;
+use xshell::Cmd;
+
+/// The packages with code of the libraries, and tests of it.
+pub(super) const PACKAGES: &str = "-p async-socket-api -p completion-port -p async-socket-linux -p async-socket-ffi \
+                                   -p test-doubles -p integration-tests";
+
+/// What the short forms run: all of the stack on real sockets, the C ABI, and the storms.
+const SHORT: &str = "-p integration-tests --test c_abi --test close --test close_race --test closing_in_callbacks \
+                     --test completion_port_claim --test completion_port_one_shot --test completion_port_remove \
+                     --test completion_port_stress --test interleaving --test receive --test send --test storm";
+
+/// A C program is linked by the C compiler, which does not have the runtime of Rust's sanitizers (`c-abi --asan` runs it
+/// with its own); and memory that a sanitizer holds back does not show whether ours is flat.
+const NOT_HERE: &str = "-- --skip a_c_program_ --skip the_program_says_what_was_wrong \
+                        --skip leave_memory_and_descriptors_flat --skip leave_nothing_behind";
+
+/// Named even if it is this machine's: build scripts and macros are then built without the sanitizer.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Some tests measure their stack, and would measure that of the sanitizer.
+const TRUE_STACKS: &str = "detect_stack_use_after_return=0";
+
+struct Sanitizer {
+    /// As `-Zsanitizer` has it, with a build of its own.
+    name: &'static str,
+    /// What its reports say.
+    report: &'static str,
+    /// The defect that it has to report first.
+    planted: &'static str,
+    options: [(&'static str, String); 2],
+    /// More for cargo, and for the tests.
+    more: [&'static str; 2],
+}
+
+pub(super) fn address(run: &Run) -> anyhow::Result<String> {
+    let (report, planted) = ("ERROR: AddressSanitizer", "use-after-free");
+    // Leaks are the next check's.
+    let options = [("ASAN_OPTIONS", format!("{TRUE_STACKS}:detect_leaks=0")), ("LSAN_OPTIONS", String::new())];
+    let figure = tests(run, &Sanitizer { name: "address", report, planted, options, more: [""; 2] })?;
+    if !run.long {
+        return Ok(figure);
+    }
+    let conformance = run.succeeds(run.command("cargo xtask c-abi --asan"))?;
+    Ok(format!("{figure}; C programs: {} tests, 0 reports", tests_passed(&conformance)))
+}
+
+/// With what was built for the address sanitizer, which has this one in it.
+pub(super) fn leak(run: &Run) -> anyhow::Result<String> {
+    let (report, planted) = ("ERROR: LeakSanitizer", "leak");
+    let file = run.root.join("xtask/src/verify/suppressions/leak.txt");
+    let suppressions = format!("suppressions={}", file.display());
+    let options = [("ASAN_OPTIONS", TRUE_STACKS.to_owned()), ("LSAN_OPTIONS", suppressions)];
+    tests(run, &Sanitizer { name: "address", report, planted, options, more: [""; 2] })
+}
+
+pub(super) fn thread(run: &Run) -> anyhow::Result<String> {
+    let (report, planted) = ("WARNING: ThreadSanitizer", "race");
+    let options = [("TSAN_OPTIONS", String::new()), ("ASAN_OPTIONS", String::new())];
+    // A million links of a chain take longer here than the tests wait.
+    let more = ["-Zbuild-std", "--skip a_million_"];
+    tests(run, &Sanitizer { name: "thread", report, planted, options, more })
+}
+
+fn tests(run: &Run, sanitizer: &Sanitizer) -> anyhow::Result<String> {
+    let Sanitizer { report, planted, more: [more, not], .. } = sanitizer;
+    let planting = "cargo +nightly run --quiet --manifest-path xtask/planted/Cargo.toml";
+    let printed = run.printed(sanitizer.under(run, &format!("{planting} --target {TARGET} {more} -- {planted}")))?;
+    ensure!(printed.text.contains(report) && !printed.ok, "does not report the planted {planted}");
+
+    let chosen = if run.long { format!("--tests {PACKAGES}") } else { SHORT.to_owned() };
+    let line = format!("cargo +nightly test --no-fail-fast --target {TARGET} {more} {chosen} {NOT_HERE} {not}");
+    let text = run.succeeds(sanitizer.under(run, &line))?;
+    let reports = text.matches(report).count();
+    ensure!(reports == 0, "{reports} reports; see {}", run.log().display());
+    Ok(format!("{} tests, 0 reports", tests_passed(&text)))
+}
+
+impl Sanitizer {
+    fn under<'r>(&self, run: &'r Run, line: &str) -> Cmd<'r> {
+        let Self { name, options, .. } = self;
+        run.command(line)
+            .env("CARGO_TARGET_DIR", run.target(&format!("{name}-sanitizer")))
+            .env("RUSTFLAGS", format!("-Zsanitizer={name}"))
+            .envs(options.iter().map(|(variable, value)| (variable, value)))
+    }
+}
