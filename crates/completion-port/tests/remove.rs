@@ -375,6 +375,17 @@ fn dropping_a_registration_removes_it_and_closes_the_descriptor() {
     assert_eq!(port.references(), 1, "the registration's reference is gone");
 }
 
+// Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn dropping_a_registration_that_was_never_registered_releases_the_descriptor() {
+    let ((own, _peer), (handler, released)) = (pair(), Scripted::releasing());
+    let number = own.as_raw_fd();
+
+    drop(Registration::new(MockPort::new(), handler, own));
+
+    assert_eq!(received(&released, "the release").as_raw_fd(), number);
+}
+
 // Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_055
 #[test]
 fn a_registration_can_be_dropped_inside_its_own_call_back() {
