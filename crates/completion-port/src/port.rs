@@ -297,7 +297,7 @@ impl<S: PortSyscalls> Drop for Owner<S> {
     // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        if !self.is_current_thread() {
+        if !self.is_current_thread() && !planted("the last reference wakes nobody") {
             self.shared.wake();
         }
         // Two ports' threads that waited for each other would wait for ever.

@@ -384,7 +384,6 @@ impl<H: Handler> Core<H> {
         if run_caught("question for an error", || self.handler.is_error(half)).unwrap_or(true) {
             self.error_end.store(self.next.load(Ordering::Relaxed), Ordering::Relaxed);
             self.latch.tell();
-            full_fence("tells of an error");
         } else {
             self.latch.exhausted(Action::Error);
         }

@@ -9,18 +9,19 @@
 mod kernel;
 mod port;
 mod registration;
+mod whole;
 mod world;
 
 use std::io::Write as _;
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Checks a model with at most so many preemptions, or with `LOOM_MAX_PREEMPTIONS`.
-fn check(name: &'static str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+/// Checks a model with at most so many preemptions, or with `LOOM_MAX_PREEMPTIONS`; with any number if `None`.
+fn check(name: &'static str, preemptions: Option<usize>, model: impl Fn() + Send + Sync + 'static) {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     fail_at_the_first_panic();
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = builder.preemption_bound.or(Some(preemptions));
+    builder.preemption_bound = builder.preemption_bound.or(preemptions);
     builder.max_branches = 10_000;
     let start = std::time::Instant::now();
     COUNT.store(0, Ordering::Relaxed);

@@ -1,14 +1,14 @@
 //! What the models of a registration share: a descriptor with a few bytes in it, operations that move them, a port whose
 //! thread is the model's, and what came of it all.
 
+use crate::kernel::any_descriptor;
 use completion_port::{Action, Attempt, Direction, Handler, Port, Readiness, Registration, Source, Token, Turn};
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
-use std::fs::File;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 pub type Registered = Registration<Mover, ModelPort>;
 
@@ -16,6 +16,7 @@ pub type Registered = Registration<Mover, ModelPort>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
     Done,
+    Broken,
     Abandoned,
 }
 
@@ -29,7 +30,7 @@ pub struct World {
 /// The kernel's side of the descriptor, and what was seen. What only the models look at is no step of theirs, so it is
 /// in the standard mutexes, which loom does not know.
 #[derive(Default)]
-struct State {
+pub struct State {
     /// How many bytes can be moved.
     room: Mutex<usize>,
     moved: std::sync::Mutex<Vec<char>>,
@@ -50,8 +51,7 @@ pub struct Descriptor(Arc<State>);
 
 impl AsFd for Descriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        static ANY: OnceLock<File> = OnceLock::new();
-        ANY.get_or_init(|| File::open("/dev/null").expect("it is always there")).as_fd()
+        any_descriptor()
     }
 }
 
@@ -83,7 +83,11 @@ impl Handler for Mover {
     type Operation = Operation;
 
     fn attempt(&self, mut operation: Operation, action: Action, attempt: Attempt<'_, Self>) {
-        let end = if action == Action::Abandoned { End::Abandoned } else { End::Done };
+        let end = match action {
+            Action::Abandoned => End::Abandoned,
+            Action::Error => End::Broken,
+            _ => End::Done,
+        };
         if end == End::Done {
             if operation.needs_credit && !self.0.has_credit() {
                 return attempt.suspend(operation);
@@ -103,6 +107,10 @@ impl State {
         while operation.left > 0 && self.has_moved(operation.name) {
             operation.left -= 1;
         }
+    }
+
+    pub fn make_room(&self, bytes: usize) {
+        *self.room.lock().expect("no panic") += bytes;
     }
 
     /// A system call.
@@ -133,12 +141,16 @@ impl State {
     }
 }
 
+/// A registration of the model's descriptor on any port.
+pub fn unregistered_on<P: Port>(port: P, state: &Arc<State>) -> Registration<Mover, P> {
+    Registration::new(port, Mover(Arc::clone(state)), Descriptor(Arc::clone(state)))
+}
+
 impl World {
     /// A registration that is not registered.
     pub fn unregistered() -> Arc<Self> {
         let (port, state) = (ModelPort::default(), Arc::<State>::default());
-        let descriptor = Descriptor(Arc::clone(&state));
-        let registration = Arc::new(Registration::new(port.clone(), Mover(Arc::clone(&state)), descriptor));
+        let registration = Arc::new(unregistered_on(port.clone(), &state));
         Arc::new(Self { registration, port, state })
     }
 
@@ -160,7 +172,7 @@ impl World {
 
     /// The kernel gets room for so many bytes, and says so.
     pub fn arrive(&self, bytes: usize, events: Readiness) {
-        *self.state.room.lock().expect("no panic") += bytes;
+        self.state.make_room(bytes);
         self.port.report(events);
     }
 
