@@ -1,6 +1,6 @@
 //! A registration and its port's thread, against whoever adds, claims, resumes, registers and removes.
 
-use crate::check;
+use crate::{ANY, check};
 use crate::world::{End, World, op, op_on_credit, op_then};
 use completion_port::Direction::{In, Out};
 use completion_port::{Phase, Readiness};
@@ -27,7 +27,7 @@ fn ended_as_accepted(world: &World, name: char, accepted: bool) {
 
 #[test]
 fn an_add_meets_an_event() {
-    check("an_add_meets_an_event", None, || {
+    check("an_add_meets_an_event", ANY, || {
         let world = World::new();
         let peer = start(&world, |world| world.arrive(1, Readiness::IN));
         let port = start(&world, |world| world.port.turn());
@@ -40,7 +40,7 @@ fn an_add_meets_an_event() {
 
 #[test]
 fn an_add_meets_an_eagain_and_then_an_event() {
-    check("an_add_meets_an_eagain_and_then_an_event", None, || {
+    check("an_add_meets_an_eagain_and_then_an_event", ANY, || {
         let world = World::with_false_hope(Readiness::IN);
         let peer = start(&world, |world| world.arrive(1, Readiness::IN));
         let port = start(&world, |world| [world.port.turn(), world.port.turn()]);
@@ -53,7 +53,7 @@ fn an_add_meets_an_eagain_and_then_an_event() {
 
 #[test]
 fn a_claim_that_gets_eagain_meets_an_event() {
-    check("a_claim_that_gets_eagain_meets_an_event", None, || {
+    check("a_claim_that_gets_eagain_meets_an_event", ANY, || {
         let world = World::new();
         let peer = start(&world, |world| {
             world.arrive(1, Readiness::OUT);
@@ -67,7 +67,7 @@ fn a_claim_that_gets_eagain_meets_an_event() {
 
 #[test]
 fn an_add_meets_the_end_of_a_claim() {
-    check("an_add_meets_the_end_of_a_claim", Some(5), || {
+    check("an_add_meets_the_end_of_a_claim", 5, || {
         let world = World::new();
         world.arrive(2, Readiness::OUT);
         world.port.turn();
@@ -82,7 +82,7 @@ fn an_add_meets_the_end_of_a_claim() {
 
 #[test]
 fn two_adds_meet_a_turn() {
-    check("two_adds_meet_a_turn", Some(4), || {
+    check("two_adds_meet_a_turn", 4, || {
         let world = World::with_false_hope(Readiness::IN);
         world.arrive(2, Readiness::IN);
         let port = start(&world, |world| world.port.turn());
@@ -95,7 +95,7 @@ fn two_adds_meet_a_turn() {
 
 #[test]
 fn a_suspended_operation_meets_its_resumption() {
-    check("a_suspended_operation_meets_its_resumption", None, || {
+    check("a_suspended_operation_meets_its_resumption", ANY, || {
         let world = World::new();
         world.arrive(1, Readiness::IN);
         world.add(In, op_on_credit('a', 1));
@@ -108,7 +108,7 @@ fn a_suspended_operation_meets_its_resumption() {
 
 #[test]
 fn an_add_meets_an_error() {
-    check("an_add_meets_an_error", None, || {
+    check("an_add_meets_an_error", ANY, || {
         let world = World::new();
         world.add(In, op('a', 1));
         world.arrive(0, Readiness::ERROR);
@@ -123,7 +123,7 @@ fn an_add_meets_an_error() {
 
 #[test]
 fn bytes_of_two_sends_do_not_interleave() {
-    check("bytes_of_two_sends_do_not_interleave", Some(2), || {
+    check("bytes_of_two_sends_do_not_interleave", 2, || {
         let world = World::new();
         world.arrive(1, Readiness::OUT);
         world.port.turn();
@@ -143,7 +143,7 @@ fn bytes_of_two_sends_do_not_interleave() {
 
 #[test]
 fn a_claim_does_not_overtake_what_was_added_before() {
-    check("a_claim_does_not_overtake_what_was_added_before", Some(3), || {
+    check("a_claim_does_not_overtake_what_was_added_before", 3, || {
         let world = World::new();
         world.arrive(3, Readiness::OUT);
         world.port.turn();
@@ -161,7 +161,7 @@ fn a_claim_does_not_overtake_what_was_added_before() {
 
 #[test]
 fn an_add_meets_a_removal() {
-    check("an_add_meets_a_removal", None, || {
+    check("an_add_meets_a_removal", ANY, || {
         let world = World::new();
         let remover = start(&world, World::remove);
         let accepted = world.registration.add(In, op('a', 1)).is_ok();
@@ -173,7 +173,7 @@ fn an_add_meets_a_removal() {
 
 #[test]
 fn two_adds_and_a_turn_meet_a_removal() {
-    check("two_adds_and_a_turn_meet_a_removal", Some(2), || {
+    check("two_adds_and_a_turn_meet_a_removal", 2, || {
         let world = World::new();
         world.arrive(1, Readiness::IN);
         let remover = start(&world, World::remove);
@@ -189,7 +189,7 @@ fn two_adds_and_a_turn_meet_a_removal() {
 #[test]
 fn a_claim_meets_a_removal() {
     for room in [0, 1] {
-        check("a_claim_meets_a_removal", None, move || {
+        check("a_claim_meets_a_removal", ANY, move || {
             let world = World::new();
             world.arrive(room, Readiness::OUT);
             let remover = start(&world, World::remove);
@@ -202,7 +202,7 @@ fn a_claim_meets_a_removal() {
 
 #[test]
 fn an_attempt_and_its_call_back_meet_a_removal() {
-    check("an_attempt_and_its_call_back_meet_a_removal", None, || {
+    check("an_attempt_and_its_call_back_meet_a_removal", ANY, || {
         let world = World::new();
         world.add(In, op('a', 1));
         world.arrive(1, Readiness::IN);
@@ -215,7 +215,7 @@ fn an_attempt_and_its_call_back_meet_a_removal() {
 
 #[test]
 fn a_call_back_that_adds_meets_a_removal() {
-    check("a_call_back_that_adds_meets_a_removal", Some(5), || {
+    check("a_call_back_that_adds_meets_a_removal", 5, || {
         let world = World::new();
         let accepted = Arc::new(std::sync::Mutex::new(None));
         let adds = {
@@ -238,7 +238,7 @@ fn a_call_back_that_adds_meets_a_removal() {
 
 #[test]
 fn removals_from_inside_two_call_backs_meet() {
-    check("removals_from_inside_two_call_backs_meet", Some(4), || {
+    check("removals_from_inside_two_call_backs_meet", 4, || {
         let world = World::new();
         let removals = Arc::new(std::sync::Mutex::new(Vec::new()));
         let removes = || {
@@ -263,7 +263,7 @@ fn removals_from_inside_two_call_backs_meet() {
 
 #[test]
 fn an_event_under_way_meets_a_removal() {
-    check("an_event_under_way_meets_a_removal", None, || {
+    check("an_event_under_way_meets_a_removal", ANY, || {
         let world = World::new();
         world.add(Out, op('a', 1));
         world.arrive(0, Readiness::IN | Readiness::OUT);
@@ -277,7 +277,7 @@ fn an_event_under_way_meets_a_removal() {
 
 #[test]
 fn registering_meets_a_removal() {
-    check("registering_meets_a_removal", None, || {
+    check("registering_meets_a_removal", ANY, || {
         let world = World::unregistered();
         world.arrive(1, Readiness::IN);
         let remover = start(&world, World::remove);

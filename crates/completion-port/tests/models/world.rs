@@ -60,6 +60,8 @@ pub struct Operation {
     name: char,
     left: usize,
     needs_credit: bool,
+    /// Its last byte was the last there was.
+    drained: bool,
     then: Box<dyn FnOnce() + Send>,
 }
 
@@ -68,7 +70,7 @@ pub fn op(name: char, bytes: usize) -> Operation {
 }
 
 pub fn op_then(name: char, bytes: usize, then: impl FnOnce() + Send + 'static) -> Operation {
-    Operation { name, left: bytes, needs_credit: false, then: Box::new(then) }
+    Operation { name, left: bytes, needs_credit: false, drained: false, then: Box::new(then) }
 }
 
 /// An operation that is suspended until it gets credit.
@@ -98,14 +100,17 @@ impl Handler for Mover {
                 return attempt.pending(operation);
             }
         }
-        attempt.complete(false, None, || self.0.call_back(operation, end));
+        attempt.complete(operation.drained, None, || self.0.call_back(operation, end));
     }
 }
 
 impl State {
     fn move_bytes(&self, operation: &mut Operation) {
-        while operation.left > 0 && self.has_moved(operation.name) {
+        while operation.left > 0
+            && let Some(left_in_kernel) = self.move_byte(operation.name)
+        {
             operation.left -= 1;
+            operation.drained = left_in_kernel == 0;
         }
     }
 
@@ -113,15 +118,12 @@ impl State {
         *self.room.lock().expect("no panic") += bytes;
     }
 
-    /// A system call.
-    fn has_moved(&self, name: char) -> bool {
+    /// A system call: how many more can be moved, or `EAGAIN`.
+    fn move_byte(&self, name: char) -> Option<usize> {
         let mut room = self.room.lock().expect("no panic");
-        let moves = *room > 0;
-        if moves {
-            *room -= 1;
-            self.moved.lock().expect("no panic").push(name);
-        }
-        moves
+        *room = room.checked_sub(1)?;
+        self.moved.lock().expect("no panic").push(name);
+        Some(*room)
     }
 
     fn has_credit(&self) -> bool {
