@@ -280,6 +280,9 @@ impl<H: Handler> Core<H> {
             }
             drop(inside);
             full_fence("leaves after attending");
+            if planted("attends only once") {
+                break;
+            }
         }
     }
 

@@ -81,6 +81,21 @@ fn an_add_meets_the_end_of_a_claim() {
 }
 
 #[test]
+fn an_add_meets_who_attends_to_another() {
+    check("an_add_meets_who_attends_to_another", 4, || {
+        let world = World::new();
+        world.arrive(3, Readiness::OUT);
+        world.port.turn();
+        let other = start(&world, |world| world.add(Out, op('b', 1)));
+        world.send(Out, op('a', 1));
+        world.port.turn();
+        world.add(Out, op('c', 1));
+        join(other);
+        assert_eq!(world.ended().len(), 3);
+    });
+}
+
+#[test]
 fn two_adds_meet_a_turn() {
     check("two_adds_meet_a_turn", 4, || {
         let world = World::with_false_hope(Readiness::IN);
