@@ -1,12 +1,13 @@
 //! Running other people's code: panics stay inside, and a thread knows whose call-backs it is in.
 
+use crate::sync::per_thread;
 use arrayvec::ArrayVec;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-thread_local! {
+per_thread! {
     /// The registration of which this thread, a port's, is in a call-back, or 0.
     static IN_PORT_CALLBACK: Cell<usize> = const { Cell::new(0) };
     /// The registration whose claim's call-back is on this thread's stack, or 0. There is never a second one, for claims

@@ -8,7 +8,7 @@ use crate::handler::{Direction, Handler};
 use crate::lane::{Lane, NOTHING, Numbered, SUSPENDED};
 use crate::port::Token;
 use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Rests};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, planted};
 
 /// What a registration goes through, in this order. A registering that fails goes back to the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -100,10 +100,10 @@ impl<H: Handler> Core<H> {
     }
 
     fn wait_for_callbacks(&self) {
-        let own = depth(self.id());
+        let own = if planted("own call-back is waited for") { 0 } else { depth(self.id()) };
         let mut slow = self.slow.lock();
         self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
-        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own {
+        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own && !planted("call-backs are not waited for") {
             self.quiet.wait(&mut slow);
         }
     }

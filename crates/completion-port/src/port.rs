@@ -9,7 +9,8 @@
 use crate::callback::run_caught;
 use crate::handler::Direction;
 use crate::readiness::Readiness;
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering};
+use crate::sync::thread::{self, JoinHandle};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, per_thread, planted};
 use crate::sys::{Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
 use slab::Slab;
 use std::cell::Cell;
@@ -18,7 +19,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::slice;
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -165,7 +165,7 @@ struct Sources {
     generation: u32,
 }
 
-thread_local! {
+per_thread! {
     /// The port whose thread this is: the address of its `Shared`.
     static CURRENT: Cell<usize> = const { Cell::new(0) };
 }
@@ -297,7 +297,7 @@ impl<S: PortSyscalls> Drop for Owner<S> {
     // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Release);
-        if !self.is_current_thread() {
+        if !self.is_current_thread() && !planted("the last reference wakes nobody") {
             self.shared.wake();
         }
         // Two ports' threads that waited for each other would wait for ever.
@@ -318,7 +318,7 @@ impl<S: PortSyscalls> Shared<S> {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let mut again = VecDeque::new();
         while !self.stopping.load(Ordering::Acquire) {
-            let idle = again.is_empty() && !self.notified.load(Ordering::Acquire);
+            let idle = again.is_empty() && (!self.notified.load(Ordering::Acquire) || planted("sleeps though notified"));
             if !(idle && self.busy_poll > Duration::ZERO && self.is_busy(&mut events)) {
                 self.wait(&mut events, idle);
             }
@@ -349,6 +349,10 @@ impl<S: PortSyscalls> Shared<S> {
             let mut ready = self.ready.lock();
             *before += ready.len();
             ready.drain(..).rev().for_each(|source| again.push_front(source));
+            if planted("notified is cleared late") {
+                drop(ready);
+                self.notified.store(false, Ordering::Release);
+            }
         }
         while *before > 0 {
             *before -= 1;
@@ -409,7 +413,7 @@ impl Sources {
     fn get(&self, token: u64) -> Option<Arc<dyn Source>> {
         let (index, generation) = Self::split(token);
         let (current, source) = self.table.get(index)?;
-        (*current == generation).then(|| Arc::clone(source))
+        (*current == generation || planted("no generation")).then(|| Arc::clone(source))
     }
 
     fn remove(&mut self, token: Token) -> Option<Arc<dyn Source>> {

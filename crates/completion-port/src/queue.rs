@@ -21,7 +21,7 @@ use crate::memory::try_box;
 use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
-use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence};
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, full_fence, planted};
 
 /// How many operations of one descriptor run before the others have their turn.
 const OPERATIONS_PER_TURN: usize = 32;
@@ -122,6 +122,15 @@ impl<H: Handler> Core<H> {
         self.signs.load(Ordering::Relaxed)
     }
 
+    /// Whether a newcomer who is inside may begin: nothing waits, and operations are accepted.
+    #[inline(always)]
+    fn is_vacant(&self, direction: Direction) -> bool {
+        let closed = if planted("overlooks the end") { 0 } else { CLOSED };
+        let rest = if planted("overlooks the rest") { 0 } else { sign(direction) };
+        let slot_is_empty = self.lane(direction).oldest() == NOTHING || planted("overlooks the slot");
+        slot_is_empty && self.signs() & (closed | rest) == 0
+    }
+
     // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
     #[inline]
     pub(crate) fn push_back<N: IntoOperation<H::Operation>>(
@@ -131,7 +140,7 @@ impl<H: Handler> Core<H> {
     ) -> Result<Schedule, Rejected<N>> {
         let lane = self.lane(direction);
         if let Some(mut inside) = lane.try_enter() {
-            if lane.oldest() == NOTHING && self.signs() & (CLOSED | sign(direction)) == 0 {
+            if self.is_vacant(direction) {
                 return match lane.fill(&mut inside, self.take_number(), new) {
                     Ok(()) => Ok(self.leave(direction, inside)),
                     Err(returned) => {
@@ -159,7 +168,7 @@ impl<H: Handler> Core<H> {
             Err((NotQueued::NotRegistered, new))
         };
         drop(slow);
-        fence(Ordering::SeqCst);
+        full_fence("adds to the rest");
         self.attend(direction);
         let schedule = self.ask_for_turn(direction);
         match pushed {
@@ -174,7 +183,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn take(&self, direction: Direction) -> (Option<Taken<'_, H>>, Schedule) {
         let lane = self.lane(direction);
         let Some(inside) = lane.try_enter() else { return (None, Schedule(false)) };
-        if lane.oldest() != NOTHING || self.signs() & (CLOSED | sign(direction)) != 0 {
+        if !self.is_vacant(direction) {
             return (None, self.leave(direction, inside));
         }
         // Behind what was added before, in front of what is added from now on.
@@ -221,7 +230,7 @@ impl<H: Handler> Core<H> {
     #[inline]
     pub(crate) fn leave_in_turn(&self, direction: Direction, inside: Inside<'_, H>) {
         drop(inside);
-        fence(Ordering::SeqCst);
+        full_fence("leaves");
         if self.signs() != 0 {
             self.attend(direction);
         }
@@ -245,7 +254,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn resume(&self, direction: Direction) -> (bool, Schedule) {
         let oldest = self.lane(direction).oldest();
         self.signs.fetch_or(resume_sign(direction), Ordering::Relaxed);
-        fence(Ordering::SeqCst);
+        full_fence("asks to resume");
         self.attend(direction);
         (oldest != NOTHING, self.ask_for_turn(direction))
     }
@@ -270,7 +279,10 @@ impl<H: Handler> Core<H> {
                 self.refill(direction, &mut inside);
             }
             drop(inside);
-            fence(Ordering::SeqCst);
+            full_fence("leaves after attending");
+            if planted("attends only once") {
+                break;
+            }
         }
     }
 
@@ -376,7 +388,6 @@ impl<H: Handler> Core<H> {
             // A number of its own, so that a claim that begins now comes after it.
             self.error_end.store(self.take_number(), Ordering::Relaxed);
             self.latch.tell();
-            fence(Ordering::SeqCst);
         } else {
             self.latch.exhausted(Action::Error);
         }
@@ -451,7 +462,7 @@ impl<H: Handler> Source for Core<H> {
         if !events.is_empty() {
             self.latch.merge(events);
         }
-        fence(Ordering::SeqCst);
+        full_fence("merges an event");
         let mut left = OPERATIONS_PER_TURN;
         while let Some((direction, action)) = self.next_runnable() {
             if left == 0 {

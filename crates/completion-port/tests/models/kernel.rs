@@ -1,0 +1,94 @@
+//! The system calls of a real port, as a model: what is attached, which events have come, and who sleeps for them.
+
+use completion_port::PortSyscalls;
+use completion_port::sys::{Errno, Event, EventData, EventFlags};
+use loom::sync::{Condvar, Mutex};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
+
+/// One epoll instance, with its eventfd and one descriptor.
+#[derive(Clone, Default)]
+pub struct ModelKernel(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    epoll: Mutex<Epoll>,
+    slept: Condvar,
+}
+
+#[derive(Default)]
+struct Epoll {
+    /// The eventfd's, and then the descriptor's.
+    tokens: [Option<u64>; 2],
+    events: Vec<(u64, EventFlags)>,
+}
+
+/// Any descriptor at all.
+pub fn any_descriptor() -> BorrowedFd<'static> {
+    static ANY: OnceLock<File> = OnceLock::new();
+    ANY.get_or_init(|| File::open("/dev/null").expect("it is always there")).as_fd()
+}
+
+impl ModelKernel {
+    fn change(&self, change: impl FnOnce(&mut Epoll)) {
+        change(&mut self.0.epoll.lock().expect("no panic"));
+        self.0.slept.notify_all();
+    }
+
+    /// An event of the descriptor; lost if nothing is attached.
+    pub fn arrive(&self, flags: EventFlags) {
+        self.change(|epoll| epoll.report(1, flags));
+    }
+}
+
+impl Epoll {
+    fn report(&mut self, which: usize, flags: EventFlags) {
+        self.events.extend(self.tokens[which].map(|token| (token, flags)));
+    }
+}
+
+impl PortSyscalls for ModelKernel {
+    fn epoll_create(&self) -> Result<OwnedFd, Errno> {
+        any_descriptor().try_clone_to_owned().map_err(|_| Errno::MFILE)
+    }
+
+    fn eventfd(&self) -> Result<OwnedFd, Errno> {
+        self.epoll_create()
+    }
+
+    fn epoll_add(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, data: u64, _: EventFlags) -> Result<(), Errno> {
+        self.change(|epoll| {
+            let free = epoll.tokens.iter_mut().find(|token| token.is_none());
+            *free.expect("the model has one descriptor at a time") = Some(data);
+        });
+        Ok(())
+    }
+
+    fn epoll_modify(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64, _: EventFlags) -> Result<(), Errno> {
+        unreachable!("registrations do not rearm")
+    }
+
+    fn epoll_delete(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.change(|epoll| {
+            let token = epoll.tokens[1].take();
+            epoll.events.retain(|event| Some(event.0) != token);
+        });
+        Ok(())
+    }
+
+    fn epoll_wait(&self, _: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+        let mut epoll = self.0.epoll.lock().expect("no panic");
+        while block && epoll.events.is_empty() {
+            epoll = self.0.slept.wait(epoll).expect("no panic");
+        }
+        let reported = epoll.events.drain(..);
+        events.extend(reported.map(|(token, flags)| Event { flags, data: EventData::new_u64(token) }));
+        Ok(())
+    }
+
+    fn wake(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.change(|epoll| epoll.report(0, EventFlags::IN));
+        Ok(())
+    }
+}

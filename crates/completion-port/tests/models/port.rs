@@ -1,0 +1,155 @@
+//! The port itself, on a model of the kernel: wake-ups, late events, and the last reference.
+
+use crate::{ANY, check};
+use crate::kernel::{ModelKernel, any_descriptor};
+use completion_port::sys::EventFlags;
+use completion_port::{CompletionPort, Direction, Port, Readiness, Source, Turn};
+use loom::sync::{Condvar, Mutex};
+use loom::thread;
+use std::sync::Arc;
+
+type ModelledPort = CompletionPort<ModelKernel>;
+
+fn port() -> (ModelKernel, ModelledPort) {
+    let kernel = ModelKernel::default();
+    let port = CompletionPort::create_with(kernel.clone()).expect("the model's calls succeed");
+    (kernel, port)
+}
+
+/// Notes its turns, and does something in the first.
+#[derive(Default)]
+struct Noted {
+    turns: Mutex<Vec<Readiness>>,
+    had_one: Condvar,
+    first: std::sync::Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl Noted {
+    fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    fn doing(first: impl FnOnce() + Send + 'static) -> Arc<Self> {
+        Arc::new(Self { first: std::sync::Mutex::new(Some(Box::new(first))), ..Self::default() })
+    }
+
+    /// Sleeps until there was a turn: for ever, which loom finds, if the port forgets it.
+    fn wait(&self) {
+        let mut turns = self.turns.lock().expect("no panic");
+        while turns.is_empty() {
+            turns = self.had_one.wait(turns).expect("no panic");
+        }
+    }
+
+    fn turns(&self) -> Vec<Readiness> {
+        self.turns.lock().expect("no panic").clone()
+    }
+}
+
+impl Source for Noted {
+    fn on_ready(&self, events: Readiness) -> Turn {
+        let first = self.first.lock().expect("no panic").take();
+        if let Some(first) = first {
+            first();
+        }
+        self.turns.lock().expect("no panic").push(events);
+        self.had_one.notify_all();
+        Turn::Over
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
+
+#[test]
+fn who_is_scheduled_has_a_turn() {
+    check("who_is_scheduled_has_a_turn", 3, || {
+        let (_, port) = port();
+        let (one, other) = (Noted::new(), Noted::new());
+        let scheduler = thread::spawn({
+            let (port, other) = (port.clone(), Arc::clone(&other));
+            move || port.schedule(other)
+        });
+        port.schedule(Arc::clone(&one) as _);
+        one.wait();
+        other.wait();
+        scheduler.join().expect("no panic");
+        drop(port);
+        assert_eq!((one.turns().len(), other.turns().len()), (1, 1));
+    });
+}
+
+#[test]
+fn who_is_scheduled_from_inside_a_turn_has_one() {
+    check("who_is_scheduled_from_inside_a_turn_has_one", ANY, || {
+        let (_, port) = port();
+        let inner = Noted::new();
+        let outer = Noted::doing({
+            let (port, inner) = (port.clone(), Arc::clone(&inner));
+            move || port.schedule(inner)
+        });
+        port.schedule(Arc::clone(&outer) as _);
+        inner.wait();
+        drop(port);
+        assert_eq!((outer.turns().len(), inner.turns().len()), (1, 1));
+    });
+}
+
+#[test]
+fn a_late_event_finds_nobody() {
+    check("a_late_event_finds_nobody", 3, || {
+        let (kernel, port) = port();
+        let (old, new) = (Noted::new(), Noted::new());
+        let token = port.attach(any_descriptor(), old).expect("the model's calls succeed");
+        kernel.arrive(EventFlags::IN);
+        port.detach(any_descriptor(), token);
+        // Gets the place of the old one in the table, but not its events.
+        let token = port.attach(any_descriptor(), Arc::clone(&new) as _).expect("the model's calls succeed");
+        port.detach(any_descriptor(), token);
+        drop(port);
+        assert_eq!(new.turns(), []);
+    });
+}
+
+#[test]
+fn an_event_reaches_who_is_attached() {
+    check("an_event_reaches_who_is_attached", 3, || {
+        let (kernel, port) = port();
+        let noted = Noted::new();
+        let token = port.attach(any_descriptor(), Arc::clone(&noted) as _).expect("the model's calls succeed");
+        let peer = thread::spawn(move || kernel.arrive(EventFlags::IN));
+        noted.wait();
+        peer.join().expect("no panic");
+        port.detach(any_descriptor(), token);
+        assert_eq!(noted.turns(), [Readiness::IN]);
+    });
+}
+
+#[test]
+fn the_last_of_two_references_ends_the_thread() {
+    check("the_last_of_two_references_ends_the_thread", ANY, || {
+        let (_, port) = port();
+        let other = thread::spawn({
+            let port = port.clone();
+            move || drop(port)
+        });
+        // Returns when the port's thread has ended, if this is the last one.
+        drop(port);
+        other.join().expect("no panic");
+    });
+}
+
+#[test]
+fn the_last_reference_can_go_inside_a_turn() {
+    check("the_last_reference_can_go_inside_a_turn", ANY, || {
+        let (_, port) = port();
+        let noted = Noted::doing({
+            let port = port.clone();
+            move || drop(port)
+        });
+        port.schedule(Arc::clone(&noted) as _);
+        drop(port);
+        noted.wait();
+    });
+}

@@ -1,0 +1,315 @@
+//! What the models of a registration share: a descriptor with a few bytes in it, operations that move them, a port whose
+//! thread is the model's, and what came of it all.
+
+use crate::kernel::any_descriptor;
+use completion_port::{Action, Attempt, Direction, Handler, Port, Readiness, Registration, Source, Token, Turn};
+use loom::sync::Mutex;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+pub type Registered = Registration<Mover, ModelPort>;
+
+/// Why an operation was called back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    Done,
+    Broken,
+    Abandoned,
+}
+
+/// What the threads of a model share.
+pub struct World {
+    pub registration: Arc<Registered>,
+    pub port: ModelPort,
+    state: Arc<State>,
+}
+
+/// The kernel's side of the descriptor, and what was seen. What only the models look at is no step of theirs, so it is
+/// in the standard mutexes, which loom does not know.
+#[derive(Default)]
+pub struct State {
+    /// How many bytes can be moved.
+    room: Mutex<usize>,
+    moved: std::sync::Mutex<Vec<char>>,
+    ended: std::sync::Mutex<Vec<(char, End)>>,
+    credit: Mutex<Credit>,
+    /// A removal has returned.
+    removed: AtomicBool,
+}
+
+/// What an operation can need besides room.
+#[derive(Default)]
+struct Credit {
+    given: bool,
+    wanted: bool,
+}
+
+pub struct Descriptor(Arc<State>);
+
+impl AsFd for Descriptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        any_descriptor()
+    }
+}
+
+/// Moves `left` bytes and is called back.
+pub struct Operation {
+    name: char,
+    left: usize,
+    needs_credit: bool,
+    /// Its last byte was the last there was.
+    drained: bool,
+    then: Box<dyn FnOnce() + Send>,
+}
+
+pub fn op(name: char, bytes: usize) -> Operation {
+    op_then(name, bytes, || {})
+}
+
+pub fn op_then(name: char, bytes: usize, then: impl FnOnce() + Send + 'static) -> Operation {
+    Operation { name, left: bytes, needs_credit: false, drained: false, then: Box::new(then) }
+}
+
+/// An operation that is suspended until it gets credit.
+pub fn op_on_credit(name: char, bytes: usize) -> Operation {
+    Operation { needs_credit: true, ..op(name, bytes) }
+}
+
+pub struct Mover(Arc<State>);
+
+impl Handler for Mover {
+    type Descriptor = Descriptor;
+    type Operation = Operation;
+
+    fn attempt(&self, mut operation: Operation, action: Action, attempt: Attempt<'_, Self>) {
+        let end = match action {
+            Action::Abandoned => End::Abandoned,
+            Action::Error => End::Broken,
+            _ => End::Done,
+        };
+        if end == End::Done {
+            if operation.needs_credit && !self.0.has_credit() {
+                return attempt.suspend(operation);
+            }
+            attempt.run(|descriptor| descriptor.0.move_bytes(&mut operation)).expect("no panic");
+            self.0.must_not_be_removed();
+            if operation.left > 0 {
+                return attempt.pending(operation);
+            }
+        }
+        attempt.complete(operation.drained, None, || self.0.call_back(operation, end));
+    }
+}
+
+impl State {
+    fn move_bytes(&self, operation: &mut Operation) {
+        while operation.left > 0
+            && let Some(left_in_kernel) = self.move_byte(operation.name)
+        {
+            operation.left -= 1;
+            operation.drained = left_in_kernel == 0;
+        }
+    }
+
+    pub fn make_room(&self, bytes: usize) {
+        *self.room.lock().expect("no panic") += bytes;
+    }
+
+    /// A system call: how many more can be moved, or `EAGAIN`.
+    fn move_byte(&self, name: char) -> Option<usize> {
+        let mut room = self.room.lock().expect("no panic");
+        *room = room.checked_sub(1)?;
+        self.moved.lock().expect("no panic").push(name);
+        Some(*room)
+    }
+
+    fn has_credit(&self) -> bool {
+        let mut credit = self.credit.lock().expect("no panic");
+        credit.wanted = !credit.given;
+        credit.given
+    }
+
+    fn call_back(&self, operation: Operation, end: End) {
+        self.ended.lock().expect("no panic").push((operation.name, end));
+        (operation.then)();
+        self.must_not_be_removed();
+    }
+
+    fn must_not_be_removed(&self) {
+        assert!(!self.removed.load(Ordering::Relaxed), "runs although the registration was removed");
+    }
+}
+
+/// A registration of the model's descriptor on any port.
+pub fn unregistered_on<P: Port>(port: P, state: &Arc<State>) -> Registration<Mover, P> {
+    Registration::new(port, Mover(Arc::clone(state)), Descriptor(Arc::clone(state)))
+}
+
+impl World {
+    /// A registration that is not registered.
+    pub fn unregistered() -> Arc<Self> {
+        let (port, state) = (ModelPort::default(), Arc::<State>::default());
+        let registration = Arc::new(unregistered_on(port.clone(), &state));
+        Arc::new(Self { registration, port, state })
+    }
+
+    /// A registration on which nothing has happened yet.
+    pub fn new() -> Arc<Self> {
+        let world = Self::unregistered();
+        drop(world.registration.register().expect("the model's port attaches everything"));
+        world
+    }
+
+    /// The same after an event, though there is nothing to move: as after a spurious event, or when another process was
+    /// faster.
+    pub fn with_false_hope(events: Readiness) -> Arc<Self> {
+        let world = Self::new();
+        world.port.report(events);
+        world.port.turn();
+        world
+    }
+
+    /// The kernel gets room for so many bytes, and says so.
+    pub fn arrive(&self, bytes: usize, events: Readiness) {
+        self.state.make_room(bytes);
+        self.port.report(events);
+    }
+
+    /// Gives the credit for which an operation of a direction waits, or will not wait then.
+    pub fn give_credit(&self, direction: Direction) {
+        let mut credit = self.state.credit.lock().expect("no panic");
+        credit.given = true;
+        let wanted = credit.wanted;
+        drop(credit);
+        if wanted {
+            self.registration.resumer(direction).resume();
+        }
+    }
+
+    /// Sends like a socket does: at once if possible, else behind the others. Whether it was accepted.
+    pub fn try_send(&self, direction: Direction, mut operation: Operation) -> bool {
+        let Ok(mut claim) = self.registration.try_claim(direction) else {
+            return self.registration.add(direction, operation).is_ok();
+        };
+        claim.descriptor().0.move_bytes(&mut operation);
+        self.state.must_not_be_removed();
+        if operation.left == 0 {
+            claim.complete(|| self.state.call_back(operation, End::Done));
+        } else {
+            claim.queue(operation).expect("there is memory");
+        }
+        true
+    }
+
+    /// The same for what must be accepted.
+    pub fn send(&self, direction: Direction, operation: Operation) {
+        assert!(self.try_send(direction, operation), "it is registered");
+    }
+
+    /// Adds an operation that must be accepted.
+    pub fn add(&self, direction: Direction, operation: Operation) {
+        self.registration.add(direction, operation).expect("it is registered");
+    }
+
+    /// Removes the registration; whether this was the call that did.
+    pub fn remove(&self) -> bool {
+        let removed = self.registration.remove();
+        if removed {
+            self.state.removed.store(true, Ordering::Relaxed);
+        }
+        removed
+    }
+
+    /// An announced call-back's work.
+    pub fn note(&self, name: char) {
+        self.state.call_back(op(name, 0), End::Done);
+    }
+
+    /// How the operations ended, in order, once the port's thread has nothing left to do.
+    pub fn ended(&self) -> Vec<(char, End)> {
+        while self.port.turn() {}
+        self.state.ended.lock().expect("no panic").clone()
+    }
+
+    /// The bytes that were moved, by the names of who moved them.
+    pub fn moved(&self) -> String {
+        self.state.moved.lock().expect("no panic").iter().collect()
+    }
+}
+
+/// A port for one descriptor. Its thread is whatever thread of the model calls [`turn`](Self::turn), one at a time.
+#[derive(Clone, Default)]
+pub struct ModelPort(Arc<Mutex<Work>>);
+
+#[derive(Default)]
+struct Work {
+    attached: Option<Arc<dyn Source>>,
+    /// Edges that were not delivered yet.
+    events: Option<Readiness>,
+    scheduled: Vec<Arc<dyn Source>>,
+}
+
+impl ModelPort {
+    fn work(&self) -> loom::sync::MutexGuard<'_, Work> {
+        self.0.lock().expect("no panic")
+    }
+
+    fn report(&self, events: Readiness) {
+        let mut work = self.work();
+        work.events = Some(work.events.unwrap_or(Readiness::empty()) | events);
+    }
+
+    /// What the port's thread does between two sleeps; whether there was anything to do.
+    pub fn turn(&self) -> bool {
+        let mut work = self.work();
+        let source = work.attached.clone();
+        let event = source.and_then(|source| Some((work.events.take()?, source)));
+        let mut scheduled = mem::take(&mut work.scheduled);
+        drop(work);
+        let busy = event.is_some() || !scheduled.is_empty();
+        if let Some((events, source)) = event
+            && source.on_ready(events) == Turn::Again
+        {
+            scheduled.push(source);
+        }
+        for source in scheduled {
+            if source.on_ready(Readiness::empty()) == Turn::Again {
+                self.schedule(source);
+            }
+        }
+        busy
+    }
+}
+
+impl Port for ModelPort {
+    fn attach(&self, _: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
+        self.work().attached = Some(source);
+        Ok(Token(0))
+    }
+
+    fn detach(&self, _: BorrowedFd<'_>, token: Token) {
+        self.forget(token);
+    }
+
+    fn rearm(&self, _: BorrowedFd<'_>, _: Token) -> io::Result<()> {
+        unreachable!("registrations do not rearm")
+    }
+
+    fn forget(&self, _: Token) {
+        let mut work = self.work();
+        let (source, _) = (work.attached.take(), work.events.take());
+        drop(work);
+        drop(source);
+    }
+
+    fn schedule(&self, source: Arc<dyn Source>) {
+        self.work().scheduled.push(source);
+    }
+
+    fn is_current_thread(&self) -> bool {
+        false
+    }
+}
