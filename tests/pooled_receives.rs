@@ -1,6 +1,6 @@
 //! Receives from a pool on real sockets: many connections, few buffers, nothing lost.
 
-use async_socket_linux::{AsyncSocket, BufferPool, PooledBuffer, PooledCompletion, ReceiveError, ReceiveResult};
+use async_socket_linux::{AsyncSocket, BufferPool, PooledCompletion, ReceiveError, ReceiveResult};
 use integration_tests::call::{engine, open, round_trip};
 use integration_tests::wire::pattern;
 use integration_tests::{Inbox, Socket, Transport, inbox};
@@ -44,19 +44,15 @@ fn a_pool_without_buffers_is_refused() {
 
 /// Echoes until the stream ends.
 fn echo(socket: &Arc<Socket>, pool: &BufferPool) {
-    let (next, shared) = (Arc::clone(socket), pool.clone());
+    let (next, again) = (Arc::clone(socket), pool.clone());
     let _ = socket.receive_pooled_async(pool, move |completion| {
         if let Some(buffer) = completion.buffer {
-            echo_back(next, shared, buffer);
+            let socket = Arc::clone(&next);
+            let _ = socket.send_async(buffer, move |sent| {
+                drop(sent);
+                echo(&next, &again);
+            });
         }
-    });
-}
-
-fn echo_back(socket: Arc<Socket>, pool: BufferPool, buffer: PooledBuffer) {
-    let next = Arc::clone(&socket);
-    let _ = socket.send_async(buffer, move |sent| {
-        drop(sent);
-        echo(&next, &pool);
     });
 }
 

@@ -34,6 +34,9 @@ pub(crate) struct Removal<H: Handler> {
     rests: Option<Box<[Rests<H::Operation>; 1]>>,
 }
 
+/// What was in a lane: the half, and the operation that waited.
+type Emptied<H> = (Option<Arc<<H as Handler>::Descriptor>>, Option<Numbered<<H as Handler>::Operation>>);
+
 impl<H: Handler> Core<H> {
     pub(crate) fn phase(&self) -> Phase {
         self.slow.lock().phase
@@ -91,7 +94,7 @@ impl<H: Handler> Core<H> {
         Some(Removal { half: half?, second, token, slots: [input, output], rests })
     }
 
-    fn empty(lane: &Lane<H>) -> (Option<Arc<H::Descriptor>>, Option<Numbered<H::Operation>>) {
+    fn empty(lane: &Lane<H>) -> Emptied<H> {
         let mut inside = lane.enter();
         let number = lane.oldest();
         lane.set_oldest(NOTHING);
@@ -103,7 +106,9 @@ impl<H: Handler> Core<H> {
         let own = if planted("own call-back is waited for") { 0 } else { depth(self.id()) };
         let mut slow = self.slow.lock();
         self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
-        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own && !planted("call-backs are not waited for") {
+        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own
+            && !planted("call-backs are not waited for")
+        {
             self.quiet.wait(&mut slow);
         }
     }

@@ -139,18 +139,18 @@ impl<H: Handler> Core<H> {
         new: N,
     ) -> Result<Schedule, Rejected<N>> {
         let lane = self.lane(direction);
-        if let Some(mut inside) = lane.try_enter() {
-            if self.is_vacant(direction) {
-                return match lane.fill(&mut inside, self.take_number(), new) {
-                    Ok(()) => Ok(self.leave(direction, inside)),
-                    Err(returned) => {
-                        let schedule = self.leave(direction, inside);
-                        Err(Rejected { why: NotQueued::OutOfMemory, returned, schedule })
-                    }
-                };
-            }
-            // What others have left to us meanwhile, `push_rest` does.
+        if let Some(mut inside) = lane.try_enter()
+            && self.is_vacant(direction)
+        {
+            return match lane.fill(&mut inside, self.take_number(), new) {
+                Ok(()) => Ok(self.leave(direction, inside)),
+                Err(returned) => {
+                    let schedule = self.leave(direction, inside);
+                    Err(Rejected { why: NotQueued::OutOfMemory, returned, schedule })
+                }
+            };
         }
+        // Who was inside for nothing does there what others have left to it meanwhile.
         self.push_rest(direction, new)
     }
 

@@ -1,7 +1,7 @@
 //! A registration and its port's thread, against whoever adds, claims, resumes, registers and removes.
 
-use crate::{ANY, check};
 use crate::world::{End, World, op, op_on_credit, op_then};
+use crate::{ANY, check};
 use completion_port::Direction::{In, Out};
 use completion_port::{Phase, Readiness};
 use loom::thread::{self, JoinHandle};
