@@ -1,7 +1,7 @@
 //! What we depend on, and what depends on us.
 //!
 //! Not here: whether a dependency has a known vulnerability (`cargo deny check advisories`), which needs a database
-//! from the network; CI asks for it.
+//! from the network.
 
 use super::run::Run;
 use anyhow::Context as _;
