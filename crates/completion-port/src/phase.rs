@@ -103,7 +103,9 @@ impl<H: Handler> Core<H> {
         let own = if planted("own call-back is waited for") { 0 } else { depth(self.id()) };
         let mut slow = self.slow.lock();
         self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
-        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own && !planted("call-backs are not waited for") {
+        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own
+            && !planted("call-backs are not waited for")
+        {
             self.quiet.wait(&mut slow);
         }
     }

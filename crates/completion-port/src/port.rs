@@ -318,7 +318,8 @@ impl<S: PortSyscalls> Shared<S> {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let mut again = VecDeque::new();
         while !self.stopping.load(Ordering::Acquire) {
-            let idle = again.is_empty() && (!self.notified.load(Ordering::Acquire) || planted("sleeps though notified"));
+            let idle =
+                again.is_empty() && (!self.notified.load(Ordering::Acquire) || planted("sleeps though notified"));
             if !(idle && self.busy_poll > Duration::ZERO && self.is_busy(&mut events)) {
                 self.wait(&mut events, idle);
             }

@@ -149,7 +149,9 @@ impl Latch {
     // Codes_SRS_COMPLETION_PORT_01_022
     pub(crate) fn exhausted_since(&self, before: Remembered, direction: Direction) {
         let action = if direction == Direction::In { Action::In } else { Action::Out };
-        self.change(|now| if now.ticks() == before.ticks() || planted("no count of events") { now.exhausted(action) } else { now });
+        self.change(|now| {
+            if now.ticks() == before.ticks() || planted("no count of events") { now.exhausted(action) } else { now }
+        });
     }
 
     /// An attempt took all there was.

@@ -1,7 +1,7 @@
 //! The port itself, on a model of the kernel: wake-ups, late events, and the last reference.
 
-use crate::{ANY, check};
 use crate::kernel::{ModelKernel, any_descriptor};
+use crate::{ANY, check};
 use completion_port::sys::EventFlags;
 use completion_port::{CompletionPort, Direction, Port, Readiness, Source, Turn};
 use loom::sync::{Condvar, Mutex};

@@ -1,8 +1,8 @@
 //! Everything together: a registration on a real port on a model of the kernel.
 
-use crate::{ANY, check};
 use crate::kernel::ModelKernel;
 use crate::world::{Mover, State, op_then, unregistered_on};
+use crate::{ANY, check};
 use completion_port::sys::EventFlags;
 use completion_port::{CompletionPort, Direction, Registration};
 use loom::sync::{Condvar, Mutex};
