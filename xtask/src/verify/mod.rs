@@ -8,6 +8,7 @@ mod faults;
 mod fuzz;
 mod hostile_peers;
 mod memcheck;
+mod models;
 mod mutants;
 mod run;
 mod sanitizers;
@@ -41,6 +42,14 @@ const fn minutes(count: u64) -> Duration {
 }
 
 const CHECKS: &[Check] = &[
+    Check {
+        name: "models",
+        shows: "the concurrency core keeps its promises in every order of steps, and every planted defect is noticed",
+        needs: &[],
+        in_ci: true,
+        at_most: [minutes(15), minutes(60)],
+        run: models::run,
+    },
     Check {
         name: "faults",
         shows: "random programs over faulty system calls keep every promise, and every planted defect is noticed",

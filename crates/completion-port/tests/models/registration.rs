@@ -71,9 +71,9 @@ fn an_add_meets_the_end_of_a_claim() {
         let world = World::new();
         world.arrive(2, Readiness::OUT);
         world.port.turn();
-        let sender = start(&world, |world| world.send(Out, op('a', 1)));
-        world.add(Out, op('b', 1));
-        join(sender);
+        let adder = start(&world, |world| world.add(Out, op('b', 1)));
+        world.send(Out, op('a', 1));
+        join(adder);
         let mut ended = world.ended();
         ended.sort_unstable_by_key(|(name, _)| *name);
         assert_eq!(ended, [('a', Done), ('b', Done)]);

@@ -1,0 +1,87 @@
+//! The models of the concurrency core, and whether they find planted defects: `crates/completion-port/tests/models`.
+
+use super::run::{Printed, Run, tests_passed};
+use anyhow::ensure;
+use xshell::Cmd;
+
+/// What the code can be given as `PLANTED` (see `crates/completion-port/src/sync.rs`), and a model that finds it.
+const DEFECTS: [(&str, &str); 16] = [
+    ("leaves", "registration::an_add_meets_an_event"),
+    ("merges an event", "registration::an_add_meets_an_event"),
+    ("adds to the rest", "registration::an_add_meets_the_end_of_a_claim"),
+    ("leaves after attending", "registration::bytes_of_two_sends_do_not_interleave"),
+    ("attends only once", "registration::an_add_meets_who_attends_to_another"),
+    ("asks to resume", "registration::a_suspended_operation_meets_its_resumption"),
+    ("no count of events", "registration::a_claim_that_gets_eagain_meets_an_event"),
+    ("overlooks the slot", "registration::bytes_of_two_sends_do_not_interleave"),
+    ("overlooks the rest", "registration::a_claim_does_not_overtake_what_was_added_before"),
+    ("overlooks the end", "registration::an_add_meets_a_removal"),
+    ("call-backs are not waited for", "registration::registering_meets_a_removal"),
+    ("own call-back is waited for", "registration::removals_from_inside_two_call_backs_meet"),
+    ("no generation", "port::a_late_event_finds_nobody"),
+    ("sleeps though notified", "port::who_is_scheduled_from_inside_a_turn_has_one"),
+    ("notified is cleared late", "port::who_is_scheduled_has_a_turn"),
+    ("the last reference wakes nobody", "port::the_last_of_two_references_ends_the_thread"),
+];
+
+/// How many preemptions the long form allows every model at least.
+const LONG: &str = "3";
+
+pub(super) fn run(run: &Run) -> anyhow::Result<String> {
+    let deeper = run.long.then_some(("LOOM_MAX_PREEMPTIONS", LONG));
+    let text = run.succeeds(models(run, "").envs(deeper))?;
+    let interleavings: u64 = text.lines().filter_map(interleavings).sum();
+    let models_run = tests_passed(&text);
+    ensure!(models_run > 0 && interleavings > 0, "no model ran");
+    for (defect, model) in DEFECTS {
+        let Printed { ok, text } = run.printed(models(run, model).env("PLANTED", defect))?;
+        ensure!(text.contains("running 1 test\n"), "no model {model} ran; see {}", run.log().display());
+        ensure!(!ok && text.contains("model failed"), "{model} does not notice the planted defect: {defect}");
+    }
+    let planted = DEFECTS.len();
+    Ok(format!("{models_run} models, {interleavings} interleavings, {planted} of {planted} planted defects found"))
+}
+
+/// Runs one model, or all.
+fn models<'a>(run: &'a Run, name: &str) -> Cmd<'a> {
+    let exact = if name.is_empty() { "" } else { "--exact" };
+    let line = format!(
+        "cargo test --quiet --release --package completion-port --test models -- --nocapture --test-threads=2 {exact} {name}"
+    );
+    run.command(&line).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", run.target("models"))
+}
+
+/// How many interleavings a model says it has gone through.
+fn interleavings(line: &str) -> Option<u64> {
+    let (_, about) = line.split_once("model ")?;
+    let (_, counted) = about.split_once(": ")?;
+    counted.split_once(" interleavings")?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workspace;
+    use regex_lite::Regex;
+    use std::collections::BTreeSet;
+    use walkdir::WalkDir;
+
+    #[test]
+    fn every_defect_that_can_be_planted_is() {
+        let call = Regex::new(r#"(?:planted|full_fence)\("([^"]+)"\)"#).unwrap();
+        let source = workspace::root().unwrap().join("crates/completion-port/src");
+        let mut planted = BTreeSet::new();
+        for file in WalkDir::new(source).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+            let text = std::fs::read_to_string(file.path()).unwrap();
+            planted.extend(call.captures_iter(&text).map(|found| found[1].to_owned()));
+        }
+        assert_eq!(planted, DEFECTS.iter().map(|(defect, _)| (*defect).to_owned()).collect());
+    }
+
+    #[test]
+    fn interleavings_are_counted() {
+        let line = "test x::y ... model y: 1234 interleavings, at most 20 preemptions, 1.2s";
+        assert_eq!(interleavings(line), Some(1234));
+        assert_eq!(interleavings("test x::y ... ok"), None);
+    }
+}
