@@ -38,6 +38,19 @@ impl SocketSyscalls for HeldKernel {
         Kernel.short_read_drains(fd)
     }
 
+    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.stops_at_descriptors(fd)
+    }
+
+    fn recv_beside_descriptors(
+        &self,
+        fd: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<(usize, bool), Errno> {
+        Kernel.recv_beside_descriptors(fd, buffer, flags)
+    }
+
     fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
         self.sent(Kernel.send(fd, bytes, flags))
     }

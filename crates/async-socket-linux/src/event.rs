@@ -2,18 +2,20 @@
 
 use crate::operation::{Ending, Queued};
 use crate::sys::{Errno, SocketSyscalls};
+use crate::transfer::ShortRead;
 use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Attempt, Handler};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 
 /// What the operations of one socket share.
 pub(crate) struct Core<S> {
     pub(crate) sys: S,
     /// The descriptor's number, for messages.
     pub(crate) descriptor: RawFd,
-    short_read_drains: AtomicBool,
+    /// A `ShortRead`.
+    short_read: AtomicU8,
     stream_broken: AtomicBool,
     /// An error that a receive met after bytes had arrived: the next one reports it. 0 if there is none.
     late_error: AtomicU16,
@@ -26,15 +28,22 @@ impl<S: SocketSyscalls> Core<S> {
         Self {
             sys,
             descriptor,
-            short_read_drains: AtomicBool::new(false),
+            short_read: AtomicU8::new(ShortRead::Nothing as u8),
             stream_broken: AtomicBool::new(false),
             late_error: AtomicU16::new(0),
             event_error: AtomicU16::new(0),
         }
     }
 
-    pub(crate) fn short_read_drains(&self) -> bool {
-        self.short_read_drains.load(Ordering::Relaxed)
+    #[inline]
+    pub(crate) fn short_read(&self) -> ShortRead {
+        const NO_MORE: u8 = ShortRead::NoMore as u8;
+        const UNLESS: u8 = ShortRead::NoMoreUnlessDescriptors as u8;
+        match self.short_read.load(Ordering::Relaxed) {
+            NO_MORE => ShortRead::NoMore,
+            UNLESS => ShortRead::NoMoreUnlessDescriptors,
+            _ => ShortRead::Nothing,
+        }
     }
 
     /// Notes a failure: after a part of a payload nothing may follow, or the peer would see a gap.
@@ -68,8 +77,15 @@ impl<S: SocketSyscalls> Handler for Core<S> {
 
     /// Finds out what kind of socket it is.
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
-        let drains = retry_interrupted(|| self.sys.short_read_drains(descriptor.as_fd()))?;
-        self.short_read_drains.store(drains, Ordering::Relaxed);
+        let fd = descriptor.as_fd();
+        let short_read = if retry_interrupted(|| self.sys.short_read_drains(fd))? {
+            ShortRead::NoMore
+        } else if retry_interrupted(|| self.sys.stops_at_descriptors(fd))? {
+            ShortRead::NoMoreUnlessDescriptors
+        } else {
+            ShortRead::Nothing
+        };
+        self.short_read.store(short_read as u8, Ordering::Relaxed);
         Ok(())
     }
 

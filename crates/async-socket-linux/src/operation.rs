@@ -189,15 +189,16 @@ where
         if let Some(errno) = core.take_late_error() {
             return self.end(core, Ending::Failed(Some(errno)), attempt);
         }
-        match attempt.run(|fd| receive(&core.sys, fd.as_fd(), &mut operation.buffers)) {
+        let short_read = core.short_read();
+        match attempt.run(|fd| receive(&core.sys, fd.as_fd(), &mut operation.buffers, short_read)) {
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
-            Some(Received::Bytes { bytes, short, late_error }) => {
+            Some(Received::Bytes { bytes, drained, late_error }) => {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
                 if let Some(PendingReceive { buffers, on_complete }) = self[0].take() {
                     let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
-                    attempt.complete(short && core.short_read_drains(), Some(self), || on_complete(received));
+                    attempt.complete(drained, Some(self), || on_complete(received));
                 }
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
@@ -239,11 +240,11 @@ where
             Taken::Dry => return attempt.suspend(self),
             Taken::OutOfMemory => return self.end(core, Ending::Failed(Some(Errno::NOMEM)), attempt),
         };
-        match attempt.run(|fd| receive_into(&core.sys, fd.as_fd(), buffer.room())) {
-            Some(Received::Bytes { bytes, short, .. }) => {
+        match attempt.run(|fd| receive_into(&core.sys, fd.as_fd(), buffer.room(), core.short_read())) {
+            Some(Received::Bytes { bytes, drained, .. }) => {
                 buffer.set_filled(bytes as usize);
                 if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
-                    attempt.complete(short && core.short_read_drains(), Some(self), || {
+                    attempt.complete(drained, Some(self), || {
                         on_complete(PooledCompletion {
                             result: ReceiveResult::Ok,
                             os_error: None,

@@ -4,8 +4,8 @@
 //! implementation reports `EINTR` like the kernel does; the socket retries it.
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::{socket_error, socket_protocol};
-use rustix::net::{RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, ipproto};
+use rustix::net::sockopt::{socket_domain, socket_error, socket_protocol, socket_type};
+use rustix::net::{AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, SocketType, ipproto};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -34,6 +34,22 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     /// `getsockopt(SO_PROTOCOL)`: whether a short read means that the socket has no more for now.
     /// True of TCP; not of Unix sockets, where a read also stops at passed descriptors, nor of datagrams.
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
+    /// `getsockopt(SO_DOMAIN)` and `SO_TYPE`: whether it is a Unix stream socket, whose reads stop short at passed
+    /// descriptors or because there is no more for now. Asked if a short read alone does not say so.
+    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let _ = fd;
+        Ok(false)
+    }
+    /// `recvmsg(2)` into one buffer, with no room for descriptors: the bytes, and whether some came along
+    /// (`MSG_CTRUNC`). For sockets that stop at them.
+    fn recv_beside_descriptors(
+        &self,
+        fd: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<(usize, bool), Errno> {
+        self.recv(fd, buffer, flags).map(|bytes| (bytes, true))
+    }
     /// `send(2)`
     fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno>;
     /// `sendmsg(2)` of at most [`MAX_BUFFERS_PER_CALL`] buffers.
@@ -59,6 +75,22 @@ pub struct Kernel;
 impl SocketSyscalls for Kernel {
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(socket_protocol(fd)? == Some(ipproto::TCP))
+    }
+
+    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(socket_domain(fd)? == AddressFamily::UNIX && socket_type(fd)? == SocketType::STREAM)
+    }
+
+    #[inline]
+    fn recv_beside_descriptors(
+        &self,
+        fd: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<(usize, bool), Errno> {
+        let message =
+            rustix::net::recvmsg(fd, &mut [IoSliceMut::new(buffer)], &mut RecvAncillaryBuffer::default(), flags)?;
+        Ok((message.bytes, message.flags.contains(ReturnFlags::CTRUNC)))
     }
 
     #[inline]

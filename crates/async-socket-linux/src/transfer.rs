@@ -126,14 +126,25 @@ impl Cursor {
     }
 }
 
+/// What a read that gets fewer bytes than it had room for says about the rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum ShortRead {
+    Nothing,
+    /// There is no more for now: TCP.
+    NoMore,
+    /// There is no more for now, unless descriptors came along: a Unix stream socket.
+    NoMoreUnlessDescriptors,
+}
+
 /// What one attempt to receive came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
     /// Bytes arrived.
     Bytes {
         bytes: u32,
-        /// The kernel had less than there was room for.
-        short: bool,
+        /// The kernel has no more for now.
+        drained: bool,
         /// An error that came after them, which the kernel will not tell again.
         late_error: Option<Errno>,
     },
@@ -146,27 +157,55 @@ pub(crate) enum Received {
 
 /// Fills the buffers with what is there.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_083
-pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'_>, buffers: &mut B) -> Received {
+pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    buffers: &mut B,
+    short_read: ShortRead,
+) -> Received {
     let mut slices = buffers.slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
-    match (slices.next(), slices.size_hint().0) {
-        (None, _) => receive_into(sys, fd, first),
-        (Some(second), more) if more + 2 <= FEW_BUFFERS => {
-            let slices = [first, second].into_iter().chain(slices);
-            receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
-        }
-        (Some(second), _) => {
-            let slices = [first, second].into_iter().chain(slices);
-            receive_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, slices)
-        }
-    }
+    let (second, more) = (slices.next(), slices.size_hint().0);
+    let Some(second) = second else { return receive_into(sys, fd, first, short_read) };
+    let slices = [first, second].into_iter().chain(slices);
+    let received = if more + 2 <= FEW_BUFFERS {
+        receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
+    } else {
+        receive_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, slices)
+    };
+    received.drained_only_if(short_read == ShortRead::NoMore)
 }
 
 /// Fills one buffer with what is there.
 #[inline]
-pub(crate) fn receive_into<S: SocketSyscalls>(sys: &S, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Received {
+pub(crate) fn receive_into<S: SocketSyscalls>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    short_read: ShortRead,
+) -> Received {
     let room = buffer.len().min(MAX_BYTES_PER_CALL);
+    if short_read == ShortRead::NoMoreUnlessDescriptors {
+        let mut came_along = false;
+        let result = retry_interrupted(|| sys.recv_beside_descriptors(fd, buffer, RECEIVE_FLAGS));
+        let result = result.map(|(bytes, descriptors)| {
+            came_along = descriptors;
+            bytes
+        });
+        return received(result, room).drained_only_if(!came_along);
+    }
     received(retry_interrupted(|| sys.recv(fd, buffer, RECEIVE_FLAGS)), room)
+        .drained_only_if(short_read == ShortRead::NoMore)
+}
+
+impl Received {
+    #[inline]
+    fn drained_only_if(mut self, condition: bool) -> Self {
+        if let Self::Bytes { drained, .. } = &mut self {
+            *drained &= condition;
+        }
+        self
+    }
 }
 
 /// Goes on to the next `N` buffers for as long as the last ones were filled to the brim.
@@ -181,23 +220,23 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
     loop {
         let mut array: ArrayVec<IoSliceMut<'a>, N> = slices.by_ref().take(N).map(IoSliceMut::new).collect();
         if array.is_empty() {
-            return Received::Bytes { bytes: total, short: false, late_error: None };
+            return Received::Bytes { bytes: total, drained: false, late_error: None };
         }
         let room = array.iter().map(|slice| slice.len()).sum::<usize>().min(MAX_BYTES_PER_CALL);
         match received(retry_interrupted(|| sys.recvmsg(fd, &mut array, RECEIVE_FLAGS)), room) {
-            Received::Bytes { bytes, short, .. } => {
+            Received::Bytes { bytes, drained, .. } => {
                 total = total.saturating_add(bytes);
-                if short || bytes as usize == MAX_BYTES_PER_CALL {
-                    return Received::Bytes { bytes: total, short, late_error: None };
+                if drained || bytes as usize == MAX_BYTES_PER_CALL {
+                    return Received::Bytes { bytes: total, drained, late_error: None };
                 }
             }
             nothing if total == 0 => return nothing,
             // What arrived counts; the end or the error shows on the next receive.
             Received::Failed(errno) => {
-                return Received::Bytes { bytes: total, short: false, late_error: Some(errno) };
+                return Received::Bytes { bytes: total, drained: false, late_error: Some(errno) };
             }
             Received::Blocked | Received::End => {
-                return Received::Bytes { bytes: total, short: false, late_error: None };
+                return Received::Bytes { bytes: total, drained: false, late_error: None };
             }
         }
     }
@@ -207,8 +246,8 @@ fn received(result: Result<usize, Errno>, room: usize) -> Received {
     match result {
         Ok(0) => Received::End,
         Ok(bytes) => {
-            let short = bytes < room;
-            Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), short, late_error: None }
+            let drained = bytes < room;
+            Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), drained, late_error: None }
         }
         Err(Errno::AGAIN) => Received::Blocked,
         Err(errno) => Received::Failed(errno),

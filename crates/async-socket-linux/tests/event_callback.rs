@@ -317,6 +317,36 @@ fn a_short_read_from_tcp_is_believed_until_the_next_event() {
 }
 
 #[rstest]
+#[case::nothing_came_along(Step::bytes("short"), 1)]
+#[case::descriptors_came_along(Step::DeliversBesideDescriptors(b"short".to_vec()), 2)]
+fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[case] step: Step, #[case] calls: usize) {
+    let fixture = Fixture::closed();
+    fixture.sys.stop_at_descriptors();
+    fixture.socket.open_async(|_| {}).expect("the socket opens");
+    let (first, second) = (fixture.receive(vec![0; 8]), fixture.receive(vec![0; 8]));
+    fixture.sys.script_recv([step]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.received(), b"short");
+    second.assert_pending();
+    assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (calls, 0));
+}
+
+#[test]
+fn a_short_read_into_several_buffers_is_not_believed_of_a_unix_stream() {
+    let fixture = Fixture::closed();
+    fixture.sys.stop_at_descriptors();
+    fixture.socket.open_async(|_| {}).expect("the socket opens");
+    let (first, second) = (fixture.receive([[0; 4], [0; 4]]), fixture.receive(vec![0; 8]));
+    fixture.sys.script_recv([Step::bytes("short"), Step::bytes("more")]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!((first.take().bytes_received, second.received()), (5, b"more".to_vec()));
+}
+
+#[rstest]
 #[case::half_close(Readiness::READ_HANG_UP)]
 #[case::hang_up(Readiness::HANG_UP)]
 #[case::error(Readiness::ERROR)]

@@ -16,6 +16,8 @@ pub enum Step {
     Takes(usize),
     /// A receive delivers these bytes, as far as they fit; the rest is lost.
     Delivers(Vec<u8>),
+    /// The same, and descriptors come along. For [`SocketSyscalls::recv_beside_descriptors`].
+    DeliversBesideDescriptors(Vec<u8>),
     /// The call fails.
     Fails(Errno),
 }
@@ -66,6 +68,7 @@ struct State {
     sends: VecDeque<Step>,
     receives: VecDeque<Step>,
     kind: VecDeque<Result<bool, Errno>>,
+    stops_at_descriptors: bool,
     error_messages: usize,
     /// The error event was about messages only.
     only_messages: bool,
@@ -105,6 +108,11 @@ impl ScriptedSockets {
     /// What the next question for the kind of socket gets; `Ok(false)` unless said.
     pub fn script_short_read_drains(&self, answer: Result<bool, Errno>) {
         self.state.lock().kind.push_back(answer);
+    }
+
+    /// It is a Unix stream socket.
+    pub fn stop_at_descriptors(&self) {
+        self.state.lock().stops_at_descriptors = true;
     }
 
     /// Puts messages into the error queue, which alone explain an error event.
@@ -164,17 +172,18 @@ impl ScriptedSockets {
             None => bytes.len(),
             Some(Step::Takes(limit)) => limit.min(bytes.len()),
             Some(Step::Fails(errno)) => return Err(errno),
-            Some(Step::Delivers(_)) => panic!("a send cannot deliver bytes"),
+            Some(_) => panic!("a send cannot deliver bytes"),
         };
         state.sent.extend_from_slice(&bytes[..taken]);
         Ok(taken)
     }
 
-    fn deliver(&self, call: SocketCall) -> Result<Vec<u8>, Errno> {
+    fn deliver(&self, call: SocketCall) -> Result<(Vec<u8>, bool), Errno> {
         let mut state = self.begin(call);
         match state.receives.pop_front() {
             None => Err(Errno::AGAIN),
-            Some(Step::Delivers(bytes)) => Ok(bytes),
+            Some(Step::Delivers(bytes)) => Ok((bytes, false)),
+            Some(Step::DeliversBesideDescriptors(bytes)) => Ok((bytes, true)),
             Some(Step::Fails(errno)) => Err(errno),
             Some(Step::Takes(_)) => panic!("a receive cannot take bytes"),
         }
@@ -197,16 +206,29 @@ impl SocketSyscalls for ScriptedSockets {
         self.take_bytes(SocketCall::SendMsg(list, flags), &bytes)
     }
 
-    fn recv(&self, _: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-        let bytes = self.deliver(SocketCall::Recv(buffer.len(), flags))?;
+    fn stops_at_descriptors(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(self.state.lock().stops_at_descriptors)
+    }
+
+    fn recv_beside_descriptors(
+        &self,
+        _: BorrowedFd<'_>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+    ) -> Result<(usize, bool), Errno> {
+        let (bytes, descriptors) = self.deliver(SocketCall::Recv(buffer.len(), flags))?;
         let fits = bytes.len().min(buffer.len());
         buffer[..fits].copy_from_slice(&bytes[..fits]);
-        Ok(fits)
+        Ok((fits, descriptors))
+    }
+
+    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        self.recv_beside_descriptors(fd, buffer, flags).map(|(bytes, _)| bytes)
     }
 
     fn recvmsg(&self, _: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
         let room = buffers.iter().map(|buffer| buffer.len()).collect();
-        let bytes = self.deliver(SocketCall::RecvMsg(room, flags))?;
+        let (bytes, _) = self.deliver(SocketCall::RecvMsg(room, flags))?;
         let mut rest = bytes.as_slice();
         for buffer in buffers {
             let fits = rest.len().min(buffer.len());
