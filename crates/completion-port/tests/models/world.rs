@@ -185,7 +185,7 @@ impl World {
         let wanted = credit.wanted;
         drop(credit);
         if wanted {
-            self.registration.resumer(direction).resume();
+            self.registration.resumer().resume(direction);
         }
     }
 
