@@ -6,12 +6,15 @@
 use crate::event::Core;
 use crate::pool::{BufferPool, PooledCompletion, Taken};
 use crate::sys::{Errno, SocketSyscalls};
-use crate::transfer::{Cursor, Received, Sent, receive, receive_into, send_some};
+use crate::transfer::{
+    Cursor, Received, Sent, ShortRead, receive, receive_beside_descriptors, receive_into,
+    receive_into_beside_descriptors, send_some,
+};
 use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
 use completion_port::memory::try_box;
 use completion_port::{Attempt, IntoOperation, Port, Resumer};
 use std::any::Any;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 /// An operation of any kind, as it waits in a queue.
 pub(crate) type Queued<S> = Box<dyn Operation<S>>;
@@ -183,31 +186,11 @@ where
     B: IoBufsMut,
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
-    fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
-        let Some(operation) = &mut self[0] else { return };
-        if let Some(errno) = core.take_late_error() {
-            return self.end(core, Ending::Failed(Some(errno)), attempt);
+    fn attempt(self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
+        if core.short_read() == ShortRead::NoMoreUnlessDescriptors {
+            return receive_from_unix_stream(self, core, attempt);
         }
-        let short_read = core.short_read();
-        match attempt.run(|fd| receive(&core.sys, fd.as_fd(), &mut operation.buffers, short_read)) {
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
-            Some(Received::Bytes { bytes, drained, late_error }) => {
-                if let Some(errno) = late_error {
-                    core.keep_late_error(errno);
-                }
-                if let Some(PendingReceive { buffers, on_complete }) = self[0].take() {
-                    let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
-                    attempt.complete(drained, Some(self), || on_complete(received));
-                }
-            }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
-            Some(Received::Blocked) => attempt.pending(self),
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
-            Some(Received::End) => self.end(core, Ending::Abandoned, attempt),
-            Some(Received::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
-            None => self.end(core, Ending::Failed(None), attempt),
-        }
+        receive_by(self, core, attempt, receive::<S, B>);
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_090
@@ -220,6 +203,57 @@ where
         attempt.complete(false, Some(self), || {
             on_complete(ReceiveCompletion::new(result, how.os_error(), 0, buffers));
         });
+    }
+}
+
+/// Apart, for it would double what the others run through.
+#[inline(never)]
+fn receive_from_unix_stream<S, B, F>(
+    room: Box<[Option<PendingReceive<B, F>>; 1]>,
+    core: &Core<S>,
+    attempt: Attempt<'_, Core<S>>,
+) where
+    S: SocketSyscalls,
+    B: IoBufsMut,
+    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
+{
+    receive_by(room, core, attempt, receive_beside_descriptors::<S, B>);
+}
+
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
+#[inline(always)]
+fn receive_by<S, B, F>(
+    mut room: Box<[Option<PendingReceive<B, F>>; 1]>,
+    core: &Core<S>,
+    attempt: Attempt<'_, Core<S>>,
+    read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
+) where
+    S: SocketSyscalls,
+    B: IoBufsMut,
+    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
+{
+    let Some(operation) = &mut room[0] else { return };
+    if let Some(errno) = core.take_late_error() {
+        return room.end(core, Ending::Failed(Some(errno)), attempt);
+    }
+    match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut operation.buffers)) {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
+        Some(Received::Bytes { bytes, short, late_error }) => {
+            if let Some(errno) = late_error {
+                core.keep_late_error(errno);
+            }
+            if let Some(PendingReceive { buffers, on_complete }) = room[0].take() {
+                let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
+                let drained = short && core.short_read() != ShortRead::Nothing;
+                attempt.complete(drained, Some(room), || on_complete(received));
+            }
+        }
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
+        Some(Received::Blocked) => attempt.pending(room),
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
+        Some(Received::End) => room.end(core, Ending::Abandoned, attempt),
+        Some(Received::Failed(errno)) => room.end(core, Ending::Failed(Some(errno)), attempt),
+        None => room.end(core, Ending::Failed(None), attempt),
     }
 }
 
@@ -240,10 +274,13 @@ where
             Taken::Dry => return attempt.suspend(self),
             Taken::OutOfMemory => return self.end(core, Ending::Failed(Some(Errno::NOMEM)), attempt),
         };
-        match attempt.run(|fd| receive_into(&core.sys, fd.as_fd(), buffer.room(), core.short_read())) {
-            Some(Received::Bytes { bytes, drained, .. }) => {
+        let beside = core.short_read() == ShortRead::NoMoreUnlessDescriptors;
+        let read = if beside { receive_into_beside_descriptors::<S> } else { receive_into::<S> };
+        match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
+            Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
                 if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
+                    let drained = short && core.short_read() != ShortRead::Nothing;
                     attempt.complete(drained, Some(self), || {
                         on_complete(PooledCompletion {
                             result: ReceiveResult::Ok,

@@ -143,8 +143,8 @@ pub(crate) enum Received {
     /// Bytes arrived.
     Bytes {
         bytes: u32,
-        /// The kernel has no more for now.
-        drained: bool,
+        /// The kernel had less than there was room for, and nothing that we know of held it back.
+        short: bool,
         /// An error that came after them, which the kernel will not tell again.
         late_error: Option<Errno>,
     },
@@ -157,54 +157,58 @@ pub(crate) enum Received {
 
 /// Fills the buffers with what is there.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_083
-pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(
-    sys: &S,
-    fd: BorrowedFd<'_>,
-    buffers: &mut B,
-    short_read: ShortRead,
-) -> Received {
+#[inline]
+pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'_>, buffers: &mut B) -> Received {
     let mut slices = buffers.slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
-    let (second, more) = (slices.next(), slices.size_hint().0);
-    let Some(second) = second else { return receive_into(sys, fd, first, short_read) };
-    let slices = [first, second].into_iter().chain(slices);
-    let received = if more + 2 <= FEW_BUFFERS {
-        receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
-    } else {
-        receive_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, slices)
-    };
-    received.drained_only_if(short_read == ShortRead::NoMore)
+    match (slices.next(), slices.size_hint().0) {
+        (None, _) => receive_into(sys, fd, first),
+        (Some(second), more) if more + 2 <= FEW_BUFFERS => {
+            let slices = [first, second].into_iter().chain(slices);
+            receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
+        }
+        (Some(second), _) => {
+            let slices = [first, second].into_iter().chain(slices);
+            receive_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, slices)
+        }
+    }
 }
 
 /// Fills one buffer with what is there.
 #[inline]
-pub(crate) fn receive_into<S: SocketSyscalls>(
+pub(crate) fn receive_into<S: SocketSyscalls>(sys: &S, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Received {
+    let room = buffer.len().min(MAX_BYTES_PER_CALL);
+    received(retry_interrupted(|| sys.recv(fd, buffer, RECEIVE_FLAGS)), room)
+}
+
+/// The same from a socket whose reads stop at descriptors: short only if none came along. That is asked about one buffer
+/// only.
+pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    buffers: &mut B,
+) -> Received {
+    let mut slices = buffers.slices_mut_from(0);
+    let first = slices.next().unwrap_or_default();
+    if slices.next().is_none() {
+        return receive_into_beside_descriptors(sys, fd, first);
+    }
+    drop(slices);
+    match receive(sys, fd, buffers) {
+        Received::Bytes { bytes, late_error, .. } => Received::Bytes { bytes, short: false, late_error },
+        nothing => nothing,
+    }
+}
+
+pub(crate) fn receive_into_beside_descriptors<S: SocketSyscalls>(
     sys: &S,
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
-    short_read: ShortRead,
 ) -> Received {
     let room = buffer.len().min(MAX_BYTES_PER_CALL);
-    if short_read == ShortRead::NoMoreUnlessDescriptors {
-        let mut came_along = false;
-        let result = retry_interrupted(|| sys.recv_beside_descriptors(fd, buffer, RECEIVE_FLAGS));
-        let result = result.map(|(bytes, descriptors)| {
-            came_along = descriptors;
-            bytes
-        });
-        return received(result, room).drained_only_if(!came_along);
-    }
-    received(retry_interrupted(|| sys.recv(fd, buffer, RECEIVE_FLAGS)), room)
-        .drained_only_if(short_read == ShortRead::NoMore)
-}
-
-impl Received {
-    #[inline]
-    fn drained_only_if(mut self, condition: bool) -> Self {
-        if let Self::Bytes { drained, .. } = &mut self {
-            *drained &= condition;
-        }
-        self
+    match retry_interrupted(|| sys.recv_beside_descriptors(fd, buffer, RECEIVE_FLAGS)) {
+        Ok((bytes, came_along)) => received(Ok(bytes), if came_along { 0 } else { room }),
+        Err(errno) => received(Err(errno), room),
     }
 }
 
@@ -220,23 +224,23 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
     loop {
         let mut array: ArrayVec<IoSliceMut<'a>, N> = slices.by_ref().take(N).map(IoSliceMut::new).collect();
         if array.is_empty() {
-            return Received::Bytes { bytes: total, drained: false, late_error: None };
+            return Received::Bytes { bytes: total, short: false, late_error: None };
         }
         let room = array.iter().map(|slice| slice.len()).sum::<usize>().min(MAX_BYTES_PER_CALL);
         match received(retry_interrupted(|| sys.recvmsg(fd, &mut array, RECEIVE_FLAGS)), room) {
-            Received::Bytes { bytes, drained, .. } => {
+            Received::Bytes { bytes, short, .. } => {
                 total = total.saturating_add(bytes);
-                if drained || bytes as usize == MAX_BYTES_PER_CALL {
-                    return Received::Bytes { bytes: total, drained, late_error: None };
+                if short || bytes as usize == MAX_BYTES_PER_CALL {
+                    return Received::Bytes { bytes: total, short, late_error: None };
                 }
             }
             nothing if total == 0 => return nothing,
             // What arrived counts; the end or the error shows on the next receive.
             Received::Failed(errno) => {
-                return Received::Bytes { bytes: total, drained: false, late_error: Some(errno) };
+                return Received::Bytes { bytes: total, short: false, late_error: Some(errno) };
             }
             Received::Blocked | Received::End => {
-                return Received::Bytes { bytes: total, drained: false, late_error: None };
+                return Received::Bytes { bytes: total, short: false, late_error: None };
             }
         }
     }
@@ -246,8 +250,8 @@ fn received(result: Result<usize, Errno>, room: usize) -> Received {
     match result {
         Ok(0) => Received::End,
         Ok(bytes) => {
-            let drained = bytes < room;
-            Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), drained, late_error: None }
+            let short = bytes < room;
+            Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), short, late_error: None }
         }
         Err(Errno::AGAIN) => Received::Blocked,
         Err(errno) => Received::Failed(errno),
