@@ -13,7 +13,6 @@ use test_doubles::MockPort;
 // The kernel's own error events of Unix sockets come with EPOLLIN, with which nobody asks the error queue; this one
 // reaches the loop over it.
 #[test]
-#[ignore = "the port's thread loops for ever: `Core::is_error` takes every success of recvmsg(MSG_ERRQUEUE) for a message"]
 fn an_error_event_of_a_unix_socket_with_bytes_to_read_is_dealt_with_in_time() {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");
     theirs.write_all(b"bytes").expect("the peer writes");

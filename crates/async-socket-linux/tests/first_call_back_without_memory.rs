@@ -10,7 +10,6 @@ use test_doubles::{FailingAllocator, MockPort, without_memory};
 static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 #[test]
-#[ignore = "the list of call-backs on a thread's stack (completion-port's ON_THIS_STACK) allocates 64 bytes with the first one, and a failure aborts"]
 fn the_first_call_back_on_a_thread_needs_no_memory() {
     let (ours, _theirs) = UnixStream::pair().expect("a pair");
     let socket = AsyncSocketLinux::create_with(MockPort::new(), Kernel, ours.into());

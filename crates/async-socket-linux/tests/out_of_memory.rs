@@ -151,7 +151,6 @@ fn an_operation_that_gets_eagain_while_another_is_queued_needs_no_more_memory() 
 // An operation of more than 96 bytes is boxed, and a box that cannot be allocated
 // ends the process.
 #[test]
-#[ignore = "operations with a large call-back are boxed, and std's boxes cannot fail softly"]
 fn a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused() {
     in_a_process_of_its_own("a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused", || {
         let (_port, _sys, socket) = open_socket();
