@@ -4,6 +4,7 @@
 use std::env;
 use std::hint::black_box;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::thread;
 
 fn main() -> ExitCode {
@@ -19,7 +20,14 @@ fn main() -> ExitCode {
 /// Two threads write one variable, and nothing orders them.
 fn race() {
     static mut SHARED: u64 = 0;
+    static THERE: AtomicU8 = AtomicU8::new(0);
     let write = || {
+        // A first thread that is done before the second begins would be before it in some order of the standard
+        // library's. They wait for each other, which relaxed makes no order.
+        THERE.fetch_add(1, Relaxed);
+        while THERE.load(Relaxed) < 2 {
+            thread::yield_now();
+        }
         for value in 0..1000 {
             // SAFETY: none; this is the defect.
             unsafe { (&raw mut SHARED).write_volatile(value) };
