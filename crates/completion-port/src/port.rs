@@ -12,11 +12,11 @@ use crate::readiness::Readiness;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, per_thread, planted};
 use crate::sys::{Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
-use slab::Slab;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::slice;
 use std::time::{Duration, Instant};
@@ -24,6 +24,10 @@ use thiserror::Error;
 
 /// How many events one `epoll_wait` can return.
 const EVENTS_PER_WAIT: usize = 512;
+
+/// How much a thread that sleeps need not hear of: what a removal leaves is freed when it next runs, and it is not woken
+/// for less than this.
+const LEFT_TO_A_SLEEPER: usize = 64;
 
 /// The token of the eventfd.
 const WAKE: u64 = u64::MAX;
@@ -115,7 +119,9 @@ struct Shared<S> {
     sys: S,
     epoll: OwnedFd,
     eventfd: OwnedFd,
-    sources: Mutex<Sources>,
+    news: Mutex<News>,
+    /// There is something in `news` that the thread has not heard of yet.
+    changed: AtomicBool,
     /// Sources that asked for a turn without an event.
     ready: Mutex<Vec<Arc<dyn Source>>>,
     /// There is something in `ready` that the thread has not seen yet.
@@ -159,10 +165,32 @@ impl CompletionPortBuilder {
     }
 }
 
+/// Which places in the thread's table are free, and what it has not heard of yet.
 #[derive(Default)]
-struct Sources {
-    table: Slab<(u32, Arc<dyn Source>)>,
+struct News {
+    changes: VecDeque<Change>,
+    free: Vec<usize>,
+    /// How many places there are.
+    places: usize,
     generation: u32,
+}
+
+/// Somebody is watched from now on, or nobody any more, by a name.
+struct Change {
+    token: Token,
+    source: Option<Arc<dyn Source>>,
+}
+
+/// What the thread alone has: its table, and how far it is with its turns.
+#[derive(Default)]
+struct Turns {
+    /// Who is watched, by place.
+    table: Vec<Change>,
+    heard: VecDeque<Change>,
+    /// Who wanted another turn, or asked for one.
+    again: VecDeque<Arc<dyn Source>>,
+    /// How many of them have it now; who wants another has it after the next wait.
+    due: usize,
 }
 
 per_thread! {
@@ -205,7 +233,8 @@ impl<S: PortSyscalls> CompletionPort<S> {
             sys,
             epoll,
             eventfd,
-            sources: Mutex::default(),
+            news: Mutex::default(),
+            changed: AtomicBool::new(false),
             ready: Mutex::default(),
             notified: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
@@ -226,7 +255,8 @@ impl<S: PortSyscalls> CompletionPort<S> {
 impl<S: PortSyscalls> Port for CompletionPort<S> {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
         let shared = &self.owner.shared;
-        let token = shared.sources.lock().insert(source);
+        // Before the kernel can report it.
+        let token = shared.announce(source);
         match retry_interrupted(|| shared.sys.epoll_add(shared.epoll.as_fd(), descriptor, token.0, INTEREST)) {
             Ok(()) => Ok(token),
             Err(error) => {
@@ -252,18 +282,17 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
     }
 
     fn forget(&self, token: Token) {
-        let source = self.owner.shared.sources.lock().remove(token);
-        // Perhaps the last reference: dropped without the lock.
-        drop(source);
+        let shared = &self.owner.shared;
+        if shared.forget(token) >= LEFT_TO_A_SLEEPER {
+            shared.notify_unless(self.is_current_thread());
+        }
     }
 
     // Codes_SRS_COMPLETION_PORT_01_060, Codes_SRS_COMPLETION_PORT_01_061
     fn schedule(&self, source: Arc<dyn Source>) {
         let shared = &self.owner.shared;
         shared.ready.lock().push(source);
-        if !shared.notified.swap(true, Ordering::AcqRel) && !self.is_current_thread() {
-            shared.wake();
-        }
+        shared.notify_unless(self.is_current_thread());
     }
 
     fn is_current_thread(&self) -> bool {
@@ -316,52 +345,104 @@ impl<S: PortSyscalls> Shared<S> {
     fn run(self: Arc<Self>) {
         CURRENT.set(Arc::as_ptr(&self).addr());
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
-        let mut again = VecDeque::new();
+        let mut turns = Turns::default();
         while !self.stopping.load(Ordering::Acquire) {
             let idle =
-                again.is_empty() && (!self.notified.load(Ordering::Acquire) || planted("sleeps though notified"));
+                turns.again.is_empty() && (!self.notified.load(Ordering::Acquire) || planted("sleeps though notified"));
             if !(idle && self.busy_poll > Duration::ZERO && self.is_busy(&mut events)) {
                 self.wait(&mut events, idle);
             }
-            let (mut events, mut before) = (events.iter(), again.len());
+            let mut events = events.iter();
+            turns.due = turns.again.len();
             // A panic, for the last reference to a source runs the user's destructors, costs no one else the turn.
-            while run_caught("turn", || self.take_turns(&mut events, &mut before, &mut again)).is_none() {}
+            while run_caught("turn", || self.take_turns(&mut turns, &mut events)).is_none() {}
+        }
+        // The same, one by one.
+        while let Some(last) = turns.table.pop() {
+            run_caught("turn", || drop(last));
         }
     }
 
-    /// Gives the sources of the events, those that have asked, and those that wanted it `before` a turn each. Who wants
-    /// another has it after the next wait.
-    fn take_turns(
-        &self,
-        events: &mut slice::Iter<'_, Event>,
-        before: &mut usize,
-        again: &mut VecDeque<Arc<dyn Source>>,
-    ) {
+    /// Gives the sources of the events, those that have asked, and those that are due a turn each.
+    fn take_turns(&self, turns: &mut Turns, events: &mut slice::Iter<'_, Event>) {
+        self.hear(turns);
         for event in events {
             let (token, flags) = (event.data.u64(), event.flags);
-            let found = self.sources.lock().get(token);
-            if let Some(source) = found
+            if let Some(source) = turns.watched(token)
                 && source.on_ready(Readiness::from_bits_truncate(flags.bits())) == Turn::Again
             {
-                again.push_back(source);
+                turns.again.push_back(Arc::clone(source));
             }
         }
         if self.notified.load(Ordering::Relaxed) && self.notified.swap(false, Ordering::AcqRel) {
             let mut ready = self.ready.lock();
-            *before += ready.len();
-            ready.drain(..).rev().for_each(|source| again.push_front(source));
+            turns.due += ready.len();
+            ready.drain(..).rev().for_each(|source| turns.again.push_front(source));
             if planted("notified is cleared late") {
                 drop(ready);
                 self.notified.store(false, Ordering::Release);
             }
         }
-        while *before > 0 {
-            *before -= 1;
-            if let Some(source) = again.pop_front()
+        while turns.due > 0 {
+            turns.due -= 1;
+            if let Some(source) = turns.again.pop_front()
                 && source.on_ready(Readiness::empty()) == Turn::Again
             {
-                again.push_back(source);
+                turns.again.push_back(source);
             }
+        }
+        // Who was removed in these turns does not wait for the next event to be let go.
+        self.hear(turns);
+    }
+
+    /// Hears of who is watched and who is not any more. What was announced before an event came has been heard of when
+    /// the event is looked at.
+    #[inline]
+    fn hear(&self, turns: &mut Turns) {
+        if self.changed.load(Ordering::Acquire) || !turns.heard.is_empty() {
+            self.hear_news(turns);
+        }
+    }
+
+    #[cold]
+    fn hear_news(&self, turns: &mut Turns) {
+        self.changed.store(false, Ordering::Relaxed);
+        turns.heard.append(&mut mem::take(&mut self.news.lock().changes));
+        while let Some(change) = turns.heard.pop_front() {
+            let (place, removed) = (change.token.place(), change.source.is_none());
+            if removed && !turns.table.get(place).is_some_and(|watched| watched.is_source_of(change.token)) {
+                continue;
+            }
+            let gone = turns.enter(place, change);
+            if removed {
+                self.news.lock().free.push(place);
+            }
+            // Perhaps the last reference, whose drop may panic.
+            drop(gone);
+        }
+        turns.heard = VecDeque::new();
+    }
+
+    fn announce(&self, source: Arc<dyn Source>) -> Token {
+        let mut news = self.news.lock();
+        let token = news.new_token();
+        news.changes.push_back(Change { token, source: Some(source) });
+        self.changed.store(true, Ordering::Release);
+        token
+    }
+
+    /// Returns how much the thread has not heard of.
+    fn forget(&self, token: Token) -> usize {
+        let mut news = self.news.lock();
+        news.changes.push_back(Change { token, source: None });
+        self.changed.store(true, Ordering::Release);
+        news.changes.len()
+    }
+
+    /// Has the thread look round, which needs no waking if it is the caller.
+    fn notify_unless(&self, is_current_thread: bool) {
+        if !self.notified.swap(true, Ordering::AcqRel) && !is_current_thread {
+            self.wake();
         }
     }
 
@@ -397,34 +478,51 @@ impl<S: PortSyscalls> Shared<S> {
     }
 }
 
-impl Sources {
-    fn insert(&mut self, source: Arc<dyn Source>) -> Token {
+impl News {
+    fn new_token(&mut self) -> Token {
         self.generation = self.generation.wrapping_add(1);
         // The eventfd's token has all bits set.
         let generation = self.generation & (u32::MAX >> 1);
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.places += 1;
+            self.places - 1
+        });
+        Token(u64::from(generation) << 32 | place as u64)
+    }
+}
+
+impl Turns {
+    // Codes_SRS_COMPLETION_PORT_01_053
+    #[inline]
+    fn watched(&self, token: u64) -> Option<&Arc<dyn Source>> {
+        let watched = self.table.get(Token(token).place())?;
+        if watched.token.0 == token || planted("no generation") { watched.source.as_ref() } else { None }
+    }
+
+    /// Returns who was there before.
+    fn enter(&mut self, place: usize, change: Change) -> Option<Change> {
+        if let Some(watched) = self.table.get_mut(place) {
+            return Some(mem::replace(watched, change));
+        }
         if self.table.len() == self.table.capacity() {
             // A quarter more, not twice as much: with many thousands this is most of the memory that is not used.
             self.table.reserve_exact(self.table.len() / 4 + 16);
         }
-        let index = self.table.insert((generation, source));
-        Token(u64::from(generation) << 32 | index as u64)
+        // Places are given one after the other, and heard of in the same order.
+        self.table.push(change);
+        None
     }
+}
 
-    // Codes_SRS_COMPLETION_PORT_01_053
-    fn get(&self, token: u64) -> Option<Arc<dyn Source>> {
-        let (index, generation) = Self::split(token);
-        let (current, source) = self.table.get(index)?;
-        (*current == generation || planted("no generation")).then(|| Arc::clone(source))
+impl Change {
+    fn is_source_of(&self, token: Token) -> bool {
+        self.token == token && self.source.is_some()
     }
+}
 
-    fn remove(&mut self, token: Token) -> Option<Arc<dyn Source>> {
-        let (index, generation) = Self::split(token.0);
-        let (current, _) = self.table.get(index)?;
-        (*current == generation).then(|| self.table.remove(index).1)
-    }
-
-    #[allow(clippy::cast_possible_truncation, reason = "the halves of a token")]
-    fn split(token: u64) -> (usize, u32) {
-        (token as u32 as usize, (token >> 32) as u32)
+impl Token {
+    #[allow(clippy::cast_possible_truncation, reason = "the half of a token that is the place")]
+    fn place(self) -> usize {
+        self.0 as u32 as usize
     }
 }
