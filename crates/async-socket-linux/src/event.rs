@@ -7,18 +7,17 @@ use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Attempt, Handler};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 
 /// What the operations of one socket share.
 pub(crate) struct Core<S> {
     pub(crate) sys: S,
     /// The descriptor's number, for messages.
     pub(crate) descriptor: RawFd,
-    /// A `ShortRead`.
-    short_read: AtomicU8,
+    /// A `ShortRead`, and in the bits above an error that a receive met after bytes had arrived: the next one reports it. 0
+    /// for a TCP socket without one.
+    receiving: AtomicU32,
     stream_broken: AtomicBool,
-    /// An error that a receive met after bytes had arrived: the next one reports it. 0 if there is none.
-    late_error: AtomicU16,
     /// What the last error event was about, as the kernel tells it only once. 0 if it did not say.
     event_error: AtomicU16,
 }
@@ -28,18 +27,22 @@ impl<S: SocketSyscalls> Core<S> {
         Self {
             sys,
             descriptor,
-            short_read: AtomicU8::new(ShortRead::Nothing as u8),
+            receiving: AtomicU32::new(ShortRead::Nothing as u32),
             stream_broken: AtomicBool::new(false),
-            late_error: AtomicU16::new(0),
             event_error: AtomicU16::new(0),
         }
     }
 
+    /// Whether a receive has nothing to mind: a short read means that there is no more, and no error is kept.
     #[inline]
+    pub(crate) fn receives_plainly(&self) -> bool {
+        self.receiving.load(Ordering::Relaxed) == 0
+    }
+
     pub(crate) fn short_read(&self) -> ShortRead {
         const NO_MORE: u8 = ShortRead::NoMore as u8;
         const UNLESS: u8 = ShortRead::NoMoreUnlessDescriptors as u8;
-        match self.short_read.load(Ordering::Relaxed) {
+        match self.receiving.load(Ordering::Relaxed).to_le_bytes()[0] {
             NO_MORE => ShortRead::NoMore,
             UNLESS => ShortRead::NoMoreUnlessDescriptors,
             _ => ShortRead::Nothing,
@@ -60,14 +63,17 @@ impl<S: SocketSyscalls> Core<S> {
 
     /// Keeps an error for the next receive. Only ever called by the port's thread, like the next.
     pub(crate) fn keep_late_error(&self, errno: Errno) {
-        self.late_error.store(small(errno), Ordering::Relaxed);
+        self.set_receiving(self.short_read(), small(errno));
     }
 
-    #[inline]
     pub(crate) fn take_late_error(&self) -> Option<Errno> {
-        let errno = errno_of(&self.late_error)?;
-        self.late_error.store(0, Ordering::Relaxed);
-        Some(errno)
+        let [_, low, high, _] = self.receiving.load(Ordering::Relaxed).to_le_bytes();
+        self.set_receiving(self.short_read(), 0);
+        errno_of(u16::from_le_bytes([low, high]))
+    }
+
+    fn set_receiving(&self, short_read: ShortRead, late_error: u16) {
+        self.receiving.store(u32::from(late_error) << 8 | short_read as u32, Ordering::Relaxed);
     }
 }
 
@@ -85,7 +91,7 @@ impl<S: SocketSyscalls> Handler for Core<S> {
         } else {
             ShortRead::Nothing
         };
-        self.short_read.store(short_read as u8, Ordering::Relaxed);
+        self.set_receiving(short_read, 0);
         Ok(())
     }
 
@@ -127,14 +133,13 @@ fn event_complete_callback<S: SocketSyscalls>(
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
         let is_error = action == Action::Error;
-        let ending = if is_error { Ending::Failed(errno_of(&core.event_error)) } else { Ending::Abandoned };
+        let ending = if is_error { Ending::Failed(errno_of(core.event_error.load(Ordering::Relaxed))) } else { Ending::Abandoned };
         operation.end(core, ending, attempt);
     }
 }
 
-#[inline]
-fn errno_of(stored: &AtomicU16) -> Option<Errno> {
-    match stored.load(Ordering::Relaxed) {
+fn errno_of(stored: u16) -> Option<Errno> {
+    match stored {
         0 => None,
         errno => Some(Errno::from_raw_os_error(errno.into())),
     }

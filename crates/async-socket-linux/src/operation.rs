@@ -186,11 +186,13 @@ where
     B: IoBufsMut,
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
+    #[inline]
     fn attempt(self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
-        if core.short_read() == ShortRead::NoMoreUnlessDescriptors {
-            return receive_from_unix_stream(self, core, attempt);
+        if core.receives_plainly() {
+            receive_by(self, core, attempt, true, receive::<S, B>);
+        } else {
+            receive_mindfully(self, core, attempt);
         }
-        receive_by(self, core, attempt, receive::<S, B>);
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_090
@@ -208,7 +210,7 @@ where
 
 /// Apart, for it would double what the others run through.
 #[inline(never)]
-fn receive_from_unix_stream<S, B, F>(
+fn receive_mindfully<S, B, F>(
     room: Box<[Option<PendingReceive<B, F>>; 1]>,
     core: &Core<S>,
     attempt: Attempt<'_, Core<S>>,
@@ -217,7 +219,14 @@ fn receive_from_unix_stream<S, B, F>(
     B: IoBufsMut,
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
-    receive_by(room, core, attempt, receive_beside_descriptors::<S, B>);
+    if let Some(errno) = core.take_late_error() {
+        return room.end(core, Ending::Failed(Some(errno)), attempt);
+    }
+    let short_read = core.short_read();
+    receive_by(room, core, attempt, short_read != ShortRead::Nothing, |sys, fd, buffers| match short_read {
+        ShortRead::NoMoreUnlessDescriptors => receive_beside_descriptors(sys, fd, buffers),
+        _ => receive(sys, fd, buffers),
+    });
 }
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
@@ -226,6 +235,7 @@ fn receive_by<S, B, F>(
     mut room: Box<[Option<PendingReceive<B, F>>; 1]>,
     core: &Core<S>,
     attempt: Attempt<'_, Core<S>>,
+    short_drains: bool,
     read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
 ) where
     S: SocketSyscalls,
@@ -233,9 +243,6 @@ fn receive_by<S, B, F>(
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     let Some(operation) = &mut room[0] else { return };
-    if let Some(errno) = core.take_late_error() {
-        return room.end(core, Ending::Failed(Some(errno)), attempt);
-    }
     match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut operation.buffers)) {
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
         Some(Received::Bytes { bytes, short, late_error }) => {
@@ -244,8 +251,7 @@ fn receive_by<S, B, F>(
             }
             if let Some(PendingReceive { buffers, on_complete }) = room[0].take() {
                 let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
-                let drained = short && core.short_read() != ShortRead::Nothing;
-                attempt.complete(drained, Some(room), || on_complete(received));
+                attempt.complete(short && short_drains, Some(room), || on_complete(received));
             }
         }
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_089

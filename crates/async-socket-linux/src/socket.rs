@@ -11,7 +11,7 @@ use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
 use crate::pool::{BufferPool, PooledCompletion};
 use crate::sys::{Errno, Kernel, SocketSyscalls};
-use crate::transfer::{Cursor, Sent, send_all};
+use crate::transfer::{Cursor, Sent, send_once, send_rest};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SendResult, SocketState,
@@ -140,44 +140,50 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         let core = self.registration.handler();
-        let mut cursor = Cursor::default();
         let sent = if core.is_stream_broken() {
             None
         } else {
-            Some(send_all(&core.sys, claim.descriptor().as_fd(), &payload, &mut cursor))
+            Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
         };
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
-        if sent == Some(Sent::All) {
-            let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+        if sent == Some(Ok(payload.total_length() as usize)) {
+            let bytes = payload.total_length();
+            let sent = SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers());
             claim.complete(|| on_complete(sent));
             return Ok(());
         }
-        self.not_sent_now(claim, sent, PendingSend { payload, on_complete, cursor })
+        self.not_sent_at_once(claim, sent, PendingSend { payload, on_complete, cursor: Cursor::default() })
     }
 
     /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
     /// may close the socket.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
     #[cold]
-    fn not_sent_now<B, F>(
+    fn not_sent_at_once<B, F>(
         &self,
         mut claim: Claim<'_, Core<S>, P>,
-        sent: Option<Sent>,
-        send: PendingSend<B, F>,
+        sent: Option<Result<usize, Errno>>,
+        mut send: PendingSend<B, F>,
     ) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         let core = self.registration.handler();
-        match sent {
-            None => Err((SendError::StreamBroken, send)),
-            Some(Sent::Failed(errno)) => {
+        let Some(sent) = sent else { return Err((SendError::StreamBroken, send)) };
+        match send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent) {
+            Sent::All => {
+                let PendingSend { payload, on_complete, cursor } = send;
+                let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+                claim.complete(|| on_complete(sent));
+                Ok(())
+            }
+            Sent::Failed(errno) => {
                 core.send_failed(send.cursor.bytes);
                 Err((send_error(errno, send.cursor.bytes), send))
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057
-            Some(_) => {
+            Sent::Some | Sent::Blocked => {
                 tracing::trace!(bytes_sent = send.cursor.bytes, "send blocked");
                 claim.queue(send).map_err(|failed| {
                     let bytes_sent = failed.returned.cursor.bytes;

@@ -37,18 +37,29 @@ pub(crate) enum Sent {
 }
 
 /// Makes one call to send what is left.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_ASYNC_SOCKET_LINUX_11_096
-#[inline(always)]
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_096
 pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
     payload: &Payload<B>,
     cursor: &mut Cursor,
 ) -> Sent {
+    let sent = send_once(sys, fd, payload, *cursor);
+    cursor.note(payload, sent)
+}
+
+/// Makes one call to send a payload from a cursor on. How many bytes went.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_052
+#[inline(always)]
+pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
+    sys: &S,
+    fd: BorrowedFd<'_>,
+    payload: &Payload<B>,
+    cursor: Cursor,
+) -> Result<usize, Errno> {
     let mut slices = payload.buffers().slices_from(cursor.index);
     let first = slices.next().and_then(|slice| slice.get(cursor.offset..)).unwrap_or_default();
-    let rest = payload.total_length() - cursor.bytes;
-    let sent = match (slices.next(), slices.size_hint().0) {
+    match (slices.next(), slices.size_hint().0) {
         (None, _) => retry_interrupted(|| sys.send(fd, first, SEND_FLAGS)),
         (Some(second), more) if more + 2 <= FEW_BUFFERS => {
             send_vectored::<FEW_BUFFERS, S>(sys, fd, [first, second].into_iter().chain(slices))
@@ -56,49 +67,24 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
         (Some(second), _) => {
             send_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, [first, second].into_iter().chain(slices))
         }
-    };
-    match sent {
-        Ok(bytes) if bytes == rest as usize => {
-            cursor.bytes = payload.total_length();
-            Sent::All
-        }
-        Ok(0) | Err(Errno::AGAIN) => Sent::Blocked,
-        Ok(bytes) => {
-            cursor.advance(payload.buffers(), bytes);
-            Sent::Some
-        }
-        Err(errno) => Sent::Failed(errno),
     }
 }
 
-/// Sends until everything is sent or the kernel takes no more.
+/// Sends until everything is sent or the kernel takes no more, after a first call that came to `sent`.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_053
-#[inline]
-pub(crate) fn send_all<S: SocketSyscalls, B: IoBufs>(
-    sys: &S,
-    fd: BorrowedFd<'_>,
-    payload: &Payload<B>,
-    cursor: &mut Cursor,
-) -> Sent {
-    match send_some(sys, fd, payload, cursor) {
-        Sent::Some => send_rest(sys, fd, payload, cursor),
-        done => done,
-    }
-}
-
 #[cold]
-fn send_rest<S: SocketSyscalls, B: IoBufs>(
+pub(crate) fn send_rest<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
     payload: &Payload<B>,
     cursor: &mut Cursor,
+    sent: Result<usize, Errno>,
 ) -> Sent {
-    loop {
-        match send_some(sys, fd, payload, cursor) {
-            Sent::Some => {}
-            done => return done,
-        }
+    let mut sent = cursor.note(payload, sent);
+    while sent == Sent::Some {
+        sent = send_some(sys, fd, payload, cursor);
     }
+    sent
 }
 
 #[inline(never)]
@@ -112,6 +98,23 @@ fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
 }
 
 impl Cursor {
+    /// Moves by what one call came to.
+    fn note<B: IoBufs>(&mut self, payload: &Payload<B>, sent: Result<usize, Errno>) -> Sent {
+        let rest = payload.total_length() - self.bytes;
+        match sent {
+            Ok(bytes) if bytes == rest as usize => {
+                self.bytes = payload.total_length();
+                Sent::All
+            }
+            Ok(0) | Err(Errno::AGAIN) => Sent::Blocked,
+            Ok(bytes) => {
+                self.advance(payload.buffers(), bytes);
+                Sent::Some
+            }
+            Err(errno) => Sent::Failed(errno),
+        }
+    }
+
     #[cold]
     fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
@@ -130,11 +133,11 @@ impl Cursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ShortRead {
-    Nothing,
     /// There is no more for now: TCP.
-    NoMore,
+    NoMore = 0,
     /// There is no more for now, unless descriptors came along: a Unix stream socket.
-    NoMoreUnlessDescriptors,
+    NoMoreUnlessDescriptors = 1,
+    Nothing = 2,
 }
 
 /// What one attempt to receive came to.

@@ -2,7 +2,7 @@
 //! came of it.
 
 use crate::callback::run_caught;
-use crate::handler::{Action, Direction, Handler};
+use crate::handler::Handler;
 use crate::lane::{Inside, SUSPENDED};
 use crate::queue::Core;
 use std::fmt;
@@ -12,32 +12,26 @@ use std::mem::ManuallyDrop;
 #[must_use = "say through it what came of the attempt"]
 pub struct Attempt<'a, H: Handler> {
     core: &'a Core<H>,
-    /// The lane that the operation is in, from inside. None once the attempt is over, or if the operation is abandoned.
+    /// The lane that the operation is in, from inside. None once the attempt is over, and if the operation is abandoned,
+    /// for its lane is gone. Which lane it is the core knows: two words are passed in registers.
     inside: Option<Inside<'a, H>>,
-    /// Of an operation that is abandoned: its lane is gone.
-    abandoned: Option<&'a H::Descriptor>,
-    direction: Direction,
-    action: Action,
 }
 
 impl<'a, H: Handler> Attempt<'a, H> {
     #[inline]
-    pub(crate) fn inside(core: &'a Core<H>, direction: Direction, action: Action, inside: Inside<'a, H>) -> Self {
-        Self { core, inside: Some(inside), abandoned: None, direction, action }
+    pub(crate) fn inside(core: &'a Core<H>, inside: Inside<'a, H>) -> Self {
+        Self { core, inside: Some(inside) }
     }
 
-    pub(crate) fn abandoned(core: &'a Core<H>, descriptor: &'a H::Descriptor) -> Self {
-        Self { core, inside: None, abandoned: Some(descriptor), direction: Direction::In, action: Action::Abandoned }
+    pub(crate) fn abandoned(core: &'a Core<H>) -> Self {
+        Self { core, inside: None }
     }
 
-    /// Makes the attempt on the descriptor; a panic is caught and logged, and gives `None`.
+    /// Makes the attempt on the descriptor. `None` if the operation is abandoned, which leaves the descriptor alone, or if
+    /// the attempt panics, which is caught and logged.
     #[inline]
     pub fn run<T>(&self, call: impl FnOnce(&H::Descriptor) -> T) -> Option<T> {
-        let descriptor = match &self.inside {
-            Some(inside) => inside.half.as_deref(),
-            None => self.abandoned,
-        };
-        let descriptor = descriptor?;
+        let descriptor = self.inside.as_ref()?.half.as_deref()?;
         run_caught("attempt", || call(descriptor))
     }
 
@@ -46,7 +40,7 @@ impl<'a, H: Handler> Attempt<'a, H> {
     // Codes_SRS_COMPLETION_PORT_01_030
     #[cold]
     pub fn pending(mut self, operation: H::Operation) {
-        self.core.exhausted(self.action);
+        self.core.exhausted();
         self.put_back(operation);
     }
 
@@ -62,7 +56,7 @@ impl<'a, H: Handler> Attempt<'a, H> {
     #[cold]
     pub fn suspend(mut self, operation: H::Operation) {
         if self.inside.is_some() {
-            let lane = self.core.lane(self.direction);
+            let lane = self.core.lane(self.core.attempted());
             lane.set_oldest(lane.oldest() | SUSPENDED);
         }
         self.put_back(operation);
@@ -83,7 +77,7 @@ impl<'a, H: Handler> Attempt<'a, H> {
         // Once `inside` is taken there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
         let Some(inside) = this.inside.take() else { return call_back() };
-        let counted = this.core.end_attempt(this.direction, inside, drained, emptied);
+        let counted = this.core.end_attempt(inside, drained, emptied);
         call_back();
         drop(counted);
     }
@@ -91,13 +85,13 @@ impl<'a, H: Handler> Attempt<'a, H> {
     fn put_back(&mut self, operation: H::Operation) {
         if let Some(mut inside) = self.inside.take() {
             inside.slot = Some(operation);
-            self.core.leave_in_turn(self.direction, inside);
+            self.core.leave_in_turn(self.core.attempted(), inside);
         }
     }
 
     #[cold]
     fn end_unused(&self, inside: Inside<'a, H>) {
-        drop(self.core.end_attempt(self.direction, inside, false, None));
+        drop(self.core.end_attempt(inside, false, None));
     }
 }
 
@@ -111,6 +105,6 @@ impl<H: Handler> Drop for Attempt<'_, H> {
 
 impl<H: Handler> fmt::Debug for Attempt<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Attempt").field("action", &self.action).finish_non_exhaustive()
+        f.debug_struct("Attempt").field("abandoned", &self.inside.is_none()).finish_non_exhaustive()
     }
 }

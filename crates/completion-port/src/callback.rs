@@ -8,7 +8,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 per_thread! {
-    /// The registration of which this thread, a port's, is in a call-back, or 0.
+    /// The registration that has its turn on this thread, a port's, or 0.
     static IN_PORT_CALLBACK: Cell<usize> = const { Cell::new(0) };
     /// The registration whose claim's call-back is on this thread's stack, or 0. There is never a second one, for claims
     /// are refused inside.
@@ -20,7 +20,7 @@ per_thread! {
 
 /// Runs user code; a panic is logged and ends here.
 // Codes_SRS_COMPLETION_PORT_01_041
-#[inline]
+#[inline(always)]
 pub(crate) fn run_caught<T>(what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Some(value),
@@ -42,12 +42,13 @@ fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Runs a call-back of registration `id` on its port's thread.
+/// Runs a turn of registration `id`, which catches what panics, on its port's thread.
 #[inline]
-pub(crate) fn run_in_port(id: usize, call: impl FnOnce()) {
+pub(crate) fn run_in_port<T>(id: usize, turn: impl FnOnce() -> T) -> T {
     let outer = IN_PORT_CALLBACK.replace(id);
-    run_caught("call-back", call);
+    let over = turn();
     IN_PORT_CALLBACK.set(outer);
+    over
 }
 
 /// Runs a call-back of a claim of registration `id` on its caller's thread.

@@ -124,7 +124,7 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_054
     pub(crate) fn finish_removal(&self, mut removal: Removal<H>) {
         while let Some(operation) = removal.pop_oldest() {
-            self.abandon(&removal.half, operation);
+            self.abandon(operation);
         }
         drop(removal.second);
         self.release(removal.half);

@@ -35,6 +35,8 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) signs: AtomicU8,
     /// The port has been asked to call `on_ready`.
     scheduled: AtomicBool,
+    /// What the port's thread attempts: an `Action`, and `OF_OUTPUT` if that is the direction.
+    attempted: AtomicU8,
     /// How many call-backs run; and `REMOVAL_WAITS`.
     pub(crate) callbacks: AtomicU32,
     /// The number of the next operation, counted in twos: one order across both directions.
@@ -60,6 +62,9 @@ pub(crate) const CLOSED: u8 = 1 << 2;
 
 /// In `callbacks`: a removal waits for their end.
 pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
+
+/// In `attempted`.
+const OF_OUTPUT: u8 = 1 << 7;
 
 /// Why an operation was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,6 +101,7 @@ impl<H: Handler> Core<H> {
             latch: Latch::default(),
             signs: AtomicU8::new(CLOSED),
             scheduled: AtomicBool::new(false),
+            attempted: AtomicU8::new(0),
             callbacks: AtomicU32::new(0),
             next: AtomicU64::new(2),
             error_end: AtomicU64::new(0),
@@ -226,6 +232,20 @@ impl<H: Handler> Core<H> {
         self.ask_for_turn(direction)
     }
 
+    /// Leaves a lane with nothing in its slot: only what others have left to us can need the port.
+    #[inline]
+    pub(crate) fn leave_empty(&self, direction: Direction, inside: Inside<'_, H>) -> Schedule {
+        drop(inside);
+        full_fence("leaves");
+        if self.signs() == 0 { Schedule(false) } else { self.attend_and_ask(direction) }
+    }
+
+    #[cold]
+    fn attend_and_ask(&self, direction: Direction) -> Schedule {
+        self.attend(direction);
+        self.ask_for_turn(direction)
+    }
+
     /// The same on the port's thread, which will look at the lane again anyway.
     #[inline]
     pub(crate) fn leave_in_turn(&self, direction: Direction, inside: Inside<'_, H>) {
@@ -240,14 +260,14 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_013
     #[inline]
     fn ask_for_turn(&self, direction: Direction) -> Schedule {
-        let waits = self.lane(direction).oldest() < SUSPENDED;
-        Schedule(waits && self.latch.get().is_anything_for(direction) && self.is_first_to_ask())
+        Schedule(self.latch.get().is_anything_for(direction) && self.is_first_to_ask(direction))
     }
 
     #[cold]
-    fn is_first_to_ask(&self) -> bool {
+    fn is_first_to_ask(&self, direction: Direction) -> bool {
+        let waits = self.lane(direction).oldest() < SUSPENDED;
         // In its own call-back the port will look anyway.
-        !is_in_port_callback(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
+        waits && !is_in_port_callback(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
     }
 
     /// Lets a suspended operation run again. Whether there is one, as far as can be seen from outside.
@@ -302,23 +322,23 @@ impl<H: Handler> Core<H> {
         self.signs.fetch_and(!sign(direction), Ordering::Relaxed);
     }
 
-    /// The oldest operation that can run now.
+    /// Attempts the oldest operation that can run now. False if there is none, or if somebody else is inside its lane,
+    /// who will ask for another turn.
     #[inline]
-    fn next_runnable(&self) -> Option<(Direction, Action)> {
-        let remembered = self.latch.get();
+    fn run_next(&self, remembered: Remembered) -> bool {
         if !remembered.is_plain() {
-            return self.next_of_any_kind(remembered);
+            return self.run_next_of_any_kind(remembered);
         }
         let (input, output) = (self.input.oldest(), self.output.oldest());
         let output_waits = output < SUSPENDED && remembered.contains(Remembered::OUTPUT);
         if input < SUSPENDED && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
-            return Some((Direction::In, Action::In));
+            return self.run_oldest(Direction::In, Action::In);
         }
-        output_waits.then_some((Direction::Out, Action::Out))
+        output_waits && self.run_oldest(Direction::Out, Action::Out)
     }
 
     #[cold]
-    fn next_of_any_kind(&self, remembered: Remembered) -> Option<(Direction, Action)> {
+    fn run_next_of_any_kind(&self, remembered: Remembered) -> bool {
         let error_end = self.error_end.load(Ordering::Relaxed);
         let runnable = |direction| {
             let number = self.lane(direction).oldest();
@@ -330,11 +350,11 @@ impl<H: Handler> Core<H> {
             self.latch.told();
         }
         let oldest = [runnable(Direction::In), runnable(Direction::Out)].into_iter().flatten().min_by_key(|it| it.0);
-        oldest.map(|(_, direction, action)| (direction, action))
+        oldest.is_some_and(|(_, direction, action)| self.run_oldest(direction, action))
     }
 
     /// Attempts the oldest operation of a lane. False if somebody else is inside or wants to be.
-    #[inline]
+    #[inline(always)]
     fn run_oldest(&self, direction: Direction, action: Action) -> bool {
         let lane = self.lane(direction);
         let Some(mut inside) = lane.try_enter() else { return false };
@@ -345,21 +365,29 @@ impl<H: Handler> Core<H> {
         if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
             self.ask_for_error(direction, inside);
         } else if let Some(operation) = inside.slot.take() {
-            let attempt = Attempt::inside(self, direction, action, inside);
-            run_in_port(self.id(), || self.handler.attempt(operation, action, attempt));
+            let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
+            self.attempted.store(action as u8 | of, Ordering::Relaxed);
+            let attempt = Attempt::inside(self, inside);
+            run_caught("call-back", || self.handler.attempt(operation, action, attempt));
         }
         true
+    }
+
+    /// The direction of what the port's thread attempts.
+    #[inline]
+    pub(crate) fn attempted(&self) -> Direction {
+        if self.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
     }
 
     /// Ends the work on an operation that is done, and counts its call-back.
     #[inline(always)]
     pub(crate) fn end_attempt(
         &self,
-        direction: Direction,
         mut inside: Inside<'_, H>,
         drained: bool,
         emptied: Option<H::Operation>,
     ) -> Counted<'_, H> {
+        let direction = self.attempted();
         if drained {
             self.latch.drained(direction);
         }
@@ -371,7 +399,13 @@ impl<H: Handler> Core<H> {
     }
 
     /// An attempt on the port's thread got `EAGAIN`.
-    pub(crate) fn exhausted(&self, action: Action) {
+    pub(crate) fn exhausted(&self) {
+        let action = match self.attempted.load(Ordering::Relaxed) & !OF_OUTPUT {
+            action if action == Action::RdHup as u8 => Action::RdHup,
+            action if action == Action::In as u8 => Action::In,
+            action if action == Action::Out as u8 => Action::Out,
+            _ => Action::Error,
+        };
         self.latch.exhausted(action);
         if action == Action::Error {
             self.error_end.store(0, Ordering::Relaxed);
@@ -401,8 +435,8 @@ impl<H: Handler> Core<H> {
     }
 
     /// Completes an operation that is abandoned.
-    pub(crate) fn abandon(&self, descriptor: &H::Descriptor, operation: H::Operation) {
-        let attempt = Attempt::abandoned(self, descriptor);
+    pub(crate) fn abandon(&self, operation: H::Operation) {
+        let attempt = Attempt::abandoned(self);
         run_caught("call-back", || self.handler.attempt(operation, Action::Abandoned, attempt));
     }
 
@@ -456,25 +490,22 @@ const fn resume_sign(direction: Direction) -> u8 {
 impl<H: Handler> Source for Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_036, Codes_SRS_COMPLETION_PORT_01_040
     fn on_ready(&self, events: Readiness) -> Turn {
-        if self.scheduled.load(Ordering::Relaxed) {
+        let mut remembered = if events.is_empty() {
             self.scheduled.swap(false, Ordering::AcqRel);
-        }
-        if !events.is_empty() {
-            self.latch.merge(events);
-        }
+            self.latch.get()
+        } else {
+            self.latch.merge(events)
+        };
         full_fence("merges an event");
-        let mut left = OPERATIONS_PER_TURN;
-        while let Some((direction, action)) = self.next_runnable() {
-            if left == 0 {
-                return Turn::Again;
+        run_in_port(self.id(), || {
+            for _ in 0..OPERATIONS_PER_TURN {
+                if !self.run_next(remembered) {
+                    return Turn::Over;
+                }
+                remembered = self.latch.get();
             }
-            left -= 1;
-            if !self.run_oldest(direction, action) {
-                // Whoever is inside will ask for another turn.
-                break;
-            }
-        }
-        Turn::Over
+            Turn::Again
+        })
     }
 
     fn queued(&self, direction: Direction) -> usize {

@@ -136,8 +136,8 @@ impl Latch {
     }
 
     #[inline]
-    pub(crate) fn merge(&self, events: Readiness) {
-        self.change(|remembered| remembered.merged(events));
+    pub(crate) fn merge(&self, events: Readiness) -> Remembered {
+        self.change(|remembered| remembered.merged(events))
     }
 
     /// An attempt on the port's thread got `EAGAIN`.
@@ -177,12 +177,12 @@ impl Latch {
     }
 
     #[inline]
-    fn change(&self, change: impl Fn(Remembered) -> Remembered) {
+    fn change(&self, change: impl Fn(Remembered) -> Remembered) -> Remembered {
         let mut old = self.0.load(Ordering::Relaxed);
         loop {
-            let new = change(Remembered::from_bits_retain(old)).bits();
-            match self.0.compare_exchange_weak(old, new, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return,
+            let new = change(Remembered::from_bits_retain(old));
+            match self.0.compare_exchange_weak(old, new.bits(), Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return new,
                 Err(current) => old = current,
             }
         }

@@ -318,7 +318,7 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
         // Once the claim has ended there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
         let core = &this.registration.core;
-        core.run_claimed(|| this.end(), callback);
+        core.run_claimed(|| this.end_done(), callback);
     }
 
     /// The kernel said `EAGAIN`: leaves the operation, in front of what others added meanwhile, to
@@ -333,6 +333,14 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
             .core
             .push_front(self.direction, taken, new)
             .map_err(|returned| Refused { error: AddError::OutOfMemory, returned })
+    }
+
+    #[inline]
+    fn end_done(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            let schedule = self.registration.core.leave_empty(self.direction, taken.inside);
+            self.registration.schedule(&schedule);
+        }
     }
 
     #[inline]
