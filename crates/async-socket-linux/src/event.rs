@@ -133,7 +133,11 @@ fn event_complete_callback<S: SocketSyscalls>(
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
         let is_error = action == Action::Error;
-        let ending = if is_error { Ending::Failed(errno_of(core.event_error.load(Ordering::Relaxed))) } else { Ending::Abandoned };
+        let ending = if is_error {
+            Ending::Failed(errno_of(core.event_error.load(Ordering::Relaxed)))
+        } else {
+            Ending::Abandoned
+        };
         operation.end(core, ending, attempt);
     }
 }

@@ -264,6 +264,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_078, Codes_SRS_ASYNC_SOCKET_LINUX_11_102
+    #[inline(always)]
     fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
     where
         B: IoBufsMut,

@@ -254,7 +254,8 @@ fn received(result: Result<usize, Errno>, room: usize) -> Received {
         Ok(0) => Received::End,
         Ok(bytes) => {
             let short = bytes < room;
-            Received::Bytes { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), short, late_error: None }
+            // At most `MAX_BYTES_PER_CALL`.
+            Received::Bytes { bytes: bytes as u32, short, late_error: None }
         }
         Err(Errno::AGAIN) => Received::Blocked,
         Err(errno) => Received::Failed(errno),

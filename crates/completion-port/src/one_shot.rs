@@ -109,7 +109,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
             if let Some(token) = watch.token.lock().take() {
                 self.port.forget(token);
             }
-            watch.abandon();
+            watch.end(true);
         }
         refused.map_or(Ok(()), |(error, _waiter)| Err(error))
     }
@@ -189,10 +189,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
             }
         }
         drop(watches);
-        if !self.port.is_current_thread() {
-            watch.wait_until_quiet();
-        }
-        watch.abandon();
+        watch.end(self.port.is_current_thread());
     }
 }
 
@@ -213,10 +210,7 @@ impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
                 // The descriptor may be anything by now. If it is ours still, its events find nothing.
                 self.port.forget(token);
             }
-            if !self.port.is_current_thread() {
-                watch.wait_until_quiet();
-            }
-            watch.abandon();
+            watch.end(self.port.is_current_thread());
         }
     }
 }
@@ -252,15 +246,15 @@ impl<W: Waiter> Watch<W> {
         Err((error, entry.map(|entry| entry.waiter)))
     }
 
-    fn wait_until_quiet(&self) {
+    /// Takes all who wait, so that an event that is under way finds nobody; waits for the call-back that runs, unless
+    /// that is where the caller is or may be, and abandons them.
+    fn end(&self, inside_callback: bool) {
         let mut state = self.state.lock();
-        while state.firing {
+        let waiters = std::mem::take(&mut state.waiters);
+        while state.firing && !inside_callback {
             self.quiet.wait(&mut state);
         }
-    }
-
-    fn abandon(&self) {
-        let waiters = std::mem::take(&mut self.state.lock().waiters);
+        drop(state);
         for entry in waiters {
             run_caught("call-back", || entry.waiter.fire(Action::Abandoned));
         }

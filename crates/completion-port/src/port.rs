@@ -3,14 +3,14 @@
 //! Invariants:
 //! * A token is an index and a generation; an event with an old generation finds nothing, so a late
 //!   event never reaches a removed registration nor one that reuses its place.
-//! * The thread does not sleep while [`Shared::notified`] is set, and looks at `ready` after clearing it. So whoever
-//!   finds it set need not write to the eventfd, nor need the thread itself.
+//! * The thread does not sleep while [`NOTIFIED`] is set, and looks at `ready` after clearing it. So whoever finds it set
+//!   need not write to the eventfd, nor need the thread itself.
 
 use crate::callback::run_caught;
 use crate::handler::Direction;
 use crate::readiness::Readiness;
 use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, AtomicBool, Mutex, Ordering, per_thread, planted};
+use crate::sync::{Arc, AtomicU8, Mutex, Ordering, per_thread, planted};
 use crate::sys::{Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -31,6 +31,13 @@ const LEFT_TO_A_SLEEPER: usize = 64;
 
 /// The token of the eventfd.
 const WAKE: u64 = u64::MAX;
+
+/// In `flags`: there is something in `ready`, or else to look round for.
+const NOTIFIED: u8 = 1;
+/// In `flags`: there is something in `news`.
+const CHANGED: u8 = 1 << 1;
+/// In `flags`: nobody has a reference any more.
+const STOPPING: u8 = 1 << 2;
 
 /// What every descriptor is watched for: both directions, edge-triggered.
 const INTEREST: EventFlags =
@@ -120,15 +127,12 @@ struct Shared<S> {
     epoll: OwnedFd,
     eventfd: OwnedFd,
     news: Mutex<News>,
-    /// There is something in `news` that the thread has not heard of yet.
-    changed: AtomicBool,
     /// Sources that asked for a turn without an event.
     ready: Mutex<Vec<Arc<dyn Source>>>,
-    /// There is something in `ready` that the thread has not seen yet.
-    notified: AtomicBool,
-    stopping: AtomicBool,
+    /// What the thread has not seen yet: `NOTIFIED`, `CHANGED`, `STOPPING`.
+    flags: AtomicU8,
     /// For how long to ask the kernel again and again before the thread sleeps.
-    busy_poll: Duration,
+    busy_poll: Option<Duration>,
 }
 
 /// Says how a port shall be.
@@ -161,14 +165,14 @@ impl CompletionPortBuilder {
     /// As for `create`.
     // Codes_SRS_COMPLETION_PORT_01_001, Codes_SRS_COMPLETION_PORT_01_002
     pub fn create_with<S: PortSyscalls>(self, sys: S) -> Result<CompletionPort<S>, CreatePortError> {
-        CompletionPort::start(sys, self.busy_poll)
+        CompletionPort::start(sys, (self.busy_poll > Duration::ZERO).then_some(self.busy_poll))
     }
 }
 
 /// Which places in the thread's table are free, and what it has not heard of yet.
 #[derive(Default)]
 struct News {
-    changes: VecDeque<Change>,
+    changes: Vec<Change>,
     free: Vec<usize>,
     /// How many places there are.
     places: usize,
@@ -186,7 +190,6 @@ struct Change {
 struct Turns {
     /// Who is watched, by place.
     table: Vec<Change>,
-    heard: VecDeque<Change>,
     /// Who wanted another turn, or asked for one.
     again: VecDeque<Arc<dyn Source>>,
     /// How many of them have it now; who wants another has it after the next wait.
@@ -219,10 +222,10 @@ impl<S: PortSyscalls> CompletionPort<S> {
     /// # Errors
     /// As for `create`.
     pub fn create_with(sys: S) -> Result<Self, CreatePortError> {
-        Self::start(sys, Duration::ZERO)
+        Self::start(sys, None)
     }
 
-    fn start(sys: S, busy_poll: Duration) -> Result<Self, CreatePortError> {
+    fn start(sys: S, busy_poll: Option<Duration>) -> Result<Self, CreatePortError> {
         let failed = |call| move |errno: rustix::io::Errno| CreatePortError { call, source: errno.into() };
         let epoll = retry_interrupted(|| sys.epoll_create()).map_err(failed("epoll_create1"))?;
         let eventfd = retry_interrupted(|| sys.eventfd()).map_err(failed("eventfd"))?;
@@ -234,10 +237,8 @@ impl<S: PortSyscalls> CompletionPort<S> {
             epoll,
             eventfd,
             news: Mutex::default(),
-            changed: AtomicBool::new(false),
             ready: Mutex::default(),
-            notified: AtomicBool::new(false),
-            stopping: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
             busy_poll,
         });
         let thread = thread::Builder::new()
@@ -325,7 +326,7 @@ impl<S: PortSyscalls> Owner<S> {
 impl<S: PortSyscalls> Drop for Owner<S> {
     // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
+        self.shared.flags.fetch_or(STOPPING, Ordering::Release);
         if !self.is_current_thread() && !planted("the last reference wakes nobody") {
             self.shared.wake();
         }
@@ -346,26 +347,36 @@ impl<S: PortSyscalls> Shared<S> {
         CURRENT.set(Arc::as_ptr(&self).addr());
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         let mut turns = Turns::default();
-        while !self.stopping.load(Ordering::Acquire) {
-            let idle =
-                turns.again.is_empty() && (!self.notified.load(Ordering::Acquire) || planted("sleeps though notified"));
-            if !(idle && self.busy_poll > Duration::ZERO && self.is_busy(&mut events)) {
+        loop {
+            let flags = self.flags.load(Ordering::Acquire);
+            if flags & STOPPING != 0 {
+                break;
+            }
+            if flags & CHANGED != 0 {
+                // Who was removed in the last turns does not wait for the next event to be let go.
+                self.hear_news(&mut turns);
+            }
+            let notified = flags & NOTIFIED != 0 && !planted("sleeps though notified");
+            let idle = turns.again.is_empty() && !notified;
+            if !(idle && self.busy_poll.is_some() && self.is_busy(&mut events)) {
                 self.wait(&mut events, idle);
+            }
+            if self.flags.load(Ordering::Acquire) & CHANGED != 0 {
+                // What was announced before an event came is known when that is looked at.
+                self.hear_news(&mut turns);
             }
             let mut events = events.iter();
             turns.due = turns.again.len();
             // A panic, for the last reference to a source runs the user's destructors, costs no one else the turn.
             while run_caught("turn", || self.take_turns(&mut turns, &mut events)).is_none() {}
         }
-        // The same, one by one.
         while let Some(last) = turns.table.pop() {
-            run_caught("turn", || drop(last));
+            run_caught("drop", || drop(last));
         }
     }
 
     /// Gives the sources of the events, those that have asked, and those that are due a turn each.
     fn take_turns(&self, turns: &mut Turns, events: &mut slice::Iter<'_, Event>) {
-        self.hear(turns);
         for event in events {
             let (token, flags) = (event.data.u64(), event.flags);
             if let Some(source) = turns.watched(token)
@@ -374,14 +385,8 @@ impl<S: PortSyscalls> Shared<S> {
                 turns.again.push_back(Arc::clone(source));
             }
         }
-        if self.notified.load(Ordering::Relaxed) && self.notified.swap(false, Ordering::AcqRel) {
-            let mut ready = self.ready.lock();
-            turns.due += ready.len();
-            ready.drain(..).rev().for_each(|source| turns.again.push_front(source));
-            if planted("notified is cleared late") {
-                drop(ready);
-                self.notified.store(false, Ordering::Release);
-            }
+        if self.flags.load(Ordering::Relaxed) & NOTIFIED != 0 {
+            self.look_round(turns);
         }
         while turns.due > 0 {
             turns.due -= 1;
@@ -391,57 +396,59 @@ impl<S: PortSyscalls> Shared<S> {
                 turns.again.push_back(source);
             }
         }
-        // Who was removed in these turns does not wait for the next event to be let go.
-        self.hear(turns);
     }
 
-    /// Hears of who is watched and who is not any more. What was announced before an event came has been heard of when
-    /// the event is looked at.
-    #[inline]
-    fn hear(&self, turns: &mut Turns) {
-        if self.changed.load(Ordering::Acquire) || !turns.heard.is_empty() {
-            self.hear_news(turns);
+    /// Sources that have asked come before those that wanted another turn.
+    #[cold]
+    fn look_round(&self, turns: &mut Turns) {
+        self.flags.fetch_and(!NOTIFIED, Ordering::AcqRel);
+        let mut ready = self.ready.lock();
+        turns.due += ready.len();
+        ready.drain(..).rev().for_each(|source| turns.again.push_front(source));
+        if planted("notified is cleared late") {
+            drop(ready);
+            self.flags.fetch_and(!NOTIFIED, Ordering::Release);
         }
     }
 
+    /// Hears of who is watched and who is not any more.
     #[cold]
     fn hear_news(&self, turns: &mut Turns) {
-        self.changed.store(false, Ordering::Relaxed);
-        turns.heard.append(&mut mem::take(&mut self.news.lock().changes));
-        while let Some(change) = turns.heard.pop_front() {
+        self.flags.fetch_and(!CHANGED, Ordering::AcqRel);
+        let changes = mem::take(&mut self.news.lock().changes);
+        for change in changes {
             let (place, removed) = (change.token.place(), change.source.is_none());
             if removed && !turns.table.get(place).is_some_and(|watched| watched.is_source_of(change.token)) {
                 continue;
             }
-            let gone = turns.enter(place, change);
+            let before = turns.enter(place, change);
             if removed {
                 self.news.lock().free.push(place);
             }
-            // Perhaps the last reference, whose drop may panic.
-            drop(gone);
+            // Perhaps the last reference to somebody's handler.
+            run_caught("drop", || drop(before));
         }
-        turns.heard = VecDeque::new();
     }
 
     fn announce(&self, source: Arc<dyn Source>) -> Token {
         let mut news = self.news.lock();
         let token = news.new_token();
-        news.changes.push_back(Change { token, source: Some(source) });
-        self.changed.store(true, Ordering::Release);
+        news.changes.push(Change { token, source: Some(source) });
+        self.flags.fetch_or(CHANGED, Ordering::Release);
         token
     }
 
     /// Returns how much the thread has not heard of.
     fn forget(&self, token: Token) -> usize {
         let mut news = self.news.lock();
-        news.changes.push_back(Change { token, source: None });
-        self.changed.store(true, Ordering::Release);
+        news.changes.push(Change { token, source: None });
+        self.flags.fetch_or(CHANGED, Ordering::Release);
         news.changes.len()
     }
 
     /// Has the thread look round, which needs no waking if it is the caller.
     fn notify_unless(&self, is_current_thread: bool) {
-        if !self.notified.swap(true, Ordering::AcqRel) && !is_current_thread {
+        if self.flags.fetch_or(NOTIFIED, Ordering::AcqRel) & NOTIFIED == 0 && !is_current_thread {
             self.wake();
         }
     }
@@ -453,16 +460,17 @@ impl<S: PortSyscalls> Shared<S> {
         let start = Instant::now();
         loop {
             self.wait(events, false);
-            if !events.is_empty() || self.notified.load(Ordering::Acquire) || self.stopping.load(Ordering::Acquire) {
+            if !events.is_empty() || self.flags.load(Ordering::Acquire) & (NOTIFIED | STOPPING) != 0 {
                 return true;
             }
-            if start.elapsed() >= self.busy_poll {
+            if self.busy_poll.is_none_or(|limit| start.elapsed() >= limit) {
                 return false;
             }
         }
     }
 
     // Codes_SRS_COMPLETION_PORT_01_063
+    #[inline(always)]
     fn wait(&self, events: &mut Vec<Event>, block: bool) {
         events.clear();
         if let Err(error) = retry_interrupted(|| self.sys.epoll_wait(self.epoll.as_fd(), events, block)) {

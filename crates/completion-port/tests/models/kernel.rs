@@ -1,7 +1,7 @@
 //! The system calls of a real port, as a model: what is attached, which events have come, and who sleeps for them.
 
-use completion_port::PortSyscalls;
 use completion_port::sys::{Errno, Event, EventData, EventFlags};
+use completion_port::{PortSyscalls, Token};
 use loom::sync::{Condvar, Mutex};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +34,11 @@ impl ModelKernel {
     fn change(&self, change: impl FnOnce(&mut Epoll)) {
         change(&mut self.0.epoll.lock().expect("no panic"));
         self.0.slept.notify_all();
+    }
+
+    /// An event by an old name: of a descriptor that its owner has closed, of which somebody has a copy.
+    pub fn arrive_late(&self, token: Token, flags: EventFlags) {
+        self.change(|epoll| epoll.events.push((token.0, flags)));
     }
 
     /// An event of the descriptor; lost if nothing is attached.

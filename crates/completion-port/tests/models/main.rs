@@ -7,6 +7,7 @@
 #![allow(unreachable_pub, reason = "modules of a test, not a crate")]
 
 mod kernel;
+mod one_shot;
 mod port;
 mod registration;
 mod whole;

@@ -100,12 +100,15 @@ fn who_is_scheduled_from_inside_a_turn_has_one() {
 fn a_late_event_finds_nobody() {
     check("a_late_event_finds_nobody", 3, || {
         let (kernel, port) = port();
-        let (old, new) = (Noted::new(), Noted::new());
-        let token = port.attach(any_descriptor(), old).expect("the model's calls succeed");
+        let (old, round, new) = (Noted::new(), Noted::new(), Noted::new());
+        let gone = port.attach(any_descriptor(), old).expect("the model's calls succeed");
         kernel.arrive(EventFlags::IN);
-        port.detach(any_descriptor(), token);
-        // Gets the place of the old one in the table, but not its events.
+        port.detach(any_descriptor(), gone);
+        // With this the thread has heard of it, so the new one gets the place of the old one, but not its events.
+        port.schedule(Arc::clone(&round) as _);
+        round.wait();
         let token = port.attach(any_descriptor(), Arc::clone(&new) as _).expect("the model's calls succeed");
+        kernel.arrive_late(gone, EventFlags::IN);
         port.detach(any_descriptor(), token);
         drop(port);
         assert_eq!(new.turns(), []);
