@@ -20,7 +20,7 @@ mod world;
 pub use kernel::Defect;
 pub use program::{Overrides, Program, Setting};
 
-use crate::memory::allocated;
+use crate::memory::{allocated, settle_this_thread};
 use integration_tests::process::{descriptors, threads};
 use integration_tests::wait::comes_true;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ fn run_actors(world: &Arc<World>) {
     thread::scope(|scope| {
         for number in 0..world.program.threads {
             scope.spawn(move || {
-                world.warm_up_this_thread();
+                settle_this_thread();
                 let mut random = fastrand::Rng::with_seed(world.program.seed ^ (number as u64 + 1) << 32);
                 for _ in 0..world.program.steps {
                     if world.ledger.failed.load(SeqCst) {

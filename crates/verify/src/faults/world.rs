@@ -4,7 +4,6 @@ use super::books::{Book, Ledger};
 use super::kernel::{Defect, SimPort, Sys};
 use super::plain::Plain;
 use super::program::Program;
-use crate::memory::settle_this_thread;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket as RawSocket};
@@ -68,15 +67,6 @@ impl World {
             listener: Mutex::new(listener),
             undertaker: Mutex::new(Some(undertaker)),
         }
-    }
-
-    /// Runs a call-back on this thread, whose list of them then has some room: without memory, the first one ends the
-    /// process.
-    pub(super) fn warm_up_this_thread(&self) {
-        settle_this_thread();
-        let (ours, _theirs) = UnixStream::pair().expect("a socket pair");
-        let socket = AsyncSocketLinux::create_with(self.ports[0].clone(), self.sys.clone(), ours.into());
-        until_ok(|| socket.open_async(|_| {}));
     }
 
     /// Who is at a place now.
