@@ -7,7 +7,9 @@ use crate::types::{
     ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
 };
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, Kernel, PayloadError, RawBuffer, RawBuffers};
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, Kernel, PayloadError, RawBuffer, RawBuffers, ReceiveCompletion, SendCompletion,
+};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
@@ -157,9 +159,10 @@ pub unsafe extern "C" fn async_socket_send_async(
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
         };
         let context = Context::new(on_send_complete_context);
-        let sent = handle.socket.send_async(buffers, move |completion| {
+        let sent = handle.socket.send_async(buffers, move |SendCompletion { result, buffers, .. }| {
+            drop(buffers);
             // SAFETY: the caller gave the function to be called so.
-            unsafe { on_send_complete(context.pointer(), completion.result.into()) };
+            unsafe { on_send_complete(context.pointer(), result.into()) };
         });
         sent.map_or_else(
             |refused| {
@@ -200,10 +203,14 @@ pub unsafe extern "C" fn async_socket_receive_async(
         // SAFETY: the caller's promise about `buffers`.
         let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return 1 };
         let context = Context::new(on_receive_complete_context);
-        let received = handle.socket.receive_async(buffers, move |completion| {
-            // SAFETY: the caller gave the function to be called so.
-            unsafe { on_receive_complete(context.pointer(), completion.result.into(), completion.bytes_received) };
-        });
+        let received = handle.socket.receive_async(
+            buffers,
+            move |ReceiveCompletion { result, bytes_received, buffers, .. }| {
+                drop(buffers);
+                // SAFETY: the caller gave the function to be called so.
+                unsafe { on_receive_complete(context.pointer(), result.into(), bytes_received) };
+            },
+        );
         received.map_or_else(
             |refused| {
                 tracing::debug!(error = %refused.error, "{NAME}");
