@@ -3,12 +3,14 @@
 use crate::boundary::{Context, borrowed, guarded, reject};
 use crate::platform::next_port;
 use crate::types::{
-    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE,
-    ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
+    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_RECEIVE_RESULT, ASYNC_SOCKET_SEND_RESULT,
+    ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE, ON_ASYNC_SOCKET_OPEN_COMPLETE,
+    ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
 };
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, Kernel, PayloadError, RawBuffer, RawBuffers, ReceiveCompletion, SendCompletion,
+    AsyncSocket, AsyncSocketLinux, IoBufs, IoBufsMut, Kernel, PayloadError, RawBuffer, RawBuffers, RawSlice,
+    ReceiveCompletion, ReceiveError, Refused, SendCompletion, SendError,
 };
 use std::ffi::{c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -154,24 +156,64 @@ pub unsafe extern "C" fn async_socket_send_async(
             reject(NAME, "on_send_complete", "is NULL");
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
         };
-        // SAFETY: the caller's promise about `buffers`.
-        let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else {
-            return ASYNC_SOCKET_SEND_SYNC_ERROR;
-        };
-        let context = Context::new(on_send_complete_context);
-        let sent = handle.socket.send_async(buffers, move |SendCompletion { result, buffers, .. }| {
-            drop(buffers);
-            // SAFETY: the caller gave the function to be called so.
-            unsafe { on_send_complete(context.pointer(), result.into()) };
-        });
-        sent.map_or_else(
-            |refused| {
-                tracing::debug!(error = %refused.error, "{NAME}");
-                refused.error.sync_result().into()
-            },
-            |()| ASYNC_SOCKET_SEND_SYNC_OK,
-        )
+        // SAFETY: NULL or `buffer_count` long.
+        let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
+        let call_back = SendCallBack { on_send_complete, context: Context::new(on_send_complete_context) };
+        match list {
+            // SAFETY: the caller's promise about `buffers`.
+            [one] => send(&handle, unsafe { RawSlice::checked(*one) }, call_back),
+            // SAFETY: the caller's promise about `buffers`.
+            several => unsafe { send_several(&handle, several, call_back) },
+        }
     })
+}
+
+/// A C call-back and its context.
+struct SendCallBack {
+    on_send_complete: unsafe extern "C" fn(*mut c_void, ASYNC_SOCKET_SEND_RESULT),
+    context: Context,
+}
+
+#[inline(always)]
+fn send<B: IoBufs>(
+    handle: &ASYNC_SOCKET,
+    buffers: Result<B, PayloadError>,
+    call_back: SendCallBack,
+) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    let buffers = match buffers {
+        Ok(buffers) => buffers,
+        Err(error) => return send_refused(SendError::Payload(error)),
+    };
+    let sent = handle.socket.send_async(buffers, move |SendCompletion { result, buffers, .. }| {
+        drop(buffers);
+        // SAFETY: the caller gave the function to be called so.
+        unsafe { (call_back.on_send_complete)(call_back.context.pointer(), result.into()) };
+    });
+    match sent {
+        Ok(()) => ASYNC_SOCKET_SEND_SYNC_OK,
+        Err(Refused { error, .. }) => send_refused(error),
+    }
+}
+
+/// # Safety
+/// That of [`RawBuffers::copied`].
+#[cold]
+unsafe fn send_several(
+    handle: &ASYNC_SOCKET,
+    list: &[RawBuffer],
+    call_back: SendCallBack,
+) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    // SAFETY: passed on.
+    send(handle, unsafe { RawBuffers::copied(list) }, call_back)
+}
+
+#[cold]
+fn send_refused(error: SendError) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    match error {
+        SendError::Payload(error) => reject_buffers("async_socket_send_async", error),
+        error => tracing::debug!(%error, "async_socket_send_async"),
+    }
+    error.sync_result().into()
 }
 
 /// Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, on the
@@ -200,49 +242,78 @@ pub unsafe extern "C" fn async_socket_receive_async(
             reject(NAME, "on_receive_complete", "is NULL");
             return 1;
         };
-        // SAFETY: the caller's promise about `buffers`.
-        let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return 1 };
-        let context = Context::new(on_receive_complete_context);
-        let received = handle.socket.receive_async(
-            buffers,
-            move |ReceiveCompletion { result, bytes_received, buffers, .. }| {
-                drop(buffers);
-                // SAFETY: the caller gave the function to be called so.
-                unsafe { on_receive_complete(context.pointer(), result.into(), bytes_received) };
-            },
-        );
-        received.map_or_else(
-            |refused| {
-                tracing::debug!(error = %refused.error, "{NAME}");
-                1
-            },
-            |()| 0,
-        )
+        // SAFETY: NULL or `buffer_count` long.
+        let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return 1 };
+        let call_back = ReceiveCallBack { on_receive_complete, context: Context::new(on_receive_complete_context) };
+        match list {
+            // SAFETY: the caller's promise about `buffers`.
+            [one] => receive(&handle, unsafe { RawSlice::checked(*one) }, call_back),
+            // SAFETY: the caller's promise about `buffers`.
+            several => unsafe { receive_several(&handle, several, call_back) },
+        }
     })
 }
 
-/// The caller's list of buffers, checked and copied; says what is wrong with it.
+/// A C call-back and its context.
+struct ReceiveCallBack {
+    on_receive_complete: unsafe extern "C" fn(*mut c_void, ASYNC_SOCKET_RECEIVE_RESULT, u32),
+    context: Context,
+}
+
+#[inline(always)]
+fn receive<B: IoBufsMut>(handle: &ASYNC_SOCKET, buffers: Result<B, PayloadError>, call_back: ReceiveCallBack) -> c_int {
+    let buffers = match buffers {
+        Ok(buffers) => buffers,
+        Err(error) => return receive_refused(ReceiveError::Payload(error)),
+    };
+    let received = handle.socket.receive_async(buffers, move |completion| {
+        let ReceiveCompletion { result, bytes_received, buffers, .. } = completion;
+        drop(buffers);
+        // SAFETY: the caller gave the function to be called so.
+        unsafe { (call_back.on_receive_complete)(call_back.context.pointer(), result.into(), bytes_received) };
+    });
+    match received {
+        Ok(()) => 0,
+        Err(Refused { error, .. }) => receive_refused(error),
+    }
+}
+
+/// # Safety
+/// That of [`RawBuffers::copied`].
+#[cold]
+unsafe fn receive_several(handle: &ASYNC_SOCKET, list: &[RawBuffer], call_back: ReceiveCallBack) -> c_int {
+    // SAFETY: passed on.
+    receive(handle, unsafe { RawBuffers::copied(list) }, call_back)
+}
+
+#[cold]
+fn receive_refused(error: ReceiveError) -> c_int {
+    match error {
+        ReceiveError::Payload(error) => reject_buffers("async_socket_receive_async", error),
+        error => tracing::debug!(%error, "async_socket_receive_async"),
+    }
+    1
+}
+
+/// The caller's list of buffers; says so if there is none. What is in it is checked when it is taken over.
 ///
 /// # Safety
-/// That of [`RawBuffers::copied`], for the `count` elements at `buffers`, unless that is NULL.
+/// `buffers` is NULL or points to `count` of them.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_047, Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067, Codes_SRS_ASYNC_SOCKET_LINUX_11_068
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_069
 #[inline(always)]
-unsafe fn lent(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<RawBuffers> {
+unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<&'a [RawBuffer]> {
     if buffers.is_null() {
         reject(function, "buffers", "is NULL");
         return None;
     }
     // SAFETY: not NULL and `count` long, by the caller's promise; the two types have the same layout (types.rs).
-    let list = unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) };
-    // SAFETY: passed on.
-    let copied: Result<_, PayloadError> = unsafe { RawBuffers::copied(list) };
-    copied.map_err(|error| reject_buffers(function, &error)).ok()
+    Some(unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) })
 }
 
 #[cold]
-fn reject_buffers(function: &'static str, error: &PayloadError) {
+fn reject_buffers(function: &'static str, error: PayloadError) {
     tracing::error!(function, %error, "bad argument: buffers");
 }
