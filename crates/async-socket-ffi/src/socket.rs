@@ -3,14 +3,13 @@
 use crate::boundary::{Context, borrowed, guarded, reject};
 use crate::platform::next_port;
 use crate::types::{
-    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_RECEIVE_RESULT, ASYNC_SOCKET_SEND_RESULT,
-    ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE, ON_ASYNC_SOCKET_OPEN_COMPLETE,
-    ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
+    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE,
+    ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
 };
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
 use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, IoBufs, IoBufsMut, Kernel, PayloadError, RawBuffer, RawBuffers, RawSlice,
-    ReceiveCompletion, ReceiveError, Refused, SendCompletion, SendError,
+    ReceiveError, ReceiveResult, Refused, SendError, SendResult,
 };
 use std::ffi::{c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
@@ -158,7 +157,11 @@ pub unsafe extern "C" fn async_socket_send_async(
         };
         // SAFETY: NULL or `buffer_count` long.
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
-        let call_back = SendCallBack { on_send_complete, context: Context::new(on_send_complete_context) };
+        let context = Context::new(on_send_complete_context);
+        let call_back = move |result: SendResult| {
+            // SAFETY: the caller gave the function to be called so.
+            unsafe { on_send_complete(context.pointer(), result.into()) };
+        };
         match list {
             // SAFETY: the caller's promise about `buffers`.
             [one] => send(&handle, unsafe { RawSlice::checked(*one) }, call_back),
@@ -168,27 +171,19 @@ pub unsafe extern "C" fn async_socket_send_async(
     })
 }
 
-/// A C call-back and its context.
-struct SendCallBack {
-    on_send_complete: unsafe extern "C" fn(*mut c_void, ASYNC_SOCKET_SEND_RESULT),
-    context: Context,
-}
-
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046, Codes_SRS_ASYNC_SOCKET_LINUX_11_047
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_048
 #[inline(always)]
 fn send<B: IoBufs>(
     handle: &ASYNC_SOCKET,
     buffers: Result<B, PayloadError>,
-    call_back: SendCallBack,
+    call_back: impl FnOnce(SendResult) + Send + 'static,
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     let buffers = match buffers {
         Ok(buffers) => buffers,
-        Err(error) => return send_refused(SendError::Payload(error)),
+        Err(error) => return send_refused(error.into()),
     };
-    let sent = handle.socket.send_async(buffers, move |SendCompletion { result, buffers, .. }| {
-        drop(buffers);
-        // SAFETY: the caller gave the function to be called so.
-        unsafe { (call_back.on_send_complete)(call_back.context.pointer(), result.into()) };
-    });
+    let sent = handle.socket.send_async(buffers, |completion| call_back(completion.result));
     match sent {
         Ok(()) => ASYNC_SOCKET_SEND_SYNC_OK,
         Err(Refused { error, .. }) => send_refused(error),
@@ -201,7 +196,7 @@ fn send<B: IoBufs>(
 unsafe fn send_several(
     handle: &ASYNC_SOCKET,
     list: &[RawBuffer],
-    call_back: SendCallBack,
+    call_back: impl FnOnce(SendResult) + Send + 'static,
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     // SAFETY: passed on.
     send(handle, unsafe { RawBuffers::copied(list) }, call_back)
@@ -209,9 +204,10 @@ unsafe fn send_several(
 
 #[cold]
 fn send_refused(error: SendError) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    const NAME: &str = "async_socket_send_async";
     match error {
-        SendError::Payload(error) => reject_buffers("async_socket_send_async", error),
-        error => tracing::debug!(%error, "async_socket_send_async"),
+        SendError::Payload(error) => reject_buffers(NAME, error),
+        error => tracing::debug!(%error, "{NAME}"),
     }
     error.sync_result().into()
 }
@@ -244,7 +240,11 @@ pub unsafe extern "C" fn async_socket_receive_async(
         };
         // SAFETY: NULL or `buffer_count` long.
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return 1 };
-        let call_back = ReceiveCallBack { on_receive_complete, context: Context::new(on_receive_complete_context) };
+        let context = Context::new(on_receive_complete_context);
+        let call_back = move |result: ReceiveResult, bytes_received| {
+            // SAFETY: the caller gave the function to be called so.
+            unsafe { on_receive_complete(context.pointer(), result.into(), bytes_received) };
+        };
         match list {
             // SAFETY: the caller's promise about `buffers`.
             [one] => receive(&handle, unsafe { RawSlice::checked(*one) }, call_back),
@@ -254,24 +254,20 @@ pub unsafe extern "C" fn async_socket_receive_async(
     })
 }
 
-/// A C call-back and its context.
-struct ReceiveCallBack {
-    on_receive_complete: unsafe extern "C" fn(*mut c_void, ASYNC_SOCKET_RECEIVE_RESULT, u32),
-    context: Context,
-}
-
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067, Codes_SRS_ASYNC_SOCKET_LINUX_11_068
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_069
 #[inline(always)]
-fn receive<B: IoBufsMut>(handle: &ASYNC_SOCKET, buffers: Result<B, PayloadError>, call_back: ReceiveCallBack) -> c_int {
+fn receive<B: IoBufsMut>(
+    handle: &ASYNC_SOCKET,
+    buffers: Result<B, PayloadError>,
+    call_back: impl FnOnce(ReceiveResult, u32) + Send + 'static,
+) -> c_int {
     let buffers = match buffers {
         Ok(buffers) => buffers,
-        Err(error) => return receive_refused(ReceiveError::Payload(error)),
+        Err(error) => return receive_refused(error.into()),
     };
-    let received = handle.socket.receive_async(buffers, move |completion| {
-        let ReceiveCompletion { result, bytes_received, buffers, .. } = completion;
-        drop(buffers);
-        // SAFETY: the caller gave the function to be called so.
-        unsafe { (call_back.on_receive_complete)(call_back.context.pointer(), result.into(), bytes_received) };
-    });
+    let received =
+        handle.socket.receive_async(buffers, |completion| call_back(completion.result, completion.bytes_received));
     match received {
         Ok(()) => 0,
         Err(Refused { error, .. }) => receive_refused(error),
@@ -281,16 +277,21 @@ fn receive<B: IoBufsMut>(handle: &ASYNC_SOCKET, buffers: Result<B, PayloadError>
 /// # Safety
 /// That of [`RawBuffers::copied`].
 #[cold]
-unsafe fn receive_several(handle: &ASYNC_SOCKET, list: &[RawBuffer], call_back: ReceiveCallBack) -> c_int {
+unsafe fn receive_several(
+    handle: &ASYNC_SOCKET,
+    list: &[RawBuffer],
+    call_back: impl FnOnce(ReceiveResult, u32) + Send + 'static,
+) -> c_int {
     // SAFETY: passed on.
     receive(handle, unsafe { RawBuffers::copied(list) }, call_back)
 }
 
 #[cold]
 fn receive_refused(error: ReceiveError) -> c_int {
+    const NAME: &str = "async_socket_receive_async";
     match error {
-        ReceiveError::Payload(error) => reject_buffers("async_socket_receive_async", error),
-        error => tracing::debug!(%error, "async_socket_receive_async"),
+        ReceiveError::Payload(error) => reject_buffers(NAME, error),
+        error => tracing::debug!(%error, "{NAME}"),
     }
     1
 }
@@ -299,10 +300,7 @@ fn receive_refused(error: ReceiveError) -> c_int {
 ///
 /// # Safety
 /// `buffers` is NULL or points to `count` of them.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_047, Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067, Codes_SRS_ASYNC_SOCKET_LINUX_11_068
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_069
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 #[inline(always)]
 unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<&'a [RawBuffer]> {
     if buffers.is_null() {
