@@ -127,6 +127,38 @@ fn an_unacceptable_list_is_refused_both_ways(
     });
 }
 
+/// One buffer and several are operations of different kinds, and neither fits into the room that the other has left.
+#[rstest]
+fn one_buffer_and_several_take_turns_in_one_direction(#[values(false, true)] both_wait: bool) {
+    let _platform = Platform::start();
+    let (mut socket, received, sent) = (Open::new(), Calls::new(), Calls::new());
+    for message in 1..=6 {
+        let (mut one, mut first, mut second) = ([0; 2], [0; 1], [0; 3]);
+        assert_eq!(socket.receive(&mut [buffer(&mut one)], &received), 0);
+        let mut several = [buffer(&mut first), buffer(&mut second)];
+        if both_wait {
+            assert_eq!(socket.receive(&mut several, &received), 0);
+        }
+        socket.write_from_peer(&[message; 2]);
+        assert_eq!(received.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 2));
+        if !both_wait {
+            assert_eq!(socket.receive(&mut several, &received), 0);
+        }
+        socket.write_from_peer(&[message; 4]);
+        assert_eq!(received.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 4));
+        assert_eq!((one, first, second), ([message; 2], [message; 1], [message; 3]));
+
+        assert_eq!(socket.send(&[buffer(&mut one)], &sent), ASYNC_SOCKET_SEND_SYNC_OK);
+        assert_eq!(socket.send(&several, &sent), ASYNC_SOCKET_SEND_SYNC_OK);
+        for _ in 0..2 {
+            assert_eq!(sent.next(), Call::Sent(ASYNC_SOCKET_SEND_OK));
+        }
+        let mut echoed = [0; 6];
+        socket.peer.read_exact(&mut echoed).expect("the peer reads");
+        assert_eq!(echoed, [message; 6]);
+    }
+}
+
 static NULL_CONTEXTS: AtomicUsize = AtomicUsize::new(0);
 
 fn count(context: *mut c_void) {

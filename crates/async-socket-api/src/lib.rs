@@ -12,7 +12,7 @@
 //! | one buffer that can be lent | [`IoBuf`] to send from, [`IoBufMut`] to receive into |
 //! | one or many of them | [`IoBufs`], [`IoBufsMut`] |
 //! | a list that passed every check | [`Payload`] |
-//! | memory that only a pointer knows | [`RawBuffers`] |
+//! | memory that only a pointer knows | [`RawSlice`], [`RawBuffers`] |
 //! | what a call-back gets | [`OpenResult`], [`SendCompletion`], [`ReceiveCompletion`] |
 //! | a call that was refused, with what was lent | [`Refused`] |
 //!
@@ -35,7 +35,7 @@ mod socket;
 pub use buffers::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
 pub use errors::{OpenError, ReceiveError, Refused, SendError};
 pub use payload::{Payload, PayloadError};
-pub use raw::{RawBuffer, RawBuffers};
+pub use raw::{RawBuffer, RawBuffers, RawSlice};
 pub use results::{
     OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
 };

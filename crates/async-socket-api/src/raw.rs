@@ -1,10 +1,12 @@
 //! Memory that only a pointer knows: the `unsafe` entry on which the C ABI stands.
 //!
-//! The only module of this crate with `unsafe` code. A [`RawBuffers`] is a list of buffers like any
-//! other and goes through the same checks and the same calls; there is no second way in.
+//! The only module of this crate with `unsafe` code. [`RawBuffers`] and [`RawSlice`] are lists of buffers like any
+//! other and go through the same checks and the same calls; there is no second way in.
 #![allow(unsafe_code, reason = "turns the caller's pointers into slices, under the contract of `RawBuffers::copied`")]
 
 use crate::{IoBufs, IoBufsMut, PayloadError};
+use std::num::NonZeroU32;
+use std::ptr::NonNull;
 use std::slice;
 
 /// A pointer and a length in bytes: one buffer as a C caller describes it.
@@ -19,6 +21,62 @@ pub struct RawBuffer {
 
 // SAFETY: a pointer and a number; what may be done with the memory is `RawBuffers::copied`'s contract.
 unsafe impl Send for RawBuffer {}
+
+/// One checked [`RawBuffer`], whose memory stays the caller's: a list of one, known to be that when the program is
+/// compiled, so that nothing on its way looks for a second.
+#[derive(Debug)]
+pub struct RawSlice {
+    pointer: NonNull<u8>,
+    length: NonZeroU32,
+}
+
+// SAFETY: a pointer and a number; what may be done with the memory is `RawSlice::checked`'s contract.
+unsafe impl Send for RawSlice {}
+
+impl RawSlice {
+    /// Checks the caller's buffer.
+    ///
+    /// # Errors
+    /// [`PayloadError`]: a null pointer, or an empty buffer.
+    ///
+    /// # Safety
+    /// That of [`RawBuffers::copied`], for a list of this buffer.
+    #[inline(always)]
+    pub unsafe fn checked(buffer: RawBuffer) -> Result<Self, PayloadError> {
+        let length = RawBuffers::check(slice::from_ref(&buffer))?;
+        let pointer = NonNull::new(buffer.pointer).ok_or(PayloadError::NullBuffer { index: 0 })?;
+        let length = NonZeroU32::new(length).ok_or(PayloadError::EmptyBuffer { index: 0 })?;
+        Ok(Self { pointer, length })
+    }
+}
+
+impl IoBufs for RawSlice {
+    #[inline]
+    fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]> {
+        // SAFETY: valid for reads of `length` bytes by `checked`'s contract.
+        let slice = || unsafe { slice::from_raw_parts(self.pointer.as_ptr(), self.length.get() as usize) };
+        (first == 0).then(slice).into_iter()
+    }
+
+    #[inline]
+    fn checked_length(&self) -> Option<u32> {
+        Some(self.length.get())
+    }
+}
+
+impl IoBufsMut for RawSlice {
+    #[inline]
+    fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
+        // SAFETY: valid for writes of `length` bytes by `checked`'s contract; `&mut self` keeps a second one away.
+        let slice = || unsafe { slice::from_raw_parts_mut(self.pointer.as_ptr(), self.length.get() as usize) };
+        (first == 0).then(slice).into_iter()
+    }
+
+    #[inline]
+    fn checked_length(&self) -> Option<u32> {
+        Some(self.length.get())
+    }
+}
 
 /// A checked list of [`RawBuffer`]s whose memory stays the caller's.
 ///

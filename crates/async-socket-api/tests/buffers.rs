@@ -1,6 +1,6 @@
 //! Every kind of buffer that can be lent, and lists of them.
 
-use async_socket_api::{IoBuf, IoBufMut, IoBufs, IoBufsMut, RawBuffer, RawBuffers};
+use async_socket_api::{IoBuf, IoBufMut, IoBufs, IoBufsMut, RawBuffer, RawBuffers, RawSlice};
 use rstest::rstest;
 use std::sync::Arc;
 
@@ -112,6 +112,24 @@ fn a_raw_list_is_the_memory_that_it_points_to(#[case] lengths: &[usize]) {
 
     let last = 4 - lengths[lengths.len() - 1];
     assert!(memory[..last].iter().all(u8::is_ascii_lowercase) && memory[last..].iter().all(u8::is_ascii_uppercase));
+}
+
+#[test]
+fn a_raw_slice_is_a_list_of_one() {
+    let mut memory = *b"abcd";
+    let buffer = RawBuffer { pointer: memory.as_mut_ptr(), length: 4 };
+    #[allow(unsafe_code, reason = "raw buffers are what is tested")]
+    // SAFETY: the memory is looked at again only when the slice is done with.
+    let mut slice = unsafe { RawSlice::checked(buffer) }.expect("acceptable");
+
+    assert_eq!((IoBufs::checked_length(&slice), IoBufsMut::checked_length(&slice)), (Some(4), Some(4)));
+    assert_eq!(slices(&slice, 0), [b"abcd"]);
+    assert_eq!((slices(&slice, 1).len(), slice.slices_mut_from(1).count()), (0, 0));
+    for buffer in slice.slices_mut_from(0) {
+        buffer.make_ascii_uppercase();
+    }
+
+    assert_eq!(memory, *b"ABCD");
 }
 
 /// Pieces of `memory`, one after the other.

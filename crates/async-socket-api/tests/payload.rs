@@ -1,6 +1,6 @@
 //! The one check of a list of buffers, against a model that first adds up and then looks. Nothing here is ever dereferenced.
 
-use async_socket_api::{Payload, PayloadError, RawBuffer, RawBuffers};
+use async_socket_api::{Payload, PayloadError, RawBuffer, RawBuffers, RawSlice};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::ptr;
@@ -103,6 +103,20 @@ proptest! {
 
         prop_assert_eq!(result, model(&known(&lengths)));
         prop_assert_eq!(returned, buffers);
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_046, Tests_SRS_ASYNC_SOCKET_LINUX_11_047, Tests_SRS_ASYNC_SOCKET_LINUX_11_067
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_068
+#[test]
+fn a_raw_slice_is_checked_as_a_list_of_one() {
+    for length in [None, Some(0), Some(1), Some(u32::MAX)] {
+        let list = dangling(&[length]);
+        #[allow(unsafe_code, reason = "raw buffers are what is tested")]
+        // SAFETY: the buffer is never used.
+        let checked = unsafe { RawSlice::checked(list[0]) };
+
+        assert_eq!(checked.err(), model(&[length]).err());
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! This crate only translates. A handle is a counted reference; every call checks all of its arguments before it
 //! changes anything, and says through `tracing` which one was wrong (`ASYNC_SOCKET_LOG=debug` prints that to standard
-//! error). No panic leaves it. Nothing is allocated for an operation: a call-back is a function pointer and a context.
+//! error). No panic leaves it. Nothing is allocated for an operation on one buffer: a call-back is a function pointer and
+//! a context. A list of several is copied, and does not fit into the room that an operation on one buffer has left.
 //!
 //! All functions can be called from any thread, also from inside any call-back; see `docs/c-api.md`.
 #![allow(unsafe_code, reason = "translates between C pointers and Rust types")]

@@ -7,7 +7,10 @@ use crate::types::{
     ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
 };
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, Kernel, PayloadError, RawBuffer, RawBuffers};
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, IoBufs, IoBufsMut, Kernel, PayloadError, RawBuffer, RawBuffers, RawSlice,
+    ReceiveError, ReceiveResult, Refused, SendError, SendResult,
+};
 use std::ffi::{c_int, c_void};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
@@ -152,23 +155,61 @@ pub unsafe extern "C" fn async_socket_send_async(
             reject(NAME, "on_send_complete", "is NULL");
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
         };
-        // SAFETY: the caller's promise about `buffers`.
-        let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else {
-            return ASYNC_SOCKET_SEND_SYNC_ERROR;
-        };
+        // SAFETY: NULL or `buffer_count` long.
+        let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
         let context = Context::new(on_send_complete_context);
-        let sent = handle.socket.send_async(buffers, move |completion| {
+        let call_back = move |result: SendResult| {
             // SAFETY: the caller gave the function to be called so.
-            unsafe { on_send_complete(context.pointer(), completion.result.into()) };
-        });
-        sent.map_or_else(
-            |refused| {
-                tracing::debug!(error = %refused.error, "{NAME}");
-                refused.error.sync_result().into()
-            },
-            |()| ASYNC_SOCKET_SEND_SYNC_OK,
-        )
+            unsafe { on_send_complete(context.pointer(), result.into()) };
+        };
+        match list {
+            // SAFETY: the caller's promise about `buffers`.
+            [one] => send(&handle, unsafe { RawSlice::checked(*one) }, call_back),
+            // SAFETY: the caller's promise about `buffers`.
+            several => unsafe { send_several(&handle, several, call_back) },
+        }
     })
+}
+
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046, Codes_SRS_ASYNC_SOCKET_LINUX_11_047
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_048
+#[inline(always)]
+fn send<B: IoBufs>(
+    handle: &ASYNC_SOCKET,
+    buffers: Result<B, PayloadError>,
+    call_back: impl FnOnce(SendResult) + Send + 'static,
+) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    let buffers = match buffers {
+        Ok(buffers) => buffers,
+        Err(error) => return send_refused(error.into()),
+    };
+    let sent = handle.socket.send_async(buffers, |completion| call_back(completion.result));
+    match sent {
+        Ok(()) => ASYNC_SOCKET_SEND_SYNC_OK,
+        Err(Refused { error, .. }) => send_refused(error),
+    }
+}
+
+/// # Safety
+/// That of [`RawBuffers::copied`].
+#[cold]
+unsafe fn send_several(
+    handle: &ASYNC_SOCKET,
+    list: &[RawBuffer],
+    call_back: impl FnOnce(SendResult) + Send + 'static,
+) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    // SAFETY: passed on.
+    send(handle, unsafe { RawBuffers::copied(list) }, call_back)
+}
+
+#[cold]
+fn send_refused(error: SendError) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    const NAME: &str = "async_socket_send_async";
+    match error {
+        SendError::Payload(error) => reject_buffers(NAME, error),
+        error => tracing::debug!(%error, "{NAME}"),
+    }
+    error.sync_result().into()
 }
 
 /// Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, on the
@@ -197,45 +238,80 @@ pub unsafe extern "C" fn async_socket_receive_async(
             reject(NAME, "on_receive_complete", "is NULL");
             return 1;
         };
-        // SAFETY: the caller's promise about `buffers`.
-        let Some(buffers) = (unsafe { lent(NAME, buffers, buffer_count) }) else { return 1 };
+        // SAFETY: NULL or `buffer_count` long.
+        let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return 1 };
         let context = Context::new(on_receive_complete_context);
-        let received = handle.socket.receive_async(buffers, move |completion| {
+        let call_back = move |result: ReceiveResult, bytes_received| {
             // SAFETY: the caller gave the function to be called so.
-            unsafe { on_receive_complete(context.pointer(), completion.result.into(), completion.bytes_received) };
-        });
-        received.map_or_else(
-            |refused| {
-                tracing::debug!(error = %refused.error, "{NAME}");
-                1
-            },
-            |()| 0,
-        )
+            unsafe { on_receive_complete(context.pointer(), result.into(), bytes_received) };
+        };
+        match list {
+            // SAFETY: the caller's promise about `buffers`.
+            [one] => receive(&handle, unsafe { RawSlice::checked(*one) }, call_back),
+            // SAFETY: the caller's promise about `buffers`.
+            several => unsafe { receive_several(&handle, several, call_back) },
+        }
     })
 }
 
-/// The caller's list of buffers, checked and copied; says what is wrong with it.
-///
-/// # Safety
-/// That of [`RawBuffers::copied`], for the `count` elements at `buffers`, unless that is NULL.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_047, Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067, Codes_SRS_ASYNC_SOCKET_LINUX_11_068
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_069
 #[inline(always)]
-unsafe fn lent(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<RawBuffers> {
+fn receive<B: IoBufsMut>(
+    handle: &ASYNC_SOCKET,
+    buffers: Result<B, PayloadError>,
+    call_back: impl FnOnce(ReceiveResult, u32) + Send + 'static,
+) -> c_int {
+    let buffers = match buffers {
+        Ok(buffers) => buffers,
+        Err(error) => return receive_refused(error.into()),
+    };
+    let received =
+        handle.socket.receive_async(buffers, |completion| call_back(completion.result, completion.bytes_received));
+    match received {
+        Ok(()) => 0,
+        Err(Refused { error, .. }) => receive_refused(error),
+    }
+}
+
+/// # Safety
+/// That of [`RawBuffers::copied`].
+#[cold]
+unsafe fn receive_several(
+    handle: &ASYNC_SOCKET,
+    list: &[RawBuffer],
+    call_back: impl FnOnce(ReceiveResult, u32) + Send + 'static,
+) -> c_int {
+    // SAFETY: passed on.
+    receive(handle, unsafe { RawBuffers::copied(list) }, call_back)
+}
+
+#[cold]
+fn receive_refused(error: ReceiveError) -> c_int {
+    const NAME: &str = "async_socket_receive_async";
+    match error {
+        ReceiveError::Payload(error) => reject_buffers(NAME, error),
+        error => tracing::debug!(%error, "{NAME}"),
+    }
+    1
+}
+
+/// The caller's list of buffers; says so if there is none. What is in it is checked when it is taken over.
+///
+/// # Safety
+/// `buffers` is NULL or points to `count` of them.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
+#[inline(always)]
+unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<&'a [RawBuffer]> {
     if buffers.is_null() {
         reject(function, "buffers", "is NULL");
         return None;
     }
     // SAFETY: not NULL and `count` long, by the caller's promise; the two types have the same layout (types.rs).
-    let list = unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) };
-    // SAFETY: passed on.
-    let copied: Result<_, PayloadError> = unsafe { RawBuffers::copied(list) };
-    copied.map_err(|error| reject_buffers(function, &error)).ok()
+    Some(unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) })
 }
 
 #[cold]
-fn reject_buffers(function: &'static str, error: &PayloadError) {
+fn reject_buffers(function: &'static str, error: PayloadError) {
     tracing::error!(function, %error, "bad argument: buffers");
 }

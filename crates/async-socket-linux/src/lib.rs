@@ -44,8 +44,8 @@ mod transfer;
 
 pub use async_socket_api::{
     AsyncSocket, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError, RawBuffer,
-    RawBuffers, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion, SendError, SendResult,
-    SendSyncResult, SocketState,
+    RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion, SendError,
+    SendResult, SendSyncResult, SocketState,
 };
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
