@@ -2,7 +2,7 @@
 
 mod completion_port_support;
 
-use completion_port::{Action, Direction, Registration};
+use completion_port::{Action, Attempt, Direction, Handler, Registration};
 use completion_port_support::{
     A_WHILE, Transfers, port, reads, round_trip, settled, socket, start, take_back, watch, writes,
 };
@@ -284,4 +284,38 @@ fn a_hundred_registrations_come_and_go_on_four_threads() {
     threads.into_iter().for_each(integration_tests::Task::join);
 
     assert_eq!(descriptors(), before);
+}
+
+/// Accepts nothing that matters, and is seen to be dropped.
+struct Held(#[expect(dead_code, reason = "only its drop matters")] Arc<()>);
+
+impl Handler for Held {
+    type Descriptor = UnixStream;
+    type Operation = ();
+
+    fn attempt(&self, (): (), _: Action, attempt: Attempt<'_, Self>) {
+        attempt.complete(false, None, || {});
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn the_handlers_of_removed_sockets_are_dropped_soon_even_if_nothing_else_happens() {
+    let _alone = alone();
+    let port = port().1;
+    let held = Arc::new(());
+    let sockets: Vec<_> = (0..200)
+        .map(|_| {
+            let (own, peer) = UnixStream::pair().expect("a pair");
+            let registration = Registration::new(port.clone(), Held(Arc::clone(&held)), own);
+            drop(registration.register().expect("a socket can be registered"));
+            (registration, peer)
+        })
+        .collect();
+
+    drop(sockets);
+
+    wait::eventually("handlers are dropped", || Arc::strong_count(&held) <= 64);
+    round_trip(&port);
+    wait::eventually("the last of them too", || Arc::strong_count(&held) == 1);
 }

@@ -54,7 +54,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// What the kernel says; nothing is attached then.
     fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token>;
 
-    /// Stops it; events that were under way are dropped.
+    /// Stops it. A turn that is under way may still come, with events or without; the source is dropped some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
     /// Lets the kernel look at the descriptor anew and report what is ready, as if it had just been attached.
@@ -282,6 +282,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         Ok(())
     }
 
+    // Codes_SRS_COMPLETION_PORT_01_057
     fn forget(&self, token: Token) {
         let shared = &self.owner.shared;
         if shared.forget(token) >= LEFT_TO_A_SLEEPER {
@@ -412,6 +413,7 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Hears of who is watched and who is not any more.
+    // Codes_SRS_COMPLETION_PORT_01_057
     #[cold]
     fn hear_news(&self, turns: &mut Turns) {
         self.flags.fetch_and(!CHANGED, Ordering::AcqRel);

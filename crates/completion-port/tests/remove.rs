@@ -3,15 +3,17 @@
 mod common;
 
 use common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
-use common::{on_another_thread, received, round_trip, settled, spawn, stays_silent};
-use completion_port::{Action, ClaimError, Direction, Port, Readiness, Registration, Source, Token};
+use common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
+use completion_port::{
+    Action, ClaimError, CompletionPort, Direction, Port, Readiness, Registration, Source, Token, Turn,
+};
 use parking_lot::Mutex;
 use rstest::rstest;
-use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
+use std::io::{Read, Write, pipe};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::mpsc::{Receiver, channel};
-use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
+use std::sync::{Arc, Weak};
+use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
 
 /// Starts something of the registration that stops in a gate, on another thread.
 type Start = fn(&MockPort, &Arc<Mocked>) -> (Gate, Receiver<()>);
@@ -514,4 +516,68 @@ fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
     gate.open();
     assert!(received(&ended, "the call-back"));
     assert!(received(&removed, "the removal after that"));
+}
+
+/// Does nothing, and is seen to be dropped.
+struct Idle(#[expect(dead_code, reason = "only its drop matters")] Arc<()>);
+
+impl Source for Idle {
+    fn on_ready(&self, _: Readiness) -> Turn {
+        Turn::Over
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
+
+/// Attaches sources to a descriptor that has no events and detaches them; what shows how many of them there still are.
+fn attached_and_detached(port: &CompletionPort<ScriptedPort>, count: usize) -> Weak<()> {
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let alive = Arc::new(());
+    for _ in 0..count {
+        let idle = Arc::new(Idle(Arc::clone(&alive)));
+        let token = port.attach(silent.as_fd(), idle).expect("a pipe can be watched");
+        port.detach(silent.as_fd(), token);
+    }
+    Arc::downgrade(&alive)
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn what_was_removed_is_dropped_when_the_thread_next_runs() {
+    let (_, port) = real_port();
+    let alive = attached_and_detached(&port, 1);
+    round_trip(&port);
+    assert_eq!(alive.strong_count(), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn a_thread_that_sleeps_is_woken_to_drop_what_sixty_four_removals_have_left() {
+    let (calls, port) = real_port();
+    settled(&calls);
+    let alive = attached_and_detached(&port, 64);
+    // At least those for which it was woken.
+    eventually("the thread runs", || alive.strong_count() < 64);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
+    let (_, port) = real_port();
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let token = port.attach(silent.as_fd(), Arc::new(Idle(Arc::default()))).expect("a pipe can be watched");
+    port.detach(silent.as_fd(), token);
+    port.forget(token);
+    round_trip(&port);
+    port.forget(token);
+    round_trip(&port);
+    let [one, other] = [real(&port), real(&port)];
+    for (registration, mut peer) in [one, other] {
+        let (operation, told) = op("reads").told();
+        registration.add(Direction::In, operation).expect("the registration accepts operations");
+        peer.write_all(b"x").expect("the socket has room");
+        received(&told, "the read");
+    }
 }
