@@ -29,8 +29,6 @@ struct Check {
     /// What is true if it passes.
     shows: &'static str,
     needs: &'static [Tool],
-    /// It is among what `--short` runs, and so CI.
-    in_ci: bool,
     /// What the short form may take, and what the long one.
     at_most: [Duration; 2],
     /// Returns the figure; fails with what was found.
@@ -46,7 +44,6 @@ const CHECKS: &[Check] = &[
         name: "models",
         shows: "the concurrency core keeps its promises in every order of steps, and every planted defect is noticed",
         needs: &[],
-        in_ci: true,
         at_most: [minutes(15), minutes(60)],
         run: models::run,
     },
@@ -54,7 +51,6 @@ const CHECKS: &[Check] = &[
         name: "faults",
         shows: "random programs over faulty system calls keep every promise, and every planted defect is noticed",
         needs: &[],
-        in_ci: true,
         at_most: [minutes(15), minutes(40)],
         run: faults::run,
     },
@@ -62,7 +58,6 @@ const CHECKS: &[Check] = &[
         name: "state-machine",
         shows: "the socket does what a reference model says, over mocks and on real socket pairs",
         needs: &[],
-        in_ci: true,
         at_most: [minutes(10), minutes(60)],
         run: state_machine::run,
     },
@@ -70,15 +65,13 @@ const CHECKS: &[Check] = &[
         name: "soak",
         shows: "memory, descriptors, threads and latency stay flat while thousands of connections come and go",
         needs: &[],
-        in_ci: false,
-        at_most: [minutes(12), minutes(25)],
+        at_most: [minutes(10), minutes(12)],
         run: soak::run,
     },
     Check {
         name: "hostile-peers",
         shows: "no peer costs more than was promised, and no other peer notices it",
         needs: &[],
-        in_ci: true,
         at_most: [minutes(10), minutes(30)],
         run: hostile_peers::run,
     },
@@ -86,7 +79,6 @@ const CHECKS: &[Check] = &[
         name: "address-sanitizer",
         shows: "no byte is touched before it is lent or after it is given back",
         needs: &[Tool::Nightly],
-        in_ci: true,
         at_most: [minutes(8), minutes(20)],
         run: sanitizers::address,
     },
@@ -94,7 +86,6 @@ const CHECKS: &[Check] = &[
         name: "leak-sanitizer",
         shows: "all memory is given back",
         needs: &[Tool::Nightly],
-        in_ci: true,
         at_most: [minutes(8), minutes(20)],
         run: sanitizers::leak,
     },
@@ -102,7 +93,6 @@ const CHECKS: &[Check] = &[
         name: "thread-sanitizer",
         shows: "what threads share, they share in order",
         needs: &[Tool::Component("rust-src")],
-        in_ci: true,
         at_most: [minutes(10), minutes(30)],
         run: sanitizers::thread,
     },
@@ -110,7 +100,6 @@ const CHECKS: &[Check] = &[
         name: "memcheck",
         shows: "no byte is used that is not there or was never written, and none is lost",
         needs: &[Tool::Program("valgrind", "valgrind")],
-        in_ci: false,
         at_most: [minutes(8), minutes(30)],
         run: memcheck::run,
     },
@@ -118,7 +107,6 @@ const CHECKS: &[Check] = &[
         name: "fuzz",
         shows: "no input breaks the C ABI, the event call-back or the report's parsers",
         needs: &[Tool::Nightly, Tool::Cargo("fuzz", "0.13.2")],
-        in_ci: false,
         at_most: [minutes(8), minutes(45)],
         run: fuzz::run,
     },
@@ -126,7 +114,6 @@ const CHECKS: &[Check] = &[
         name: "mutants",
         shows: "a test fails whatever is broken in the libraries",
         needs: &[Tool::Cargo("mutants", "27.1.0"), Tool::Program("cargo-nextest", "cargo-nextest")],
-        in_ci: false,
         at_most: [minutes(15), minutes(600)],
         run: mutants::run,
     },
@@ -134,7 +121,6 @@ const CHECKS: &[Check] = &[
         name: "coverage",
         shows: "the tests run the libraries' lines, but for those that docs/coverage.toml explains",
         needs: &[Tool::Component("llvm-tools"), Tool::Cargo("llvm-cov", "0.9.1")],
-        in_ci: false,
         at_most: [minutes(15), minutes(15)],
         run: coverage::run,
     },
@@ -148,7 +134,6 @@ const CHECKS: &[Check] = &[
             Tool::Cargo("hack", "0.6.46"),
             Tool::Cargo("semver-checks", "0.51.0"),
         ],
-        in_ci: false,
         at_most: [minutes(10), minutes(15)],
         run: supply_chain::run,
     },
@@ -168,7 +153,7 @@ pub(crate) struct Args {
     /// Print what there is
     #[arg(long, conflicts_with_all = ["name", "short"])]
     list: bool,
-    /// The short forms of all checks that CI runs
+    /// The short forms of all checks, which CI runs
     #[arg(long, conflicts_with = "name")]
     short: bool,
 }
@@ -179,7 +164,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         CHECKS.iter().for_each(print);
         return Ok(());
     }
-    let chosen = |check: &&Check| args.name.as_deref().map_or(check.in_ci, |name| name == check.name);
+    let chosen = |check: &&Check| args.name.as_deref().is_none_or(|name| name == check.name);
     for check in CHECKS.iter().filter(chosen) {
         check.start(args).with_context(|| format!("verify {}", check.name))?;
     }
