@@ -40,22 +40,27 @@ fn a_c_program_finds_every_function_result_and_rule_as_documented(#[case] librar
     assert!(said.contains("31 tests passed"), "{said}");
 }
 
-#[test]
-fn the_program_says_what_was_wrong_with_which_argument_if_asked_to() {
-    let folder = folder("log");
+#[rstest]
+#[case::handles("null_handles_are_refused_or_ignored", &[
+    "async_socket_send_async",
+    "completion_port_add",
+    "argument=\"async_socket\" why=\"is NULL\"",
+])]
+#[case::buffers("refused_payloads_change_nothing", &["bad argument: buffers", "async_socket_receive_async"])]
+fn the_program_says_what_was_wrong_with_which_argument_if_asked_to(#[case] test: &str, #[case] lines: &[&str]) {
+    let folder = folder(&format!("log of {test}"));
     let program = folder.join("conformance");
     let mut compile = compiler(false);
     compile.args(["-std=c99", "-pthread"]).arg(package().join("tests/c/conformance.c"));
     compile.arg(built("libasync_socket.a")).arg("-o").arg(&program).args(["-lpthread", "-ldl", "-lm"]);
     succeed(&mut compile);
 
-    let test = "null_handles_are_refused_or_ignored";
     let silent = succeed(Command::new(&program).arg(test).env_remove("ASYNC_SOCKET_LOG"));
     let told = succeed(Command::new(&program).arg(test).env("ASYNC_SOCKET_LOG", "debug"));
 
     assert_eq!(String::from_utf8_lossy(&silent.stderr).trim(), test);
     let told = String::from_utf8_lossy(&told.stderr).into_owned();
-    for line in ["async_socket_send_async", "completion_port_add", "argument=\"async_socket\" why=\"is NULL\""] {
+    for line in lines {
         assert!(told.contains(line), "{line} is not in:\n{told}");
     }
 }

@@ -3,8 +3,8 @@
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, PayloadError, RawBuffer, RawBuffers, ReceiveCompletion, ReceiveError, ReceiveResult,
-    SendError, SendResult, SendSyncResult, SocketSyscalls,
+    AsyncSocket, AsyncSocketLinux, BufferPool, PayloadError, PooledCompletion, RawBuffer, RawBuffers,
+    ReceiveCompletion, ReceiveError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketSyscalls,
 };
 use completion_port::{Action, Direction};
 use std::io::{IoSlice, IoSliceMut};
@@ -14,7 +14,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use test_doubles::{FailingAllocator, MockPort, any_descriptor, set_memory, without_memory};
+use test_doubles::{
+    FailingAllocator, MockPort, any_descriptor, set_memory, with_memory, without_memory, without_memory_beyond,
+};
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_078
 #[test]
@@ -163,6 +165,64 @@ fn a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused() {
     });
 }
 
+// Tests_SRS_BUFFER_POOL_01_007
+#[test]
+fn a_pooled_receive_for_which_no_buffer_can_be_made_ends_if_none_can_come_back() {
+    let (port, sys, socket) = open_socket();
+    let pool = BufferPool::new(BUFFER_BYTES, 2).expect("a pool");
+    let received = receive_pooled(&socket, &pool);
+    sys.deliver_next(4);
+
+    without_memory_beyond(BUFFER_BYTES - 1, || port.fire(Action::In));
+
+    let completion = taken(&received);
+    let no_memory = Some(Errno::NOMEM.raw_os_error());
+    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, no_memory));
+    assert_eq!(pool.buffers_made(), 0);
+}
+
+// Tests_SRS_BUFFER_POOL_01_006
+#[test]
+fn a_pooled_receive_for_which_no_buffer_can_be_made_waits_for_one_that_is_in_use() {
+    let (port, sys, socket) = open_socket();
+    let pool = BufferPool::new(BUFFER_BYTES, 2).expect("a pool");
+    let first = receive_pooled(&socket, &pool);
+    sys.deliver_next(4);
+    port.fire(Action::In);
+    let in_use = taken(&first).buffer.expect("the bytes");
+    let second = receive_pooled(&socket, &pool);
+    sys.deliver_next(5);
+    without_memory_beyond(BUFFER_BYTES - 1, || port.fire(Action::In));
+    second.try_recv().expect_err("it waits");
+
+    drop(in_use);
+    port.run_scheduled();
+
+    assert_eq!(taken(&second).buffer.map(|buffer| buffer.len()), Some(5));
+}
+
+// Tests_SRS_BUFFER_POOL_01_005
+#[test]
+fn buffers_go_back_to_their_pool_without_memory() {
+    in_a_process_of_its_own("buffers_go_back_to_their_pool_without_memory", || {
+        for count in [1, 5] {
+            let (port, sys, socket) = open_socket();
+            let pool = BufferPool::new(BUFFER_BYTES, count).expect("a pool");
+            let received = || {
+                let received = receive_pooled(&socket, &pool);
+                sys.deliver_next(4);
+                port.fire(Action::In);
+                taken(&received).buffer.expect("the bytes")
+            };
+            let buffers: Vec<_> = (0..count).map(|_| received()).collect();
+
+            without_memory(|| drop(buffers));
+
+            assert_eq!(pool.buffers_free(), count);
+        }
+    });
+}
+
 // ---- the allocator
 
 #[global_allocator]
@@ -200,6 +260,17 @@ struct SysState {
 }
 
 type Socket = AsyncSocketLinux<MockPort, Sys>;
+
+/// More than anything else that a test allocates.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// The call-back has memory.
+fn receive_pooled(socket: &Socket, pool: &BufferPool) -> Receiver<PooledCompletion> {
+    let (done, received) = channel();
+    let report = move |completion| with_memory(|| done.send(completion).unwrap_or(()));
+    socket.receive_pooled_async(pool, report).expect("accepted");
+    received
+}
 
 fn open_socket() -> (MockPort, Sys, Socket) {
     let (port, sys) = (MockPort::new(), Sys::default());

@@ -219,6 +219,7 @@ fn who_was_closed_before_a_buffer_came_back_is_passed_over() {
     next.fire(Action::In);
     closed.socket.close();
     assert_eq!(abandoned.take().result, ReceiveResult::Abandoned);
+    assert_eq!(next.port.run_scheduled(), 0, "there is no buffer yet");
 
     drop(held.take());
 

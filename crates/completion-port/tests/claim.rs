@@ -157,8 +157,12 @@ fn an_event_during_the_claim_wins_over_its_eagain(
     #[case] direction: Direction,
     #[case] events: Readiness,
     #[case] action: Action,
+    #[values(false, true)] reported_before: bool,
 ) {
     let (port, registration) = mocked();
+    if reported_before {
+        port.deliver(events);
+    }
     let mut claim = registration.try_claim(direction).unwrap();
     // Here the attempt gets EAGAIN; then the descriptor becomes ready and the port hears of it first.
     port.deliver(events);
@@ -168,6 +172,23 @@ fn an_event_during_the_claim_wins_over_its_eagain(
 
     assert_eq!(port.run_scheduled(), 1);
     assert_eq!(registration.handler().seen(), [Attempted("a", action), Completed("a")]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_022
+#[test]
+fn an_eagain_counts_although_that_of_the_other_direction_came_meanwhile() {
+    let (port, registration) = mocked();
+    port.deliver(Readiness::IN | Readiness::OUT);
+    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    registration.add(Direction::In, op("in").answers([Progress::Pending])).unwrap();
+    port.run_scheduled();
+
+    claim.queue(op("out")).unwrap();
+    drop(claim);
+
+    assert_eq!((port.run_scheduled(), registration.handler().attempts()), (0, vec![("in", Action::In)]));
+    port.fire(Action::Out);
+    assert_eq!(registration.handler().completed(), ["out"]);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_022

@@ -4,9 +4,11 @@ mod common;
 
 use common::process::{alone, descriptors, port_threads};
 use common::{eventually, op, real, received};
-use completion_port::sys::{Errno, EventFlags};
+use completion_port::sys::{Errno, EventFlags, Kernel, PortSyscalls as _};
 use completion_port::{CompletionPort, Direction};
 use rstest::rstest;
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::{FdFlags, fcntl_getfd};
 use std::error::Error;
 use std::io;
 use std::thread;
@@ -28,6 +30,17 @@ fn a_port_is_one_epoll_instance_one_eventfd_and_one_thread() {
     // The thread takes its name when it starts to run.
     eventually("one thread more", || port_threads() == threads_before + 1);
     drop(port);
+}
+
+#[test]
+fn what_the_kernel_makes_for_a_port_is_closed_in_children_and_never_blocks() {
+    let _alone = alone();
+    let (epoll, eventfd) = (Kernel.epoll_create().unwrap(), Kernel.eventfd().unwrap());
+
+    for descriptor in [&epoll, &eventfd] {
+        assert!(fcntl_getfd(descriptor).unwrap().contains(FdFlags::CLOEXEC));
+    }
+    assert!(fcntl_getfl(&eventfd).unwrap().contains(OFlags::NONBLOCK));
 }
 
 // Tests_SRS_COMPLETION_PORT_01_001

@@ -3,11 +3,13 @@
 mod common;
 
 use common::{Attempted, Completed, DRAINED, Gate, Operation, Progress, Scripted, Seen, mocked, op, received, spawn};
-use completion_port::{Action, Direction, Readiness, Registration};
+use completion_port::{Action, Attempt, Direction, Handler, Readiness, Registration};
 use rstest::rstest;
 use std::collections::HashMap;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Sender, channel};
 use test_doubles::{MockPort, PortCall, any_descriptor};
 
 const NOTHING: [Seen; 0] = [];
@@ -180,6 +182,28 @@ fn an_error_event_about_no_error_is_asked_about_once_and_told_to_nobody() {
 
 // Tests_SRS_COMPLETION_PORT_01_032
 #[test]
+fn a_handler_that_does_not_look_has_every_error_event_told() {
+    struct DoesNotLook;
+    impl Handler for DoesNotLook {
+        type Descriptor = OwnedFd;
+        type Operation = Sender<Action>;
+
+        fn attempt(&self, operation: Sender<Action>, action: Action, attempt: Attempt<'_, Self>) {
+            attempt.complete(false, None, || operation.send(action).unwrap_or_default());
+        }
+    }
+    let (port, (tell, told)) = (MockPort::new(), channel());
+    let registration = Registration::new(port.clone(), DoesNotLook, any_descriptor());
+    drop(registration.register().unwrap());
+    registration.add(Direction::In, tell).unwrap();
+
+    port.fire(Action::Error);
+
+    assert_eq!(told.try_recv(), Ok(Action::Error));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_032
+#[test]
 fn an_error_is_told_to_who_waited_although_the_first_call_back_adds_more() {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
@@ -190,6 +214,34 @@ fn an_error_is_told_to_who_waited_although_the_first_call_back_adds_more() {
     port.fire(Action::Error);
 
     assert_eq!(registration.handler().attempts()[..2], [("first", Action::Error), ("second", Action::Error)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_032
+#[test]
+fn an_error_that_is_over_between_two_turns_is_told_to_who_waited_still() {
+    let (port, registration) = mocked();
+    for _ in 0..40 {
+        registration.add(Direction::In, op("waited")).unwrap();
+    }
+    port.deliver(Readiness::ERROR);
+    assert!(registration.handler().attempts().len() < 40, "one turn is too short for all");
+
+    port.deliver(Readiness::OUT);
+    port.run_scheduled();
+
+    assert_eq!(registration.handler().attempts(), [("waited", Action::Error); 40]);
+}
+
+#[test]
+fn after_an_error_that_is_told_and_over_nobody_asks_for_a_turn_that_is_of_no_use() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("waited")).unwrap();
+    port.deliver(Readiness::ERROR);
+    port.deliver(Readiness::OUT);
+
+    registration.add(Direction::In, op("later")).unwrap();
+
+    assert_eq!((port.run_scheduled(), registration.handler().completed()), (0, vec!["waited"]));
 }
 
 // Tests_SRS_COMPLETION_PORT_01_032

@@ -136,6 +136,25 @@ fn a_call_back_can_wait_again_and_is_served_by_the_next_event() {
 }
 
 // Tests_SRS_COMPLETION_PORT_01_070
+#[test]
+fn the_event_that_a_call_back_is_told_of_does_not_serve_who_it_adds() {
+    let (port, descriptor) = (MockPort::new(), Arc::new(any_descriptor()));
+    let waiting = Arc::new(OneShots::<Waiter, _>::new(port.clone()));
+    let (second, told) = waiter();
+    let adds = {
+        let (waiting, descriptor) = (Arc::clone(&waiting), Arc::clone(&descriptor));
+        move |_| waiting.add(descriptor.as_fd(), Interest::IN, second).expect("the mock accepts it again")
+    };
+    waiting.add(descriptor.as_fd(), Interest::IN, Box::new(adds)).unwrap();
+
+    port.fire(Action::In);
+    assert!(told.try_recv().is_err(), "the event is over");
+
+    port.fire(Action::In);
+    assert_eq!(told.try_recv(), Ok(Action::In));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_070
 #[rstest]
 #[case::readable(Interest::IN, Readiness::IN, Some(Action::In))]
 #[case::writable(Interest::OUT, Readiness::OUT, Some(Action::Out))]

@@ -6,7 +6,8 @@ use std::cell::Cell;
 use std::ptr;
 
 thread_local! {
-    static MEMORY: Cell<bool> = const { Cell::new(true) };
+    /// How many bytes one allocation may have.
+    static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 /// The system's allocator, until a thread says that it shall get no memory. Put it in a test binary of its own:
@@ -26,7 +27,7 @@ pub struct FailingAllocator;
 // SAFETY: every method hands over to the system's allocator, or returns null, which means "no memory".
 unsafe impl GlobalAlloc for FailingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if !has_memory() {
+        if !has_memory(layout.size()) {
             return ptr::null_mut();
         }
         // SAFETY: the caller's promises about the layout are passed on.
@@ -34,7 +35,7 @@ unsafe impl GlobalAlloc for FailingAllocator {
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if !has_memory() {
+        if !has_memory(size) {
             return ptr::null_mut();
         }
         // SAFETY: what `alloc` returned came from the system's allocator, with this layout.
@@ -49,7 +50,7 @@ unsafe impl GlobalAlloc for FailingAllocator {
 
 /// Says whether the calling thread gets memory from now on.
 pub fn set_memory(available: bool) {
-    MEMORY.set(available);
+    LARGEST.set(if available { usize::MAX } else { 0 });
 }
 
 /// Makes a call during which the calling thread gets no memory.
@@ -60,15 +61,24 @@ pub fn without_memory<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Makes a call during which the calling thread gets no more than so many bytes at once.
+pub fn without_memory_beyond<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
+    within(bytes, call)
+}
+
 /// Makes a call during which the calling thread gets memory, whatever was said.
 pub fn with_memory<T>(call: impl FnOnce() -> T) -> T {
-    let before = MEMORY.replace(true);
+    within(usize::MAX, call)
+}
+
+fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
+    let before = LARGEST.replace(bytes);
     let result = call();
-    MEMORY.set(before);
+    LARGEST.set(before);
     result
 }
 
 /// A thread that is ending has no such setting any more, but memory.
-fn has_memory() -> bool {
-    MEMORY.try_with(Cell::get).unwrap_or(true)
+fn has_memory(bytes: usize) -> bool {
+    LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
 }

@@ -1,47 +1,155 @@
 //! cargo-mutants over the library crates: every change that compiles makes a test fail.
 //!
-//! `.cargo/mutants.toml` says what is not changed, and why. What came of each mutant is left for
-//! `cargo xtask srs-report --mutants target/verify/mutants`, which joins it to the requirements as `--prove` joins its own.
+//! `.cargo/mutants.toml` says what is not changed, and why, and how a mutant is built and tested. Each is tried against the
+//! tests of its own package, which takes seconds; who survives these is tried against those of all packages. What came of
+//! each is left for `cargo xtask srs-report --mutants target/verify/mutants`, which joins it to the requirements as
+//! `--prove` joins its own.
 
 use super::run::Run;
-use anyhow::{Context as _, bail};
-use serde::Deserialize;
+use anyhow::{Context as _, bail, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::fs;
+use std::path::{Path, PathBuf};
 
-/// The one file that the short form breaks, where every payload is checked.
-const SHORT: &str = "--package async-socket-api --file crates/async-socket-api/src/payload.rs";
-/// The tests of the workspace's libraries are those of all of them.
-const LONG: &str = "--package async-socket-api --package completion-port --package async-socket-linux \
-                    --package async-socket-ffi --test-package async-socket-api,completion-port,async-socket-linux,\
-                    async-socket-ffi,integration-tests";
+const PACKAGES: [&str; 4] = ["async-socket-ffi", "async-socket-api", "async-socket-linux", "completion-port"];
+/// The one package and file that the short form breaks, where every payload is checked.
+const SHORT: [&str; 2] = ["async-socket-api", "crates/async-socket-api/src/payload.rs"];
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize, Serialize)]
 struct Outcomes {
-    total_mutants: usize,
-    caught: usize,
-    missed: usize,
-    timeout: usize,
-    unviable: usize,
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Deserialize, Serialize)]
+struct Outcome {
+    scenario: Value,
+    summary: String,
+    log_path: Option<PathBuf>,
 }
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
-    let output = run.target("verify").join("mutants");
-    fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
-    let folder = output.display();
-    let chosen = if run.long { LONG } else { SHORT };
-    // A mutant that hangs is caught by time: the tests themselves give up after 20 s.
-    let line =
-        format!("cargo mutants {chosen} --test-tool nextest --no-shuffle --minimum-test-timeout 60 --output {folder}");
-    // 2: some were missed; 3: some timed out. What they were is in the outcomes.
-    let printed = run.printed(run.command(&line))?;
-    let outcomes = output.join("mutants.out/outcomes.json");
-    let text = fs::read_to_string(&outcomes).with_context(|| format!("no mutants; see {}", run.log().display()))?;
-    let it: Outcomes = serde_json::from_str(&text).context("cannot read the outcomes of cargo-mutants")?;
-    if it.missed > 0 || it.total_mutants == 0 {
-        let missed = printed.text.lines().filter(|line| line.starts_with("MISSED"));
-        bail!("{} of {} survive:\n{}", it.missed, it.total_mutants, missed.collect::<Vec<_>>().join("\n"));
+    let folder = run.target("verify").join("mutants");
+    // What an earlier run left would pass for this one's.
+    if folder.exists() {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
     }
-    run.succeeds(run.command(&format!("cargo xtask srs-report --check --mutants {folder}")))?;
-    let Outcomes { total_mutants, caught, timeout, unviable, .. } = it;
-    Ok(format!("{total_mutants} mutants, {caught} caught, {timeout} by time, {unviable} do not compile, 0 survive"))
+    let packages = if run.long { &PACKAGES[..] } else { &SHORT[..1] };
+    let mut all = Outcomes::default();
+    for package in packages {
+        let of_package = tried(run, package, &folder)?;
+        if run.long {
+            println!("verify: mutants: {package}: {}", of_package.figure());
+        }
+        all.outcomes.extend(of_package.outcomes);
+    }
+    let joined = folder.join("mutants.out");
+    fs::create_dir_all(&joined).with_context(|| format!("cannot make {}", joined.display()))?;
+    fs::write(joined.join("outcomes.json"), serde_json::to_vec(&all)?)?;
+    let survivors = all.named("MissedMutant");
+    if !survivors.is_empty() {
+        bail!("{}:\n{}", all.figure(), survivors.join("\n"));
+    }
+    run.succeeds(run.command(&format!("cargo xtask srs-report --check --mutants {}", folder.display())))?;
+    Ok(all.figure())
+}
+
+/// What comes of each mutant of a package in the end.
+fn tried(run: &Run, package: &str, folder: &Path) -> anyhow::Result<Outcomes> {
+    let file = if run.long { String::new() } else { format!("--file {}", SHORT[1]) };
+    let line = format!("--package {package} {file}");
+    let output = folder.join(package);
+    let mut own = mutants(run, &format!("{line} --test-package {package}"), &[], &output.join("own"))?;
+    let survivors = own.named("MissedMutant");
+    if survivors.is_empty() {
+        return Ok(own);
+    }
+    // The tests of the workspace's libraries are those of all of them.
+    let tests = format!("--test-package {},integration-tests", PACKAGES.join(","));
+    let all = mutants(run, &format!("{line} {tests}"), &survivors, &output.join("all"))?;
+    own.outcomes.retain(|outcome| outcome.summary != "MissedMutant");
+    own.outcomes.extend(all.outcomes);
+    Ok(own)
+}
+
+fn mutants(run: &Run, line: &str, only: &[String], output: &Path) -> anyhow::Result<Outcomes> {
+    fs::create_dir_all(output).with_context(|| format!("cannot make {}", output.display()))?;
+    let line = format!("cargo mutants {line} --no-shuffle --output {}", output.display());
+    let only = only.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", regex_lite::escape(name))]);
+    // What we depend on is built once for all.
+    let command = run.command(&line).args(only).args(["--", "--profile=mutants"]);
+    let command = command.env("CARGO_TARGET_DIR", run.target("verify/mutants/build"));
+    // 2: some were missed; 3: some timed out. What they were is in the outcomes.
+    run.printed(command)?;
+    let output = output.join("mutants.out");
+    let text = fs::read_to_string(output.join("outcomes.json"))
+        .with_context(|| format!("no mutants; see {}", run.log().display()))?;
+    let mut read: Outcomes = serde_json::from_str(&text).context("cannot read the outcomes of cargo-mutants")?;
+    read.outcomes.retain(|outcome| outcome.name().is_some());
+    ensure!(!read.outcomes.is_empty(), "do the tests pass without mutants? See {}", run.log().display());
+    for outcome in &mut read.outcomes {
+        outcome.log_path = outcome.log_path.take().map(|log| output.join(log));
+    }
+    Ok(read)
+}
+
+impl Outcomes {
+    fn named(&self, summary: &str) -> Vec<String> {
+        let chosen = self.outcomes.iter().filter(|outcome| outcome.summary == summary);
+        chosen.filter_map(Outcome::name).map(str::to_owned).collect()
+    }
+
+    fn figure(&self) -> String {
+        let count = |summary| self.named(summary).len();
+        let by_time = count("Timeout") + self.outcomes.iter().filter(|outcome| outcome.hung()).count();
+        format!(
+            "{} mutants, {} caught, {by_time} by time, {} do not compile, {} survive",
+            self.outcomes.len(),
+            count("CaughtMutant") + count("Timeout"),
+            count("Unviable"),
+            count("MissedMutant")
+        )
+    }
+}
+
+impl Outcome {
+    /// `None` of the tree without a mutant.
+    fn name(&self) -> Option<&str> {
+        self.scenario["Mutant"]["name"].as_str()
+    }
+
+    /// Whether what caught it is that a test did not end.
+    fn hung(&self) -> bool {
+        let log = self.log_path.as_deref().filter(|_| self.summary == "CaughtMutant");
+        let log = log.and_then(|log| fs::read(log).ok()).unwrap_or_default();
+        String::from_utf8_lossy(&log).lines().any(|line| line.trim_start().starts_with("TIMEOUT ["))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutant_that_makes_a_test_hang_is_caught_by_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let of = |name: &str, summary: &str, log: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, log).expect("a log");
+            let scenario = serde_json::json!({ "Mutant": { "name": name } });
+            Outcome { scenario, summary: summary.to_owned(), log_path: Some(path) }
+        };
+        let outcomes = vec![
+            of("fails", "CaughtMutant", "        FAIL [   0.127s] (1/2) p::t adds\n"),
+            of("hangs", "CaughtMutant", "     TIMEOUT [  10.003s] (1/2) p::t adds\n"),
+            of("hangs outside of tests", "Timeout", ""),
+            of("does not compile", "Unviable", ""),
+            of("survives", "MissedMutant", ""),
+        ];
+
+        let all = Outcomes { outcomes };
+
+        assert_eq!(all.figure(), "5 mutants, 3 caught, 2 by time, 1 do not compile, 1 survive");
+        assert_eq!(all.named("MissedMutant"), ["survives"]);
+    }
 }

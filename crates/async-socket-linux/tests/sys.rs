@@ -1,0 +1,158 @@
+//! The seam to the kernel: what the real system calls say of real sockets, and what is said for those who script only some.
+
+use async_socket_linux::sys::{Errno, RECEIVE_FLAGS, RecvFlags, SEND_FLAGS, SendFlags};
+use async_socket_linux::{Kernel, SocketSyscalls};
+use rstest::rstest;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+use socket2::SockRef;
+use std::io::{IoSlice, IoSliceMut, Write};
+use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::time::Duration;
+
+type Pair = (OwnedFd, OwnedFd);
+
+fn tcp() -> Pair {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let peer = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+    (listener.accept().expect("the peer has connected").0.into(), peer.into())
+}
+
+fn udp() -> Pair {
+    let [one, other] = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a port is free"));
+    one.connect(other.local_addr().expect("it is bound")).expect("datagrams connect at once");
+    (one.into(), other.into())
+}
+
+fn unix() -> Pair {
+    let (one, other) = UnixStream::pair().expect("a pair");
+    (one.into(), other.into())
+}
+
+fn unix_datagrams() -> Pair {
+    let (one, other) = UnixDatagram::pair().expect("a pair");
+    (one.into(), other.into())
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_092
+#[rstest]
+#[case::tcp(tcp, true, false)]
+#[case::udp(udp, false, false)]
+#[case::unix_stream(unix, false, true)]
+#[case::unix_datagrams(unix_datagrams, false, false)]
+fn the_kind_of_a_socket_says_what_a_short_read_means(
+    #[case] make: fn() -> Pair,
+    #[case] drains: bool,
+    #[case] stops_at_descriptors: bool,
+) {
+    let (socket, _peer) = make();
+    assert_eq!(Kernel.short_read_drains(socket.as_fd()), Ok(drains));
+    assert_eq!(Kernel.stops_at_descriptors(socket.as_fd()), Ok(stops_at_descriptors));
+}
+
+#[rstest]
+#[case::none(0)]
+#[case::two(2)]
+fn a_read_tells_whether_descriptors_came_along(#[case] count: usize) {
+    let (socket, peer) = unix();
+    let descriptors = vec![socket.as_fd(); count];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if count > 0 {
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    }
+    sendmsg(&peer, &[IoSlice::new(b"bytes")], &mut control, SendFlags::empty()).expect("the peer sends");
+
+    let mut buffer = [0; 8];
+    let read = Kernel.recv_beside_descriptors(socket.as_fd(), &mut buffer, RECEIVE_FLAGS);
+
+    assert_eq!((read, &buffer), (Ok((5, count > 0)), b"bytes\0\0\0"));
+}
+
+#[test]
+fn bytes_go_through_one_buffer_and_through_several() {
+    let (one, other) = unix();
+    let (one, other, mut first, mut second) = (one.as_fd(), other.as_fd(), [0; 4], [0; 4]);
+
+    assert_eq!(Kernel.send(one, b"abc", SEND_FLAGS), Ok(3));
+    assert_eq!(Kernel.sendmsg(one, &[IoSlice::new(b"de"), IoSlice::new(b"fg")], SEND_FLAGS), Ok(4));
+
+    assert_eq!((Kernel.recv(other, &mut first[..2], RECEIVE_FLAGS), &first), (Ok(2), b"ab\0\0"));
+    let mut buffers = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+    assert_eq!(Kernel.recvmsg(other, &mut buffers, RECEIVE_FLAGS), Ok(5));
+    assert_eq!((&first, &second), (b"cdef", b"g\0\0\0"));
+}
+
+#[test]
+fn a_reset_breaks_a_socket_and_its_error_is_taken_once() {
+    let (socket, peer) = tcp();
+    let socket = socket.as_fd();
+    assert_eq!((Kernel.is_broken(socket), Kernel.take_error(socket)), (Ok(false), Ok(None)));
+
+    SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
+    drop(peer);
+
+    // On the loopback it has arrived when the peer is closed.
+    assert_eq!(Kernel.is_broken(socket), Ok(true));
+    assert_eq!(Kernel.take_error(socket), Ok(Some(Errno::CONNRESET)));
+    assert_eq!(Kernel.take_error(socket), Ok(None));
+}
+
+#[rstest]
+#[case::tcp(tcp)]
+#[case::unix(unix)]
+fn no_message_is_taken_from_an_error_queue_that_is_empty_or_absent(#[case] make: fn() -> Pair) {
+    let (socket, peer) = make();
+    assert_eq!(Kernel.receive_error_message(socket.as_fd()), Err(Errno::AGAIN));
+    std::fs::File::from(peer).write_all(b"x").expect("the peer sends");
+    assert_eq!(Kernel.receive_error_message(socket.as_fd()), Err(Errno::AGAIN), "these are no messages");
+    assert_eq!(Kernel.recv(socket.as_fd(), &mut [0; 4], RECEIVE_FLAGS), Ok(1));
+}
+
+/// Receives three bytes, and says nothing of descriptors.
+struct Plain;
+
+impl SocketSyscalls for Plain {
+    fn short_read_drains(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(false)
+    }
+
+    fn send(&self, _: BorrowedFd<'_>, _: &[u8], _: SendFlags) -> Result<usize, Errno> {
+        Err(Errno::AGAIN)
+    }
+
+    fn sendmsg(&self, _: BorrowedFd<'_>, _: &[IoSlice<'_>], _: SendFlags) -> Result<usize, Errno> {
+        Err(Errno::AGAIN)
+    }
+
+    fn recv(&self, _: BorrowedFd<'_>, _: &mut [u8], _: RecvFlags) -> Result<usize, Errno> {
+        Ok(3)
+    }
+
+    fn recvmsg(&self, _: BorrowedFd<'_>, _: &mut [IoSliceMut<'_>], _: RecvFlags) -> Result<usize, Errno> {
+        Err(Errno::AGAIN)
+    }
+
+    fn receive_error_message(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        Err(Errno::AGAIN)
+    }
+
+    fn take_error(&self, _: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        Ok(None)
+    }
+
+    fn is_broken(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(false)
+    }
+
+    fn close(&self, _: OwnedFd) {}
+}
+
+#[test]
+fn who_does_not_know_of_descriptors_is_not_believed_that_none_came_along() {
+    let (socket, _peer) = unix();
+    assert_eq!(Plain.stops_at_descriptors(socket.as_fd()), Ok(false));
+    assert_eq!(Plain.recv_beside_descriptors(socket.as_fd(), &mut [0; 8], RECEIVE_FLAGS), Ok((3, true)));
+}
