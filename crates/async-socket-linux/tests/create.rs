@@ -11,6 +11,7 @@ use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::mpsc::channel;
 use std::thread::{self, ThreadId};
+use std::time::Duration;
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_001
 #[test]
@@ -109,4 +110,18 @@ fn a_socket_and_an_engine_show_what_they_are() {
     let engine = ExecutionEngine::builder().threads(2).build().expect("an engine");
     let shown = format!("{engine:?}");
     assert_eq!(shown.matches("CompletionPort").count(), 2, "{shown}");
+}
+
+#[test]
+fn an_engine_whose_threads_poll_before_they_sleep_serves_its_sockets() {
+    let engine = ExecutionEngine::builder().busy_poll(Duration::from_micros(50)).create().expect("an engine");
+    let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+    let socket = AsyncSocketLinux::create(Some(&engine), ours.into()).expect("a socket");
+    socket.open_async(|_| {}).expect("opens");
+    let (sender, received) = channel();
+    socket.receive_async(vec![0; 8], move |completion| drop(sender.send(completion.bytes_received))).expect("accepted");
+
+    theirs.write_all(b"polled").expect("the socket has room");
+
+    assert_eq!(received.recv_timeout(PATIENCE), Ok(6));
 }

@@ -259,3 +259,32 @@ fn a_socket_that_is_not_open_refuses(#[case] fixture: Fixture) {
     assert_eq!(refused, Err(ReceiveError::NotOpen { state: SocketState::Closed }));
     call_back.assert_never();
 }
+
+// Tests_SRS_BUFFER_POOL_01_007
+#[test]
+fn an_error_that_the_receive_before_it_has_met_after_bytes_ends_a_pooled_receive() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    let first = fixture.receive(vec![[0_u8; 1]; 1025]);
+    let received = receive(&fixture, &pool);
+    fixture.sys.script_recv([Step::bytes([7; 1024]), Step::Fails(Errno::TIMEDOUT)]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.take().bytes_received, 1024);
+    let completion = received.take();
+    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(Errno::TIMEDOUT.raw_os_error())));
+    assert_eq!(counts(&pool), (0, 0));
+}
+
+#[test]
+fn a_pool_and_its_buffers_can_be_shown() {
+    let (fixture, pool) = (Fixture::open(), pool(3));
+    fixture.sys.script_recv([Step::bytes("four")]);
+    let received = receive(&fixture, &pool);
+    fixture.fire(Action::In);
+
+    let buffer = received.take().buffer.expect("bytes arrived");
+
+    assert_eq!(format!("{pool:?}"), "BufferPool { buffer_bytes: 16, limit: 3, made: 1, free: 0, waiting: 0 }");
+    assert_eq!(format!("{buffer:?}"), "PooledBuffer { filled: 4, .. }");
+}

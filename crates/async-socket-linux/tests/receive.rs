@@ -2,7 +2,9 @@
 
 mod common;
 
-use async_socket_linux::{AsyncSocket, PayloadError, RawBuffer, RawBuffers, ReceiveError, ReceiveResult, SocketState};
+use async_socket_linux::{
+    AsyncSocket, IoBufMut, PayloadError, RawBuffer, RawBuffers, ReceiveError, ReceiveResult, SocketState,
+};
 use common::{Fixture, Outcome, Socket, assert_constant_stack};
 use completion_port::{Action, Direction};
 use rstest::rstest;
@@ -211,4 +213,31 @@ fn a_receive_call_back_that_panics_leaves_the_socket_usable() {
 
     assert_eq!(next.received(), b"two");
     fixture.close();
+}
+
+/// A buffer whose room cannot be had but when it is checked.
+#[derive(Default)]
+struct Brittle {
+    is_checked: bool,
+    room: [u8; 4],
+}
+
+impl IoBufMut for Brittle {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        assert!(!self.is_checked, "the user's mistake");
+        self.is_checked = true;
+        &mut self.room
+    }
+}
+
+#[test]
+fn a_receive_whose_buffer_panics_ends_in_an_error_and_the_next_goes_on() {
+    let fixture = Fixture::open();
+    let (receive, next) = (fixture.receive(Brittle::default()), fixture.receive(vec![0; 8]));
+    fixture.sys.script_recv([Step::bytes("two")]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(receive.take().result, ReceiveResult::Error);
+    assert_eq!(next.received(), b"two");
 }

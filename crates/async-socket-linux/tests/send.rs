@@ -4,14 +4,15 @@ mod common;
 
 use async_socket_linux::sys::{Errno, SendFlags};
 use async_socket_linux::{
-    AsyncSocket, IoBufs, PayloadError, RawBuffer, RawBuffers, ReceiveResult, SendError, SendResult, SendSyncResult,
-    SocketState,
+    AsyncSocket, IoBuf, IoBufs, PayloadError, RawBuffer, RawBuffers, ReceiveResult, SendError, SendResult,
+    SendSyncResult, SocketState,
 };
 use common::{Fixture, Journal, Outcome, Socket, assert_constant_stack, one_byte_buffers};
 use completion_port::{Action, Direction};
 use rstest::rstest;
 use std::ptr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use test_doubles::{PortCall, SocketCall, Step};
@@ -510,4 +511,27 @@ fn buffers_per_call(fixture: &Fixture) -> Vec<usize> {
         _ => None,
     };
     fixture.sys.calls().iter().filter_map(buffers).collect()
+}
+
+/// A buffer whose bytes cannot be had at the second try.
+struct Brittle(AtomicUsize);
+
+impl IoBuf for Brittle {
+    fn as_slice(&self) -> &[u8] {
+        assert!(self.0.fetch_add(1, Ordering::Relaxed) < 2, "the user's mistake");
+        &[7; 16]
+    }
+}
+
+#[test]
+fn a_queued_send_whose_buffer_panics_ends_in_an_error_and_the_next_goes_on() {
+    let fixture = Fixture::open();
+    let blocked = fixture.blocked_send(Brittle(AtomicUsize::new(0)), 0);
+    let next = fixture.send("next");
+
+    fixture.fire(Action::Out);
+
+    let completion = blocked.take();
+    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Error, None, 0));
+    assert_eq!(next.take().result, SendResult::Ok);
 }

@@ -3,7 +3,9 @@
 mod common;
 
 use common::{Scripted, mocked, on_another_thread, op};
-use completion_port::{CompletionPort, Direction, Registration};
+use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Readiness, Registration};
+use parking_lot::Mutex;
+use std::os::fd::OwnedFd;
 use test_doubles::{MockPort, any_descriptor};
 
 #[test]
@@ -27,6 +29,44 @@ fn what_is_at_work_can_be_shown() {
         assert_eq!(shown[1], "Announced { .. }");
         assert!(shown[2].starts_with("Registration"), "{}", shown[2]);
     });
+}
+
+#[test]
+fn a_resumer_shows_the_phase() {
+    let (_port, registration) = mocked();
+    assert_eq!(format!("{:?}", registration.resumer()), "Resumer { phase: Registered, .. }");
+}
+
+/// Shows its attempts.
+struct Shows(Mutex<Vec<String>>);
+
+impl Handler for Shows {
+    type Descriptor = OwnedFd;
+    type Operation = ();
+
+    fn attempt(&self, (): (), _: Action, attempt: Attempt<'_, Self>) {
+        self.0.lock().push(format!("{attempt:?}"));
+        attempt.complete(false, None, || {});
+    }
+}
+
+#[test]
+fn an_attempt_shows_whether_it_is_none() {
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Shows(Mutex::default()), any_descriptor());
+    drop(registration.register().unwrap());
+    for _ in 0..2 {
+        registration.add(Direction::In, ()).unwrap();
+    }
+    let once = Readiness::IN;
+    port.deliver(once);
+    registration.add(Direction::Out, ()).unwrap();
+
+    registration.remove();
+
+    let shown = registration.handler().0.lock().clone();
+    let [attempted, abandoned] = ["false", "true"].map(|it| format!("Attempt {{ abandoned: {it}, .. }}"));
+    assert_eq!(shown, [attempted.clone(), attempted, abandoned]);
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod common;
 
 use common::{Attempted, Completed, DRAINED, Gate, Operation, Progress, Scripted, Seen, mocked, op, received, spawn};
 use completion_port::{Action, Attempt, Direction, Handler, Readiness, Registration};
+use parking_lot::Mutex;
 use rstest::rstest;
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -528,4 +529,34 @@ fn a_suspended_operation_is_abandoned_by_a_removal_in_its_place() {
     assert!(registration.remove());
 
     assert_eq!(registration.handler().completed(), ["first", "second", "third"]);
+}
+
+/// Forgets to say what came of an operation that is `false`.
+struct Forgetful(Mutex<usize>);
+
+impl Handler for Forgetful {
+    type Descriptor = OwnedFd;
+    type Operation = bool;
+
+    fn attempt(&self, operation: bool, _: Action, attempt: Attempt<'_, Self>) {
+        if operation {
+            attempt.complete(false, None, || *self.0.lock() += 1);
+        }
+    }
+}
+
+#[test]
+fn an_attempt_of_which_nothing_is_said_is_over_and_the_next_one_follows() {
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Forgetful(Mutex::new(0)), any_descriptor());
+    drop(registration.register().unwrap());
+    for said in [false, true, false, true] {
+        registration.add(Direction::In, said).unwrap();
+    }
+
+    port.fire(Action::In);
+
+    assert_eq!(*registration.handler().0.lock(), 2);
+    assert_eq!(registration.queued(Direction::In), 0);
+    assert!(registration.remove());
 }
