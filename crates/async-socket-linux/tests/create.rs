@@ -114,7 +114,7 @@ fn a_socket_and_an_engine_show_what_they_are() {
 
 #[test]
 fn an_engine_whose_threads_poll_before_they_sleep_serves_its_sockets() {
-    let engine = ExecutionEngine::builder().busy_poll(Duration::from_micros(50)).create().expect("an engine");
+    let engine = ExecutionEngine::builder().busy_poll(Duration::from_micros(50)).build().expect("an engine");
     let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
     let socket = AsyncSocketLinux::create(Some(&engine), ours.into()).expect("a socket");
     socket.open_async(|_| {}).expect("opens");
