@@ -14,6 +14,8 @@ pub struct HeldKernel {
     pub at_open: Mutex<Option<Barrier>>,
     /// The first send that gets `EAGAIN` waits here before it says so.
     pub after_blocked_send: Mutex<Option<Barrier>>,
+    /// The first look at the error queue that finds nothing more waits here before it says so.
+    pub after_error_queue: Mutex<Option<Barrier>>,
 }
 
 fn wait_at(barrier: &Mutex<Option<Barrier>>) {
@@ -68,7 +70,11 @@ impl SocketSyscalls for HeldKernel {
     }
 
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        Kernel.receive_error_message(fd)
+        let received = Kernel.receive_error_message(fd);
+        if received.is_err() {
+            wait_at(&self.after_error_queue);
+        }
+        received
     }
 
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {

@@ -62,7 +62,8 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
-    /// `poll(2)` without waiting: whether the kernel reports an error or a hang-up.
+    /// `poll(2)` without waiting: whether the kernel reports a hang-up. An error beside it, of which `SO_ERROR` did not
+    /// tell, is a message that has just come to the error queue, and an event of its own.
     fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
     /// `close(2)`
     fn close(&self, fd: OwnedFd);
@@ -127,7 +128,7 @@ impl SocketSyscalls for Kernel {
     fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
         poll(&mut polled, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(polled[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
+        Ok(polled[0].revents().contains(PollFlags::HUP))
     }
 
     fn close(&self, fd: OwnedFd) {
