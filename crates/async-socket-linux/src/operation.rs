@@ -14,6 +14,7 @@ use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveRes
 use completion_port::memory::try_box;
 use completion_port::{Attempt, IntoOperation, Port, Resumer};
 use std::any::Any;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// An operation of any kind, as it waits in a queue.
@@ -117,19 +118,20 @@ where
     if let Some(emptied) = room
         && let Some([left]) = (&mut **emptied as &mut dyn Any).downcast_mut::<[Option<T>; 1]>()
     {
-        *left = Some(operation);
+        // It is empty, so there is nothing to drop.
+        mem::forget(left.replace(operation));
         return Ok(());
     }
-    put_into_new(operation, room)
+    put_into_new(Some(operation), room)
 }
 
 #[cold]
-fn put_into_new<S, T>(operation: T, room: &mut Option<Queued<S>>) -> Result<(), T>
+fn put_into_new<S, T>(operation: Option<T>, room: &mut Option<Queued<S>>) -> Result<(), T>
 where
     S: SocketSyscalls,
     [Option<T>; 1]: Operation<S>,
 {
-    match try_box(Some(operation)) {
+    match try_box(operation) {
         Ok(new) => {
             *room = Some(new);
             Ok(())

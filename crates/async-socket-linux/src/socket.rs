@@ -147,12 +147,14 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         };
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
         if sent == Some(Ok(payload.total_length() as usize)) {
-            let bytes = payload.total_length();
-            let sent = SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers());
-            claim.complete(|| on_complete(sent));
+            claim.complete(|| {
+                let bytes = payload.total_length();
+                on_complete(SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers()));
+            });
             return Ok(());
         }
-        self.not_sent_at_once(claim, sent, PendingSend { payload, on_complete, cursor: Cursor::default() })
+        let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
+        self.not_sent_at_once(Unsent { claim, sent, send })
     }
 
     /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
@@ -161,9 +163,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     #[cold]
     fn not_sent_at_once<B, F>(
         &self,
-        mut claim: Claim<'_, Core<S>, P>,
-        sent: Option<Result<usize, Errno>>,
-        mut send: PendingSend<B, F>,
+        Unsent { mut claim, sent, mut send }: Unsent<'_, P, S, B, F>,
     ) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
@@ -215,6 +215,14 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             (error, refused.returned)
         })
     }
+}
+
+/// A send that is not done after its first call, and what that came to; none if it was not made. Together, so that who
+/// sends everything at once has nothing of it in memory.
+struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
+    claim: Claim<'a, Core<S>, P>,
+    sent: Option<Result<usize, Errno>>,
+    send: PendingSend<B, F>,
 }
 
 /// A send that was refused, and why.

@@ -8,7 +8,7 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 per_thread! {
-    /// The registration that has its turn on this thread, a port's, or 0.
+    /// The registration that has its turn on this thread, a port's, or 0. There is never a second one.
     static IN_PORT_CALLBACK: Cell<usize> = const { Cell::new(0) };
     /// The registration whose claim's call-back is on this thread's stack, or 0. There is never a second one, for claims
     /// are refused inside.
@@ -22,13 +22,12 @@ per_thread! {
 // Codes_SRS_COMPLETION_PORT_01_041
 #[inline(always)]
 pub(crate) fn run_caught<T>(what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(value) => Some(value),
-        Err(payload) => {
-            caught(what, payload);
-            None
-        }
+    // Not returned through `catch_unwind`, which passes what it returns through memory.
+    let mut value = None;
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| value = Some(call()))) {
+        caught(what, payload);
     }
+    value
 }
 
 #[cold]
@@ -45,14 +44,14 @@ fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
 /// Runs a turn of registration `id`, which catches what panics, on its port's thread.
 #[inline]
 pub(crate) fn run_in_port<T>(id: usize, turn: impl FnOnce() -> T) -> T {
-    let outer = IN_PORT_CALLBACK.replace(id);
+    IN_PORT_CALLBACK.set(id);
     let over = turn();
-    IN_PORT_CALLBACK.set(outer);
+    IN_PORT_CALLBACK.set(0);
     over
 }
 
 /// Runs a call-back of a claim of registration `id` on its caller's thread.
-#[inline]
+#[inline(always)]
 pub(crate) fn run_in_claim(id: usize, call: impl FnOnce()) {
     IN_CLAIM_CALLBACK.set(id);
     run_caught("call-back", call);

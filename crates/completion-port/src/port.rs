@@ -11,7 +11,7 @@ use crate::handler::Direction;
 use crate::readiness::Readiness;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, per_thread, planted};
-use crate::sys::{Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
+use crate::sys::{Errno, Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
@@ -38,6 +38,8 @@ const NOTIFIED: u8 = 1;
 const CHANGED: u8 = 1 << 1;
 /// In `flags`: nobody has a reference any more.
 const STOPPING: u8 = 1 << 2;
+/// In `flags`, from the beginning: the thread polls before it sleeps.
+const POLLS: u8 = 1 << 3;
 
 /// What every descriptor is watched for: both directions, edge-triggered.
 const INTEREST: EventFlags =
@@ -46,7 +48,7 @@ const INTEREST: EventFlags =
 /// What a [`Registration`](crate::Registration) needs of a port: the seam where tests put a mock.
 ///
 /// Implemented by [`CompletionPort`]. An implementation calls [`Source::on_ready`] from one thread
-/// at a time.
+/// at a time, and not from inside another call of it.
 pub trait Port: Clone + Send + Sync + 'static {
     /// Starts to report a descriptor's events to `source`.
     ///
@@ -129,7 +131,8 @@ struct Shared<S> {
     news: Mutex<News>,
     /// Sources that asked for a turn without an event.
     ready: Mutex<Vec<Arc<dyn Source>>>,
-    /// What the thread has not seen yet: `NOTIFIED`, `CHANGED`, `STOPPING`.
+    /// What the thread has not seen yet: `NOTIFIED`, `CHANGED`, `STOPPING`. And `POLLS`, so that one look says whether
+    /// there is anything to do but to sleep.
     flags: AtomicU8,
     /// For how long to ask the kernel again and again before the thread sleeps.
     busy_poll: Option<Duration>,
@@ -238,7 +241,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
             eventfd,
             news: Mutex::default(),
             ready: Mutex::default(),
-            flags: AtomicU8::new(0),
+            flags: AtomicU8::new(if busy_poll.is_some() { POLLS } else { 0 }),
             busy_poll,
         });
         let thread = thread::Builder::new()
@@ -350,24 +353,18 @@ impl<S: PortSyscalls> Shared<S> {
         let mut turns = Turns::default();
         loop {
             let flags = self.flags.load(Ordering::Acquire);
-            if flags & STOPPING != 0 {
+            if flags == 0 && turns.again.is_empty() {
+                self.wait(&mut events, true);
+            } else if flags & STOPPING == 0 {
+                self.look_before_waiting(flags, &mut turns, &mut events);
+            } else {
                 break;
-            }
-            if flags & CHANGED != 0 {
-                // Who was removed in the last turns does not wait for the next event to be let go.
-                self.hear_news(&mut turns);
-            }
-            let notified = flags & NOTIFIED != 0 && !planted("sleeps though notified");
-            let idle = turns.again.is_empty() && !notified;
-            if !(idle && self.busy_poll.is_some() && self.is_busy(&mut events)) {
-                self.wait(&mut events, idle);
             }
             if self.flags.load(Ordering::Acquire) & CHANGED != 0 {
                 // What was announced before an event came is known when that is looked at.
                 self.hear_news(&mut turns);
             }
             let mut events = events.iter();
-            turns.due = turns.again.len();
             // A panic, for the last reference to a source runs the user's destructors, costs no one else the turn.
             while run_caught("turn", || self.take_turns(&mut turns, &mut events)).is_none() {}
         }
@@ -381,11 +378,19 @@ impl<S: PortSyscalls> Shared<S> {
         for event in events {
             let (token, flags) = (event.data.u64(), event.flags);
             if let Some(source) = turns.watched(token)
-                && source.on_ready(Readiness::from_bits_truncate(flags.bits())) == Turn::Again
+                && source.on_ready(Readiness::from_bits_retain(flags.bits())) == Turn::Again
             {
                 turns.again.push_back(Arc::clone(source));
             }
         }
+        if turns.due > 0 || self.flags.load(Ordering::Relaxed) & NOTIFIED != 0 {
+            self.take_turns_without_events(turns);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn take_turns_without_events(&self, turns: &mut Turns) {
         if self.flags.load(Ordering::Relaxed) & NOTIFIED != 0 {
             self.look_round(turns);
         }
@@ -399,8 +404,23 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Sources that have asked come before those that wanted another turn.
+    /// Waits, but not for long if there is something to do.
     #[cold]
+    #[inline(never)]
+    fn look_before_waiting(&self, flags: u8, turns: &mut Turns, events: &mut Vec<Event>) {
+        if flags & CHANGED != 0 {
+            // Who was removed in the last turns does not wait for the next event to be let go.
+            self.hear_news(turns);
+        }
+        turns.due = turns.again.len();
+        let notified = flags & NOTIFIED != 0 && !planted("sleeps though notified");
+        let idle = turns.due == 0 && !notified;
+        if !(idle && flags & POLLS != 0 && self.is_busy(events)) {
+            self.wait(events, idle);
+        }
+    }
+
+    /// Sources that have asked come before those that wanted another turn.
     fn look_round(&self, turns: &mut Turns) {
         self.flags.fetch_and(!NOTIFIED, Ordering::AcqRel);
         let mut ready = self.ready.lock();
@@ -476,8 +496,7 @@ impl<S: PortSyscalls> Shared<S> {
     fn wait(&self, events: &mut Vec<Event>, block: bool) {
         events.clear();
         if let Err(error) = retry_interrupted(|| self.sys.epoll_wait(self.epoll.as_fd(), events, block)) {
-            tracing::error!(%error, "epoll_wait failed");
-            thread::sleep(PAUSE_AFTER_FAILURE);
+            wait_failed(error);
         }
     }
 
@@ -486,6 +505,13 @@ impl<S: PortSyscalls> Shared<S> {
             tracing::error!(%error, "the port could not be woken");
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn wait_failed(error: Errno) {
+    tracing::error!(%error, "epoll_wait failed");
+    thread::sleep(PAUSE_AFTER_FAILURE);
 }
 
 impl News {

@@ -22,6 +22,7 @@ use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, full_fence, planted};
+use std::mem;
 
 /// How many operations of one descriptor run before the others have their turn.
 const OPERATIONS_PER_TURN: usize = 32;
@@ -189,7 +190,8 @@ impl<H: Handler> Core<H> {
     pub(crate) fn take(&self, direction: Direction) -> (Option<Taken<'_, H>>, Schedule) {
         let lane = self.lane(direction);
         let Some(inside) = lane.try_enter() else { return (None, Schedule(false)) };
-        if !self.is_vacant(direction) {
+        // Who is granted the lane need not look for its half again.
+        if !self.is_vacant(direction) || inside.half.is_none() {
             return (None, self.leave(direction, inside));
         }
         // Behind what was added before, in front of what is added from now on.
@@ -215,10 +217,14 @@ impl<H: Handler> Core<H> {
     #[inline]
     pub(crate) fn run_claimed(&self, end_claim: impl FnOnce(), call: impl FnOnce()) {
         // The port's own call-back, if the caller is in one, is counted already.
-        let counted = (!is_in_port_callback(self.id())).then(|| self.count_callback());
-        end_claim();
-        run_in_claim(self.id(), call);
-        drop(counted);
+        if is_in_port_callback(self.id()) {
+            end_claim();
+            run_in_claim(self.id(), call);
+        } else {
+            let _counted = self.count_callback();
+            end_claim();
+            run_in_claim(self.id(), call);
+        }
     }
 
     pub(crate) fn run_announced(&self, call: impl FnOnce()) {
@@ -324,7 +330,7 @@ impl<H: Handler> Core<H> {
 
     /// Attempts the oldest operation that can run now. False if there is none, or if somebody else is inside its lane,
     /// who will ask for another turn.
-    #[inline]
+    #[inline(always)]
     fn run_next(&self, remembered: Remembered) -> bool {
         if !remembered.is_plain() {
             return self.run_next_of_any_kind(remembered);
@@ -335,6 +341,27 @@ impl<H: Handler> Core<H> {
             return self.run_oldest(Direction::In, Action::In);
         }
         output_waits && self.run_oldest(Direction::Out, Action::Out)
+    }
+
+    /// Whether there may be an operation that can run.
+    #[inline]
+    fn can_run(&self, remembered: Remembered) -> bool {
+        let waits_for = |lane: &Lane<H>, event| lane.oldest() < SUSPENDED && remembered.contains(event);
+        !remembered.is_plain()
+            || waits_for(&self.output, Remembered::OUTPUT)
+            || waits_for(&self.input, Remembered::INPUT)
+    }
+
+    /// What a turn does after its first operation. Apart, for most turns have only one, and are shorter without a loop.
+    #[cold]
+    #[inline(never)]
+    fn run_others(&self) -> Turn {
+        for _ in 1..OPERATIONS_PER_TURN {
+            if !self.run_next(self.latch.get()) {
+                return Turn::Over;
+            }
+        }
+        Turn::Again
     }
 
     #[cold]
@@ -388,14 +415,29 @@ impl<H: Handler> Core<H> {
         emptied: Option<H::Operation>,
     ) -> Counted<'_, H> {
         let direction = self.attempted();
+        match direction {
+            Direction::In => self.note_done(Direction::In, drained),
+            Direction::Out => self.output_done(drained),
+        }
+        // Nothing has been there since the operation was taken out, so there is nothing to drop.
+        mem::forget(mem::replace(&mut inside.slot, emptied));
+        let counted = self.count_callback();
+        self.leave_in_turn(direction, inside);
+        counted
+    }
+
+    #[inline(always)]
+    fn note_done(&self, direction: Direction, drained: bool) {
         if drained {
             self.latch.drained(direction);
         }
         self.lane(direction).set_oldest(NOTHING);
-        inside.slot = emptied;
-        let counted = self.count_callback();
-        self.leave_in_turn(direction, inside);
-        counted
+    }
+
+    /// Apart, for the port's thread sends only what the kernel did not take at once.
+    #[cold]
+    fn output_done(&self, drained: bool) {
+        self.note_done(Direction::Out, drained);
     }
 
     /// An attempt on the port's thread got `EAGAIN`.
@@ -490,7 +532,7 @@ const fn resume_sign(direction: Direction) -> u8 {
 impl<H: Handler> Source for Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_036, Codes_SRS_COMPLETION_PORT_01_040
     fn on_ready(&self, events: Readiness) -> Turn {
-        let mut remembered = if events.is_empty() {
+        let remembered = if events.is_empty() {
             self.scheduled.swap(false, Ordering::AcqRel);
             self.latch.get()
         } else {
@@ -498,13 +540,7 @@ impl<H: Handler> Source for Core<H> {
         };
         full_fence("merges an event");
         run_in_port(self.id(), || {
-            for _ in 0..OPERATIONS_PER_TURN {
-                if !self.run_next(remembered) {
-                    return Turn::Over;
-                }
-                remembered = self.latch.get();
-            }
-            Turn::Again
+            if self.run_next(remembered) && self.can_run(self.latch.get()) { self.run_others() } else { Turn::Over }
         })
     }
 
