@@ -346,10 +346,10 @@ impl<H: Handler> Core<H> {
     /// Whether there may be an operation that can run.
     #[inline]
     fn can_run(&self, remembered: Remembered) -> bool {
-        let waits_for = |lane: &Lane<H>, event| lane.oldest() < SUSPENDED && remembered.contains(event);
+        let waits_for = |lane: &Lane<H>, event| remembered.contains(event) && lane.oldest() < SUSPENDED;
         !remembered.is_plain()
-            || waits_for(&self.output, Remembered::OUTPUT)
             || waits_for(&self.input, Remembered::INPUT)
+            || waits_for(&self.output, Remembered::OUTPUT)
     }
 
     /// What a turn does after its first operation. Apart, for most turns have only one, and are shorter without a loop.
