@@ -72,6 +72,23 @@ fn the_call_back_gets_just_the_bytes_that_arrived_and_can_change_them() {
     assert!(matches!(fixture.sys.calls().last(), Some(SocketCall::Recv(16, _))), "all of the buffer is room");
 }
 
+#[rstest]
+#[case::nothing_came_along(Step::bytes("short"), 1)]
+#[case::descriptors_came_along(Step::DeliversBesideDescriptors(b"short".to_vec()), 2)]
+fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[case] step: Step, #[case] calls: usize) {
+    let (fixture, pool) = (Fixture::closed(), pool(2));
+    fixture.sys.stop_at_descriptors();
+    fixture.socket.open_async(|_| {}).expect("the socket opens");
+    let (first, second) = (receive(&fixture, &pool), receive(&fixture, &pool));
+    fixture.sys.script_recv([step]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.take().buffer.as_deref(), Some(b"short".as_slice()));
+    second.assert_pending();
+    assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (calls, 0));
+}
+
 // Tests_SRS_BUFFER_POOL_01_004, Tests_SRS_BUFFER_POOL_01_005
 #[test]
 fn a_buffer_can_be_sent_as_it_is_and_is_used_again() {
