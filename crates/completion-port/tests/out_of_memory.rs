@@ -40,14 +40,16 @@ fn the_first_operation_comes_back_and_can_be_added_later(#[case] direction: Dire
 }
 
 // Tests_SRS_COMPLETION_PORT_01_012
-#[test]
-fn a_full_queue_that_cannot_grow_keeps_what_it_has() {
+#[rstest]
+#[case::that_has_no_room_yet(1)]
+#[case::that_is_full(2)]
+fn a_queue_that_cannot_grow_keeps_what_it_has(#[case] before: usize) {
     let (port, registration) = mocked();
-    registration.add(Direction::In, op("accepted")).unwrap();
+    (0..before).for_each(|_| registration.add(Direction::In, op("accepted")).unwrap());
     let operations: Vec<Operation> = (0..1000).map(|_| op("tried")).collect();
 
     let (accepted, refused) = without_memory(|| {
-        let mut accepted = 1;
+        let mut accepted = before;
         for operation in operations {
             match registration.add(Direction::In, operation) {
                 Ok(()) => accepted += 1,
