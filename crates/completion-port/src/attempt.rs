@@ -35,8 +35,8 @@ impl<'a, H: Handler> Attempt<'a, H> {
         run_caught("attempt", || call(descriptor))
     }
 
-    /// The kernel said `EAGAIN` (or, after [`Action::Error`], that there is no error after all). The operation stays at
-    /// the front of its queue until the next event.
+    /// The kernel said `EAGAIN` (or, after [`Action::Error`](crate::Action::Error), that there is no error after all).
+    /// The operation stays at the front of its queue until the next event.
     // Codes_SRS_COMPLETION_PORT_01_030
     #[cold]
     pub fn pending(mut self, operation: H::Operation) {
