@@ -4,9 +4,11 @@ mod common;
 
 use common::{Gate, Operation, Progress, mocked, op, received, spawn};
 use completion_port::memory::try_box;
-use completion_port::{Action, AddError, Direction, IntoOperation};
+use completion_port::{Action, AddError, Attempt, Direction, Handler, IntoOperation, Readiness, Registration};
+use parking_lot::Mutex;
 use rstest::rstest;
-use test_doubles::{FailingAllocator, set_memory, without_memory};
+use std::os::fd::OwnedFd;
+use test_doubles::{FailingAllocator, MockPort, any_descriptor, set_memory, without_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -108,4 +110,50 @@ fn what_is_being_attempted_finds_room_when_it_comes_back() {
     received(&fired, "the end of the attempt");
     port.fire(Action::In);
     assert_eq!(registration.handler().completed(), ["first", "second"]);
+}
+
+/// An operation that needs memory unless it is filled into what another has left.
+struct Refilled(u32);
+
+impl IntoOperation<Box<[u32; 1]>> for Refilled {
+    fn put_into(self, room: &mut Option<Box<[u32; 1]>>) -> Result<(), Self> {
+        match room {
+            Some(left) => left[0] = self.0,
+            None => *room = Some(try_box(self.0).map_err(Self)?),
+        }
+        Ok(())
+    }
+}
+
+/// Leaves each operation to be filled again, and notes it.
+#[derive(Default)]
+struct Refilling(Mutex<Vec<u32>>);
+
+impl Handler for Refilling {
+    type Descriptor = OwnedFd;
+    type Operation = Box<[u32; 1]>;
+
+    fn attempt(&self, operation: Self::Operation, _: Action, attempt: Attempt<'_, Self>) {
+        let number = operation[0];
+        attempt.complete(false, Some(operation), || self.0.lock().push(number));
+    }
+}
+
+#[test]
+fn what_operations_have_left_is_filled_again_without_memory_up_to_a_limit() {
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Refilling::default(), any_descriptor());
+    drop(registration.register().unwrap());
+    (0..100).for_each(|number| registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap());
+    port.fire(Action::In);
+    while port.run_scheduled() > 0 {}
+    assert_eq!(*registration.handler().0.lock(), Vec::from_iter(0..100));
+    registration.handler().0.lock().reserve(100);
+
+    port.deliver(Readiness::empty());
+    let accepted =
+        without_memory(|| (100..200).take_while(|it| registration.add(Direction::In, Refilled(*it)).is_ok()).count());
+
+    // One in the slot, and thirty-two behind it.
+    assert_eq!(accepted, 33);
 }

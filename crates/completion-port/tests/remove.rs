@@ -5,7 +5,7 @@ mod common;
 use common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
 use common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
 use completion_port::{
-    Action, ClaimError, CompletionPort, Direction, Port, Readiness, Registration, Source, Token, Turn,
+    Action, ClaimError, CompletionPort, Direction, Phase, Port, Readiness, Registration, Source, Token, Turn,
 };
 use parking_lot::Mutex;
 use rstest::rstest;
@@ -580,4 +580,26 @@ fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
         peer.write_all(b"x").expect("the socket has room");
         received(&told, "the read");
     }
+}
+
+#[test]
+fn who_waits_until_it_is_settled_waits_for_the_removal_on_another_thread() {
+    let (port, registration) = mocked();
+    let (gate, ended) = call_back(&port, &registration);
+    gate.wait();
+    let removing = Arc::clone(&registration);
+    let removed = spawn(move || removing.remove());
+    eventually("the removal begins", || registration.phase() == Phase::Removing);
+
+    let waiting = Arc::clone(&registration);
+    let settled = spawn(move || {
+        waiting.wait_until_settled();
+        waiting.phase()
+    });
+
+    stays_silent(&settled, "who waits");
+    gate.open();
+    received(&ended, "the call-back");
+    assert!(received(&removed, "the removal"));
+    assert_eq!(received(&settled, "who waits, after that"), Phase::Removed);
 }

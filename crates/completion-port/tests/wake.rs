@@ -267,3 +267,10 @@ fn a_port_that_polls_for_long_serves_and_ends_at_once() {
 
     assert!(start.elapsed() < common::LIMIT, "{:?}", start.elapsed());
 }
+
+#[test]
+fn a_port_that_is_not_asked_to_poll_goes_to_sleep_at_once() {
+    let calls = ScriptedPort::new();
+    let _port = CompletionPort::builder().create_with(calls.clone()).unwrap();
+    assert_eq!(settled(&calls), 1);
+}
