@@ -6,6 +6,7 @@ use common::{Progress, Real, mocked, op, real, real_port, received};
 use completion_port::{Action, Direction};
 use parking_lot::Mutex;
 use rstest::rstest;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -90,4 +91,19 @@ fn two_busy_descriptors_alternate() {
     common::eventually("all are done", || order.lock().len() == 2 * GENEROUS);
     let changes = order.lock().windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!(changes >= 4, "{changes} changes between the two");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_040
+#[test]
+fn who_has_more_to_do_after_an_event_than_a_turn_allows_has_another_turn() {
+    let (_, port) = real_port();
+    let (registration, mut peer) = real(&port);
+    let (last, told) = op("last").told();
+    (0..100).for_each(|_| registration.add(Direction::In, op("more")).expect("it is registered"));
+    registration.add(Direction::In, last).expect("it is registered");
+
+    peer.write_all(b"x").expect("the socket has room");
+
+    received(&told, "the last operation's call-back");
+    assert_eq!(registration.handler().completed().len(), 101);
 }

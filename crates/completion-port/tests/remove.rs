@@ -562,6 +562,15 @@ fn a_thread_that_sleeps_is_woken_to_drop_what_sixty_four_removals_have_left() {
     eventually("the thread runs", || alive.strong_count() < 64);
 }
 
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn a_thread_that_sleeps_is_not_woken_for_one_removal() {
+    let (calls, port) = real_port();
+    settled(&calls);
+    let alive = attached_and_detached(&port, 1);
+    assert_eq!((calls.made(PortSyscall::Wake), alive.strong_count()), (0, 1));
+}
+
 // Tests_SRS_COMPLETION_PORT_01_053
 #[test]
 fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
