@@ -205,6 +205,8 @@ impl Socket {
         self.peer_reads();
         self.peer = None;
         last.soon();
+        // One before it may have closed the socket inside its call-back, which is still in there then.
+        self.receives.iter().chain(&self.sends).for_each(|operation| operation.soon());
         self.receives.push(last);
         self.check();
     }
