@@ -52,7 +52,8 @@ impl Tool {
                 }
             }
             Self::Cargo(name, version) => {
-                let has = there(cmd!(shell, "cargo {name} --version")).unwrap_or_default();
+                // As a user would: by a package that is about, some take it that cargo is not.
+                let has = there(cmd!(shell, "cargo {name} --version").env_remove("CARGO_PKG_NAME")).unwrap_or_default();
                 if has.split_whitespace().any(|word| word == version) {
                     return Ok(());
                 }
