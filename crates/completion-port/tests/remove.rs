@@ -562,6 +562,35 @@ fn a_thread_that_sleeps_is_woken_to_drop_what_sixty_four_removals_have_left() {
     eventually("the thread runs", || alive.strong_count() < 64);
 }
 
+/// Runs something in its first turn.
+struct Runs(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Source for Runs {
+    fn on_ready(&self, _: Readiness) -> Turn {
+        let first = self.0.lock().take();
+        first.into_iter().for_each(|first| first());
+        Turn::Over
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn what_is_removed_on_the_ports_thread_is_dropped_before_that_sleeps() {
+    let (calls, port) = real_port();
+    settled(&calls);
+    let ((tell, told), inside) = (channel(), port.clone());
+    let remove = move || tell.send(attached_and_detached(&inside, 1)).expect("the test listens");
+
+    port.schedule(Arc::new(Runs(Mutex::new(Some(Box::new(remove))))));
+
+    let alive = received(&told, "the turn");
+    eventually("it is dropped", || alive.strong_count() == 0);
+}
+
 // Tests_SRS_COMPLETION_PORT_01_057
 #[test]
 fn a_thread_that_sleeps_is_not_woken_for_one_removal() {
