@@ -68,8 +68,9 @@ impl<S: SocketSyscalls> Core<S> {
 
     pub(crate) fn take_late_error(&self) -> Option<Errno> {
         let [_, low, high, _] = self.receiving.load(Ordering::Relaxed).to_le_bytes();
+        let errno = errno_of(u16::from_le_bytes([low, high]))?;
         self.set_receiving(self.short_read(), 0);
-        errno_of(u16::from_le_bytes([low, high]))
+        Some(errno)
     }
 
     fn set_receiving(&self, short_read: ShortRead, late_error: u16) {

@@ -238,6 +238,16 @@ impl<H: Handler> Core<H> {
         self.ask_for_turn(direction)
     }
 
+    /// The same on the port's thread, which will look at the lane again anyway.
+    #[inline]
+    pub(crate) fn leave_in_turn(&self, direction: Direction, inside: Inside<'_, H>) {
+        drop(inside);
+        full_fence("leaves");
+        if self.signs() != 0 {
+            self.attend(direction);
+        }
+    }
+
     /// Leaves a lane with nothing in its slot: only what others have left to us can need the port.
     #[inline]
     pub(crate) fn leave_empty(&self, direction: Direction, inside: Inside<'_, H>) -> Schedule {
@@ -250,16 +260,6 @@ impl<H: Handler> Core<H> {
     fn attend_and_ask(&self, direction: Direction) -> Schedule {
         self.attend(direction);
         self.ask_for_turn(direction)
-    }
-
-    /// The same on the port's thread, which will look at the lane again anyway.
-    #[inline]
-    pub(crate) fn leave_in_turn(&self, direction: Direction, inside: Inside<'_, H>) {
-        drop(inside);
-        full_fence("leaves");
-        if self.signs() != 0 {
-            self.attend(direction);
-        }
     }
 
     /// Whether the port has to be asked for a turn.

@@ -2,6 +2,7 @@
 
 use crate::callback::claims_refused;
 use crate::handler::{Direction, Handler, IntoOperation};
+use crate::lane::Inside;
 use crate::phase::Phase;
 use crate::port::{CompletionPort, Port, Source};
 use crate::queue::{Core, NotQueued, Rejected, Schedule, Taken};
@@ -318,7 +319,7 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
         // Once the claim has ended there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
         let core = &this.registration.core;
-        core.run_claimed(|| this.end_done(), callback);
+        core.run_claimed(|| this.end(Core::leave_empty), callback);
     }
 
     /// The kernel said `EAGAIN`: leaves the operation, in front of what others added meanwhile, to
@@ -336,17 +337,9 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
     }
 
     #[inline]
-    fn end_done(&mut self) {
+    fn end(&mut self, leave: impl FnOnce(&Core<H>, Direction, Inside<'_, H>) -> Schedule) {
         if let Some(taken) = self.taken.take() {
-            let schedule = self.registration.core.leave_empty(self.direction, taken.inside);
-            self.registration.schedule(&schedule);
-        }
-    }
-
-    #[inline]
-    fn end(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            let schedule = self.registration.core.leave(self.direction, taken.inside);
+            let schedule = leave(&self.registration.core, self.direction, taken.inside);
             self.registration.schedule(&schedule);
         }
     }
@@ -354,7 +347,7 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
 
 impl<H: Handler, P: Port> Drop for Claim<'_, H, P> {
     fn drop(&mut self) {
-        self.end();
+        self.end(Core::leave);
     }
 }
 

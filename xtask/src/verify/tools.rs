@@ -52,7 +52,7 @@ impl Tool {
                 }
             }
             Self::Cargo(name, version) => {
-                // As a user would: by a package that is about, some take it that cargo is not.
+                // cargo-machete takes this variable, which `cargo run` sets, for a sign that cargo has not called it.
                 let has = there(cmd!(shell, "cargo {name} --version").env_remove("CARGO_PKG_NAME")).unwrap_or_default();
                 if has.split_whitespace().any(|word| word == version) {
                     return Ok(());
