@@ -7,11 +7,13 @@ mod common;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine, SocketState, platform};
 use common::{Fixture, PATIENCE};
 use rstest::rstest;
+use std::fs;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::mpsc::channel;
 use std::thread::{self, ThreadId};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_001
 #[test]
@@ -113,16 +115,31 @@ fn a_socket_and_an_engine_show_what_they_are() {
 }
 
 #[test]
-fn an_engine_whose_threads_poll_before_they_sleep_serves_its_sockets() {
-    let engine = ExecutionEngine::builder().busy_poll(Duration::from_micros(50)).build().expect("an engine");
+fn the_threads_of_an_engine_poll_before_they_sleep_if_asked_to() {
+    let engine = ExecutionEngine::builder().busy_poll(Duration::from_secs(1000)).build().expect("an engine");
     let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
     let socket = AsyncSocketLinux::create(Some(&engine), ours.into()).expect("a socket");
     socket.open_async(|_| {}).expect("opens");
     let (sender, received) = channel();
-    let tell = move |bytes| sender.send(bytes).expect("the test listens");
+    let tell = move |bytes| sender.send((bytes, fs::read_link("/proc/thread-self"))).expect("the test listens");
     socket.receive_async(vec![0; 8], move |completion| tell(completion.bytes_received)).expect("accepted");
-
     theirs.write_all(b"polled").expect("the socket has room");
+    let (bytes, thread) = received.recv_timeout(PATIENCE).expect("the call-back");
+    assert_eq!(bytes, 6);
 
-    assert_eq!(received.recv_timeout(PATIENCE), Ok(6));
+    // Nothing happens any more, and still it runs.
+    let (thread, begin) = (thread.expect("the thread is there"), Instant::now());
+    let before = ticks(&thread);
+    while ticks(&thread) < before + 3 {
+        assert!(begin.elapsed() < PATIENCE, "the thread sleeps");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// For how long a thread has run: the 14th and the 15th field of `/proc/PID/task/TID/stat`, of which the second is its
+/// name in brackets.
+fn ticks(thread: &Path) -> u64 {
+    let stat = fs::read_to_string(Path::new("/proc").join(thread).join("stat")).expect("it lives");
+    let (_, behind_name) = stat.rsplit_once(") ").expect("a name in brackets");
+    behind_name.split(' ').skip(11).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
 }
