@@ -360,7 +360,7 @@ impl<S: PortSyscalls> Shared<S> {
             } else {
                 break;
             }
-            if self.flags.load(Ordering::Acquire) & CHANGED != 0 {
+            if self.has_news() {
                 // What was announced before an event came is known when that is looked at.
                 self.hear_news(&mut turns);
             }
@@ -383,19 +383,29 @@ impl<S: PortSyscalls> Shared<S> {
                 turns.again.push_back(Arc::clone(source));
             }
         }
-        if turns.due > 0 || self.flags.load(Ordering::Relaxed) & NOTIFIED != 0 {
+        if turns.due > 0 || self.is_notified() {
             self.take_turns_without_events(turns);
         }
+    }
+
+    #[inline]
+    fn has_news(&self) -> bool {
+        self.flags.load(Ordering::Acquire) & CHANGED != 0
+    }
+
+    #[inline]
+    fn is_notified(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & NOTIFIED != 0
     }
 
     #[cold]
     #[inline(never)]
     fn take_turns_without_events(&self, turns: &mut Turns) {
-        if self.flags.load(Ordering::Relaxed) & NOTIFIED != 0 {
+        if self.is_notified() {
             self.look_round(turns);
         }
-        while turns.due > 0 {
-            turns.due -= 1;
+        while let Some(left) = turns.due.checked_sub(1) {
+            turns.due = left;
             if let Some(source) = turns.again.pop_front()
                 && source.on_ready(Readiness::empty()) == Turn::Again
             {
@@ -407,13 +417,16 @@ impl<S: PortSyscalls> Shared<S> {
     /// Waits, but not for long if there is something to do.
     #[cold]
     #[inline(never)]
-    fn look_before_waiting(&self, flags: u8, turns: &mut Turns, events: &mut Vec<Event>) {
-        if flags & CHANGED != 0 {
+    fn look_before_waiting(&self, mut flags: u8, turns: &mut Turns, events: &mut Vec<Event>) {
+        if self.has_news() {
             // Who was removed in the last turns does not wait for the next event to be let go.
             self.hear_news(turns);
+            // A handler that was dropped there may have scheduled something, or had the last reference to the port. On this
+            // thread that wakes nobody.
+            flags = self.flags.load(Ordering::Acquire);
         }
         turns.due = turns.again.len();
-        let notified = flags & NOTIFIED != 0 && !planted("sleeps though notified");
+        let notified = flags & (NOTIFIED | STOPPING) != 0 && !planted("sleeps though notified");
         let idle = turns.due == 0 && !notified;
         if !(idle && flags & POLLS != 0 && self.is_busy(events)) {
             self.wait(events, idle);

@@ -642,3 +642,44 @@ fn who_waits_until_it_is_settled_waits_for_the_removal_on_another_thread() {
     assert!(received(&removed, "the removal"));
     assert_eq!(received(&settled, "who waits, after that"), Phase::Removed);
 }
+
+#[test]
+fn inside_a_call_back_nobody_waits_until_it_is_settled() {
+    let (_port, registration) = mocked();
+    let claimed = Arc::clone(&registration);
+    let call_back = move || {
+        let removing = Arc::clone(&claimed);
+        let removed = spawn(move || removing.remove());
+        eventually("the removal begins", || claimed.phase() == Phase::Removing);
+        claimed.wait_until_settled();
+        (removed, claimed.phase())
+    };
+
+    let (removed, phase) = on_another_thread("the call-back", move || {
+        let (tell, told) = channel();
+        let claim = registration.try_claim(Direction::Out).expect("nobody is at work");
+        claim.complete(move || tell.send(call_back()).expect("the test listens"));
+        received(&told, "what the call-back saw")
+    });
+
+    assert_eq!(phase, Phase::Removing, "the removal waits for the call-back");
+    assert!(received(&removed, "the removal"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn no_two_that_have_a_place_after_each_other_have_one_name() {
+    let (_, port) = real_port();
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let mut names = Vec::new();
+    for _ in 0..16 {
+        let token = port.attach(silent.as_fd(), Arc::new(Idle(Arc::default()))).expect("a pipe can be watched");
+        port.detach(silent.as_fd(), token);
+        // The place is free when the thread has heard of it.
+        round_trip(&port);
+        assert!(!names.contains(&token), "{token:?} of {names:?}");
+        names.push(token);
+    }
+    let place = |token: &Token| token.0 & u64::from(u32::MAX);
+    assert!(names.iter().any(|token| names.iter().any(|other| token != other && place(token) == place(other))));
+}

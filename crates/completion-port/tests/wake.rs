@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Real, log, occupy, op, real, real_port, received, settled};
+use common::{Real, Scripted, log, occupy, op, real, real_port, real_with, received, settled};
 use completion_port::sys::Errno;
 use completion_port::{CompletionPort, Direction, Registration};
 use rstest::rstest;
@@ -124,6 +124,81 @@ fn what_the_own_thread_adds_writes_no_wake_up_and_runs() {
 
     let _kept: Vec<_> = (0..8).map(|_| received(&told, "an operation that the own thread added")).collect();
     assert_eq!(calls.made(PortSyscall::Wake), before + 1, "only the first, from this thread");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_060
+#[test]
+fn what_asks_for_a_turn_has_it_before_the_next_wait() {
+    let (calls, port) = real_port();
+    let registrations = ready(&calls, &port, 1);
+    let before = settled(&calls);
+
+    let (operation, told) = op("a").told();
+    registrations[0].add(Direction::Out, operation).unwrap();
+    received(&told, "the operation");
+
+    assert_eq!(settled(&calls), before + 1, "woken from one wait, and in the next");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn a_removal_on_the_own_thread_costs_no_wait_more() {
+    let (calls, port) = real_port();
+    let registration = ready(&calls, &port, 1).remove(0);
+    let before = settled(&calls);
+    let (give, given) = channel::<Arc<Real>>();
+    let (tell, told) = channel();
+
+    let removes = move || {
+        let registration = received(&given, "the registration");
+        tell.send(registration.remove()).expect("the test listens");
+    };
+    registration.add(Direction::Out, op("removes").then(removes)).unwrap();
+    give.send(registration).unwrap();
+
+    assert!(received(&told, "the removal"));
+    assert_eq!(settled(&calls), before + 1);
+}
+
+/// Has a registration removed in a call-back of its own, so that the port's thread drops its handler before it waits again.
+fn drop_on_the_own_thread(registration: Arc<Real>) {
+    let (give, given) = channel::<Arc<Real>>();
+    let drops = op("drops").then(move || drop(received(&given, "the registration")));
+    registration.add(Direction::Out, drops).expect("it is registered");
+    give.send(registration).expect("the call-back waits");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057, Tests_SRS_COMPLETION_PORT_01_061
+#[test]
+fn what_the_drop_of_a_handler_adds_on_the_own_thread_runs() {
+    let (calls, port) = real_port();
+    let other = ready(&calls, &port, 1).remove(0);
+    let (operation, told) = op("added by a drop").told();
+    let adds = {
+        let other = Arc::clone(&other);
+        move || other.add(Direction::Out, operation).expect("it is registered")
+    };
+    let (registration, _peer) = real_with(&port, Scripted::ending_with(adds));
+    settled(&calls);
+
+    drop_on_the_own_thread(registration);
+
+    received(&told, "the operation that was added when nobody was left to wake");
+    drop(other);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_005, Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn the_last_reference_in_a_handler_ends_the_thread() {
+    let (calls, port) = real_port();
+    let last = port.clone();
+    let (registration, _peer) = real_with(&port, Scripted::ending_with(move || drop(last)));
+    drop(port);
+    settled(&calls);
+
+    drop_on_the_own_thread(registration);
+
+    common::eventually("the thread has ended and lets go of its calls", || calls.references() == 1);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_061

@@ -56,6 +56,23 @@ pub struct Scripted {
     false_alarms: bool,
     /// Where released descriptors go, if they are not just dropped.
     released: Option<Sender<OwnedFd>>,
+    /// What its end does.
+    _at_the_end: Option<Arc<AtTheEnd>>,
+}
+
+/// What the drop of a handler does.
+struct AtTheEnd(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Drop for AtTheEnd {
+    fn drop(&mut self) {
+        self.0.get_mut().take().into_iter().for_each(|last| last());
+    }
+}
+
+impl std::fmt::Debug for AtTheEnd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AtTheEnd")
+    }
 }
 
 impl Scripted {
@@ -76,6 +93,11 @@ impl Scripted {
     pub fn releasing() -> (Self, Receiver<OwnedFd>) {
         let (released, taken) = channel();
         (Self { released: Some(released), ..Self::default() }, taken)
+    }
+
+    /// A handler whose drop does something.
+    pub fn ending_with(last: impl FnOnce() + Send + 'static) -> Self {
+        Self { _at_the_end: Some(Arc::new(AtTheEnd(Mutex::new(Some(Box::new(last)))))), ..Self::default() }
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -217,8 +239,13 @@ pub fn real_port() -> (ScriptedPort, CompletionPort<ScriptedPort>) {
 
 /// One end of a socket pair on a real port, which is writable, and readable once the other end writes.
 pub fn real(port: &CompletionPort<ScriptedPort>) -> (Arc<Real>, UnixStream) {
+    real_with(port, Scripted::default())
+}
+
+/// The same with a handler that is not just the usual one.
+pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc<Real>, UnixStream) {
     let (own, peer) = pair();
-    let registration = Registration::new(port.clone(), Scripted::default(), own);
+    let registration = Registration::new(port.clone(), handler, own);
     drop(registration.register().expect("a socket can be registered"));
     (Arc::new(registration), peer)
 }
