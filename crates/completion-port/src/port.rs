@@ -356,7 +356,7 @@ impl<S: PortSyscalls> Shared<S> {
             if flags == 0 && turns.again.is_empty() {
                 self.wait(&mut events, true);
             } else if flags & STOPPING == 0 {
-                self.look_before_waiting(flags, &mut turns, &mut events);
+                self.look_before_waiting(&mut turns, &mut events);
             } else {
                 break;
             }
@@ -417,14 +417,14 @@ impl<S: PortSyscalls> Shared<S> {
     /// Waits, but not for long if there is something to do.
     #[cold]
     #[inline(never)]
-    fn look_before_waiting(&self, mut flags: u8, turns: &mut Turns, events: &mut Vec<Event>) {
+    fn look_before_waiting(&self, turns: &mut Turns, events: &mut Vec<Event>) {
         if self.has_news() {
             // Who was removed in the last turns does not wait for the next event to be let go.
             self.hear_news(turns);
-            // A handler that was dropped there may have scheduled something, or had the last reference to the port. On this
-            // thread that wakes nobody.
-            flags = self.flags.load(Ordering::Acquire);
         }
+        // After that: a handler that was dropped there may have scheduled something, or had the last reference to the port,
+        // which on this thread wakes nobody.
+        let flags = self.flags.load(Ordering::Acquire);
         turns.due = turns.again.len();
         let notified = flags & (NOTIFIED | STOPPING) != 0 && !planted("sleeps though notified");
         let idle = turns.due == 0 && !notified;

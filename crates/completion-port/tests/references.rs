@@ -3,7 +3,8 @@
 mod common;
 
 use common::process::{alone, descriptors, port_threads};
-use common::{Gate, LIMIT, eventually, op, real, real_port, received, settled, spawn, stays_silent};
+use common::{Gate, LIMIT, Scripted, drop_on_the_own_thread, eventually, op, real, real_port, real_with, received};
+use common::{settled, spawn, stays_silent};
 use completion_port::{Direction, Port};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -134,4 +135,20 @@ fn the_last_drop_on_another_ports_thread_does_not_wait() {
     received(&told, "the call-back after the drop");
     gate.open();
     eventually("the dropped port's thread has ended", || port_threads() == threads_before + 1);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_005, Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn the_last_reference_in_a_handler_ends_the_thread() {
+    let _alone = alone();
+    let threads_before = port_threads();
+    let (calls, port) = real_port();
+    let last = port.clone();
+    let (registration, _peer) = real_with(&port, Scripted::ending_with(move || drop(last)));
+    drop(port);
+    settled(&calls);
+
+    drop_on_the_own_thread(registration);
+
+    eventually("the thread has ended", || port_threads() == threads_before);
 }

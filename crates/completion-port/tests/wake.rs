@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Real, Scripted, log, occupy, op, real, real_port, real_with, received, settled};
+use common::{Real, Scripted, drop_on_the_own_thread, log, occupy, op, real, real_port, real_with, received, settled};
 use completion_port::sys::Errno;
 use completion_port::{CompletionPort, Direction, Registration};
 use rstest::rstest;
@@ -160,14 +160,6 @@ fn a_removal_on_the_own_thread_costs_no_wait_more() {
     assert_eq!(settled(&calls), before + 1);
 }
 
-/// Has a registration removed in a call-back of its own, so that the port's thread drops its handler before it waits again.
-fn drop_on_the_own_thread(registration: Arc<Real>) {
-    let (give, given) = channel::<Arc<Real>>();
-    let drops = op("drops").then(move || drop(received(&given, "the registration")));
-    registration.add(Direction::Out, drops).expect("it is registered");
-    give.send(registration).expect("the call-back waits");
-}
-
 // Tests_SRS_COMPLETION_PORT_01_057, Tests_SRS_COMPLETION_PORT_01_061
 #[test]
 fn what_the_drop_of_a_handler_adds_on_the_own_thread_runs() {
@@ -185,20 +177,6 @@ fn what_the_drop_of_a_handler_adds_on_the_own_thread_runs() {
 
     received(&told, "the operation that was added when nobody was left to wake");
     drop(other);
-}
-
-// Tests_SRS_COMPLETION_PORT_01_005, Tests_SRS_COMPLETION_PORT_01_057
-#[test]
-fn the_last_reference_in_a_handler_ends_the_thread() {
-    let (calls, port) = real_port();
-    let last = port.clone();
-    let (registration, _peer) = real_with(&port, Scripted::ending_with(move || drop(last)));
-    drop(port);
-    settled(&calls);
-
-    drop_on_the_own_thread(registration);
-
-    common::eventually("the thread has ended and lets go of its calls", || calls.references() == 1);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_061

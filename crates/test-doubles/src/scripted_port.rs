@@ -72,12 +72,6 @@ impl ScriptedPort {
         self.state.lock().interests.clone()
     }
 
-    /// How many there are of it and its clones: a port that has ended has none any more.
-    #[must_use]
-    pub fn references(&self) -> usize {
-        Arc::strong_count(&self.state)
-    }
-
     /// How often a call was made, failures included.
     #[must_use]
     pub fn made(&self, call: PortSyscall) -> usize {

@@ -57,7 +57,7 @@ pub struct Scripted {
     /// Where released descriptors go, if they are not just dropped.
     released: Option<Sender<OwnedFd>>,
     /// What its end does.
-    _at_the_end: Option<Arc<AtTheEnd>>,
+    at_the_end: Option<Arc<AtTheEnd>>,
 }
 
 /// What the drop of a handler does.
@@ -97,7 +97,7 @@ impl Scripted {
 
     /// A handler whose drop does something.
     pub fn ending_with(last: impl FnOnce() + Send + 'static) -> Self {
-        Self { _at_the_end: Some(Arc::new(AtTheEnd(Mutex::new(Some(Box::new(last)))))), ..Self::default() }
+        Self { at_the_end: Some(Arc::new(AtTheEnd(Mutex::new(Some(Box::new(last)))))), ..Self::default() }
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -248,6 +248,14 @@ pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc
     let registration = Registration::new(port.clone(), handler, own);
     drop(registration.register().expect("a socket can be registered"));
     (Arc::new(registration), peer)
+}
+
+/// Has a registration removed in a call-back of its own, so that the port's thread drops its handler before it waits again.
+pub fn drop_on_the_own_thread(registration: Arc<Real>) {
+    let (give, given) = channel::<Arc<Real>>();
+    let drops = op("drops").then(move || drop(received(&given, "the registration")));
+    registration.add(Direction::Out, drops).expect("it is registered");
+    give.send(registration).expect("the call-back waits");
 }
 
 pub fn pair() -> (OwnedFd, UnixStream) {
