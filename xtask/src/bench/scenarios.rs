@@ -98,6 +98,7 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
         &[
             Participant::Engine { name: EPOLL.name, engine: "epoll", threads: 1 },
             Participant::Engine { name: EPOLL_AGAIN.name, engine: "epoll", threads: 1 },
+            Participant::Engine { name: "bare epoll, recvmsg", engine: "epoll-heeding-descriptors", threads: 1 },
             Participant::Engine { name: OURS.name, engine: "ours", threads: 1 },
             Participant::Engine { name: TOKIO.name, engine: "tokio", threads: 1 },
         ],

@@ -38,6 +38,7 @@ struct Arguments {
 enum Engine {
     Ours,
     Epoll,
+    EpollHeedingDescriptors,
     Tokio,
 }
 
@@ -57,7 +58,8 @@ fn main() -> Result<()> {
     let trips: &[Trips] = (0..arguments.pairs).map(|_| Trips::default()).collect::<Vec<_>>().leak();
     match arguments.engine {
         Engine::Ours => on_ours::start(&arguments, trips)?,
-        Engine::Epoll => on_epoll::start(&arguments, trips)?,
+        Engine::Epoll => on_epoll::start(&arguments, trips, on_epoll::believing)?,
+        Engine::EpollHeedingDescriptors => on_epoll::start(&arguments, trips, on_epoll::heeding_descriptors)?,
         Engine::Tokio => on_tokio::start(&arguments, trips)?,
     }
     thread::sleep(Duration::from_secs_f64(arguments.warm_up));

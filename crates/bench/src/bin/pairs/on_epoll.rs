@@ -1,15 +1,32 @@
-//! Both ends of every pair on one bare edge-triggered epoll.
+//! Both ends of every pair on one bare edge-triggered epoll, which believes every short read, as the peers do, or only
+//! those at which no descriptors came along, as we do.
 
 use crate::{Arguments, Trips};
 use anyhow::Result;
 use bench::pattern::Pattern;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, ReturnFlags, SendFlags, recv, recvmsg, send};
+use std::io::IoSliceMut;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
+type Read = fn(&UnixStream, &mut [u8]) -> rustix::io::Result<usize>;
+
+/// Whatever came is all there was. A stream of which that is not true gets stuck.
+pub(crate) fn believing(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    recv(stream, buffer, RecvFlags::empty()).map(|(bytes, _)| bytes)
+}
+
+/// The least that one can do about it. Nobody passes descriptors here, so that a read which has to be repeated is an error.
+pub(crate) fn heeding_descriptors(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::Result<usize> {
+    let mut nothing = RecvAncillaryBuffer::default();
+    let message = recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut nothing, RecvFlags::empty())?;
+    assert!(!message.flags.contains(ReturnFlags::CTRUNC), "descriptors came along");
+    Ok(message.bytes)
+}
+
 /// The even ends begin; an odd end sends back.
-pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips]) -> Result<()> {
+pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips], read: Read) -> Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let pattern = Pattern::new(arguments.size);
     let message = pattern.from(0, arguments.size).to_vec();
@@ -35,7 +52,7 @@ pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips]) -> Result<()
                 #[allow(clippy::cast_possible_truncation, reason = "we made it of a usize")]
                 let index = event.data.u64() as usize;
                 let (stream, buffer, filled) = &mut ends[index];
-                let Ok((_, received)) = recv(&*stream, &mut buffer[*filled..], RecvFlags::empty()) else { continue };
+                let Ok(received) = read(stream, &mut buffer[*filled..]) else { continue };
                 *filled += received;
                 if *filled < message.len() {
                     continue;
