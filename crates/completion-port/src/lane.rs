@@ -2,14 +2,17 @@
 //!
 //! Invariants:
 //! * Whoever works on the direction has [entered](Lane::try_enter) the lane: the port's thread for an attempt, a sender
-//!   for a claim, others for as long as it takes to put an operation into the slot. Nobody waits to enter, but for a
-//!   removal. Without the half of the descriptor that lies inside there is nothing to make a system call on.
+//!   for a claim, others for as long as it takes to put an operation into the slot. Nobody waits to enter, but for the
+//!   beginning and the end of the registration, which who leaves tells. Without the half of the descriptor that lies
+//!   inside there is nothing to make a system call on.
 //! * The slot holds the oldest operation, unless the port's thread has it in its hands. When it is done, its emptied room
 //!   can lie there until the next is put in.
 
 use crate::handler::{Handler, IntoOperation};
-use crate::sync::{Arc, AtomicU64, Mutex, MutexGuard, Ordering};
+use crate::sync::{Arc, AtomicU64, MutexGuard, Ordering, TryMutex, TryMutexGuard};
 use std::collections::VecDeque;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
 
 /// The number of no operation.
 pub(crate) const NOTHING: u64 = u64::MAX;
@@ -18,7 +21,7 @@ pub(crate) const NOTHING: u64 = u64::MAX;
 pub(crate) const SUSPENDED: u64 = 1 << 63;
 
 pub(crate) struct Lane<H: Handler> {
-    work: Mutex<Work<H>>,
+    work: TryMutex<Work<H>>,
     /// The number of the oldest operation, or `NOTHING`. Written by who is inside, read by all.
     oldest: AtomicU64,
 }
@@ -30,22 +33,38 @@ pub(crate) struct Work<H: Handler> {
     pub(crate) slot: Option<H::Operation>,
 }
 
-pub(crate) type Inside<'a, H> = MutexGuard<'a, Work<H>>;
+/// The right of who has entered, to be given back through `Core::leave` or one like it. It does not leave its thread: what
+/// there is to do then depends on whose call-back that is in.
+pub(crate) struct Inside<'a, H: Handler> {
+    work: TryMutexGuard<'a, Work<H>>,
+    on_this_thread: PhantomData<MutexGuard<'a, ()>>,
+}
+
+impl<H: Handler> Deref for Inside<'_, H> {
+    type Target = Work<H>;
+
+    #[inline]
+    fn deref(&self) -> &Work<H> {
+        &self.work
+    }
+}
+
+impl<H: Handler> DerefMut for Inside<'_, H> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Work<H> {
+        &mut self.work
+    }
+}
 
 impl<H: Handler> Lane<H> {
     pub(crate) fn new(half: Arc<H::Descriptor>) -> Self {
-        Self { work: Mutex::new(Work { half: Some(half), slot: None }), oldest: AtomicU64::new(NOTHING) }
+        Self { work: TryMutex::new(Work { half: Some(half), slot: None }), oldest: AtomicU64::new(NOTHING) }
     }
 
     /// Enters if nobody else is inside.
     #[inline]
     pub(crate) fn try_enter(&self) -> Option<Inside<'_, H>> {
-        self.work.try_lock()
-    }
-
-    /// Enters when nobody else is inside.
-    pub(crate) fn enter(&self) -> Inside<'_, H> {
-        self.work.lock()
+        self.work.try_lock().map(|work| Inside { work, on_this_thread: PhantomData })
     }
 
     #[inline]

@@ -2,13 +2,14 @@
 //!
 //! Invariant: a removal closes the queues, takes both halves of the descriptor out of their lanes, and waits for the
 //! call-backs of other threads, in this order. So nothing of the registration runs after it, and nothing is left behind.
+//! It waits for who is inside a lane, as he who leaves one that is closed tells.
 
 use crate::callback::{depth, run_caught};
 use crate::handler::{Direction, Handler};
-use crate::lane::{Lane, NOTHING, Numbered, SUSPENDED};
+use crate::lane::{Inside, NOTHING, Numbered, SUSPENDED};
 use crate::port::Token;
-use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Rests};
-use crate::sync::{Arc, Ordering, planted};
+use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Rests, Slow};
+use crate::sync::{Arc, MutexGuard, Ordering, full_fence, planted};
 
 /// What a registration goes through, in this order. A registering that fails goes back to the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,17 +51,35 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// Enters a lane when nobody else is inside. For who knows that the registration is closed, and has passed a full
+    /// fence since, so that who leaves knows it too.
+    fn enter<'a>(&'a self, slow: &mut MutexGuard<'_, Slow<H>>, direction: Direction) -> Inside<'a, H> {
+        loop {
+            if let Some(inside) = self.lane(direction).try_enter() {
+                return inside;
+            }
+            self.quiet.wait(slow);
+        }
+    }
+
     /// Begins to register: the descriptor, or the phase that is in the way.
     pub(crate) fn begin_registering(&self) -> Result<Arc<H::Descriptor>, Phase> {
-        let half = self.lane(Direction::In).enter().half.clone();
         let mut slow = self.slow.lock();
-        match (slow.phase, half) {
+        if slow.phase != Phase::Unregistered {
+            return Err(slow.phase);
+        }
+        // Until here it was never anything but closed. Inside are those whose operations are refused.
+        let inside = self.enter(&mut slow, Direction::In);
+        let begun = match (slow.phase, &inside.half) {
             (Phase::Unregistered, Some(half)) => {
                 slow.phase = Phase::Registering;
-                Ok(half)
+                Ok(Arc::clone(half))
             }
             (phase, _) => Err(phase),
-        }
+        };
+        drop(slow);
+        self.leave_in_turn(Direction::In, inside);
+        begun
     }
 
     /// Ends it. With success a call-back is counted, before anyone can remove, so that a removal waits for it.
@@ -86,34 +105,34 @@ impl<H: Handler> Core<H> {
         }
         slow.phase = Phase::Removing;
         self.signs.fetch_or(CLOSED, Ordering::Relaxed);
+        full_fence("closes");
         let (token, rests) = (slow.token, slow.rests.take());
-        drop(slow);
-        let (half, input) = Self::empty(self.lane(Direction::In));
-        let (second, output) = Self::empty(self.lane(Direction::Out));
-        self.wait_for_callbacks();
+        let (half, input) = self.empty(&mut slow, Direction::In);
+        let (second, output) = self.empty(&mut slow, Direction::Out);
+        self.wait_for_callbacks(&mut slow);
         Some(Removal { half: half?, second, token, slots: [input, output], rests })
     }
 
-    fn empty(lane: &Lane<H>) -> Emptied<H> {
-        let mut inside = lane.enter();
+    fn empty(&self, slow: &mut MutexGuard<'_, Slow<H>>, direction: Direction) -> Emptied<H> {
+        let lane = self.lane(direction);
+        let mut inside = self.enter(slow, direction);
         let number = lane.oldest();
         lane.set_oldest(NOTHING);
         let slot = inside.slot.take().filter(|_| number != NOTHING);
         (inside.half.take(), slot.map(|operation| Numbered { number: number & !SUSPENDED, operation }))
     }
 
-    fn wait_for_callbacks(&self) {
+    fn wait_for_callbacks(&self, slow: &mut MutexGuard<'_, Slow<H>>) {
         let own = if planted("own call-back is waited for") { 0 } else { depth(self.id()) };
-        let mut slow = self.slow.lock();
         self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
         while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own
             && !planted("call-backs are not waited for")
         {
-            self.quiet.wait(&mut slow);
+            self.quiet.wait(slow);
         }
     }
 
-    /// A call-back has ended for which a removal waits.
+    /// A call-back has ended, or a lane was left, for which a removal may wait.
     #[cold]
     pub(crate) fn tell_removal(&self) {
         drop(self.slow.lock());
@@ -134,8 +153,10 @@ impl<H: Handler> Core<H> {
 
     /// For who drops a registration that was never registered.
     pub(crate) fn release_unregistered(&self) {
-        let half = self.lane(Direction::In).enter().half.take();
-        drop(self.lane(Direction::Out).enter().half.take());
+        let mut slow = self.slow.lock();
+        let half = self.enter(&mut slow, Direction::In).half.take();
+        let second = self.enter(&mut slow, Direction::Out).half.take();
+        drop((slow, second));
         if let Some(half) = half {
             self.release(half);
         }

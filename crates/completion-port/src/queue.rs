@@ -4,14 +4,16 @@
 //! * No lock is held while a call-back runs. An attempt is made inside its lane, where nobody waits for it but a removal.
 //! * An operation is in a lane's slot, in the rest behind it, or in the hands of the one who took it out for good and
 //!   completes it.
-//! * A waiting operation whose direction is ready has the port's thread on it or asked for. Three pairs of steps see to
-//!   it, with a full fence between the steps of each, so that of two who meet at least one sees the other:
+//! * A waiting operation whose direction is ready has the port's thread on it or asked for, and a removal that waits to
+//!   enter is told. Four pairs of steps see to it, with a full fence between the steps of each, so that of two who meet
+//!   at least one sees the other:
 //!
 //!   | one | the other |
 //!   |---|---|
 //!   | fills the slot and leaves; looks at the latch | (port) merges an event; looks at the slots |
 //!   | leaves; looks at the latch | (port) merges an event; fails to enter |
 //!   | leaves; looks whether there is a rest | adds to the rest; fails to enter |
+//!   | leaves; looks whether it is closed | (removal) closes; fails to enter |
 
 use crate::attempt::Attempt;
 use crate::callback::{depth, is_in_port_callback, run_announced, run_caught, run_in_claim, run_in_port};
@@ -286,7 +288,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// Does what the signs ask for, or leaves that to who is inside: resumes what is suspended, and moves the rest up if
-    /// the slot is empty.
+    /// the slot is empty. Tells a removal that nobody is inside any more.
     #[cold]
     fn attend(&self, direction: Direction) {
         let lane = self.lane(direction);
@@ -309,6 +311,9 @@ impl<H: Handler> Core<H> {
             if planted("attends only once") {
                 break;
             }
+        }
+        if self.signs() & CLOSED != 0 && !planted("leaves without a word") {
+            self.tell_removal();
         }
     }
 
@@ -387,6 +392,7 @@ impl<H: Handler> Core<H> {
         let Some(mut inside) = lane.try_enter() else { return false };
         if self.signs() & CLOSED != 0 {
             // The removal that waits to enter abandons it.
+            self.leave_in_turn(direction, inside);
             return false;
         }
         if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
@@ -396,6 +402,8 @@ impl<H: Handler> Core<H> {
             self.attempted.store(action as u8 | of, Ordering::Relaxed);
             let attempt = Attempt::inside(self, inside);
             run_caught("call-back", || self.handler.attempt(operation, action, attempt));
+        } else {
+            self.leave_in_turn(direction, inside);
         }
         true
     }
@@ -459,7 +467,7 @@ impl<H: Handler> Core<H> {
     /// again, for an error may last or be over.
     #[cold]
     fn ask_for_error(&self, direction: Direction, inside: Inside<'_, H>) {
-        let Some(half) = &inside.half else { return };
+        let Some(half) = &inside.half else { return self.leave_in_turn(direction, inside) };
         if run_caught("question for an error", || self.handler.is_error(half)).unwrap_or(true) {
             // A number of its own, so that a claim that begins now comes after it.
             self.error_end.store(self.take_number(), Ordering::Relaxed);

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use xshell::Cmd;
 
 /// What the code can be given as `PLANTED` (see `crates/completion-port/src/sync.rs`), and a model that finds it.
-const DEFECTS: [(&str, &str); 16] = [
+const DEFECTS: [(&str, &str); 18] = [
     ("leaves", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
     ("adds to the rest", "registration::an_add_meets_the_end_of_a_claim"),
@@ -16,6 +16,8 @@ const DEFECTS: [(&str, &str); 16] = [
     ("overlooks the slot", "registration::bytes_of_two_sends_do_not_interleave"),
     ("overlooks the rest", "registration::a_claim_does_not_overtake_what_was_added_before"),
     ("overlooks the end", "registration::an_add_meets_a_removal"),
+    ("closes", "registration::a_claim_meets_a_removal"),
+    ("leaves without a word", "registration::an_attempt_and_its_call_back_meet_a_removal"),
     ("call-backs are not waited for", "registration::registering_meets_a_removal"),
     ("own call-back is waited for", "registration::removals_from_inside_two_call_backs_meet"),
     ("no generation", "port::a_late_event_finds_nobody"),

@@ -24,40 +24,71 @@ pub(crate) fn planted(defect: &'static str) -> bool {
 
 /// loom's own `try_lock` waits for who takes the lock just before it, and never fails for one who has just left.
 /// The real one does neither: it looks at a flag, which may be old news.
-pub(crate) struct Mutex<T> {
-    value: model::Mutex<T>,
-    held: AtomicBool,
+pub(crate) struct TryMutex<T> {
+    taken: AtomicBool,
+    /// Never waited for: only who has set the flag comes here, or the model fails.
+    value: std::sync::Mutex<T>,
 }
 
-pub(crate) struct MutexGuard<'a, T> {
-    /// There but for the moments of waiting and of leaving.
-    value: Option<model::MutexGuard<'a, T>>,
-    held: &'a AtomicBool,
+pub(crate) struct TryMutexGuard<'a, T> {
+    /// There until it leaves.
+    value: Option<std::sync::MutexGuard<'a, T>>,
+    taken: &'a AtomicBool,
 }
+
+impl<T> TryMutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self { taken: AtomicBool::new(false), value: std::sync::Mutex::new(value) }
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<TryMutexGuard<'_, T>> {
+        if self.taken.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
+        let value = self.value.try_lock().expect("nobody else is inside");
+        Some(TryMutexGuard { value: Some(value), taken: &self.taken })
+    }
+}
+
+impl<T> Deref for TryMutexGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.value.as_ref().expect("the lock is held")
+    }
+}
+
+impl<T> DerefMut for TryMutexGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.value.as_mut().expect("the lock is held")
+    }
+}
+
+impl<T> Drop for TryMutexGuard<'_, T> {
+    fn drop(&mut self) {
+        drop(self.value.take());
+        self.taken.store(false, Ordering::Release);
+    }
+}
+
+/// As parking_lot has it: without poison.
+pub(crate) struct Mutex<T>(model::Mutex<T>);
+
+/// There but for the moments of waiting.
+pub(crate) struct MutexGuard<'a, T>(Option<model::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {
     pub(crate) fn new(value: T) -> Self {
-        Self { value: model::Mutex::new(value), held: AtomicBool::new(false) }
+        Self(model::Mutex::new(value))
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        self.guard(self.value.lock().expect("nobody panics in a model"))
-    }
-
-    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        if self.held.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.value.try_lock().ok().map(|value| self.guard(value))
+        MutexGuard(Some(self.0.lock().expect("nobody panics in a model")))
     }
 
     pub(crate) fn get_mut(&mut self) -> &mut T {
-        self.value.get_mut().expect("nobody panics in a model")
-    }
-
-    fn guard<'a>(&'a self, value: model::MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.held.store(true, Ordering::Relaxed);
-        MutexGuard { value: Some(value), held: &self.held }
+        self.0.get_mut().expect("nobody panics in a model")
     }
 }
 
@@ -71,19 +102,13 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        self.value.as_ref().expect("the lock is held")
+        self.0.as_ref().expect("the lock is held")
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        self.value.as_mut().expect("the lock is held")
-    }
-}
-
-impl<T> Drop for MutexGuard<'_, T> {
-    fn drop(&mut self) {
-        self.held.store(false, Ordering::Release);
+        self.0.as_mut().expect("the lock is held")
     }
 }
 
@@ -96,10 +121,8 @@ impl Condvar {
     }
 
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
-        let value = guard.value.take().expect("the lock is held");
-        guard.held.store(false, Ordering::Release);
-        guard.value = Some(self.0.wait(value).expect("nobody panics in a model"));
-        guard.held.store(true, Ordering::Relaxed);
+        let value = guard.0.take().expect("the lock is held");
+        guard.0 = Some(self.0.wait(value).expect("nobody panics in a model"));
     }
 
     pub(crate) fn notify_all(&self) {
@@ -117,10 +140,6 @@ impl<T: Copy> PerThread<Cell<T>> {
 
     pub(crate) fn set(&'static self, value: T) {
         self.0.with(|cell| cell.set(value));
-    }
-
-    pub(crate) fn replace(&'static self, value: T) -> T {
-        self.0.with(|cell| cell.replace(value))
     }
 }
 
