@@ -26,8 +26,10 @@ use crate::readiness::{Latch, Readiness, Remembered};
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, full_fence, planted};
 use std::mem;
 
-/// How many operations of one descriptor run before the others have their turn.
-const OPERATIONS_PER_TURN: usize = 32;
+/// How many operations of one descriptor run before the others have their turn. With 64 KiB each that is more than a TCP
+/// socket receives ahead, so that a turn ends because it has caught up: with fewer, eight busy connections take turns over
+/// buffers and data that are cold again (`docs/performance.md`).
+const OPERATIONS_PER_TURN: usize = 128;
 
 pub(crate) struct Core<H: Handler> {
     pub(crate) handler: H,

@@ -144,15 +144,15 @@ fn what_operations_have_left_is_filled_again_without_memory_up_to_a_limit() {
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Refilling::default(), any_descriptor());
     drop(registration.register().unwrap());
-    (0..100).for_each(|number| registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap());
+    (0..1000).for_each(|number| registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap());
     port.fire(Action::In);
     while port.run_scheduled() > 0 {}
-    assert_eq!(*registration.handler().0.lock(), Vec::from_iter(0..100));
+    assert_eq!(*registration.handler().0.lock(), Vec::from_iter(0..1000));
     registration.handler().0.lock().reserve(100);
 
     port.deliver(Readiness::empty());
     let accepted =
-        without_memory(|| (100..200).take_while(|it| registration.add(Direction::In, Refilled(*it)).is_ok()).count());
+        without_memory(|| (1000..1100).take_while(|it| registration.add(Direction::In, Refilled(*it)).is_ok()).count());
 
     // One in the slot, and thirty-two behind it.
     assert_eq!(accepted, 33);
