@@ -404,8 +404,6 @@ impl<H: Handler> Core<H> {
             self.attempted.store(action as u8 | of, Ordering::Relaxed);
             let attempt = Attempt::inside(self, inside);
             run_caught("call-back", || self.handler.attempt(operation, action, attempt));
-        } else {
-            self.leave_in_turn(direction, inside);
         }
         true
     }
