@@ -2,7 +2,7 @@
 //!
 //! Invariant: a removal closes the queues, takes both halves of the descriptor out of their lanes, and waits for the
 //! call-backs of other threads, in this order. So nothing of the registration runs after it, and nothing is left behind.
-//! It waits for who is inside a lane, as he who leaves one that is closed tells.
+//! Until whoever is inside a lane has left, it waits: who leaves a closed lane tells.
 
 use crate::callback::{depth, run_caught};
 use crate::handler::{Direction, Handler};
@@ -68,18 +68,14 @@ impl<H: Handler> Core<H> {
         if slow.phase != Phase::Unregistered {
             return Err(slow.phase);
         }
+        slow.phase = Phase::Registering;
         // Until here it was never anything but closed. Inside are those whose operations are refused.
         let inside = self.enter(&mut slow, Direction::In);
-        let begun = match (slow.phase, &inside.half) {
-            (Phase::Unregistered, Some(half)) => {
-                slow.phase = Phase::Registering;
-                Ok(Arc::clone(half))
-            }
-            (phase, _) => Err(phase),
-        };
         drop(slow);
+        let half = inside.half.clone();
         self.leave_in_turn(Direction::In, inside);
-        begun
+        // Only a removal takes it.
+        half.ok_or(Phase::Removed)
     }
 
     /// Ends it. With success a call-back is counted, before anyone can remove, so that a removal waits for it.
