@@ -107,12 +107,16 @@ fn run(program: &Path) -> Command {
     command
 }
 
-/// Cargo builds the libraries, in all their kinds, beside the tests that depend on them.
+/// Cargo builds the libraries, in all their kinds, for the tests that depend on them: beside these, or since 2026 in a
+/// folder of their own beside that of the test, where an earlier build's may lie too.
 fn built(library: &str) -> PathBuf {
     let test = env::current_exe().expect("this test is a file");
-    let path = test.with_file_name(library);
-    assert!(path.exists(), "{} has not been built", path.display());
-    path
+    let beside = test.with_file_name(library);
+    let units = test.ancestors().nth(3).and_then(|package| fs::read_dir(package).ok()).into_iter().flatten().flatten();
+    let in_units = units.map(|unit| unit.path().join("out").join(library));
+    let all = in_units.chain([beside]).filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)));
+    let (_, newest) = all.max().unwrap_or_else(|| panic!("{library} has not been built for {}", test.display()));
+    newest
 }
 
 fn package() -> PathBuf {

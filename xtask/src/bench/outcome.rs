@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Messages in a second; of bulk, bytes.
     pub(crate) rate: f64,
-    /// The server's CPU microseconds for a message; of bulk, for a mebibyte.
+    /// The server's CPU microseconds for a message; of bulk, or beside it, for a mebibyte.
     pub(crate) cpu: f64,
     pub(crate) p50: f64,
     pub(crate) p90: f64,
@@ -49,10 +49,17 @@ impl Measured {
         (if family == Family::Bulk { self.bytes } else { self.messages }) as f64 / self.seconds
     }
 
+    #[allow(clippy::cast_precision_loss, reason = "figures to be read")]
     fn cpu(&self, family: Family) -> f64 {
-        let unit = if family == Family::Bulk { f64::from(1 << 20) } else { 1.0 };
-        self.server_cpu * 1e6 / (self.rate(family) * self.seconds / unit)
+        let units =
+            if counts_mebibytes(family) { self.bytes as f64 / f64::from(1 << 20) } else { self.messages as f64 };
+        self.server_cpu * 1e6 / units
     }
+}
+
+/// Whether the server's work is in the bytes rather than in the messages.
+fn counts_mebibytes(family: Family) -> bool {
+    matches!(family, Family::Bulk | Family::Beside)
 }
 
 impl Outcome {
@@ -91,12 +98,10 @@ impl Outcome {
     }
 
     pub(crate) fn table(&self) -> String {
-        let (rate, cpu) = match self.family {
-            Family::Bulk => ("MiB/s", "CPU us/MiB"),
-            _ => ("per second", "CPU us"),
-        };
+        let rate = if self.family == Family::Bulk { "MiB/s" } else { "per second" };
+        let cpu = if counts_mebibytes(self.family) { "CPU us/MiB" } else { "CPU us" };
         let scale = if self.family == Family::Bulk { f64::from(1 << 20) } else { 1.0 };
-        let has_latency = matches!(self.family, Family::Echo | Family::Pipelined | Family::Churn);
+        let has_latency = matches!(self.family, Family::Echo | Family::Pipelined | Family::Beside | Family::Churn);
         let mut head = vec![self.scenario.as_str(), rate, "ratio", cpu, "ratio"];
         if has_latency {
             head.extend(["p50 us", "p99 us", "p99.9 us", "p99 ratio"]);

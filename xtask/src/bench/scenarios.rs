@@ -22,6 +22,8 @@ pub(crate) enum Family {
     Echo,
     /// Several.
     Pipelined,
+    /// One, beside connections that are as busy as it goes.
+    Beside,
     /// One way, or both ways at the same time, as fast as it goes.
     Bulk,
     Churn,
@@ -85,6 +87,10 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
         let load = ["--mode", "echo", "--depth", "16"];
         all.push(scenario(Family::Pipelined, "16 echoes at once", 64, connections, &load));
     }
+    if !quick {
+        let load = ["--mode", "echo", "--beside", "8"];
+        all.push(scenario(Family::Beside, "echo beside 8 of 64 KiB", 64, 64, &load));
+    }
     for &size in if quick { &[65536][..] } else { &[65536, 1 << 20] } {
         for &connections in if quick { &[1][..] } else { &[1, 8] } {
             all.push(scenario(Family::Bulk, "one way", size, connections, &["--mode", "send"]));
@@ -119,7 +125,7 @@ fn scenario(family: Family, what: &str, size: usize, connections: usize, load: &
     let unit = if size >= 1024 { format!("{} KiB", size / 1024) } else { format!("{size} B") };
     let mut load: Vec<String> = load.iter().copied().map(str::to_owned).collect();
     load.extend(["--size".to_owned(), size.to_string(), "--connections".to_owned(), connections.to_string()]);
-    let echoes = matches!(family, Family::Echo | Family::Pipelined | Family::Churn);
+    let echoes = family != Family::Bulk;
     let servers = SERVERS.into_iter().filter(|kind| echoes || !kind.only_echoes());
     Scenario {
         name: format!("{what}, {unit}, {}", plural(connections)),

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
+use std::iter;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -23,6 +24,7 @@ const REST: Duration = Duration::from_micros(300);
 
 pub(crate) struct Client {
     stream: TcpStream,
+    kind: Kind,
     /// Where in the pattern what this client sends begins: no two clients send the same.
     seed: u64,
     sent: u64,
@@ -31,11 +33,22 @@ pub(crate) struct Client {
     since: VecDeque<Instant>,
 }
 
+/// What a client sends.
+#[derive(Clone, Copy)]
+struct Kind {
+    /// Bytes in a message, and messages under way.
+    size: u64,
+    depth: u64,
+    /// Whether its messages are counted.
+    counts: bool,
+}
+
+/// What is sent beside the messages that are counted.
+const BESIDE: Kind = Kind { size: 64 * 1024, depth: 16, counts: false };
+
 /// What all clients have in common.
 struct Load<'a> {
     mode: Mode,
-    size: u64,
-    depth: u64,
     /// Bytes each client may send in all, so far.
     limit: u64,
     pattern: Pattern,
@@ -46,19 +59,18 @@ struct Load<'a> {
 
 /// Runs until the window ends or every client has had its messages; the clients are still connected then.
 pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Client>> {
-    let size = arguments.size as u64;
+    let kind = Kind { size: arguments.size as u64, depth: arguments.depth, counts: true };
     let mut load = Load {
         mode: arguments.mode,
-        size,
-        depth: arguments.depth,
         limit: u64::MAX,
         pattern: Pattern::new(arguments.size.max(64 * 1024)),
         scratch: vec![0; arguments.size.max(256 * 1024)],
         events: Vec::with_capacity(512),
         window,
     };
-    let mut clients =
-        (0..arguments.connections).map(|index| load.connect(arguments, index)).collect::<Result<Vec<_>>>()?;
+    let kinds = iter::repeat_n(kind, arguments.connections).chain(iter::repeat_n(BESIDE, arguments.beside));
+    let connected = kinds.enumerate().map(|(index, kind)| load.connect(arguments, kind, index));
+    let mut clients = connected.collect::<Result<Vec<_>>>()?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     for (index, client) in clients.iter().enumerate() {
         let interest = EventFlags::IN | EventFlags::OUT | EventFlags::ET;
@@ -66,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
     }
     load.window.connected();
     match arguments.messages {
-        Some(messages) => load.run_in_step(&epoll, &mut clients, messages)?,
+        Some(messages) => load.run_in_step(&epoll, &mut clients, messages, kind.size)?,
         None => {
             while load.window.goes_on(Instant::now())? {
                 load.serve(&epoll, &mut clients)?;
@@ -82,11 +94,11 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
 impl Load<'_> {
     /// All clients send a message, and when all have theirs back and the server has gone to sleep, the next: whatever
     /// tool slows the server down, it always meets the same. The first message went when the client connected.
-    fn run_in_step(&mut self, epoll: &OwnedFd, clients: &mut [Client], messages: u64) -> Result<()> {
+    fn run_in_step(&mut self, epoll: &OwnedFd, clients: &mut [Client], messages: u64, size: u64) -> Result<()> {
         self.window.goes_on(Instant::now())?;
         for message in 1..messages {
             thread::sleep(REST);
-            self.limit = message * self.size;
+            self.limit = message * size;
             for client in &mut *clients {
                 self.send(client)?;
             }
@@ -117,12 +129,12 @@ impl Load<'_> {
     }
 
     /// With an echo server, one message goes there and back: the connection is up on both sides, and warm.
-    fn connect(&self, arguments: &Arguments, index: usize) -> Result<Client> {
+    fn connect(&self, arguments: &Arguments, kind: Kind, index: usize) -> Result<Client> {
         let mut stream = TcpStream::connect(arguments.address)?;
         stream.set_nodelay(true)?;
         let seed = index as u64 * 7;
         if self.mode == Mode::Echo && arguments.messages != Some(0) {
-            let first = self.pattern.from(seed, arguments.size);
+            let first = self.pattern.from(seed, usize::try_from(kind.size)?);
             let mut back = vec![0; first.len()];
             stream.set_read_timeout(Some(Duration::from_secs(20)))?;
             stream.write_all(first)?;
@@ -130,13 +142,13 @@ impl Load<'_> {
             ensure!(first == back, "wrong bytes came back");
         }
         stream.set_nonblocking(true)?;
-        Ok(Client { stream, seed: seed + self.size, sent: 0, received: 0, since: VecDeque::new() })
+        Ok(Client { stream, kind, seed: seed + kind.size, sent: 0, received: 0, since: VecDeque::new() })
     }
 
     /// How many bytes may be sent before more have come back.
     fn allowed(&self, client: &Client) -> u64 {
         let until = match self.mode {
-            Mode::Echo => (client.received / self.size + self.depth) * self.size,
+            Mode::Echo => (client.received / client.kind.size + client.kind.depth) * client.kind.size,
             Mode::Send | Mode::Duplex | Mode::Churn => u64::MAX,
         };
         until.min(self.limit).saturating_sub(client.sent)
@@ -148,12 +160,13 @@ impl Load<'_> {
             if allowed == 0 {
                 return Ok(());
             }
-            let length = usize::try_from(allowed.min(self.size * self.depth)).unwrap_or(usize::MAX);
+            let Kind { size, depth, .. } = client.kind;
+            let length = usize::try_from(allowed.min(size * depth)).unwrap_or(usize::MAX);
             let bytes = self.pattern.from(client.seed + client.sent, length);
             let now = Instant::now();
             match send(&client.stream, bytes, SendFlags::NOSIGNAL) {
                 Ok(sent) => {
-                    let begun = (client.sent + sent as u64).div_ceil(self.size) - client.sent.div_ceil(self.size);
+                    let begun = (client.sent + sent as u64).div_ceil(size) - client.sent.div_ceil(size);
                     client.sent += sent as u64;
                     if self.mode == Mode::Echo {
                         client.since.extend((0..begun).map(|_| now));
@@ -178,15 +191,16 @@ impl Load<'_> {
             let seed = if self.mode == Mode::Duplex { 0 } else { client.seed };
             let right = self.pattern.matches(seed + client.received, &self.scratch[..received]);
             ensure!(right && self.mode != Mode::Send, "wrong bytes came back");
-            let before = client.received / self.size;
+            let before = client.received / client.kind.size;
             client.received += received as u64;
             self.window.count_bytes(received);
-            let messages = client.received / self.size - before;
+            let messages = client.received / client.kind.size - before;
             if self.mode == Mode::Echo {
                 ensure!(client.received <= client.sent, "more came back than was sent");
                 let now = Instant::now();
-                for since in client.since.drain(..usize::try_from(messages)?) {
-                    self.window.count_message(now - since)?;
+                let back = client.since.drain(..usize::try_from(messages)?);
+                if client.kind.counts {
+                    back.map(|since| now - since).try_for_each(|took| self.window.count_message(took))?;
                 }
             }
             if received < self.scratch.len() {

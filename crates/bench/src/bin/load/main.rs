@@ -27,6 +27,9 @@ struct Arguments {
     /// Messages under way per connection.
     #[arg(long, default_value_t = 1)]
     depth: u64,
+    /// So many more connections have messages of 64 KiB echoed, 16 at a time; only their bytes are counted.
+    #[arg(long, default_value_t = 0)]
+    beside: usize,
     /// How long to measure.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
@@ -58,6 +61,9 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     if arguments.connections == 0 || arguments.size == 0 || arguments.depth == 0 {
         bail!("connections, size and depth are at least 1");
+    }
+    if arguments.beside > 0 && (arguments.mode != Mode::Echo || arguments.messages.is_some()) {
+        bail!("only echoes that go on for some time have others beside them");
     }
     let (warm_up, length) = match arguments.messages {
         Some(_) => (Duration::ZERO, Duration::MAX),
