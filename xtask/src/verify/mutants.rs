@@ -76,9 +76,9 @@ fn mutants(run: &Run, line: &str, only: &[String], output: &Path) -> anyhow::Res
     fs::create_dir_all(output).with_context(|| format!("cannot make {}", output.display()))?;
     let line = format!("cargo mutants {line} --no-shuffle --output {}", output.display());
     let only = only.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", regex_lite::escape(name))]);
-    // What we depend on is built once for all.
+    // What we depend on is built once for all, and of the rest only what a mutant changes.
     let command = run.command(&line).args(only).args(["--", "--profile=mutants"]);
-    let command = command.env("CARGO_TARGET_DIR", run.target("verify/mutants/build"));
+    let command = command.env("CARGO_TARGET_DIR", run.target("verify/mutants/build")).env("CARGO_INCREMENTAL", "1");
     // 2: some were missed; 3: some timed out. What they were is in the outcomes.
     run.printed(command)?;
     let output = output.join("mutants.out");

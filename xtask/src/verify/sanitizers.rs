@@ -89,6 +89,8 @@ impl Sanitizer {
         run.command(line)
             .env("CARGO_TARGET_DIR", run.target(&format!("{name}-sanitizer")))
             .env("RUSTFLAGS", format!("-Zsanitizer={name}"))
+            // To name the functions of a panic takes longer there than tests wait.
+            .env("RUST_BACKTRACE", "0")
             .envs(options.iter().map(|(variable, value)| (variable, value)))
     }
 }
