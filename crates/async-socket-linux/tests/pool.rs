@@ -89,6 +89,21 @@ fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[c
     assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (calls, 0));
 }
 
+#[test]
+fn a_short_read_from_tcp_is_believed_until_the_next_event() {
+    let (fixture, pool) = (Fixture::open_tcp(), pool(2));
+    let (first, second) = (receive(&fixture, &pool), receive(&fixture, &pool));
+    fixture.sys.script_recv([Step::bytes("short"), Step::bytes("next")]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.take().buffer.as_deref(), Some(b"short".as_slice()));
+    second.assert_pending();
+    assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (1, 0));
+    fixture.fire(Action::In);
+    assert_eq!(second.take().buffer.as_deref(), Some(b"next".as_slice()));
+}
+
 // Tests_SRS_BUFFER_POOL_01_004, Tests_SRS_BUFFER_POOL_01_005
 #[test]
 fn a_buffer_can_be_sent_as_it_is_and_is_used_again() {
