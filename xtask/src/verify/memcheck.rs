@@ -1,7 +1,8 @@
 //! The integration tests under valgrind's memcheck, after a planted defect that has to be reported.
 //!
 //! Not under it: tests whose subject is time or the process itself (its memory, descriptors, signals, children), and those
-//! of many threads or many operations, which take minutes each there; the sanitizers run those.
+//! of many threads or many operations, which take minutes each there; the sanitizers run those. Nor one that leaks on
+//! purpose: the payload of a panic that panics when it is dropped is forgotten, for the next might do so again.
 
 use super::run::{Run, tests_passed};
 use anyhow::ensure;
@@ -10,12 +11,14 @@ use xshell::Cmd;
 const SHORT: &str = "--test c_abi --test closing_in_callbacks --test completion_port_claim \
                      --test completion_port_one_shot --test send";
 const LONG: &str = "--test close --test completion_port_order --test completion_port_register \
-                    --test completion_port_remove --test create_and_destroy --test end_of_stream --test full_duplex \
+                    --test completion_port_remove --test create_and_destroy --test end_of_stream \
                     --test late_events --test open --test panics --test payload_refused --test queued_receives \
                     --test raw_buffers --test receive --test several_ports --test urgent_data";
 
 const VALGRIND: &str = "valgrind --quiet --fair-sched=yes --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite \
                         --error-exitcode=99";
+
+const NOT_HERE: &str = "--skip a_panic_whose_payload_panics_when_it_is_dropped_hurts_nobody_else";
 
 /// What valgrind begins each line of a report with.
 const REPORT: &str = "==";
@@ -27,7 +30,7 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
         ensure!(printed.text.contains(report) && !printed.ok, "does not report the planted {planted}");
     }
     let chosen = if run.long { format!("{SHORT} {LONG}") } else { SHORT.to_owned() };
-    let line = format!("cargo test --no-fail-fast -p integration-tests {chosen} -- --test-threads 2");
+    let line = format!("cargo test --no-fail-fast -p integration-tests {chosen} -- --test-threads 2 {NOT_HERE}");
     let text = run.succeeds(under(run, &line))?;
     let reports = text.lines().filter(|line| line.starts_with(REPORT)).count();
     ensure!(reports == 0, "reports of {reports} lines; see {}", run.log().display());
