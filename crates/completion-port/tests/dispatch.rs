@@ -560,3 +560,35 @@ fn an_attempt_of_which_nothing_is_said_is_over_and_the_next_one_follows() {
     assert_eq!(registration.queued(Direction::In), 0);
     assert!(registration.remove());
 }
+
+/// Says of every operation that it goes on, even of one that is abandoned.
+struct Stubborn;
+
+impl Handler for Stubborn {
+    type Descriptor = OwnedFd;
+    type Operation = (Progress, Arc<()>);
+
+    fn attempt(&self, operation: Self::Operation, _: Action, attempt: Attempt<'_, Self>) {
+        match operation.0 {
+            Progress::Pending => attempt.pending(operation),
+            Progress::Partial => attempt.partial(operation),
+            Progress::Suspended => attempt.suspend(operation),
+            Progress::Complete { drained } => attempt.complete(drained, None, || {}),
+        }
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[rstest]
+fn an_abandoned_operation_is_over_whatever_is_said_of_it(
+    #[values(Progress::Pending, Progress::Partial, Progress::Suspended)] said: Progress,
+) {
+    let registration = Registration::new(MockPort::new(), Stubborn, any_descriptor());
+    drop(registration.register().unwrap());
+    let kept = Arc::new(());
+    registration.add(Direction::In, (said, Arc::clone(&kept))).unwrap();
+
+    assert!(registration.remove());
+
+    assert_eq!((Arc::strong_count(&kept), registration.queued(Direction::In)), (1, 0));
+}

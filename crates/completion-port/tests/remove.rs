@@ -51,6 +51,31 @@ fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     (gate, spawn(hold))
 }
 
+/// Announced call-backs inside each other.
+fn nest(registration: &Mocked, levels: usize, innermost: &dyn Fn()) {
+    registration.begin_callback().run(|| match levels {
+        1 => innermost(),
+        more => nest(registration, more - 1, innermost),
+    });
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn of_call_backs_deeper_inside_each_other_than_are_noted_all_are_waited_for() {
+    let (_port, registration) = mocked();
+    let ((gate, stop), inside) = (Gate::new(), Arc::clone(&registration));
+    let stop = Mutex::new(Some(stop));
+    let ended = spawn(move || nest(&inside, 100, &|| stop.lock().take().into_iter().for_each(|stop| stop())));
+    gate.wait();
+
+    let removed = spawn(move || registration.remove());
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&removed, "the removal after that"));
+    received(&ended, "their end");
+}
+
 // Tests_SRS_COMPLETION_PORT_01_050
 #[rstest]
 #[case::attempt(attempt)]
