@@ -314,6 +314,11 @@ impl<H: Handler> Core<H> {
                 break;
             }
         }
+        self.tell_if_closed();
+    }
+
+    /// Tells a removal that a lane was left.
+    fn tell_if_closed(&self) {
         if self.signs() & CLOSED != 0 && !planted("leaves without a word") {
             self.tell_removal();
         }
