@@ -314,9 +314,10 @@ fn the_platform_stops_promptly_and_its_sockets_live_on() {
     assert_eq!(calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_ABANDONED, 0));
 }
 
-/// A socket, and what its receive's call-back does before it says so.
+/// What a receive's call-back does before it says so: it closes a socket, and is held.
 struct Held {
     calls: Calls,
+    closes: ASYNC_SOCKET_HANDLE,
     entered: std::sync::mpsc::Sender<()>,
     until: std::sync::mpsc::Receiver<()>,
 }
@@ -324,6 +325,8 @@ struct Held {
 unsafe extern "C" fn hold(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RESULT, bytes: u32) {
     // SAFETY: the context of the test below, which waits for this call-back.
     let held = unsafe { &*context.cast::<Held>() };
+    // SAFETY: NULL, or the socket that the test destroys, which waits for this call-back.
+    unsafe { async_socket_close(held.closes) };
     let _ = held.entered.send(());
     let _ = held.until.recv_timeout(common::LIMIT);
     // SAFETY: as above.
@@ -347,12 +350,15 @@ fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
-#[test]
-fn destroy_waits_while_another_thread_closes() {
+#[rstest]
+#[case::of_another_thread(false)]
+#[case::of_the_call_back_itself(true)]
+fn destroy_waits_for_a_call_back_that_runs_during_the_close(#[case] inside: bool) {
     let _platform = Platform::start();
     let (mut socket, mut bytes) = (Open::new(), [0; 8]);
     let ((entered, is_entered), (open_gate, until)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
-    let held = Box::new(Held { calls: Calls::new(), entered, until });
+    let closes = if inside { socket.handle } else { null_mut() };
+    let held = Box::new(Held { calls: Calls::new(), closes, entered, until });
     let mut list = [buffer(&mut bytes)];
     let context = (&raw const *held).cast_mut().cast();
     // SAFETY: a valid handle; `held` and the buffer outlive the call-back.
@@ -361,9 +367,11 @@ fn destroy_waits_while_another_thread_closes() {
     is_entered.recv_timeout(common::LIMIT).expect("the call-back runs");
 
     let address = socket.handle.expose_provenance();
-    let closes = thread::spawn(move || {
-        // SAFETY: destroy waits for this close.
-        unsafe { async_socket_close(std::ptr::with_exposed_provenance_mut(address)) };
+    let closer = (!inside).then(|| {
+        thread::spawn(move || {
+            // SAFETY: destroy waits for this close.
+            unsafe { async_socket_close(std::ptr::with_exposed_provenance_mut(address)) };
+        })
     });
     wait_until_closing(socket.handle);
     let opens = thread::spawn(move || {
@@ -377,5 +385,5 @@ fn destroy_waits_while_another_thread_closes() {
 
     assert!(destroyed >= opens.join().unwrap(), "destroy returned while a call-back was held");
     assert_eq!(held.calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 1));
-    closes.join().unwrap();
+    closer.into_iter().for_each(|closer| closer.join().unwrap());
 }

@@ -36,7 +36,7 @@ pub enum CreateError {
 /// An asynchronous socket on epoll. The promises are those of [`AsyncSocket`].
 ///
 /// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it, which abandons
-/// what is pending and waits for call-backs that run on other threads.
+/// what is pending and waits for call-backs that run on other threads, also for one that has closed the socket itself.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -120,8 +120,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         state_in(self.registration.phase())
     }
 
-    /// Waits while another thread opens or closes the socket, for who shares it by other means than references and is
-    /// about to let go of it. Returns at once inside a call-back, for which that thread may be waiting.
+    /// Waits while another thread opens or closes the socket, and until the call-back has returned from inside which that
+    /// closed it: for who shares the socket by other means than references and is about to let go of it. Returns at once
+    /// inside a call-back, for which that thread may be waiting.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn wait_until_settled(&self) {
         self.registration.wait_until_settled();

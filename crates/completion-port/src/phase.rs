@@ -43,12 +43,23 @@ impl<H: Handler> Core<H> {
         self.slow.lock().phase
     }
 
-    /// Waits while another thread registers or removes.
+    /// Waits while another thread registers or removes, and then for the call-back from inside which that removed: for
+    /// all others the removal has waited.
+    // Codes_SRS_COMPLETION_PORT_01_058
     pub(crate) fn wait_until_settled(&self) {
         let mut slow = self.slow.lock();
-        while matches!(slow.phase, Phase::Registering | Phase::Removing) {
+        while match slow.phase {
+            Phase::Registering | Phase::Removing => true,
+            Phase::Removed => self.running() > 0 && !planted("the call-back that removed is not waited for"),
+            Phase::Unregistered | Phase::Registered => false,
+        } {
             self.quiet.wait(&mut slow);
         }
+    }
+
+    /// How many call-backs run that are counted.
+    fn running(&self) -> u32 {
+        self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS
     }
 
     /// Enters a lane when nobody else is inside. For who knows that the registration is closed, and has passed a full
@@ -121,9 +132,7 @@ impl<H: Handler> Core<H> {
     fn wait_for_callbacks(&self, slow: &mut MutexGuard<'_, Slow<H>>) {
         let own = if planted("own call-back is waited for") { 0 } else { depth(self.id()) };
         self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
-        while self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS != own
-            && !planted("call-backs are not waited for")
-        {
+        while self.running() != own && !planted("call-backs are not waited for") {
             self.quiet.wait(slow);
         }
     }

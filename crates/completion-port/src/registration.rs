@@ -79,7 +79,7 @@ pub enum ClaimError {
 /// One descriptor on a port, and the operations that wait for it.
 ///
 /// All methods can be called from any thread, also from inside a call-back. Dropping the registration removes it and
-/// releases the descriptor.
+/// releases the descriptor; no call-back runs then, but that in which it is dropped.
 pub struct Registration<H: Handler, P: Port = CompletionPort> {
     core: Arc<Core<H>>,
     port: P,
@@ -203,8 +203,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
         Resumer { core: Arc::clone(&self.core), port: self.port.clone() }
     }
 
-    /// Waits while another thread registers or removes. Returns at once inside a call-back, for which that thread may be
-    /// waiting.
+    /// Waits while another thread registers or removes, and until the call-back has returned from inside which that
+    /// removed. Returns at once inside a call-back, for which that thread may be waiting, and on the port's thread.
     pub fn wait_until_settled(&self) {
         if !self.port.is_current_thread() && !self.core.is_in_callback() {
             self.core.wait_until_settled();
@@ -239,10 +239,11 @@ impl<H: Handler, P: Port> Registration<H, P> {
 }
 
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
-    // Codes_SRS_COMPLETION_PORT_01_055
+    // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
     fn drop(&mut self) {
         if !self.remove() {
             self.core.release_unregistered();
+            self.wait_until_settled();
         }
     }
 }

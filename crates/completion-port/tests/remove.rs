@@ -669,6 +669,37 @@ fn who_waits_until_it_is_settled_waits_for_the_removal_on_another_thread() {
     assert_eq!(received(&settled, "who waits, after that"), Phase::Removed);
 }
 
+/// Removes its registration inside a call-back, which then stops in the gate.
+fn removed_inside(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), port) = (Gate::new(), port.clone());
+    let inside = Arc::clone(registration);
+    let call_back = move || {
+        assert!(inside.remove());
+        drop(inside);
+        stop();
+    };
+    registration.add(Direction::Out, op("removes").then(call_back)).expect("it is registered");
+    (gate, spawn(move || port.fire(Action::Out)))
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_058
+#[rstest]
+#[case::wait_until_settled(|registration: Arc<Mocked>| registration.wait_until_settled())]
+#[case::drop(|registration| drop(registration))]
+fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<Mocked>)) {
+    let (port, registration) = mocked();
+    let (gate, ended) = removed_inside(&port, &registration);
+    gate.wait();
+    assert_eq!(registration.phase(), Phase::Removed);
+
+    let waited = spawn(move || wait(registration));
+
+    stays_silent(&waited, "who waits");
+    gate.open();
+    received(&ended, "the call-back");
+    received(&waited, "who waits, after that");
+}
+
 #[test]
 fn inside_a_call_back_nobody_waits_until_it_is_settled() {
     let (_port, registration) = mocked();

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use xshell::Cmd;
 
 /// What the code can be given as `PLANTED` (see `crates/completion-port/src/sync.rs`), and a model that finds it.
-const DEFECTS: [(&str, &str); 18] = [
+const DEFECTS: [(&str, &str); 19] = [
     ("leaves", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
     ("adds to the rest", "registration::an_add_meets_the_end_of_a_claim"),
@@ -20,6 +20,10 @@ const DEFECTS: [(&str, &str); 18] = [
     ("leaves without a word", "registration::an_attempt_and_its_call_back_meet_a_removal"),
     ("call-backs are not waited for", "registration::registering_meets_a_removal"),
     ("own call-back is waited for", "registration::removals_from_inside_two_call_backs_meet"),
+    (
+        "the call-back that removed is not waited for",
+        "registration::a_removal_from_inside_a_call_back_meets_who_waits_for_it",
+    ),
     ("no generation", "port::a_late_event_finds_nobody"),
     ("sleeps though notified", "port::who_is_scheduled_from_inside_a_turn_has_one"),
     ("notified is cleared late", "port::who_is_scheduled_has_a_turn"),

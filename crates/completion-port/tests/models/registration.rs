@@ -6,6 +6,7 @@ use completion_port::Direction::{In, Out};
 use completion_port::{Phase, Readiness};
 use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use End::{Abandoned, Broken, Done};
 
@@ -273,6 +274,26 @@ fn removals_from_inside_two_call_backs_meet() {
         ended_as_accepted(&world, 'b', accepted);
         let removals = removals.lock().expect("no panic");
         assert_eq!(removals.iter().filter(|removed| **removed).count(), 1, "one of them was the one");
+    });
+}
+
+#[test]
+fn a_removal_from_inside_a_call_back_meets_who_waits_for_it() {
+    check("a_removal_from_inside_a_call_back_meets_who_waits_for_it", ANY, || {
+        let world = World::new();
+        let over = Arc::new(AtomicBool::new(false));
+        let (registration, last) = (Arc::downgrade(&world.registration), Arc::clone(&over));
+        let removes = move || {
+            registration.upgrade().expect("the model keeps it").remove();
+            last.store(true, Ordering::SeqCst);
+        };
+        world.add(In, op_then('a', 1, removes));
+        world.arrive(1, Readiness::IN);
+        let port = start(&world, |world| world.port.turn());
+        world.registration.remove();
+        world.registration.wait_until_settled();
+        assert!(over.load(Ordering::SeqCst), "the call-back is over, whoever removed");
+        join(port);
     });
 }
 
