@@ -4,9 +4,9 @@ use crate::world::{End, World, op, op_on_credit, op_then};
 use crate::{ANY, check};
 use completion_port::Direction::{In, Out};
 use completion_port::{Phase, Readiness};
+use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use End::{Abandoned, Broken, Done};
 
