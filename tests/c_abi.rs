@@ -349,7 +349,7 @@ fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
     }
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020, Tests_SRS_COMPLETION_PORT_01_058
 #[rstest]
 #[case::of_another_thread(false)]
 #[case::of_the_call_back_itself(true)]
