@@ -65,7 +65,7 @@ pub(super) fn thread(run: &Run) -> anyhow::Result<String> {
     let (report, planted) = ("WARNING: ThreadSanitizer", "race");
     let options = [("TSAN_OPTIONS", String::new()), ("ASAN_OPTIONS", String::new())];
     // A million links of a chain take longer here than the tests wait.
-    let more = ["-Zbuild-std", "--skip a_million_"];
+    let more = ["-Zbuild-std", "--skip a_million_ --skip chains_that_start_"];
     tests(run, &Sanitizer { name: "thread", report, planted, options, more })
 }
 
