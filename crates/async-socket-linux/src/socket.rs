@@ -122,7 +122,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
 
     /// Waits while another thread opens or closes the socket, and until the call-back has returned from inside which that
     /// closed it: for who shares the socket by other means than references and is about to let go of it. Returns at once
-    /// inside a call-back, for which that thread may be waiting.
+    /// inside a call-back, for which that thread may be waiting, and on the port's thread.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn wait_until_settled(&self) {
         self.registration.wait_until_settled();
