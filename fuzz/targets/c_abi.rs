@@ -30,8 +30,16 @@ enum Step {
 
 #[derive(Debug, Arbitrary)]
 enum PortCall {
-    Add { events: i32, what: Descriptor, no_port: bool, no_call_back: bool },
-    Remove { what: Descriptor, no_port: bool },
+    Add {
+        events: i32,
+        what: Descriptor,
+        no_port: bool,
+        no_call_back: bool,
+    },
+    Remove {
+        what: Descriptor,
+        no_port: bool,
+    },
     Inc,
     Dec,
     DecNothing,
@@ -112,7 +120,9 @@ impl Port {
                 // SAFETY: NULL or our port.
                 unsafe { completion_port_remove(handle(no_port), self.number(what)) };
                 if matches!(what, Descriptor::Ours) && !no_port {
-                    self.waiting.drain(..).for_each(|operation| drop(operation.once()));
+                    for operation in self.waiting.drain(..) {
+                        operation.once();
+                    }
                 }
             }
             PortCall::Inc => {
@@ -147,6 +157,8 @@ impl Port {
             // SAFETY: the references that we have.
             unsafe { completion_port_dec_ref(self.handle) };
         }
-        self.waiting.into_iter().for_each(|operation| drop(operation.once()));
+        for operation in self.waiting {
+            operation.once();
+        }
     }
 }

@@ -7,9 +7,7 @@
 
 use arbitrary::Arbitrary;
 use async_socket_linux::sys::Errno;
-use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult,
-};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
 use completion_port::{Direction, Readiness};
 use libfuzzer_sys::fuzz_target;
 use std::sync::{Arc, Mutex};

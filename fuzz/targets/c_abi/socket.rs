@@ -13,10 +13,24 @@ const OK: u32 = 1;
 
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Call {
-    Create { negative: bool },
-    Open { wrong: Wrong },
-    Send { sizes: [u8; 3], count: u8, wrong: Wrong, close_inside: bool },
-    Receive { sizes: [u8; 3], count: u8, wrong: Wrong, close_inside: bool },
+    Create {
+        negative: bool,
+    },
+    Open {
+        wrong: Wrong,
+    },
+    Send {
+        sizes: [u8; 3],
+        count: u8,
+        wrong: Wrong,
+        close_inside: bool,
+    },
+    Receive {
+        sizes: [u8; 3],
+        count: u8,
+        wrong: Wrong,
+        close_inside: bool,
+    },
     Close,
     Destroy,
     /// Destroyed inside a receive's call-back.
@@ -64,15 +78,17 @@ impl Place {
             }
             (Call::Create { .. }, place @ None) => *place = Some(Socket::create()),
             (Call::Nothing, _) => nothing(),
-            (Call::Destroy, _) => self.0.take().map_or((), Socket::destroy),
-            (Call::DestroyInside, Some(socket)) if socket.opened => self.0.take().map_or((), Socket::destroy_inside),
+            (Call::Destroy, _) => self.0.take().into_iter().for_each(Socket::destroy),
+            (Call::DestroyInside, Some(socket)) if socket.opened => {
+                self.0.take().into_iter().for_each(Socket::destroy_inside);
+            }
             (call, Some(socket)) => socket.call(&call),
             (_, None) => {}
         }
     }
 
     pub(crate) fn end(self) {
-        self.0.map_or((), Socket::destroy);
+        self.0.into_iter().for_each(Socket::destroy);
     }
 }
 

@@ -16,12 +16,12 @@ use async_socket_linux::sys::Errno;
 use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use watched::Watched;
 
 /// How many calls a storm of signals interrupts at most.
-const LONGEST_STORM: u64 = 100;
+const LONGEST_STORM: i64 = 100;
 
 /// The kernel's system calls with random faults; implements both
 /// [`SocketSyscalls`](async_socket_linux::SocketSyscalls) and [`PortSyscalls`](completion_port::PortSyscalls).
@@ -38,8 +38,8 @@ struct State {
     seed: u64,
     faults: Faults,
     random: Mutex<fastrand::Rng>,
-    /// How many calls the storm of signals still interrupts.
-    storm: AtomicU64,
+    /// How many calls the storm of signals still interrupts; below 0 if several threads saw its end.
+    storm: AtomicI64,
     injected: [AtomicU64; Fault::ALL.len()],
     watched: Mutex<Watched>,
 }
@@ -59,7 +59,7 @@ impl FaultySyscalls {
                 seed,
                 faults,
                 random: Mutex::new(fastrand::Rng::with_seed(seed)),
-                storm: AtomicU64::new(0),
+                storm: AtomicI64::new(0),
                 injected: Default::default(),
                 watched: Mutex::default(),
             }),
@@ -108,11 +108,11 @@ impl FaultySyscalls {
     /// `EINTR`, for once or as part of a storm. A storm is counted call by call.
     fn interrupt(&self) -> Result<(), Errno> {
         if self.wants(Fault::Storm) {
-            let length = self.state.random.lock().u64(1..=LONGEST_STORM);
+            let length = self.state.random.lock().i64(1..=LONGEST_STORM);
             self.state.storm.store(length, Ordering::Relaxed);
         }
-        let less = |left: u64| left.checked_sub(1);
-        if self.state.storm.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+        let storm = &self.state.storm;
+        if storm.load(Ordering::Relaxed) > 0 && storm.fetch_sub(1, Ordering::Relaxed) > 0 {
             self.count(Fault::Storm);
             return Err(Errno::INTR);
         }
