@@ -59,7 +59,9 @@ impl Tool {
                 }
                 let (package, root) = (format!("cargo-{name}@{version}"), run.target("tools"));
                 println!("verify: installing {package} into {}", root.display());
-                cmd!(shell, "cargo install --quiet --locked --root {root} {package}")
+                // Not optimised: they run for less time than optimising them would take.
+                cmd!(shell, "cargo install --quiet --locked --debug --root {root} {package}")
+                    .env("CARGO_PROFILE_DEV_DEBUG", "0")
                     .run()
                     .with_context(|| format!("needs {self}: cargo install --locked {package}"))?;
             }
