@@ -30,7 +30,7 @@ enum Command {
     SrsReportBench,
     /// Looks at the HTML report in headless Chromium
     SrsReportBrowser,
-    /// Shows that each library crate builds, documents and compiles its tests alone
+    /// Shows that each library crate compiles, documents and compiles its tests alone
     Standalone,
     /// Makes the C header of the sources of crates/async-socket-ffi
     Header(header::Args),

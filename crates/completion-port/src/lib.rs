@@ -55,6 +55,12 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(not(target_has_atomic = "64"))]
+compile_error!(
+    "completion-port needs 64-bit atomics, which this target does not have: its queues number operations and events with \
+     counters that must never wrap. 32-bit ARM from v7 on, 32-bit x86 and every 64-bit target have them."
+);
+
 mod attempt;
 mod callback;
 mod handler;

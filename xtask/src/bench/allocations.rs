@@ -9,7 +9,7 @@ const LOADS: [(usize, u64, u64); 2] = [(1, 1_000, 5_000), (64, 50, 150)];
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
-    let programs = Programs::build()?;
+    let programs = Programs::build(!check)?;
     let all = [OURS, OURS_C, EPOLL, MIO, TOKIO, SMOL];
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
     for kind in if check { &all[..2] } else { &all[..] } {

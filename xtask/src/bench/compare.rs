@@ -50,7 +50,7 @@ struct Results<'a> {
 pub(crate) fn run(args: &Options) -> anyhow::Result<()> {
     require("taskset", "util-linux")?;
     let machine = Machine::this()?;
-    let programs = Programs::build()?;
+    let programs = Programs::build(true)?;
     let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 7 }).max(1);
     let seconds = args.seconds.unwrap_or(if args.quick { 0.25 } else { 1.0 });
     let is_wanted = |it: &Scenario| args.only.as_ref().is_none_or(|text| it.name.contains(text.as_str()));

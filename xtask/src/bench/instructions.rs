@@ -15,7 +15,7 @@ const LOADS: [(usize, u64, u64); 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
-    let programs = Programs::build()?;
+    let programs = Programs::build(!check)?;
     let gated = [EPOLL, OURS, OURS_C];
     let all = [EPOLL, OURS, OURS_TWO_PORTS, OURS_C, MIO, TOKIO, SMOL];
     let mut figures = Vec::new();

@@ -18,7 +18,7 @@ const C_BUFFER: u64 = 64 * 1024;
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
-    let programs = Programs::build()?;
+    let programs = Programs::build(!check)?;
     let all = [OURS, OURS_POOLED, OURS_C, EPOLL, MIO, TOKIO, SMOL];
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
     for kind in if check { &all[..3] } else { &all[..] } {

@@ -53,11 +53,13 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    pub(crate) fn build() -> anyhow::Result<Self> {
+    /// Builds ours and, unless only what has limits is measured, the servers that it is compared with.
+    pub(crate) fn build(with_peers: bool) -> anyhow::Result<Self> {
         let (shell, target) = (Shell::new()?, workspace::target_dir()?);
         shell.change_dir(workspace::root()?);
         // All of them optimised across crates, as the C library is.
-        cmd!(shell, "cargo build --quiet --profile c-abi -p bench --bins").quiet().run()?;
+        let peers = with_peers.then_some("--features=peers");
+        cmd!(shell, "cargo build --quiet --profile c-abi -p bench --bins {peers...}").quiet().run()?;
         let prefix = target.join("bench");
         install::into(&prefix)?;
         let (lib, include, c) =

@@ -1,13 +1,16 @@
 //! `cargo xtask verify`: attempts to break the libraries. Each is one command, bounded in time, and ends in one figure.
 //!
 //! This file has the table of checks and runs them; docs/reliability.md says what came of them. A new check is a file
-//! with a `run`, a `mod` line and a row of [`CHECKS`].
+//! with a `run`, a `mod` line and a row of [`CHECKS`]. The row says in which [`Tier`] the check begins to run.
 
+mod api;
 mod coverage;
 mod faults;
 mod fuzz;
 mod hostile_peers;
+mod licences;
 mod memcheck;
+mod miri;
 mod models;
 mod mutants;
 mod run;
@@ -15,13 +18,37 @@ mod sanitizers;
 mod soak;
 mod state_machine;
 mod supply_chain;
+mod targets;
 mod tools;
 
 use anyhow::{Context as _, bail};
+use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use run::Run;
+use std::fmt;
 use std::time::{Duration, Instant};
 use tools::Tool;
+
+/// When a check runs. Each tier includes the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+enum Tier {
+    /// On each commit: all of it ends within minutes.
+    Commit,
+    /// Each night.
+    Night,
+    /// Before a release: takes a day.
+    Release,
+}
+
+impl fmt::Display for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Commit => "commit",
+            Self::Night => "night",
+            Self::Release => "release",
+        })
+    }
+}
 
 /// An attempt to break the libraries.
 struct Check {
@@ -29,6 +56,9 @@ struct Check {
     /// What is true if it passes.
     shows: &'static str,
     needs: &'static [Tool],
+    /// The tier from which on it runs, and the one from which on its long form does.
+    from: Tier,
+    long_from: Tier,
     /// What the short form may take, and what the long one.
     at_most: [Duration; 2],
     /// Returns the figure; fails with what was found.
@@ -44,6 +74,8 @@ const CHECKS: &[Check] = &[
         name: "models",
         shows: "the concurrency core keeps its promises in every order of steps, and every planted defect is noticed",
         needs: &[],
+        from: Tier::Commit,
+        long_from: Tier::Night,
         at_most: [minutes(15), minutes(60)],
         run: models::run,
     },
@@ -51,6 +83,8 @@ const CHECKS: &[Check] = &[
         name: "faults",
         shows: "random programs over faulty system calls keep every promise, and every planted defect is noticed",
         needs: &[],
+        from: Tier::Commit,
+        long_from: Tier::Night,
         at_most: [minutes(15), minutes(40)],
         run: faults::run,
     },
@@ -58,6 +92,8 @@ const CHECKS: &[Check] = &[
         name: "state-machine",
         shows: "the socket does what a reference model says, over mocks and on real socket pairs",
         needs: &[],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(10), minutes(60)],
         run: state_machine::run,
     },
@@ -65,6 +101,8 @@ const CHECKS: &[Check] = &[
         name: "soak",
         shows: "memory, descriptors, threads and latency stay flat while thousands of connections come and go",
         needs: &[],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(10), minutes(12)],
         run: soak::run,
     },
@@ -72,6 +110,8 @@ const CHECKS: &[Check] = &[
         name: "hostile-peers",
         shows: "no peer costs more than was promised, and no other peer notices it",
         needs: &[],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(10), minutes(30)],
         run: hostile_peers::run,
     },
@@ -79,6 +119,8 @@ const CHECKS: &[Check] = &[
         name: "address-sanitizer",
         shows: "no byte is touched before it is lent or after it is given back",
         needs: &[Tool::Nightly],
+        from: Tier::Commit,
+        long_from: Tier::Night,
         at_most: [minutes(8), minutes(20)],
         run: sanitizers::address,
     },
@@ -86,6 +128,8 @@ const CHECKS: &[Check] = &[
         name: "leak-sanitizer",
         shows: "all memory is given back",
         needs: &[Tool::Nightly],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(8), minutes(20)],
         run: sanitizers::leak,
     },
@@ -93,6 +137,8 @@ const CHECKS: &[Check] = &[
         name: "thread-sanitizer",
         shows: "what threads share, they share in order",
         needs: &[Tool::Component("rust-src")],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(10), minutes(30)],
         run: sanitizers::thread,
     },
@@ -100,13 +146,17 @@ const CHECKS: &[Check] = &[
         name: "memcheck",
         shows: "no byte is used that is not there or was never written, and none is lost",
         needs: &[Tool::Program("valgrind", "valgrind")],
+        from: Tier::Commit,
+        long_from: Tier::Night,
         at_most: [minutes(8), minutes(30)],
         run: memcheck::run,
     },
     Check {
         name: "fuzz",
-        shows: "no input breaks the C ABI, the event call-back or the report's parsers",
+        shows: "no input breaks the C ABI, the event callback or the report's parsers",
         needs: &[Tool::Nightly, Tool::Cargo("fuzz", "0.13.2")],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(8), minutes(45)],
         run: fuzz::run,
     },
@@ -114,6 +164,8 @@ const CHECKS: &[Check] = &[
         name: "mutants",
         shows: "a test fails whatever is broken in the libraries",
         needs: &[Tool::Cargo("mutants", "27.1.0"), Tool::Program("cargo-nextest", "cargo-nextest")],
+        from: Tier::Night,
+        long_from: Tier::Release,
         at_most: [minutes(15), minutes(600)],
         run: mutants::run,
     },
@@ -121,29 +173,62 @@ const CHECKS: &[Check] = &[
         name: "coverage",
         shows: "the tests run the libraries' lines, but for those that docs/coverage.toml explains",
         needs: &[Tool::Component("llvm-tools"), Tool::Cargo("llvm-cov", "0.9.1")],
+        from: Tier::Night,
+        long_from: Tier::Night,
         at_most: [minutes(15), minutes(15)],
         run: coverage::run,
     },
     Check {
         name: "supply-chain",
-        shows: "what we depend on is licensed, used, and as old as we say; the API only grows",
-        needs: &[
-            Tool::Nightly,
-            Tool::Cargo("deny", "0.20.2"),
-            Tool::Cargo("machete", "0.9.2"),
-            Tool::Cargo("hack", "0.6.46"),
-            Tool::Cargo("semver-checks", "0.51.0"),
-        ],
-        at_most: [minutes(10), minutes(15)],
+        shows: "what we depend on is licensed, used, and as old as we say",
+        needs: &[Tool::Nightly, Tool::OldestRust],
+        from: Tier::Commit,
+        long_from: Tier::Commit,
+        at_most: [minutes(10), minutes(10)],
         run: supply_chain::run,
+    },
+    Check {
+        name: "targets",
+        shows: "the libraries compile for other processors, and say why where they cannot",
+        needs: &[
+            Tool::Target(targets::CHECKED[0]),
+            Tool::Target(targets::CHECKED[1]),
+            Tool::Target(targets::CHECKED[2]),
+            Tool::Target(targets::REFUSED),
+        ],
+        from: Tier::Commit,
+        long_from: Tier::Commit,
+        at_most: [minutes(5), minutes(5)],
+        run: targets::run,
+    },
+    Check {
+        name: "miri",
+        shows: "the tests that need no kernel do nothing undefined, on 64 and on 32 bits, whichever byte comes first",
+        needs: &[Tool::Component("rust-src"), Tool::Component("miri")],
+        from: Tier::Night,
+        long_from: Tier::Night,
+        at_most: [minutes(60), minutes(60)],
+        run: miri::run,
+    },
+    Check {
+        name: "api",
+        shows: "the Rust API only grows",
+        needs: &[Tool::Cargo("semver-checks", "0.51.0")],
+        from: Tier::Release,
+        long_from: Tier::Release,
+        at_most: [minutes(15), minutes(15)],
+        run: api::run,
     },
 ];
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The check to run
-    #[arg(required_unless_present_any = ["list", "short"], value_parser = PossibleValuesParser::new(names()))]
+    /// The check to run; all of the tier if there is none
+    #[arg(required_unless_present_any = ["list", "tier"], value_parser = PossibleValuesParser::new(names()))]
     name: Option<String>,
+    /// In the form in which this tier runs it
+    #[arg(long, value_enum, conflicts_with_all = ["long", "minutes"])]
+    tier: Option<Tier>,
     /// Its long form: everything, not a part of it
     #[arg(long, requires = "name")]
     long: bool,
@@ -151,11 +236,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", requires = "name")]
     minutes: Option<u64>,
     /// Print what there is
-    #[arg(long, conflicts_with_all = ["name", "short"])]
+    #[arg(long, conflicts_with_all = ["name", "tier"])]
     list: bool,
-    /// The short forms of all checks, which CI runs
-    #[arg(long, conflicts_with = "name")]
-    short: bool,
 }
 
 /// Fails with the first check that finds something.
@@ -164,11 +246,24 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         CHECKS.iter().for_each(print);
         return Ok(());
     }
-    let chosen = |check: &&Check| args.name.as_deref().is_none_or(|name| name == check.name);
-    for check in CHECKS.iter().filter(chosen) {
+    for check in CHECKS.iter().filter(|check| args.chooses(check)) {
         check.start(args).with_context(|| format!("verify {}", check.name))?;
     }
     Ok(())
+}
+
+impl Args {
+    /// A check that is named runs whatever its tier.
+    fn chooses(&self, check: &Check) -> bool {
+        match &self.name {
+            Some(name) => name == check.name,
+            None => self.tier.is_some_and(|tier| check.from <= tier),
+        }
+    }
+
+    fn is_long(&self, check: &Check) -> bool {
+        self.long || self.tier.is_some_and(|tier| check.long_from <= tier)
+    }
 }
 
 fn names() -> Vec<&'static str> {
@@ -179,16 +274,19 @@ fn print(check: &Check) {
     let [short, long] = check.at_most.map(|limit| limit.as_secs() / 60);
     let needs: Vec<String> = check.needs.iter().map(Tool::to_string).collect();
     let needs = if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") };
-    println!("{:18} {}\n{:18} needs {needs}; at most {short} min, --long {long} min", check.name, check.shows, "");
+    let (name, from, long_from) = (check.name, check.from, check.long_from);
+    println!("{name:18} {}", check.shows);
+    println!("{:18} needs {needs}; at most {short} min, --long {long} min", "");
+    println!("{:18} runs from tier {from} on, in its long form from {long_from} on", "");
 }
 
 impl Check {
     fn start(&self, args: &Args) -> anyhow::Result<()> {
         let [short, long] = self.at_most;
-        let asked = args.minutes.map(minutes);
+        let (asked, is_long) = (args.minutes.map(minutes), args.is_long(self));
         // Building comes on top of the minutes that were asked for.
-        let limit = asked.map_or(if args.long { long } else { short }, |asked| asked * 2 + minutes(10));
-        let run = Run::new(self.name, args.long, asked)?;
+        let limit = asked.map_or(if is_long { long } else { short }, |asked| asked * 2 + minutes(10));
+        let run = Run::new(self.name, is_long, asked)?;
         for tool in self.needs {
             tool.provide(&run)?;
         }
@@ -207,12 +305,41 @@ impl Check {
 mod tests {
     use super::*;
 
+    const DOCUMENT: &str = include_str!("../../../docs/reliability.md");
+
+    fn row(check: &Check) -> String {
+        let begin = format!("| `{}` |", check.name);
+        let row = DOCUMENT.lines().find(|line| line.starts_with(&begin));
+        row.unwrap_or_else(|| panic!("docs/reliability.md says nothing about {}", check.name)).to_owned()
+    }
+
     #[test]
     fn docs_reliability_has_a_row_for_every_check() {
-        let document = include_str!("../../../docs/reliability.md");
+        CHECKS.iter().for_each(|check| drop(row(check)));
+    }
+
+    #[test]
+    fn docs_reliability_says_when_every_check_runs() {
         for check in CHECKS {
-            let row = document.lines().find(|line| line.starts_with(&format!("| `{}`", check.name)));
-            assert!(row.is_some(), "docs/reliability.md says nothing about {}", check.name);
+            let forms = [Tier::Commit, Tier::Night, Tier::Release].map(|tier| match tier {
+                _ if tier < check.from => "–",
+                _ if check.at_most[0] == check.at_most[1] => "all",
+                _ if tier < check.long_from => "short",
+                _ => "long",
+            });
+            let expected = format!("| `{}` | {} |", check.name, forms.join(" | "));
+            assert!(DOCUMENT.lines().any(|line| line == expected), "docs/reliability.md lacks: {expected}");
         }
+    }
+
+    #[test]
+    fn the_nightly_workflow_runs_every_check_of_the_night() {
+        let workflow = include_str!("../../../.github/workflows/nightly.yml");
+        let (_, listed) = workflow.split_once("check: [").expect("a matrix of checks");
+        let (listed, _) = listed.split_once(']').expect("the end of it");
+        let listed: Vec<&str> = listed.split(',').map(str::trim).collect();
+        let of_the_night = CHECKS.iter().filter(|check| check.from <= Tier::Night);
+        assert_eq!(listed, of_the_night.map(|check| check.name).collect::<Vec<_>>());
+        assert!(workflow.contains("cargo xtask verify ${{ matrix.check }} --tier night"));
     }
 }

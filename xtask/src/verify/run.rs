@@ -65,6 +65,11 @@ impl Run {
         cmd!(self.shell, "timeout --kill-after=10 {seconds} {words...}").quiet()
     }
 
+    /// What a command that has to succeed says on its standard output.
+    pub(super) fn read(&self, line: &str) -> anyhow::Result<String> {
+        Ok(self.command(line).read()?)
+    }
+
     /// Runs a command to its end, good or bad, and adds what it printed to the log.
     pub(super) fn printed(&self, command: Cmd<'_>) -> anyhow::Result<Printed> {
         let name = command.to_string();

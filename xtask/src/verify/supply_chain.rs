@@ -1,62 +1,83 @@
-//! What we depend on, and what depends on us.
+//! What we depend on.
 //!
-//! Not here: whether a dependency has a known vulnerability (`cargo deny check advisories`), which needs a database
-//! from the network.
+//! Not here: whether a dependency has a known vulnerability, which needs a database from the network; and whether the API
+//! only grows, which is the check `api`.
 
+use super::licences;
 use super::run::Run;
-use anyhow::Context as _;
+use super::tools::oldest_rust;
+use anyhow::{Context as _, bail};
+use serde_json::Value;
 use std::fs;
 
-const LIBRARIES: &str = "-p async-socket-api -p completion-port -p async-socket-linux -p async-socket-ffi";
+const LIBRARIES: [&str; 4] = ["async-socket-api", "completion-port", "async-socket-linux", "async-socket-ffi"];
 
+/// The libraries and what their tests need: tools that users never build ask for newer versions and a newer Rust.
 const MEMBERS: &str = r#"members = ["crates/async-socket-api", "crates/completion-port", "crates/async-socket-linux", "crates/async-socket-ffi", "crates/test-doubles"]"#;
 
-/// What the Rust API is compared with: its state after the changes that CHANGELOG.md lists, for nothing is released yet.
-/// Once there is a release, that.
-const BASELINE: &str = "53a8b80";
-
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
-    step(run, "licences, bans and sources", "cargo deny --workspace check licenses bans sources")?;
-    // Not through cargo, by whose variables it would take its own name for a folder.
-    step(run, "no unused dependency", "cargo-machete crates xtask tests")?;
-    // cargo-hack takes the toolchain of `rust-version`, and every set of features in turn.
-    let line =
-        format!("cargo hack check --rust-version --feature-powerset --target-dir target/rust-version {LIBRARIES}");
-    step(run, "every set of features with the oldest Rust", &line)?;
-    oldest_dependencies(run)?;
-    if !run.printed(run.command(&format!("git cat-file -e {BASELINE}")))?.ok {
-        return Ok(
-            "4 steps passed; not run: advisories, and the API's comparison, for which history is missing".to_owned()
-        );
-    }
-    let libraries = "-p async-socket-api -p completion-port -p async-socket-linux";
-    step(run, "nothing of the API is gone", &format!("cargo semver-checks {libraries} --baseline-rev {BASELINE}"))?;
-    Ok("5 steps passed; not run: advisories".to_owned())
+    // What other systems need is not downloaded: we run on Linux only.
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let metadata = format!("cargo metadata --format-version 1 --all-features --locked --filter-platform {target}");
+    let packages = licences::check(&run.read(&metadata)?)?;
+    let sets = oldest_of_all(run)?;
+    Ok(format!("{packages} packages may be used; {sets} sets of features build with the oldest Rust and dependencies"))
 }
 
-fn step(run: &Run, what: &str, line: &str) -> anyhow::Result<()> {
-    run.succeeds(run.command(line)).with_context(|| what.to_owned())?;
-    println!("verify: supply-chain: {what}");
-    Ok(())
-}
-
-/// The libraries build with the oldest versions of what they ask for, in a copy, for that has another lock file.
-fn oldest_dependencies(run: &Run) -> anyhow::Result<()> {
+/// Each library builds with every set of its features, with the oldest Rust and the oldest dependencies that it says are
+/// enough, and uses each dependency. In a copy, because that has another lock file.
+fn oldest_of_all(run: &Run) -> anyhow::Result<usize> {
     let copy = run.target("verify").join("oldest");
     fs::create_dir_all(&copy)?;
     let _ = fs::remove_dir_all(copy.join("crates"));
     let (root, folder) = (run.root.display(), copy.display());
     run.succeeds(run.command(&format!("cp -r {root}/Cargo.toml {root}/crates {folder}")))?;
-    // What users do not build asks for newer ones.
     let path = copy.join("Cargo.toml");
     let workspace = fs::read_to_string(&path)?;
     let others = |line: &str| if line.starts_with("members = ") { MEMBERS.to_owned() } else { line.to_owned() };
     fs::write(&path, workspace.lines().map(|line| others(line) + "\n").collect::<String>())?;
     let manifest = format!("--manifest-path {folder}/Cargo.toml");
     run.succeeds(run.command(&format!("cargo +nightly generate-lockfile -Zdirect-minimal-versions {manifest}")))?;
-    step(
-        run,
-        "the oldest dependencies",
-        &format!("cargo +nightly check --locked --all-features {manifest} {LIBRARIES}"),
-    )
+
+    let metadata = run.read(&format!("cargo metadata --format-version 1 --no-deps --locked {manifest}"))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let (rust, mut sets) = (oldest_rust(run)?, 0);
+    for library in LIBRARIES {
+        for features in sets_of_features(&metadata, library)? {
+            let line = format!(
+                "cargo +{rust} check --locked {manifest} -p {library} --no-default-features --features={features}"
+            );
+            let command = run.command(&line).env("CARGO_TARGET_DIR", copy.join("target"));
+            run.succeeds(command.env("RUSTFLAGS", "-D unused_crate_dependencies"))
+                .with_context(|| format!("{library} with the features {features:?}"))?;
+            sets += 1;
+        }
+    }
+    Ok(sets)
+}
+
+/// Every set of a package's features, as `--features` takes it.
+fn sets_of_features(metadata: &Value, package: &str) -> anyhow::Result<Vec<String>> {
+    let mut packages = metadata["packages"].as_array().context("no packages")?.iter();
+    let Some(found) = packages.find(|it| it["name"] == package) else { bail!("there is no {package}") };
+    let features = found["features"].as_object().context("no features")?.keys().filter(|name| *name != "default");
+    let mut sets = vec![Vec::new()];
+    for feature in features {
+        let with_it = sets.iter().map(|set| [&set[..], &[feature.as_str()]].concat());
+        sets.extend(with_it.collect::<Vec<_>>());
+    }
+    Ok(sets.iter().map(|set| set.join(",")).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_set_of_features_is_there_once() {
+        let features = serde_json::json!({ "default": ["a"], "a": [], "b": [] });
+        let metadata = serde_json::json!({ "packages": [{ "name": "p", "features": features }] });
+        assert_eq!(sets_of_features(&metadata, "p").expect("the package is there"), ["", "a", "b", "a,b"]);
+        assert!(sets_of_features(&metadata, "q").is_err());
+    }
 }

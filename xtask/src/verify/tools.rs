@@ -3,6 +3,7 @@
 use super::run::Run;
 use anyhow::{Context as _, bail};
 use std::fmt;
+use std::fs;
 use xshell::cmd;
 
 /// Something to have before a check can run.
@@ -12,6 +13,10 @@ pub(super) enum Tool {
     Nightly,
     /// A component of that.
     Component(&'static str),
+    /// The standard library of the stable toolchain for another processor.
+    Target(&'static str),
+    /// The oldest toolchain that the manifest promises.
+    OldestRust,
     /// A program and the package that has it.
     Program(&'static str, &'static str),
     /// A subcommand of cargo at a version, which `cargo install` brings into `target/tools` if it is absent.
@@ -23,6 +28,8 @@ impl fmt::Display for Tool {
         match self {
             Self::Nightly => write!(f, "a nightly toolchain"),
             Self::Component(name) => write!(f, "a nightly toolchain with {name}"),
+            Self::Target(name) => write!(f, "the standard library for {name}"),
+            Self::OldestRust => write!(f, "the toolchain that `rust-version` names"),
             Self::Program(name, _) => write!(f, "{name}"),
             Self::Cargo(name, version) => write!(f, "cargo-{name} {version}"),
         }
@@ -46,14 +53,27 @@ impl Tool {
                     bail!("needs {self}: rustup toolchain install nightly --profile minimal --component {name}");
                 }
             }
+            Self::Target(name) => {
+                let installed = there(cmd!(shell, "rustup target list --installed")).unwrap_or_default();
+                if !installed.lines().any(|line| line == name) {
+                    cmd!(shell, "rustup --quiet target add {name}").run().with_context(|| format!("needs {self}"))?;
+                }
+            }
+            Self::OldestRust => {
+                let version = oldest_rust(run)?;
+                if there(cmd!(shell, "rustup run {version} cargo --version")).is_err() {
+                    cmd!(shell, "rustup --quiet toolchain install {version} --profile minimal --no-self-update")
+                        .run()
+                        .with_context(|| format!("needs {self}"))?;
+                }
+            }
             Self::Program(name, package) => {
                 if there(cmd!(shell, "{name} --version")).is_err() {
                     bail!("needs {self}: install the package {package}");
                 }
             }
             Self::Cargo(name, version) => {
-                // cargo-machete takes this variable, which `cargo run` sets, for a sign that cargo has not called it.
-                let has = there(cmd!(shell, "cargo {name} --version").env_remove("CARGO_PKG_NAME")).unwrap_or_default();
+                let has = there(cmd!(shell, "cargo {name} --version")).unwrap_or_default();
                 if has.split_whitespace().any(|word| word == version) {
                     return Ok(());
                 }
@@ -68,4 +88,11 @@ impl Tool {
         }
         Ok(())
     }
+}
+
+/// The `rust-version` of the workspace.
+pub(super) fn oldest_rust(run: &Run) -> anyhow::Result<String> {
+    let manifest: toml::Table = toml::from_str(&fs::read_to_string(run.root.join("Cargo.toml"))?)?;
+    let version = manifest["workspace"]["package"]["rust-version"].as_str();
+    Ok(version.context("Cargo.toml has no rust-version")?.to_owned())
 }
