@@ -6,11 +6,13 @@
 //! * [`call`]: sends and receives whose completions can be waited for.
 //! * [`wait`]: threads, call-backs that are held, conditions, all bounded in time.
 //! * [`kernel`]: the system calls, with barriers in between.
+//! * [`port`]: a handler over real descriptors, for the tests of the completion port.
 //! * [`process`]: descriptors, threads and memory of this process, and children with a test of their own.
 #![allow(clippy::missing_panics_doc, reason = "a helper's panic is the test's failure; said once, above")]
 
 pub mod call;
 pub mod kernel;
+pub mod port;
 pub mod process;
 pub mod wait;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! This process as the kernel sees it, and children that run one test alone.
 
-use crate::LIMIT;
+use crate::{LIMIT, eventually};
 use std::fs;
 use std::io::Read;
 use std::os::fd::RawFd;
@@ -13,9 +13,13 @@ use std::time::{Duration, Instant};
 const CHILD: &str = "INTEGRATION_TEST_CHILD";
 
 /// The tests of one binary that count what the process has must not run at the same time.
+///
+/// Waits for the threads of earlier tests' ports too: the kernel counts a thread for a moment after it can be joined.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    eventually("the ports of earlier tests have ended", || port_threads().is_empty());
+    alone
 }
 
 /// How many descriptors are open.
@@ -101,12 +105,26 @@ fn read_aside(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String
     })
 }
 
+/// The whole name of a test of this binary, of which `test` is the end: where tests are grouped, the module comes before it.
+#[must_use]
+pub fn whole_name(test: &str) -> String {
+    let mut list = Command::new(std::env::current_exe().expect("this binary"));
+    let listed = list.args(["--list", "--format", "terse"]).output().expect("this binary lists its tests");
+    let listed = String::from_utf8(listed.stdout).expect("names are text");
+    let names = listed.lines().filter_map(|line| line.strip_suffix(": test"));
+    let mut found =
+        names.filter(|name| name.strip_suffix(test).is_some_and(|rest| rest.is_empty() || rest.ends_with("::")));
+    let name = found.next().unwrap_or_else(|| panic!("this binary has no test {test}"));
+    assert_eq!(found.next(), None, "more than one test is called {test}");
+    name.to_owned()
+}
+
 /// Runs one test of this binary again in a process of its own, and panics with what it said unless it passes.
 ///
 /// `prepare` can change how it is started.
 pub fn run_child(test: &str, prepare: impl FnOnce(&mut Command)) {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
-    command.args([test, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
+    command.args([&whole_name(test), "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     prepare(&mut command);
     let mut child = command.spawn().expect("the child starts");

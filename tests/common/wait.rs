@@ -1,26 +1,30 @@
 //! Waiting, but never for ever.
 
 use std::io::{self, Write};
-use std::sync::Once;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Nothing in these tests takes longer, unless it hangs.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// Ends the process if it has not ended by itself long after it should have: a test that fails while a thread of the
-/// library is stuck would otherwise wait for that thread in its destructors.
+/// Ends the process if for long no test has begun, which is when a test calls this: a test that fails while a thread of
+/// the library is stuck would otherwise wait for that thread in its destructors.
 pub fn watch_over_this_process() {
     const LONG: Duration = Duration::from_secs(100);
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        thread::spawn(|| {
-            thread::sleep(LONG);
-            // Not `eprintln!`, which libtest would keep to itself.
-            let _ = writeln!(io::stderr(), "the tests of this binary are not over after {LONG:?}: a thread hangs");
-            std::process::exit(101);
-        });
+    static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
+    let began = || BEGAN.lock().unwrap_or_else(PoisonError::into_inner);
+    if began().replace(Instant::now()).is_some() {
+        return;
+    }
+    thread::spawn(move || {
+        while let Some(left) = LONG.checked_sub(began().map_or(LONG, |began| began.elapsed())) {
+            thread::sleep(left);
+        }
+        // Not `eprintln!`, which libtest would keep to itself.
+        let _ = writeln!(io::stderr(), "no test of this binary has begun for {LONG:?}: a thread hangs");
+        std::process::exit(101);
     });
 }
 

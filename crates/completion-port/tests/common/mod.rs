@@ -8,9 +8,9 @@ use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Once};
 use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::{MockPort, ScriptedPort, any_descriptor};
@@ -18,18 +18,20 @@ use test_doubles::{MockPort, ScriptedPort, any_descriptor};
 /// How long anything may take before it counts as a hang.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
-/// How long all tests of a file may take: what hangs where no test waits for it, in a drop for instance.
-pub const LIMIT_OF_ALL: Duration = Duration::from_secs(60);
-
-/// Ends the process when its tests hang.
+/// Ends the process if for long no test has begun, which is when a test calls this: what hangs where no test waits for
+/// it, in a drop for instance.
 pub fn watch_over_all() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        thread::spawn(|| {
-            thread::sleep(LIMIT_OF_ALL);
-            eprintln!("a test hangs: not done within {LIMIT_OF_ALL:?}");
-            std::process::exit(101);
-        });
+    const LONG: Duration = Duration::from_secs(60);
+    static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
+    if BEGAN.lock().replace(Instant::now()).is_some() {
+        return;
+    }
+    thread::spawn(|| {
+        while let Some(left) = LONG.checked_sub(BEGAN.lock().map_or(LONG, |began| began.elapsed())) {
+            thread::sleep(left);
+        }
+        eprintln!("a test hangs: none has begun for {LONG:?}");
+        std::process::exit(101);
     });
 }
 

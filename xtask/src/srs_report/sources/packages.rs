@@ -84,14 +84,26 @@ impl Packages {
     }
 }
 
+impl Target {
+    /// The module that a file is in this target: its root, or one of those beside a root that is called `main.rs`.
+    fn module(&self, file: &Path) -> Option<String> {
+        let root = Path::new(self.path.as_deref()?);
+        if file == root {
+            return Some(String::new());
+        }
+        let folder = root.parent().filter(|_| root.ends_with("main.rs"))?;
+        let below: Vec<&str> = file.strip_prefix(folder).ok()?.iter().filter_map(|part| part.to_str()).collect();
+        Some(module_of(&below))
+    }
+}
+
 impl Package {
     fn home(&self, file: &Path) -> Home {
         let path = file.strip_prefix(&self.folder).unwrap_or(file);
         let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
-        let target =
-            self.tests.iter().find(|it| it.path.as_deref().is_some_and(|path| Path::new(path) == file_of(&parts)));
+        let target = self.tests.iter().find_map(|it| Some((it, it.module(&file_of(&parts))?)));
         let (binary, module) = match (target, parts.as_slice()) {
-            (Some(target), _) => (Some(format!("{}::{}", self.name, target.name)), String::new()),
+            (Some((target, module)), _) => (Some(format!("{}::{}", self.name, target.name)), module),
             (None, ["src", "bin", ..]) => (None, String::new()),
             (None, ["src", rest @ ..]) => (None, module_of(rest)),
             (None, [kind @ ("tests" | "examples" | "benches"), file]) => (Some(self.binary(kind, file)), String::new()),
@@ -133,7 +145,7 @@ mod tests {
 
     fn home(file: &str) -> (Option<String>, String) {
         let target = |name: &str, path: &str| Target { name: name.to_owned(), path: Some(path.to_owned()) };
-        let tests = vec![target("open", "open.rs"), target("deep", "a/deep.rs")];
+        let tests = vec![target("open", "open.rs"), target("deep", "a/deep.rs"), target("b", "b/main.rs")];
         let package = Package { name: "p".into(), folder: "/r/p".into(), tests };
         let home = package.home(&Path::new("/r/p").join(file));
         (home.binary.as_deref().map(str::to_owned), home.module)
@@ -151,6 +163,8 @@ mod tests {
             ("tests/common/mod.rs", None, "common"),
             ("open.rs", Some("p::open"), ""),
             ("a/deep.rs", Some("p::deep"), ""),
+            ("b/main.rs", Some("p::b"), ""),
+            ("b/receive.rs", Some("p::b"), "receive"),
         ] {
             assert_eq!(home(file), (binary.map(str::to_owned), module.to_owned()), "{file}");
         }

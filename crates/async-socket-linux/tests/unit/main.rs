@@ -1,0 +1,18 @@
+//! The socket over mocks, a file per call.
+//!
+//! What needs a process or an allocator to itself has a binary of its own beside this.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod close;
+mod create;
+mod destroy;
+mod error_event_without_error_queue;
+mod event_callback;
+mod open;
+mod pool;
+mod receive;
+mod send;
+mod sys;
+mod transfer;

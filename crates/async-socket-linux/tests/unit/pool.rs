@@ -1,0 +1,320 @@
+//! `receive_pooled_async` over the mocks: buffers are taken late, come back, and are waited for in order.
+
+use crate::common::{Fixture, Journal, Outcome};
+use async_socket_linux::sys::Errno;
+use async_socket_linux::{
+    AsyncSocket, BufferPool, PoolError, PooledCompletion, ReceiveError, ReceiveResult, SendResult, SocketState,
+};
+use completion_port::Action;
+use rstest::rstest;
+use std::sync::Arc;
+use test_doubles::{SocketCall, Step};
+
+fn pool(limit: usize) -> BufferPool {
+    BufferPool::new(16, limit).expect("a pool")
+}
+
+fn receive(fixture: &Fixture, pool: &BufferPool) -> Outcome<PooledCompletion> {
+    let (outcome, report) = Outcome::new();
+    fixture.socket.receive_pooled_async(pool, report).expect("accepted");
+    outcome
+}
+
+fn counts(pool: &BufferPool) -> (usize, usize) {
+    (pool.buffers_made(), pool.buffers_free())
+}
+
+// Tests_SRS_BUFFER_POOL_01_001
+#[test]
+fn a_new_pool_has_made_no_buffer() {
+    assert_eq!(counts(&pool(1000)), (0, 0));
+}
+
+// Tests_SRS_BUFFER_POOL_01_002
+#[rstest]
+#[case::no_bytes(0, 1, PoolError::BufferBytes { buffer_bytes: 0 })]
+#[case::too_many_bytes(1 << 32, 1, PoolError::BufferBytes { buffer_bytes: 1 << 32 })]
+#[case::no_buffers(1, 0, PoolError::NoBuffers)]
+fn a_pool_that_makes_no_sense_is_refused(#[case] bytes: usize, #[case] limit: usize, #[case] error: PoolError) {
+    assert_eq!(BufferPool::new(bytes, limit).map(drop), Err(error));
+}
+
+// Tests_SRS_BUFFER_POOL_01_003
+#[test]
+fn a_receive_holds_no_buffer_while_it_waits() {
+    let (fixture, pool) = (Fixture::open(), pool(2));
+    let waiting = receive(&fixture, &pool);
+    assert_eq!(counts(&pool), (0, 0));
+
+    // Readable, it seemed; but the kernel says EAGAIN.
+    fixture.fire(Action::In);
+
+    waiting.assert_pending();
+    assert_eq!(counts(&pool), (1, 1), "one was made, and it is back");
+}
+
+// Tests_SRS_BUFFER_POOL_01_004
+#[test]
+fn the_call_back_gets_just_the_bytes_that_arrived_and_can_change_them() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    fixture.sys.script_recv([Step::bytes("hello")]);
+    let received = receive(&fixture, &pool);
+
+    fixture.fire(Action::In);
+
+    let completion = received.take();
+    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+    let mut buffer = completion.buffer.expect("the bytes");
+    buffer[0] = b'j';
+    assert_eq!(&*buffer, b"jello");
+    assert!(matches!(fixture.sys.calls().last(), Some(SocketCall::Recv(16, _))), "all of the buffer is room");
+}
+
+#[rstest]
+#[case::nothing_came_along(Step::bytes("short"), 1)]
+#[case::descriptors_came_along(Step::DeliversBesideDescriptors(b"short".to_vec()), 2)]
+fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[case] step: Step, #[case] calls: usize) {
+    let (fixture, pool) = (Fixture::closed(), pool(2));
+    fixture.sys.stop_at_descriptors();
+    fixture.socket.open_async(|_| {}).expect("the socket opens");
+    let (first, second) = (receive(&fixture, &pool), receive(&fixture, &pool));
+    fixture.sys.script_recv([step]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.take().buffer.as_deref(), Some(b"short".as_slice()));
+    second.assert_pending();
+    assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (calls, 0));
+}
+
+#[test]
+fn a_short_read_from_tcp_is_believed_until_the_next_event() {
+    let (fixture, pool) = (Fixture::open_tcp(), pool(2));
+    let (first, second) = (receive(&fixture, &pool), receive(&fixture, &pool));
+    fixture.sys.script_recv([Step::bytes("short"), Step::bytes("next")]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.take().buffer.as_deref(), Some(b"short".as_slice()));
+    second.assert_pending();
+    assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (1, 0));
+    fixture.fire(Action::In);
+    assert_eq!(second.take().buffer.as_deref(), Some(b"next".as_slice()));
+}
+
+// Tests_SRS_BUFFER_POOL_01_004, Tests_SRS_BUFFER_POOL_01_005
+#[test]
+fn a_buffer_can_be_sent_as_it_is_and_is_used_again() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    for round in ["first", "second one"] {
+        fixture.sys.script_recv([Step::bytes(round)]);
+        let received = receive(&fixture, &pool);
+        fixture.fire(Action::In);
+        let buffer = received.take().buffer.expect("the bytes");
+        assert_eq!(counts(&pool), (1, 0));
+
+        let sent = fixture.send(buffer).take();
+
+        assert_eq!(sent.result, SendResult::Ok);
+        drop(sent);
+        assert_eq!(counts(&pool), (1, 1));
+    }
+    assert_eq!(fixture.sys.sent(), b"firstsecond one");
+}
+
+// Tests_SRS_BUFFER_POOL_01_006
+#[test]
+fn when_the_pool_is_dry_receives_wait_in_the_order_in_which_they_found_it_so() {
+    let pool = pool(1);
+    let fixtures = [Fixture::open(), Fixture::open(), Fixture::open()];
+    let received = fixtures.each_ref().map(|fixture| {
+        fixture.sys.script_recv([Step::bytes("x")]);
+        let received = receive(fixture, &pool);
+        fixture.fire(Action::In);
+        received
+    });
+    let mut completion = received[0].take();
+    received[1].assert_pending();
+    received[2].assert_pending();
+    assert_eq!(fixtures[1].receive_calls(), 0, "nothing was taken from the kernel");
+
+    for next in &received[1..] {
+        drop(completion);
+        assert_eq!(fixtures.each_ref().map(|fixture| fixture.port.run_scheduled()).iter().sum::<usize>(), 1);
+        completion = next.take();
+        assert_eq!(completion.buffer.as_deref(), Some(b"x".as_slice()));
+    }
+    assert_eq!(counts(&pool), (1, 0));
+}
+
+// Tests_SRS_BUFFER_POOL_01_006
+#[test]
+fn a_receive_that_waits_for_a_buffer_is_not_tried_at_every_event() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    let other = Fixture::open();
+    other.sys.script_recv([Step::bytes("x")]);
+    let held = receive(&other, &pool);
+    other.fire(Action::In);
+    let waiting = receive(&fixture, &pool);
+
+    for _ in 0..3 {
+        fixture.fire(Action::In);
+    }
+
+    waiting.assert_pending();
+    assert_eq!(fixture.port.run_scheduled(), 0, "and does not spin");
+    drop(held.take());
+    assert_eq!(fixture.port.run_scheduled(), 1);
+    assert_eq!(fixture.receive_calls(), 1);
+}
+
+// Tests_SRS_BUFFER_POOL_01_006
+#[test]
+fn pooled_and_other_receives_share_one_queue() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    let journal = Journal::new();
+    let note = |name: &'static str| {
+        let journal = journal.clone();
+        move || journal.note(name)
+    };
+    fixture.sys.script_recv([Step::bytes("1"), Step::bytes("2"), Step::bytes("3")]);
+    let (first, second, third) = (note("first"), note("second"), note("third"));
+    fixture.socket.receive_pooled_async(&pool, move |_| first()).unwrap();
+    fixture.socket.receive_async([0; 4], move |_| second()).unwrap();
+    fixture.socket.receive_pooled_async(&pool, move |_| third()).unwrap();
+
+    fixture.fire(Action::In);
+
+    assert_eq!(journal.entries(), ["first", "second", "third"]);
+}
+
+// Tests_SRS_BUFFER_POOL_01_007
+#[rstest]
+#[case::end([Step::bytes("")], ReceiveResult::Abandoned, None)]
+#[case::reset([Step::Fails(Errno::CONNRESET)], ReceiveResult::Abandoned, Some(Errno::CONNRESET))]
+#[case::error([Step::Fails(Errno::TIMEDOUT)], ReceiveResult::Error, Some(Errno::TIMEDOUT))]
+fn an_end_without_bytes_gives_no_buffer(
+    #[case] script: [Step; 1],
+    #[case] result: ReceiveResult,
+    #[case] errno: Option<Errno>,
+) {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    fixture.sys.script_recv(script);
+    let received = receive(&fixture, &pool);
+
+    fixture.fire(Action::In);
+
+    let completion = received.take();
+    assert_eq!((completion.result, completion.os_error), (result, errno.map(Errno::raw_os_error)));
+    assert!(completion.buffer.is_none());
+    assert_eq!(counts(&pool), (1, 1));
+}
+
+// Tests_SRS_BUFFER_POOL_01_007
+#[test]
+fn who_is_closed_while_waiting_for_a_buffer_lets_the_next_one_have_it() {
+    let pool = pool(1);
+    let (holder, closing, next) = (Fixture::open(), Fixture::open(), Fixture::open());
+    for fixture in [&holder, &closing, &next] {
+        fixture.sys.script_recv([Step::bytes("x")]);
+    }
+    let held = receive(&holder, &pool);
+    holder.fire(Action::In);
+    let (abandoned, received) = (receive(&closing, &pool), receive(&next, &pool));
+    closing.fire(Action::In);
+    next.fire(Action::In);
+
+    // The buffer comes back and is meant for the one that is then closed.
+    drop(held.take());
+    closing.socket.close();
+    closing.port.run_scheduled();
+    next.port.run_scheduled();
+
+    assert_eq!(abandoned.take().result, ReceiveResult::Abandoned);
+    assert_eq!(received.take().result, ReceiveResult::Ok);
+}
+
+// Tests_SRS_BUFFER_POOL_01_007
+#[test]
+fn who_was_closed_before_a_buffer_came_back_is_passed_over() {
+    let pool = pool(1);
+    let (holder, closed, next) = (Fixture::open(), Fixture::open(), Fixture::open());
+    for fixture in [&holder, &closed, &next] {
+        fixture.sys.script_recv([Step::bytes("x")]);
+    }
+    let held = receive(&holder, &pool);
+    holder.fire(Action::In);
+    let (abandoned, received) = (receive(&closed, &pool), receive(&next, &pool));
+    closed.fire(Action::In);
+    next.fire(Action::In);
+    closed.socket.close();
+    assert_eq!(abandoned.take().result, ReceiveResult::Abandoned);
+    assert_eq!(next.port.run_scheduled(), 0, "there is no buffer yet");
+
+    drop(held.take());
+
+    next.port.run_scheduled();
+    assert_eq!(received.take().result, ReceiveResult::Ok);
+}
+
+// Tests_SRS_BUFFER_POOL_01_006
+#[test]
+fn a_buffer_dropped_in_the_call_back_serves_the_next_receive_of_the_same_socket() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    fixture.sys.script_recv([Step::bytes("1"), Step::bytes("2")]);
+    let again = Arc::clone(&fixture.socket);
+    let (second, report) = Outcome::new();
+    let shared = pool.clone();
+    let call_back = move |first: PooledCompletion| {
+        again.receive_pooled_async(&shared, report).expect("accepted");
+        drop(first);
+    };
+    fixture.socket.receive_pooled_async(&pool, call_back).unwrap();
+
+    fixture.fire(Action::In);
+
+    assert_eq!(second.take().buffer.as_deref(), Some(b"2".as_slice()));
+    assert_eq!(pool.buffers_made(), 1);
+}
+
+// Tests_SRS_BUFFER_POOL_01_008
+#[rstest]
+#[case::never_opened(Fixture::closed())]
+#[case::closed(Fixture::after_close())]
+fn a_socket_that_is_not_open_refuses(#[case] fixture: Fixture) {
+    let (call_back, report) = Outcome::new();
+
+    let refused = fixture.socket.receive_pooled_async(&pool(1), report);
+
+    assert_eq!(refused, Err(ReceiveError::NotOpen { state: SocketState::Closed }));
+    call_back.assert_never();
+}
+
+// Tests_SRS_BUFFER_POOL_01_007
+#[test]
+fn an_error_that_the_receive_before_it_has_met_after_bytes_ends_a_pooled_receive() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    let first = fixture.receive(vec![[0_u8; 1]; 1025]);
+    let received = receive(&fixture, &pool);
+    fixture.sys.script_recv([Step::bytes([7; 1024]), Step::Fails(Errno::TIMEDOUT)]);
+
+    fixture.fire(Action::In);
+
+    assert_eq!(first.take().bytes_received, 1024);
+    let completion = received.take();
+    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(Errno::TIMEDOUT.raw_os_error())));
+    assert_eq!(counts(&pool), (0, 0));
+}
+
+#[test]
+fn a_pool_and_its_buffers_can_be_shown() {
+    let (fixture, pool) = (Fixture::open(), pool(3));
+    fixture.sys.script_recv([Step::bytes("four")]);
+    let received = receive(&fixture, &pool);
+    fixture.fire(Action::In);
+
+    let buffer = received.take().buffer.expect("bytes arrived");
+
+    assert_eq!(format!("{pool:?}"), "BufferPool { buffer_bytes: 16, limit: 3, made: 1, free: 0, waiting: 0 }");
+    assert_eq!(format!("{buffer:?}"), "PooledBuffer { filled: 4, .. }");
+}

@@ -1,0 +1,81 @@
+//! `CompletionPort::create`: what is made, and that a failure leaves nothing behind.
+
+use crate::common::process::{alone, descriptors, port_threads};
+use crate::common::{eventually, op, real, received};
+use completion_port::sys::{Errno, EventFlags, Kernel, PortSyscalls as _};
+use completion_port::{CompletionPort, Direction};
+use rstest::rstest;
+use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::io::{FdFlags, fcntl_getfd};
+use std::error::Error;
+use std::io;
+use std::thread;
+use test_doubles::{PortSyscall, ScriptedPort};
+
+// Tests_SRS_COMPLETION_PORT_01_001
+#[test]
+fn a_port_is_one_epoll_instance_one_eventfd_and_one_thread() {
+    let _alone = alone();
+    let (descriptors_before, threads_before) = (descriptors(), port_threads());
+    let calls = ScriptedPort::new();
+
+    let port = CompletionPort::create_with(calls.clone()).unwrap();
+
+    assert_eq!(calls.made(PortSyscall::EpollCreate), 1);
+    assert_eq!(calls.made(PortSyscall::EventFd), 1);
+    assert_eq!(calls.interests(), [EventFlags::IN | EventFlags::ET]);
+    assert_eq!(descriptors(), descriptors_before + 2);
+    // The thread takes its name when it starts to run.
+    eventually("one thread more", || port_threads() == threads_before + 1);
+    drop(port);
+}
+
+#[test]
+fn what_the_kernel_makes_for_a_port_is_closed_in_children_and_never_blocks() {
+    let _alone = alone();
+    let (epoll, eventfd) = (Kernel.epoll_create().unwrap(), Kernel.eventfd().unwrap());
+
+    for descriptor in [&epoll, &eventfd] {
+        assert!(fcntl_getfd(descriptor).unwrap().contains(FdFlags::CLOEXEC));
+    }
+    assert!(fcntl_getfl(&eventfd).unwrap().contains(OFlags::NONBLOCK));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_001
+#[test]
+fn operations_run_on_the_thread_of_the_port() {
+    let _alone = alone();
+    let port = CompletionPort::create_with(ScriptedPort::new()).unwrap();
+    let (registration, _peer) = real(&port);
+    let (tell, told) = std::sync::mpsc::channel();
+
+    let name = move || tell.send(thread::current().name().map(str::to_owned)).unwrap();
+    registration.add(Direction::Out, op("a").then(name)).unwrap();
+
+    assert_eq!(received(&told, "the call-back").as_deref(), Some("completion-port"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_002
+#[rstest]
+#[case::epoll(PortSyscall::EpollCreate, Errno::MFILE, "epoll_create1")]
+#[case::eventfd(PortSyscall::EventFd, Errno::MFILE, "eventfd")]
+#[case::epoll_ctl(PortSyscall::EpollAdd, Errno::NOMEM, "epoll_ctl")]
+fn a_call_that_fails_is_named_with_its_errno_and_nothing_stays(
+    #[case] call: PortSyscall,
+    #[case] errno: Errno,
+    #[case] name: &str,
+) {
+    let _alone = alone();
+    let (descriptors_before, threads_before) = (descriptors(), port_threads());
+    let calls = ScriptedPort::new();
+    calls.fail(call, 1, errno);
+
+    let error = CompletionPort::create_with(calls).expect_err("creating fails");
+
+    assert_eq!(error.call, name);
+    assert!(error.to_string().contains(name), "{error}");
+    assert_eq!(error.source.raw_os_error(), Some(errno.raw_os_error()));
+    assert!(error.source().is_some_and(<dyn Error>::is::<io::Error>));
+    assert_eq!(descriptors(), descriptors_before);
+    assert_eq!(port_threads(), threads_before);
+}

@@ -1,0 +1,149 @@
+//! A panic in foreign code ends where it began.
+
+use crate::common::{A_WHILE, Operation, log, mocked, op, real, real_port, received};
+use completion_port::{Action, Direction, Port, Readiness, Source, Turn};
+use rstest::rstest;
+use std::sync::Arc;
+use std::thread;
+
+fn panics_in_attempt() -> Operation {
+    op("bad").attempting(|_| panic!("an attempt's panic, on purpose"))
+}
+
+fn panics_in_call_back() -> Operation {
+    op("bad").then(|| panic!("a call-back's panic, on purpose"))
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[rstest]
+#[case::attempt(panics_in_attempt())]
+#[case::call_back(panics_in_call_back())]
+fn the_other_operations_of_the_descriptor_go_on(#[case] bad: Operation) {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, bad).unwrap();
+    registration.add(Direction::In, op("good")).unwrap();
+    registration.add(Direction::Out, op("other direction")).unwrap();
+
+    port.fire(Action::In);
+    port.fire(Action::Out);
+
+    assert_eq!(registration.handler().completed(), ["bad", "good", "other direction"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[rstest]
+#[case::attempt(panics_in_attempt())]
+#[case::call_back(panics_in_call_back())]
+fn the_thread_and_the_other_descriptors_go_on(#[case] bad: Operation) {
+    let (_calls, port) = real_port();
+    let ((broken, _peer), (other, _other_peer)) = (real(&port), real(&port));
+    broken.add(Direction::Out, bad).unwrap();
+
+    for registration in [&broken, &other] {
+        let (operation, told) = op("good").told();
+        registration.add(Direction::Out, operation).unwrap();
+        received(&told, "an operation after the panic");
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[rstest]
+#[case::attempt(panics_in_attempt())]
+#[case::call_back(panics_in_call_back())]
+fn abandoning_goes_on_after_a_panic(#[case] bad: Operation) {
+    let (_port, registration) = mocked();
+    registration.add(Direction::In, bad).unwrap();
+    registration.add(Direction::In, op("good")).unwrap();
+
+    assert!(registration.remove());
+
+    assert_eq!(registration.handler().completed(), ["bad", "good"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[test]
+fn a_panic_in_an_announced_call_back_does_not_reach_its_caller() {
+    let (_port, registration) = mocked();
+
+    registration.begin_callback().run(|| panic!("on purpose"));
+    registration.try_claim(Direction::In).unwrap().complete(|| panic!("on purpose"));
+
+    // Both call-backs are over: removing does not wait for them.
+    assert!(crate::common::on_another_thread("the removal", move || registration.remove()));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[rstest]
+#[case::text("the text of this panic", || panic!("the text of this panic"))]
+#[case::formatted("the number is 7312", || panic!("the number is {}", 7300 + 12))]
+#[case::anything("(no message)", || std::panic::panic_any(7))]
+fn a_panic_is_logged_with_its_message(#[case] message: &str, #[case] panic: fn()) {
+    log::listen();
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("bad").then(panic)).unwrap();
+
+    port.fire(Action::In);
+
+    assert!(log::errors_with(message) >= 1);
+}
+
+/// A panic's payload that panics when it is dropped.
+struct PanicsAgain;
+
+impl Drop for PanicsAgain {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("the payload's panic, on purpose");
+        }
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[test]
+fn a_panic_with_a_payload_that_panics_leaves_the_thread_alive() {
+    let (_calls, port) = real_port();
+    let ((bad, _bad_peer), (good, _good_peer)) = (real(&port), real(&port));
+    // Leaked so that the failure is the assertion's, not the hang of a drop.
+    let (bad, good) = (Box::leak(Box::new(bad)), Box::leak(Box::new(good)));
+    Box::leak(Box::new(port));
+    bad.add(Direction::Out, op("bad").then(|| std::panic::panic_any(PanicsAgain))).unwrap();
+
+    let (operation, told) = op("good").told();
+    good.add(Direction::Out, operation).unwrap();
+
+    received(&told, "the operation after the panic");
+}
+
+/// A handler's destructor is foreign code too.
+struct BadHandler;
+
+impl Drop for BadHandler {
+    fn drop(&mut self) {
+        panic!("a handler's panic, on purpose");
+    }
+}
+
+impl Source for BadHandler {
+    fn on_ready(&self, _: Readiness) -> Turn {
+        Turn::Over
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_041
+#[test]
+fn a_handler_that_panics_when_dropped_leaves_the_thread_alive() {
+    let (_calls, port) = real_port();
+    let (good, _peer) = real(&port);
+    let (port, good) = (Box::leak(Box::new(port)), Box::leak(Box::new(good)));
+    port.schedule(Arc::new(BadHandler));
+    thread::sleep(A_WHILE); // until the thread has dropped it
+
+    let (operation, told) = op("good").told();
+    good.add(Direction::Out, operation).unwrap();
+
+    received(&told, "the operation after the panic");
+}

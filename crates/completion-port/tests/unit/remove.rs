@@ -1,0 +1,744 @@
+//! `Registration::remove` and drop: what they wait for, what they abandon, and that nothing comes after.
+
+use crate::common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
+use crate::common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
+use completion_port::{
+    Action, ClaimError, CompletionPort, Direction, Phase, Port, Readiness, Registration, Source, Token, Turn,
+};
+use parking_lot::Mutex;
+use rstest::rstest;
+use std::collections::HashSet;
+use std::io::{Read, Write, pipe};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Weak};
+use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
+
+/// Starts something of the registration that stops in a gate, on another thread.
+type Start = fn(&MockPort, &Arc<Mocked>) -> (Gate, Receiver<()>);
+
+fn attempt(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), port) = (Gate::new(), port.clone());
+    registration.add(Direction::Out, op("runs").attempting_once(stop)).expect("it is registered");
+    (gate, spawn(move || port.fire(Action::Out)))
+}
+
+fn call_back(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), port) = (Gate::new(), port.clone());
+    registration.add(Direction::Out, op("runs").then(stop)).expect("it is registered");
+    (gate, spawn(move || port.fire(Action::Out)))
+}
+
+fn claims_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
+    (gate, spawn(move || registration.try_claim(Direction::Out).expect("it is idle").complete(stop)))
+}
+
+fn announced_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
+    (gate, spawn(move || registration.begin_callback().run(stop)))
+}
+
+fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
+    let hold = move || {
+        let claim = registration.try_claim(Direction::Out).expect("it is idle");
+        stop();
+        drop(claim);
+    };
+    (gate, spawn(hold))
+}
+
+/// Announced call-backs inside each other.
+fn nest(registration: &Mocked, levels: usize, innermost: &dyn Fn()) {
+    registration.begin_callback().run(|| match levels {
+        1 => innermost(),
+        more => nest(registration, more - 1, innermost),
+    });
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn of_call_backs_deeper_inside_each_other_than_are_noted_all_are_waited_for() {
+    let (_port, registration) = mocked();
+    let ((gate, stop), inside) = (Gate::new(), Arc::clone(&registration));
+    let stop = Mutex::new(Some(stop));
+    let ended = spawn(move || nest(&inside, 100, &|| stop.lock().take().into_iter().for_each(|stop| stop())));
+    gate.wait();
+
+    let removed = spawn(move || registration.remove());
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&removed, "the removal after that"));
+    received(&ended, "their end");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[rstest]
+#[case::attempt(attempt)]
+#[case::call_back(call_back)]
+#[case::claims_call_back(claims_call_back)]
+#[case::announced_call_back(announced_call_back)]
+#[case::claim(claim)]
+fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
+    let (port, registration) = mocked();
+    let (gate, ended) = start(&port, &registration);
+    gate.wait();
+    let other = Arc::clone(&registration);
+
+    let removed = spawn(move || other.remove());
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&removed, "the removal after that"));
+    received(&ended, "its end");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn remove_waits_for_all_of_several_call_backs() {
+    let (port, registration) = mocked();
+    let starts: [Start; 3] = [call_back, announced_call_back, announced_call_back];
+    let started = starts.map(|start| start(&port, &registration));
+    started.iter().for_each(|(gate, _)| gate.wait());
+    let other = Arc::clone(&registration);
+    let removed = spawn(move || other.remove());
+
+    for (gate, ended) in &started {
+        stays_silent(&removed, "the removal");
+        gate.open();
+        received(ended, "the end of a call-back");
+    }
+
+    assert!(received(&removed, "the removal"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn while_remove_waits_nothing_new_begins() {
+    let (port, registration) = mocked();
+    registration.add(Direction::In, op("waits")).unwrap();
+    let (gate, ended) = announced_call_back(&port, &registration);
+    gate.wait();
+    let other = Arc::clone(&registration);
+    let removed = spawn(move || other.remove());
+    crate::common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
+
+    port.fire(Action::In);
+    registration.add(Direction::In, op("late")).expect_err("it is being removed");
+    assert_eq!(registration.try_claim(Direction::In).err(), Some(ClaimError::NotRegistered));
+    assert!(registration.handler().seen().is_empty());
+
+    gate.open();
+    assert!(received(&removed, "the removal"));
+    received(&ended, "the end of the call-back");
+    assert_eq!(registration.handler().seen(), [Attempted("waits", Action::Abandoned), Completed("waits")]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_052
+#[rstest]
+#[case::pending(Progress::Pending)]
+#[case::partial(Progress::Partial)]
+fn an_attempt_that_runs_when_remove_begins_is_abandoned_if_unfinished(#[case] answer: Progress) {
+    let (port, registration) = mocked();
+    let (gate, stop) = Gate::new();
+    let operation = op("unfinished").attempting_once(stop).answers([answer, DONE]);
+    registration.add(Direction::In, operation).unwrap();
+    registration.add(Direction::In, op("behind")).unwrap();
+    let ended = spawn(move || port.fire(Action::In));
+    gate.wait();
+    let other = Arc::clone(&registration);
+    let removed = spawn(move || _ = other.remove());
+    crate::common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
+
+    gate.open();
+
+    received(&removed, "the removal");
+    received(&ended, "the end of the attempt");
+    let actions = [("unfinished", Action::In), ("unfinished", Action::Abandoned), ("behind", Action::Abandoned)];
+    assert_eq!(registration.handler().attempts(), actions);
+    assert_eq!(registration.handler().completed(), ["unfinished", "behind"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_the_ports_call_back_does_not_wait_for_it() {
+    let (port, registration) = mocked();
+    let weak = Arc::downgrade(&registration);
+    let (tell, told) = channel();
+    let call_back = move || tell.send(weak.upgrade().is_some_and(|it| it.remove())).expect("the test listens");
+    registration.add(Direction::In, op("removes").then(call_back)).unwrap();
+    registration.add(Direction::In, op("waits")).unwrap();
+
+    on_another_thread("the end of the turn", move || port.fire(Action::In));
+
+    assert!(received(&told, "the removal"));
+    assert_eq!(registration.handler().completed(), ["removes", "waits"]);
+    assert_eq!(registration.handler().attempts()[1], ("waits", Action::Abandoned));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_a_claims_call_back_does_not_wait_for_it() {
+    let (_port, registration) = mocked();
+    let removed = on_another_thread("the end of the call-back", move || {
+        let mut removed = false;
+        registration.try_claim(Direction::Out).unwrap().complete(|| removed = registration.remove());
+        removed
+    });
+    assert!(removed);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_call_backs_inside_each_other_waits_for_none_of_them() {
+    let (port, registration) = mocked();
+    let (strong, (tell, told)) = (Arc::clone(&registration), channel());
+    let outermost = move || {
+        strong.begin_callback().run(|| {
+            strong.try_claim(Direction::Out).expect("it is idle").complete(|| {
+                tell.send(strong.remove()).expect("the test listens");
+            });
+        });
+    };
+    registration.add(Direction::In, op("outermost").then(outermost)).unwrap();
+
+    on_another_thread("the end of all call-backs", move || port.fire(Action::In));
+
+    assert!(received(&told, "the removal"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_051
+#[test]
+fn remove_inside_one_call_back_still_waits_for_another_threads() {
+    let (port, registration) = mocked();
+    let (gate, ended) = call_back(&port, &registration);
+    gate.wait();
+    let other = Arc::clone(&registration);
+
+    let removed = spawn(move || {
+        let mut removed = false;
+        other.begin_callback().run(|| removed = other.remove());
+        removed
+    });
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&removed, "the removal after that"));
+    received(&ended, "the end of the other call-back");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn everything_that_waits_is_abandoned_in_the_order_it_was_added() {
+    let (_port, registration) = mocked();
+    let mut claim = registration.try_claim(Direction::In).unwrap();
+    for (direction, name) in [(Direction::Out, "2"), (Direction::In, "3"), (Direction::Out, "4"), (Direction::In, "5")]
+    {
+        registration.add(direction, op(name)).unwrap();
+    }
+    claim.queue(op("1")).unwrap();
+    drop(claim);
+
+    assert!(registration.remove());
+
+    let order = ["1", "2", "3", "4", "5"];
+    assert_eq!(registration.handler().attempts(), order.map(|name| (name, Action::Abandoned)));
+    assert_eq!(registration.handler().completed(), order);
+    assert_eq!((registration.queued(Direction::In), registration.queued(Direction::Out)), (0, 0));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[rstest]
+#[case::pending(Progress::Pending)]
+#[case::partial(Progress::Partial)]
+fn an_abandoned_operation_completes_whatever_its_attempt_says(#[case] answer: Progress) {
+    let (_port, registration) = mocked();
+    registration.add(Direction::In, op("a").answers([answer])).unwrap();
+
+    assert!(registration.remove());
+
+    assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn an_abandoned_call_back_may_use_the_registration() {
+    let (_port, registration) = mocked();
+    let (strong, (tell, told)) = (Arc::clone(&registration), channel());
+    let call_back = move || {
+        let refused = strong.add(Direction::In, op("again")).is_err();
+        tell.send((refused, !strong.remove())).expect("the test listens");
+    };
+    registration.add(Direction::In, op("a").then(call_back)).unwrap();
+
+    on_another_thread("the removal", move || _ = registration.remove());
+
+    assert_eq!(received(&told, "the call-back"), (true, true));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn the_descriptor_is_deleted_before_its_operations_are_abandoned() {
+    let (port, descriptor) = (MockPort::new(), any_descriptor());
+    let number = descriptor.as_raw_fd();
+    let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
+    drop(registration.register().unwrap());
+    let (seen, (tell, told)) = (port.clone(), channel());
+    let call_back = move || tell.send(seen.calls()).expect("the test listens");
+    registration.add(Direction::In, op("a").then(call_back)).unwrap();
+
+    assert!(registration.remove());
+
+    let calls = [PortCall::Attach(number), PortCall::Detach(number)];
+    assert_eq!(received(&told, "the call-back"), calls);
+    assert_eq!(port.calls(), calls);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn removal_is_one_epoll_ctl_and_the_kernel_forgets_the_descriptor() {
+    let (calls, port) = real_port();
+    let ((own, mut peer), (handler, released)) = (pair(), Scripted::releasing());
+    let registration = Registration::new(port.clone(), handler, own);
+    drop(registration.register().unwrap());
+
+    assert!(registration.remove());
+
+    let descriptor = received(&released, "the release");
+
+    assert_eq!(calls.made(PortSyscall::EpollDelete), 1);
+    let waits = settled(&calls);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(settled(&calls), waits, "no event wakes the thread");
+    drop(descriptor);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn an_event_that_is_under_way_reaches_neither_the_removed_nor_its_successor() {
+    let (calls, port) = real_port();
+    let next = settled(&calls);
+    let (gate, stop) = Gate::new();
+    calls.after(PortSyscall::EpollWait, next, stop);
+    let (own, mut peer) = pair();
+    peer.write_all(b"x").unwrap();
+    let removed = Registration::new(port.clone(), Scripted::default(), own);
+    drop(removed.register().unwrap());
+    gate.wait(); // The thread holds an event with IN and OUT, and has not looked yet for whom it is.
+
+    assert!(removed.remove());
+    let (reader, _writer) = std::io::pipe().unwrap(); // never ready by itself
+    let successor = Registration::new(port.clone(), Scripted::default(), OwnedFd::from(reader));
+    drop(successor.register().unwrap());
+    successor.add(Direction::In, op("in")).unwrap();
+    successor.add(Direction::Out, op("out")).unwrap();
+    gate.open();
+    round_trip(&port);
+
+    assert!(successor.handler().seen().is_empty(), "{:?}", successor.handler().seen());
+    assert!(removed.handler().seen().is_empty());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn what_was_removed_in_the_same_round_has_no_turn_any_more() {
+    let (calls, port) = real_port();
+    let ((one, _one_peer), (two, _two_peer)) = (real(&port), real(&port));
+    settled(&calls);
+    // Each removes the other: whichever comes first in the round wins.
+    let (blocked, _occupied) = crate::common::occupy(&port);
+    for (own, other) in [(&one, &two), (&two, &one)] {
+        let other = Arc::clone(other);
+        own.add(Direction::Out, op("removes").then(move || _ = other.remove())).unwrap();
+    }
+
+    blocked.open();
+    round_trip(&port);
+
+    let attempts = [one.handler().attempts(), two.handler().attempts()].concat();
+    assert_eq!(attempts, [("removes", Action::Out), ("removes", Action::Abandoned)]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_054
+#[test]
+fn remove_releases_the_descriptor_last_and_it_works() {
+    let (_calls, port) = real_port();
+    let ((own, mut peer), (handler, released)) = (pair(), Scripted::releasing());
+    let number = own.as_raw_fd();
+    let registration = Registration::new(port, handler, own);
+    drop(registration.register().unwrap());
+    let (tell, told) = channel();
+    let call_back = move || tell.send(released.try_recv().is_err().then_some(released)).expect("the test listens");
+    registration.add(Direction::In, op("waits").then(call_back)).unwrap();
+
+    assert!(registration.remove());
+
+    let released = received(&told, "the call-back").expect("not released before the call-back");
+    let descriptor = received(&released, "the release");
+    assert_eq!(descriptor.as_raw_fd(), number);
+    peer.write_all(b"hello").unwrap();
+    let mut bytes = [0; 5];
+    std::os::unix::net::UnixStream::from(descriptor).read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hello");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn dropping_a_registration_removes_it_and_closes_the_descriptor() {
+    let (port, (own, mut peer)) = (MockPort::new(), pair());
+    let (handler, number) = (Scripted::default(), own.as_raw_fd());
+    let registration = Registration::new(port.clone(), handler.clone(), own);
+    drop(registration.register().unwrap());
+    registration.add(Direction::In, op("waits")).unwrap();
+
+    drop(registration);
+
+    assert_eq!(port.calls(), [PortCall::Attach(number), PortCall::Detach(number)]);
+    assert_eq!(handler.seen(), [Attempted("waits", Action::Abandoned), Completed("waits")]);
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "the other end sees the end of the stream");
+    assert_eq!(port.references(), 1, "the registration's reference is gone");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn dropping_a_registration_that_was_never_registered_releases_the_descriptor() {
+    let ((own, _peer), (handler, released)) = (pair(), Scripted::releasing());
+    let number = own.as_raw_fd();
+
+    drop(Registration::new(MockPort::new(), handler, own));
+
+    assert_eq!(received(&released, "the release").as_raw_fd(), number);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_055
+#[test]
+fn a_registration_can_be_dropped_inside_its_own_call_back() {
+    let (port, registration) = mocked();
+    let handler = registration.handler().clone();
+    let (give, given) = channel::<Arc<Mocked>>();
+    registration.add(Direction::In, op("drops").then(move || drop(received(&given, "the registration")))).unwrap();
+    registration.add(Direction::In, op("waits")).unwrap();
+    give.send(registration).unwrap();
+
+    let turn = port.clone();
+    on_another_thread("the end of the turn", move || turn.fire(Action::In));
+
+    assert_eq!(handler.completed(), ["drops", "waits"]);
+    assert!(matches!(port.calls().last(), Some(PortCall::Detach(_))));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_056
+#[test]
+fn removing_what_is_not_registered_does_nothing() {
+    let port = MockPort::new();
+    let registration = Registration::new(port.clone(), Scripted::default(), any_descriptor());
+    assert!(!registration.remove(), "never registered");
+
+    port.fail_next_attach(1);
+    registration.register().unwrap_err();
+    assert!(!registration.remove(), "not registered successfully");
+
+    drop(registration.register().expect("not used up by that"));
+    assert!(registration.remove());
+    assert!(!registration.remove(), "removed already");
+    let detached = port.calls().iter().filter(|call| matches!(call, PortCall::Detach(_))).count();
+    assert_eq!(detached, 1);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_056
+#[test]
+fn a_second_remove_does_not_wait_for_the_first() {
+    let (port, registration) = mocked();
+    let (gate, ended) = announced_call_back(&port, &registration);
+    gate.wait();
+    let first = Arc::clone(&registration);
+    let first = spawn(move || first.remove());
+    crate::common::eventually("the first has begun", || registration.try_claim(Direction::Out).is_err());
+
+    let second = Arc::clone(&registration);
+    assert!(on_another_thread("the second", move || !second.remove()));
+
+    gate.open();
+    assert!(received(&first, "the first"));
+    received(&ended, "the end of the call-back");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052
+#[test]
+fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
+    let (port, registration) = mocked();
+    port.deliver(Readiness::IN | Readiness::OUT | Readiness::HANG_UP);
+    registration.add(Direction::In, op("a")).unwrap();
+
+    assert!(registration.remove());
+    port.run_scheduled(); // the turn that `add` had asked for
+
+    assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
+}
+
+type Pause = Box<dyn FnOnce() + Send>;
+
+/// A mock port that does something before it schedules for the first time.
+#[derive(Clone)]
+struct Pausing {
+    port: MockPort,
+    before_schedule: Arc<Mutex<Option<Pause>>>,
+}
+
+impl Port for Pausing {
+    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> std::io::Result<Token> {
+        self.port.attach(descriptor, source)
+    }
+
+    fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        self.port.detach(descriptor, token);
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> std::io::Result<()> {
+        self.port.rearm(descriptor, token)
+    }
+
+    fn forget(&self, token: Token) {
+        self.port.forget(token);
+    }
+
+    fn schedule(&self, source: Arc<dyn Source>) {
+        let pause = self.before_schedule.lock().take();
+        pause.into_iter().for_each(|pause| pause());
+        self.port.schedule(source);
+    }
+
+    fn is_current_thread(&self) -> bool {
+        self.port.is_current_thread()
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_050
+#[test]
+fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
+    let (gate, stop) = Gate::new();
+    let port = Pausing { port: MockPort::new(), before_schedule: Arc::new(Mutex::new(Some(Box::new(stop)))) };
+    let registration = Arc::new(Registration::new(port.clone(), Scripted::default(), any_descriptor()));
+    drop(registration.register().unwrap());
+    port.port.fire(Action::Out);
+    let claimer = Arc::clone(&registration);
+    let ended = spawn(move || {
+        let claim = claimer.try_claim(Direction::Out).expect("it is idle");
+        // Makes the end of the claim ask for a turn, in which it stops.
+        claimer.add(Direction::Out, op("behind")).expect("it is registered");
+        let mut called = false;
+        claim.complete(|| called = true);
+        called
+    });
+    gate.wait();
+
+    let removed = spawn(move || registration.remove());
+
+    stays_silent(&removed, "the removal");
+    gate.open();
+    assert!(received(&ended, "the call-back"));
+    assert!(received(&removed, "the removal after that"));
+}
+
+/// Does nothing, and is seen to be dropped.
+struct Idle(#[expect(dead_code, reason = "only its drop matters")] Arc<()>);
+
+impl Source for Idle {
+    fn on_ready(&self, _: Readiness) -> Turn {
+        Turn::Over
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
+
+/// Attaches sources to a descriptor that has no events and detaches them; what shows how many of them there still are.
+fn attached_and_detached(port: &CompletionPort<ScriptedPort>, count: usize) -> Weak<()> {
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let alive = Arc::new(());
+    for _ in 0..count {
+        let idle = Arc::new(Idle(Arc::clone(&alive)));
+        let token = port.attach(silent.as_fd(), idle).expect("a pipe can be watched");
+        port.detach(silent.as_fd(), token);
+    }
+    Arc::downgrade(&alive)
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn what_was_removed_is_dropped_when_the_thread_next_runs() {
+    let (_, port) = real_port();
+    let alive = attached_and_detached(&port, 1);
+    round_trip(&port);
+    assert_eq!(alive.strong_count(), 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn a_thread_that_sleeps_is_woken_to_drop_what_sixty_four_removals_have_left() {
+    let (calls, port) = real_port();
+    settled(&calls);
+    let alive = attached_and_detached(&port, 64);
+    // At least those for which it was woken.
+    eventually("the thread runs", || alive.strong_count() < 64);
+}
+
+/// Runs something in its first turn.
+struct Runs(Mutex<Option<Box<dyn FnOnce() + Send>>>);
+
+impl Source for Runs {
+    fn on_ready(&self, _: Readiness) -> Turn {
+        let first = self.0.lock().take();
+        first.into_iter().for_each(|first| first());
+        Turn::Over
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn what_is_removed_on_the_ports_thread_is_dropped_before_that_sleeps() {
+    let (calls, port) = real_port();
+    settled(&calls);
+    let ((tell, told), inside) = (channel(), port.clone());
+    let remove = move || tell.send(attached_and_detached(&inside, 1)).expect("the test listens");
+
+    port.schedule(Arc::new(Runs(Mutex::new(Some(Box::new(remove))))));
+
+    let alive = received(&told, "the turn");
+    eventually("it is dropped", || alive.strong_count() == 0);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_057
+#[test]
+fn a_thread_that_sleeps_is_not_woken_for_one_removal() {
+    let (calls, port) = real_port();
+    settled(&calls);
+    let alive = attached_and_detached(&port, 1);
+    assert_eq!((calls.made(PortSyscall::Wake), alive.strong_count()), (0, 1));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
+    let (_, port) = real_port();
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let token = port.attach(silent.as_fd(), Arc::new(Idle(Arc::default()))).expect("a pipe can be watched");
+    port.detach(silent.as_fd(), token);
+    port.forget(token);
+    round_trip(&port);
+    port.forget(token);
+    round_trip(&port);
+    // More than have left a place that is free.
+    let three = [(); 3].map(|()| real(&port));
+    for (registration, mut peer) in three {
+        let (operation, told) = op("reads").told();
+        registration.add(Direction::In, operation).expect("the registration accepts operations");
+        peer.write_all(b"x").expect("the socket has room");
+        received(&told, "the read");
+    }
+}
+
+#[test]
+fn who_waits_until_it_is_settled_waits_for_the_removal_on_another_thread() {
+    let (port, registration) = mocked();
+    let (gate, ended) = call_back(&port, &registration);
+    gate.wait();
+    let removing = Arc::clone(&registration);
+    let removed = spawn(move || removing.remove());
+    eventually("the removal begins", || registration.phase() == Phase::Removing);
+
+    let waiting = Arc::clone(&registration);
+    let settled = spawn(move || {
+        waiting.wait_until_settled();
+        waiting.phase()
+    });
+
+    stays_silent(&settled, "who waits");
+    gate.open();
+    received(&ended, "the call-back");
+    assert!(received(&removed, "the removal"));
+    assert_eq!(received(&settled, "who waits, after that"), Phase::Removed);
+}
+
+/// Removes its registration inside a call-back, which then stops in the gate.
+fn removed_inside(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+    let ((gate, stop), port) = (Gate::new(), port.clone());
+    let inside = Arc::clone(registration);
+    let call_back = move || {
+        assert!(inside.remove());
+        drop(inside);
+        stop();
+    };
+    registration.add(Direction::Out, op("removes").then(call_back)).expect("it is registered");
+    (gate, spawn(move || port.fire(Action::Out)))
+}
+
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_058
+#[rstest]
+#[case::wait_until_settled(|registration: Arc<Mocked>| registration.wait_until_settled())]
+#[case::drop(|registration| drop(registration))]
+fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<Mocked>)) {
+    let (port, registration) = mocked();
+    let (gate, ended) = removed_inside(&port, &registration);
+    gate.wait();
+    assert_eq!(registration.phase(), Phase::Removed);
+
+    let waited = spawn(move || wait(registration));
+
+    stays_silent(&waited, "who waits");
+    gate.open();
+    received(&ended, "the call-back");
+    received(&waited, "who waits, after that");
+}
+
+#[test]
+fn inside_a_call_back_nobody_waits_until_it_is_settled() {
+    let (_port, registration) = mocked();
+    let claimed = Arc::clone(&registration);
+    let call_back = move || {
+        let removing = Arc::clone(&claimed);
+        let removed = spawn(move || removing.remove());
+        eventually("the removal begins", || claimed.phase() == Phase::Removing);
+        claimed.wait_until_settled();
+        (removed, claimed.phase())
+    };
+
+    let (removed, phase) = on_another_thread("the call-back", move || {
+        let (tell, told) = channel();
+        let claim = registration.try_claim(Direction::Out).expect("nobody is at work");
+        claim.complete(move || tell.send(call_back()).expect("the test listens"));
+        received(&told, "what the call-back saw")
+    });
+
+    assert_eq!(phase, Phase::Removing, "the removal waits for the call-back");
+    assert!(received(&removed, "the removal"));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_053
+#[test]
+fn no_two_that_have_a_place_after_each_other_have_one_name() {
+    let (_, port) = real_port();
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let (registration, _peer) = real(&port);
+    round_trip(&port);
+    let mut names = Vec::new();
+    for _ in 0..16 {
+        let token = port.attach(silent.as_fd(), Arc::new(Idle(Arc::default()))).expect("a pipe can be watched");
+        port.detach(silent.as_fd(), token);
+        // The thread runs, hears of it, and the place is free.
+        let (operation, told) = op("runs").told();
+        registration.add(Direction::Out, operation).expect("the registration accepts operations");
+        received(&told, "the operation");
+        assert!(!names.contains(&token), "{token:?} of {names:?}");
+        names.push(token);
+    }
+    let places: HashSet<u64> = names.iter().map(|token| token.0 & u64::from(u32::MAX)).collect();
+    assert!(places.len() < names.len(), "no place was used again: {names:?}");
+}

@@ -1,0 +1,7 @@
+//! Peers that mean ill, and a process that runs short of descriptors: what `cargo xtask verify hostile-peers` runs.
+//!
+//! Every test here holds [`alone`](integration_tests::process::alone), because most of them measure.
+
+mod crowd;
+mod no_descriptors_left;
+mod peers;

@@ -1,0 +1,44 @@
+//! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
+
+use completion_port::{AddError, Direction};
+use integration_tests::inbox;
+use integration_tests::port::{Operation, port, reads, socket, start, writes};
+use std::io::Write;
+use test_doubles::{FailingAllocator, without_memory};
+
+#[global_allocator]
+static ALLOCATOR: FailingAllocator = FailingAllocator;
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[test]
+fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let (tell, told) = inbox();
+    let first = start(&registration, Direction::In, reads(1));
+    let operation = reads(1).then(move |done| tell.put(done));
+
+    let refused = without_memory(|| registration.add(Direction::In, operation)).expect_err("there is no memory");
+
+    assert_eq!(refused.error, AddError::OutOfMemory);
+    registration.add(Direction::In, refused.returned).unwrap();
+    peer.write_all(b"xy").unwrap();
+    assert_eq!(first.only().bytes, b"x");
+    assert_eq!(told.only().bytes, b"y");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_012
+#[test]
+fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let accepted = start(&registration, Direction::In, reads(1));
+    let more: Vec<Operation> = (0..1000).map(|_| reads(1)).collect();
+
+    let refused = without_memory(|| more.into_iter().find_map(|more| registration.add(Direction::In, more).err()));
+
+    assert_eq!(refused.expect("the queue is full some time").error, AddError::OutOfMemory);
+    peer.write_all(b"x").unwrap();
+    assert_eq!(accepted.only().bytes, b"x");
+    start(&registration, Direction::Out, writes("y")).only();
+}

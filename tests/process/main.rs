@@ -1,0 +1,18 @@
+//! What this process has and is: descriptors and their numbers, threads, processor time, signals.
+//!
+//! Every test here holds [`alone`](integration_tests::process::alone), so that they run one after the other.
+
+mod duplicated_descriptor;
+mod late_events;
+mod passed_descriptors;
+mod port_create;
+mod port_idle;
+mod port_interrupted;
+mod port_one_shot;
+mod port_register;
+mod port_remove;
+mod port_stress;
+mod signal_storm;
+mod sigpipe;
+mod storm;
+mod unusable_descriptor;

@@ -1,0 +1,30 @@
+//! A socket on real connections, a file per behaviour.
+//!
+//! These tests run beside each other in one process: what counts what the process has, or changes it, is in `process`.
+
+mod blocking_mode;
+mod careless_programs;
+mod chains;
+mod close;
+mod close_race;
+mod closing_in_callbacks;
+mod create_and_destroy;
+mod departed_peer;
+mod end_of_stream;
+mod error_queue;
+mod fairness;
+mod full_duplex;
+mod interleaving;
+mod large_transfers;
+mod many_sockets;
+mod no_spinning;
+mod open;
+mod panics;
+mod payload_refused;
+mod pooled_receives;
+mod queued_receives;
+mod raw_buffers;
+mod receive;
+mod send;
+mod several_ports;
+mod urgent_data;
