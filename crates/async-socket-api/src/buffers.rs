@@ -4,32 +4,82 @@
 //! about to touch the bytes, so a buffer may move in memory while it is lent, and a careless
 //! implementation can garble its own data but never memory.
 
+use crate::{Refused, Slice, SliceError};
+use std::ops::RangeBounds;
 use std::sync::Arc;
 
 /// A buffer to send from.
 ///
-/// It is moved into the socket for as long as the operation lasts and comes back in the call-back,
+/// It is moved into the socket for as long as the operation lasts and comes back in the callback,
 /// or in the error if the call was refused.
 ///
 /// Implementations return the same bytes on every call while the buffer is lent, and do not call
 /// into the socket from here.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that can be lent to a socket to send from",
+    label = "this cannot be lent to send from",
+    note = "a socket takes a buffer by value, because it keeps the buffer until the callback gives it back: lend `vec`, not `&vec`, and `slice.to_vec()` in place of a borrowed slice",
+    note = "buffers to send from: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `Arc<[u8]>`, `Arc<Vec<u8>>`, `&'static [u8]`, `&'static str`, `String`, `Slice` of any of them; `Bytes` and `BytesMut` with the feature `bytes`"
+)]
 pub trait IoBuf: Send + 'static {
     /// The bytes to send.
     fn as_slice(&self) -> &[u8];
+
+    /// A range of this buffer as a buffer of its own, to send from or to receive into. Nothing is copied;
+    /// [`Slice::into_inner`] gives the buffer back.
+    ///
+    /// Types with a method of this name of their own keep it: `Bytes::slice` gives `Bytes`.
+    ///
+    /// # Errors
+    /// [`SliceError`] and the buffer, if the range does not lie within it.
+    fn slice(self, range: impl RangeBounds<usize>) -> Result<Slice<Self>, Refused<Self, SliceError>>
+    where
+        Self: Sized,
+    {
+        let length = self.as_slice().len();
+        Slice::within(self, &range, length)
+    }
 }
 
 /// A buffer to receive into.
 ///
 /// A receive fills the initialised bytes from the front and never changes the length: lend
 /// `vec![0; 4096]`, not `Vec::with_capacity(4096)`, exactly as with [`std::io::Read::read`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a buffer that can be lent to a socket to receive into",
+    label = "this cannot be lent to receive into",
+    note = "a socket takes a buffer by value, because it keeps the buffer until the callback gives it back: lend `vec![0; 4096]`, not `&mut vec` or `&mut [u8]`",
+    note = "buffers to receive into: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `Slice` of any of them; `BytesMut` with the feature `bytes`",
+    note = "for text, receive bytes and convert them with `String::from_utf8`; shared bytes (`Arc`, `&'static`) cannot be received into"
+)]
 pub trait IoBufMut: Send + 'static {
     /// The bytes that a receive may overwrite.
     fn as_mut_slice(&mut self) -> &mut [u8];
+
+    /// [`IoBuf::slice`] for a buffer that can only be received into.
+    ///
+    /// # Errors
+    /// [`SliceError`] and the buffer, if the range does not lie within it.
+    fn slice_mut(mut self, range: impl RangeBounds<usize>) -> Result<Slice<Self>, Refused<Self, SliceError>>
+    where
+        Self: Sized,
+    {
+        let length = self.as_mut_slice().len();
+        Slice::within(self, &range, length)
+    }
 }
 
 /// One buffer or a list of buffers to send from, in order.
 ///
-/// Every [`IoBuf`] is a list of one; `Vec`s and arrays of buffers are longer ones.
+/// Every [`IoBuf`] is a list of one; `Vec`s and arrays of buffers are longer ones. All buffers of a list have one type;
+/// an enum that implements [`IoBuf`] makes one type of several.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a buffer nor a list of buffers that can be lent to a socket to send from",
+    label = "this cannot be lent to send from",
+    note = "a socket takes buffers by value, because it keeps them until the callback gives them back: lend `vec`, not `&vec`, and `slice.to_vec()` in place of a borrowed slice",
+    note = "buffers to send from: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `Arc<[u8]>`, `Arc<Vec<u8>>`, `&'static [u8]`, `&'static str`, `String`, `Slice` of any of them; `Bytes` and `BytesMut` with the feature `bytes`",
+    note = "several buffers are a `Vec` or an array of buffers of one type, not a tuple: `[head, body]`; an enum that implements `IoBuf` makes one type of several"
+)]
 pub trait IoBufs: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]>;
@@ -42,6 +92,16 @@ pub trait IoBufs: Send + 'static {
 }
 
 /// One buffer or a list of buffers to receive into, in order.
+///
+/// Every [`IoBufMut`] is a list of one; `Vec`s and arrays of buffers are longer ones.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is neither a buffer nor a list of buffers that can be lent to a socket to receive into",
+    label = "this cannot be lent to receive into",
+    note = "a socket takes buffers by value, because it keeps them until the callback gives them back: lend `vec![0; 4096]`, not `&mut vec` or `&mut [u8]`",
+    note = "buffers to receive into: `Vec<u8>`, `Box<[u8]>`, `[u8; N]`, `Box<[u8; N]>`, `Slice` of any of them; `BytesMut` with the feature `bytes`",
+    note = "several buffers are a `Vec` or an array of buffers of one type, not a tuple: `[head, body]`",
+    note = "for text, receive bytes and convert them with `String::from_utf8`; shared bytes (`Arc`, `&'static`) cannot be received into"
+)]
 pub trait IoBufsMut: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]>;

@@ -1,11 +1,14 @@
-//! Why a call was refused. A refused call changed nothing, and its call-back never runs.
+//! Why a call was refused. A refused call changed nothing, and its callback never runs.
 
-use crate::{PayloadError, SendSyncResult, SocketState};
+use crate::{PayloadError, SendSyncResult, SliceError, SocketState};
 use std::fmt;
 use std::io;
 use thiserror::Error;
 
 /// A call that was refused: the reason, and what the caller had handed over.
+///
+/// It is an error, so `?` passes it on; what was lent goes along as long as the error lives. Converted into
+/// [`io::Error`] it keeps only the reason: what was lent is dropped, and a descriptor thereby closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Refused<T, E> {
     /// Why.
@@ -141,4 +144,74 @@ pub enum ReceiveError {
     /// There is no memory to queue the operation.
     #[error("no memory to queue the receive")]
     OutOfMemory,
+}
+
+// Codes_SRS_LENT_BUFFERS_01_010
+impl<T, E: Into<io::Error>> From<Refused<T, E>> for io::Error {
+    fn from(refused: Refused<T, E>) -> Self {
+        refused.error.into()
+    }
+}
+
+/// [`InvalidInput`](io::ErrorKind::InvalidInput), or [`OutOfMemory`](io::ErrorKind::OutOfMemory).
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<PayloadError> for io::Error {
+    fn from(error: PayloadError) -> Self {
+        match error {
+            // Without the error in it, because that would need memory.
+            PayloadError::OutOfMemory { .. } => io::ErrorKind::OutOfMemory.into(),
+            error => Self::new(io::ErrorKind::InvalidInput, error),
+        }
+    }
+}
+
+/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<SliceError> for io::Error {
+    fn from(error: SliceError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// What the kernel said, with its `errno`. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that was
+/// closed, and [`InvalidInput`](io::ErrorKind::InvalidInput) for one in another state.
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<OpenError> for io::Error {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotASocket { source, .. } | OpenError::NotRegistered { source, .. } => source,
+            OpenError::DescriptorClosed => Self::new(io::ErrorKind::NotConnected, error),
+            error => Self::new(io::ErrorKind::InvalidInput, error),
+        }
+    }
+}
+
+/// The `errno`, if there is one. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that is not open,
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off, and what
+/// [`PayloadError`] becomes. How many bytes went out is lost.
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::Payload(error) => error.into(),
+            SendError::Disconnected { os_error, .. } | SendError::Os { os_error, .. } => {
+                Self::from_raw_os_error(os_error)
+            }
+            SendError::StreamBroken => Self::new(io::ErrorKind::BrokenPipe, error),
+            SendError::OutOfMemory { .. } => io::ErrorKind::OutOfMemory.into(),
+            error => Self::new(io::ErrorKind::NotConnected, error),
+        }
+    }
+}
+
+/// As for [`SendError`].
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<ReceiveError> for io::Error {
+    fn from(error: ReceiveError) -> Self {
+        match error {
+            ReceiveError::Payload(error) => error.into(),
+            ReceiveError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            error => Self::new(io::ErrorKind::NotConnected, error),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! What a completion-based asynchronous socket is: the model of Windows IOCP, as Rust types.
 //!
-//! A program lends buffers and a call-back to a socket, gets control back at once, and the
-//! call-back runs exactly once when the work is done, returning the buffers. This crate says what
+//! A program lends buffers and a callback to a socket, gets control back at once, and the
+//! callback runs exactly once when the work is done, returning the buffers. This crate says what
 //! that means and checks what can be checked without a kernel; it does no I/O and knows no
 //! platform. `async-socket-linux` implements it on epoll; implement [`AsyncSocket`] yourself for
 //! another transport.
@@ -11,10 +11,38 @@
 //! | a socket | [`AsyncSocket`] |
 //! | one buffer that can be lent | [`IoBuf`] to send from, [`IoBufMut`] to receive into |
 //! | one or many of them | [`IoBufs`], [`IoBufsMut`] |
+//! | a range of a buffer, lent in place of the whole | [`Slice`] |
 //! | a list that passed every check | [`Payload`] |
 //! | memory that only a pointer knows | [`RawSlice`], [`RawBuffers`] |
-//! | what a call-back gets | [`OpenResult`], [`SendCompletion`], [`ReceiveCompletion`] |
+//! | what a callback gets | [`OpenResult`], [`SendCompletion`], [`ReceiveCompletion`] |
 //! | a call that was refused, with what was lent | [`Refused`] |
+//!
+//! Every error converts into [`std::io::Error`], and a completion says how it ended as an `io::Result`
+//! ([`ReceiveCompletion::io_result`], [`SendCompletion::io_result`]), where the end of the stream is `Ok(0)`.
+//!
+//! On which threads callbacks run, which of them may overlap and which locks not to hold is said at [`AsyncSocket`].
+//!
+//! # Example: send back what was received
+//! Only the received bytes go out, without a copy, and the same memory is received into again:
+//! ```
+//! use async_socket_api::{AsyncSocket, ReceiveResult, SendResult};
+//! use std::sync::Arc;
+//!
+//! fn echo(socket: &Arc<impl AsyncSocket + 'static>, buffer: Vec<u8>) {
+//!     let next = Arc::clone(socket);
+//!     // A refusal means that the socket was closed or the peer is gone: the connection ends here.
+//!     let _ = socket.receive_async(buffer, move |received| {
+//!         if received.result == ReceiveResult::Ok {
+//!             let socket = Arc::clone(&next);
+//!             let _ = socket.send_async(received.into_slice(), move |sent| {
+//!                 if sent.result == SendResult::Ok {
+//!                     echo(&next, sent.buffers.into_inner());
+//!                 }
+//!             });
+//!         }
+//!     });
+//! }
+//! ```
 //!
 //! # Example: code over any asynchronous socket
 //! ```
@@ -30,6 +58,7 @@ mod errors;
 mod payload;
 mod raw;
 mod results;
+mod slice;
 mod socket;
 
 pub use buffers::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
@@ -39,4 +68,5 @@ pub use raw::{RawBuffer, RawBuffers, RawSlice};
 pub use results::{
     OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
 };
+pub use slice::{Slice, SliceError};
 pub use socket::AsyncSocket;

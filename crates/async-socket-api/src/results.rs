@@ -1,8 +1,10 @@
-//! What call-backs get, and the specification's result enums.
+//! What callbacks get, and the specification's result enums.
 //!
 //! The values are the C ABI's: 0 is never a result, so a zeroed C variable is recognisably none.
 
+use crate::{IoBuf, IoBufMut, IoBufs, Slice};
 use std::fmt;
+use std::io;
 
 /// The states of a socket.
 ///
@@ -45,11 +47,11 @@ pub enum OpenResult {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum SendSyncResult {
-    /// Accepted: the call-back runs exactly once.
+    /// Accepted: the callback runs exactly once.
     Ok = 1,
-    /// Refused: the call-back never runs.
+    /// Refused: the callback never runs.
     Error = 2,
-    /// Refused because the socket is not open or the connection is gone: the call-back never runs.
+    /// Refused because the socket is not open or the connection is gone: the callback never runs.
     Abandoned = 3,
 }
 
@@ -77,7 +79,7 @@ pub enum ReceiveResult {
     Abandoned = 3,
 }
 
-/// What a send's call-back gets.
+/// What a send's callback gets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SendCompletion<B> {
@@ -97,9 +99,29 @@ impl<B> SendCompletion<B> {
     pub fn new(result: SendResult, os_error: Option<i32>, bytes_sent: u32, buffers: B) -> Self {
         Self { result, os_error, bytes_sent, buffers }
     }
+
+    /// How it ended, as [`io::Write::write_all`] would say it, with the number of bytes: the `errno` if there is one,
+    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the socket was closed or an earlier send had broken
+    /// the stream.
+    ///
+    /// # Errors
+    /// For every result other than [`SendResult::Ok`].
+    // Codes_SRS_LENT_BUFFERS_01_008
+    pub fn io_result(&self) -> io::Result<usize> {
+        match self.result {
+            SendResult::Ok => Ok(self.bytes_sent as usize),
+            SendResult::Error => Err(os_error_or(self.os_error, io::ErrorKind::Other)),
+            SendResult::Abandoned => Err(os_error_or(self.os_error, io::ErrorKind::ConnectionAborted)),
+        }
+    }
+
+    /// [`io_result`](Self::io_result), and what was lent.
+    pub fn into_io_result(self) -> (io::Result<usize>, B) {
+        (self.io_result(), self.buffers)
+    }
 }
 
-/// What a receive's call-back gets.
+/// What a receive's callback gets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReceiveCompletion<B> {
@@ -121,4 +143,88 @@ impl<B> ReceiveCompletion<B> {
     pub fn new(result: ReceiveResult, os_error: Option<i32>, bytes_received: u32, buffers: B) -> Self {
         Self { result, os_error, bytes_received, buffers }
     }
+
+    /// How it ended, as [`io::Read::read`] would say it: the number of bytes, and `Ok(0)` if there will be no more. That
+    /// is so when the peer has finished, and also when the program itself has closed the socket.
+    ///
+    /// # Errors
+    /// The `errno` of a connection that was reset or failed; [`Other`](io::ErrorKind::Other) if the kernel gave none.
+    // Codes_SRS_LENT_BUFFERS_01_008
+    pub fn io_result(&self) -> io::Result<usize> {
+        match (self.result, self.os_error) {
+            (ReceiveResult::Ok, _) => Ok(self.bytes_received as usize),
+            (ReceiveResult::Abandoned, None) => Ok(0),
+            (ReceiveResult::Abandoned | ReceiveResult::Error, os_error) => {
+                Err(os_error_or(os_error, io::ErrorKind::Other))
+            }
+        }
+    }
+
+    /// [`io_result`](Self::io_result), and what was lent.
+    pub fn into_io_result(self) -> (io::Result<usize>, B) {
+        (self.io_result(), self.buffers)
+    }
+}
+
+/// What was received: the filled part of what was lent, empty unless the result is [`ReceiveResult::Ok`].
+// Codes_SRS_LENT_BUFFERS_01_007
+impl<B: IoBuf> ReceiveCompletion<B> {
+    /// The received bytes of a single buffer; [`received_slices`](Self::received_slices) is for lists.
+    #[must_use]
+    pub fn received(&self) -> &[u8] {
+        front(self.buffers.as_slice(), self.bytes_received as usize)
+    }
+}
+
+// Codes_SRS_LENT_BUFFERS_01_007
+impl<B: IoBufs> ReceiveCompletion<B> {
+    /// The received bytes, a slice for each buffer that has some.
+    pub fn received_slices(&self) -> impl Iterator<Item = &[u8]> {
+        let received = self.buffers.slices_from(0).scan(self.bytes_received as usize, |left, slice| {
+            let filled = front(slice, *left);
+            *left -= filled.len();
+            Some(filled)
+        });
+        received.take_while(|filled| !filled.is_empty())
+    }
+}
+
+// Codes_SRS_LENT_BUFFERS_01_007
+impl<B: IoBufMut> ReceiveCompletion<B> {
+    /// The received bytes of a single buffer as a buffer that can be sent as it is: an echo sends this. Nothing is
+    /// copied, and [`Slice::into_inner`] gives the whole buffer back for the next receive.
+    #[must_use]
+    pub fn into_slice(mut self) -> Slice<B> {
+        let length = self.buffers.as_mut_slice().len();
+        Slice::front(self.buffers, self.bytes_received as usize, length)
+    }
+}
+
+// Codes_SRS_LENT_BUFFERS_01_007
+impl ReceiveCompletion<Vec<u8>> {
+    /// The received bytes: the lent vector, cut off behind them. Nothing is copied, and the capacity stays.
+    #[must_use]
+    pub fn into_received(mut self) -> Vec<u8> {
+        self.buffers.truncate(self.bytes_received as usize);
+        self.buffers
+    }
+}
+
+// Codes_SRS_LENT_BUFFERS_01_007
+#[cfg(feature = "bytes")]
+impl ReceiveCompletion<bytes::BytesMut> {
+    /// The received bytes: the lent buffer, cut off behind them. Nothing is copied, and the capacity stays.
+    #[must_use]
+    pub fn into_received(mut self) -> bytes::BytesMut {
+        self.buffers.truncate(self.bytes_received as usize);
+        self.buffers
+    }
+}
+
+fn front(slice: &[u8], length: usize) -> &[u8] {
+    slice.get(..length).unwrap_or(slice)
+}
+
+fn os_error_or(os_error: Option<i32>, kind: io::ErrorKind) -> io::Error {
+    os_error.map_or_else(|| kind.into(), io::Error::from_raw_os_error)
 }

@@ -4,46 +4,121 @@ use crate::{
     IoBufs, IoBufsMut, OpenError, OpenResult, ReceiveCompletion, ReceiveError, Refused, SendCompletion, SendError,
 };
 
-/// A connected socket with the completion model: lend buffers and a call-back, get called when the
+/// A connected socket with the completion model: lend buffers and a callback, get called when the
 /// work is done.
 ///
 /// # What every implementation promises
-/// * **Exactly once.** A call that returns `Ok` has its call-back run exactly once; a call that
+/// * **Exactly once.** A call that returns `Ok` has its callback run exactly once; a call that
 ///   returns `Err` never, and it changed nothing (but see [`SendError`] for bytes already sent).
-/// * **Buffers come back**, in the call-back or in the error, whatever happened.
+/// * **Buffers come back**, in the callback or in the error, whatever happened.
 /// * **Order.** Sends reach the peer in the order they were accepted, each payload in one piece,
 ///   whichever threads they come from. Receives are filled in the order they were accepted.
-/// * **Threads.** Everything can be called from any thread at any time, also from inside any
-///   call-back of the same socket. Dropping the socket closes it.
-/// * **Call-backs** must not block for long: they hold up the thread that runs them, and every
-///   other socket on it. One that panics is caught and logged; the socket lives on.
+/// * **Any thread.** Everything can be called from any thread at any time, also from inside any
+///   callback of the same socket. Dropping the socket closes it.
+/// * **Panics.** A callback that panics is caught and logged; the socket lives on.
 ///
+/// # On which thread a callback runs
+/// An implementation completes operations on a thread of its own, called the *port thread* here. Several sockets
+/// usually share one. Callbacks run there, or inside a call of yours:
+///
+/// | Callback | Runs |
+/// |---|---|
+/// | of an open | on the caller's thread, inside [`open_async`](Self::open_async) |
+/// | of a send that is done at once | on the caller's thread, inside [`send_async`](Self::send_async) |
+/// | of a send that had to wait | on the port thread |
+/// | of a receive | on the port thread, never inside [`receive_async`](Self::receive_async) |
+/// | of anything that [`close`](Self::close) or the drop abandons | on the thread that closes or drops, inside that call |
+///
+/// A callback must not block for long: it holds up the thread that runs it. On the port thread that is every socket
+/// of the port.
+///
+/// # Which callbacks overlap
+/// * The port thread runs one callback at a time. So callbacks of receives do not overlap, and come in order.
+/// * A callback inside `send_async` may run at the same time as one on the port thread, and as one inside another
+///   thread's `send_async`, of the same socket. The bytes of the two sends are in order, but their callbacks may
+///   begin and end in the other order.
+/// * The callback of an open may run at the same time as others, since the socket is open by then.
+/// * `close` first waits for the callbacks on other threads and then runs the abandoned ones, oldest first. Inside a
+///   callback, these run before that callback goes on. If one thread closes while another drops the socket, both
+///   run abandoned callbacks, and these may overlap.
+///
+/// # Which locks not to hold
+/// Hold no lock that a callback takes while calling `open_async`, `send_async`, `close` or the drop: they may run that
+/// callback before they return, on the same thread. `close` and the drop also wait for callbacks on other threads. All
+/// methods take `&self`, so keep the socket beside the lock rather than inside it.
+///
+/// # What keeps the socket alive
+/// A pending operation keeps what its callback has captured. A receive whose callback holds an [`Arc`](std::sync::Arc)
+/// of its own socket therefore keeps the socket open for as long as the peer sends nothing, even if that was the last
+/// reference elsewhere. To end such a socket call `close`, which completes the receive. Or capture a
+/// [`Weak`](std::sync::Weak) and hold the `Arc` where the connection ends:
+///
+/// ```
+/// use async_socket_api::AsyncSocket;
+/// use std::sync::{Arc, Weak};
+///
+/// fn receive(socket: &Arc<impl AsyncSocket + 'static>, buffer: Vec<u8>) {
+///     let weak = Arc::downgrade(socket);
+///     let _ = socket.receive_async(buffer, move |completion| {
+///         if let (Some(socket), Ok(1..)) = (Weak::upgrade(&weak), completion.io_result()) {
+///             println!("{} bytes", completion.received().len());
+///             receive(&socket, completion.buffers);
+///         }
+///     });
+/// }
+/// ```
+///
+/// # How much stack a callback has
+/// On the port thread, nearly all of that thread's. Inside a call, what the caller has left. Inside a callback that
+/// `send_async` runs, further sends are queued for the port thread, and a receive never calls back inside the call; so
+/// no chain of sends and receives nests. A callback that closes or drops a socket, or opens one, runs that socket's
+/// callbacks on top of itself.
+///
+/// # Choosing an implementation at run time
 /// The trait is generic over what is lent, and therefore not `dyn`-compatible; wrap it in an enum
-/// or in a trait of your own to choose an implementation at run time.
+/// or in a trait of your own.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an asynchronous socket",
+    label = "the trait `AsyncSocket` is not implemented for this",
+    note = "`async-socket-linux` makes one of a connected socket of the standard library: `AsyncSocketLinux::create(None, stream.into())`",
+    note = "`Arc` and references do not implement the trait: pass `&*socket`"
+)]
 pub trait AsyncSocket: Send + Sync {
-    /// Opens the socket.
+    /// Opens the socket. The callback runs before this call returns, on the calling thread.
     ///
     /// # Errors
-    /// [`OpenError`]; the call-back then never runs.
+    /// [`OpenError`]; the callback then never runs.
     fn open_async<F>(&self, on_open_complete: F) -> Result<(), OpenError>
     where
         F: FnOnce(OpenResult) + Send + 'static;
 
-    /// Closes the socket: abandons what is pending, waits for what runs on other threads, and
-    /// returns when no call-back of this socket will run any more. Does nothing unless the socket
-    /// is open. From inside a call-back of this socket it does not wait for that call-back.
+    /// Closes the socket: waits for its callbacks that run on other threads, then completes what is pending as
+    /// abandoned, on the calling thread, and then closes the descriptor. When it returns, no callback of this socket
+    /// runs or will run, with two exceptions:
     ///
-    /// Two call-backs on different threads that close each other's sockets wait for each other for
-    /// ever: keep such pairs on one thread, or leave the closing to a third.
+    /// * It does not wait for the callbacks that it was called from inside of.
+    /// * It does nothing unless the socket is open. If another thread is closing already, it therefore returns at once,
+    ///   while callbacks may still run. Only dropping the socket waits for these.
+    ///
+    /// The drop goes further: it returns when no callback of this socket runs or will run on any thread, except those
+    /// that it was called from inside of. If a close is under way elsewhere, the drop helps to complete what is pending.
+    ///
+    /// # Deadlocks
+    /// Two callbacks on different threads that close or drop each other's sockets wait for each other for ever. One
+    /// port thread and one thread that sends suffice for that. Keep such pairs on one thread, or leave the closing to a
+    /// third. Hold no lock that a callback of the socket takes.
     fn close(&self);
 
     /// Sends buffers in order as one payload.
     ///
-    /// The call-back runs when the kernel has taken every byte, or the send failed: possibly
+    /// The callback runs when the kernel has taken every byte, or the send failed: possibly
     /// before this call returns, on the calling thread.
     ///
+    /// Buffers are lent by value. If the compiler says that a borrowed slice does not live long enough, lend the owner
+    /// of the bytes (part of it with [`IoBuf::slice`](crate::IoBuf::slice)) or a copy.
+    ///
     /// # Errors
-    /// [`SendError`] and the buffers; the call-back then never runs.
+    /// [`SendError`] and the buffers; the callback then never runs.
     fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
     where
         B: IoBufs,
@@ -51,10 +126,11 @@ pub trait AsyncSocket: Send + Sync {
 
     /// Receives at least one byte into buffers, in order, and as many as have arrived.
     ///
-    /// The call-back never runs before this call has done its work, and always on another stack.
+    /// The callback runs on the port thread, never inside this call. What was received is the front of the buffers:
+    /// see [`ReceiveCompletion::received`] and [`into_slice`](ReceiveCompletion::into_slice).
     ///
     /// # Errors
-    /// [`ReceiveError`] and the buffers; the call-back then never runs.
+    /// [`ReceiveError`] and the buffers; the callback then never runs.
     fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
