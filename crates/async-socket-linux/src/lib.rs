@@ -1,6 +1,6 @@
 //! Asynchronous sockets for Linux with the completion model of Windows IOCP, on epoll.
 //!
-//! Hand over a connected socket, lend it buffers and call-backs, and get called when the work is
+//! Hand over a connected socket, lend it buffers and callbacks, and get called when the work is
 //! done. A socket makes no thread of its own: it lives on a [completion port](completion_port), one
 //! epoll instance and one thread, of which an [`ExecutionEngine`] can hold several.
 //!
@@ -10,6 +10,21 @@
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
 //! There is no `unsafe` code in this crate.
+//!
+//! # Threads
+//! Every call can be made from any thread, also inside any callback. In short, and at length at [`AsyncSocket`]:
+//!
+//! * The *port thread* is the one thread of the socket's completion port. Receives, and sends that had to wait, call
+//!   back there, one at a time for all sockets of the port. A callback that blocks holds up all of them.
+//! * A send that the kernel takes at once calls back inside `send_async`, an open inside `open_async`, and what close or
+//!   drop abandons inside that call: on the caller's thread and stack.
+//! * Callbacks of one socket can overlap if one of them runs inside a call. Two threads that send get their bytes out in
+//!   order, but the callbacks may begin and end in the other order.
+//! * Hold no lock that a callback takes while you open, send, close or drop. Close and drop also wait for callbacks on
+//!   other threads. Two callbacks on two threads that close each other's sockets wait for ever.
+//! * Dropping the socket returns when none of its callbacks runs or will run, except those that it is dropped inside of.
+//! * A pending receive whose callback holds an `Arc` of its own socket keeps it open. Call
+//!   [`close`](AsyncSocket::close), or capture a `Weak`.
 //!
 //! # Example
 //! ```
@@ -27,14 +42,14 @@
 //! theirs.receive_async(vec![0; 64], move |completion| drop(done.send(completion)))?;
 //! ours.send_async("hello", |_| {})?;
 //!
-//! let completion = received.recv()?;
-//! assert_eq!(&completion.buffers[..completion.bytes_received as usize], b"hello");
+//! assert_eq!(received.recv()?.received(), b"hello");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]
 
 mod engine;
 mod event;
+mod io_results;
 mod operation;
 pub mod platform;
 mod pool;
@@ -45,7 +60,7 @@ mod transfer;
 pub use async_socket_api::{
     AsyncSocket, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError, RawBuffer,
     RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion, SendError,
-    SendResult, SendSyncResult, SocketState,
+    SendResult, SendSyncResult, Slice, SliceError, SocketState,
 };
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};

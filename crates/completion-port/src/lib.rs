@@ -63,6 +63,7 @@ compile_error!(
 
 mod attempt;
 mod callback;
+mod errors;
 mod handler;
 mod lane;
 pub mod memory;

@@ -267,7 +267,7 @@ impl Conversation {
         if received.result != ReceiveResult::Ok {
             return self.connection.end(Err(reason(received.os_error)));
         }
-        self.check(&received.buffers[..received.bytes_received as usize]);
+        self.check(received.received());
         if !self.missing.is_empty() {
             return self.receive(received.buffers);
         }

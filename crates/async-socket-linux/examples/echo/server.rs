@@ -1,17 +1,17 @@
 //! The server: what arrives is sent back.
 //!
-//! A connection is a circle of two call-backs. [`Connection::receive`] lends a buffer to the socket; the
-//! call-back [`echo`](Connection::echo)es its filled part; that call-back receives again into the same
-//! buffer. Nothing is copied or allocated on the way round, and nobody waits.
+//! A connection is a circle of two callbacks. [`Connection::receive`] lends a buffer to the socket; the
+//! callback [`echo`](Connection::echo)es the [`Slice`] of it that was filled; the callback of that send
+//! receives again into the same buffer. Nothing is copied or allocated on the way round, and no thread waits.
 //!
-//! A connection is kept alive by its call-backs alone. When the peer leaves, the receive comes back as
+//! Only the callbacks keep a connection alive. When the peer leaves, the receive comes back as
 //! abandoned, nothing new is started, and the last reference goes: that closes the socket.
 
 use crate::report;
 use anyhow::Context as _;
 use async_socket_linux::{
-    AsyncSocket as _, AsyncSocketLinux, ExecutionEngine, IoBuf, IoBufMut, ReceiveCompletion, ReceiveResult,
-    SendCompletion, SendResult,
+    AsyncSocket as _, AsyncSocketLinux, ExecutionEngine, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult,
+    Slice,
 };
 use parking_lot::{Condvar, Mutex};
 use rustix::net::Shutdown;
@@ -38,49 +38,29 @@ struct Connection {
     house: Arc<House>,
 }
 
-/// A buffer that is received into as a whole, and of which the filled part is sent.
-struct EchoBuffer {
-    bytes: Box<[u8]>,
-    filled: usize,
-}
-
-impl IoBufMut for EchoBuffer {
-    fn as_mut_slice(&mut self) -> &mut [u8] {
-        &mut self.bytes
-    }
-}
-
-impl IoBuf for EchoBuffer {
-    fn as_slice(&self) -> &[u8] {
-        &self.bytes[..self.filled]
-    }
-}
-
 impl Connection {
-    fn receive(self: Arc<Self>, buffer: EchoBuffer) {
+    fn receive(self: Arc<Self>, buffer: Box<[u8]>) {
         let connection = Arc::clone(&self);
         // If it is refused the server is closing; the buffer and our references go, and that is the end of it.
         let _ = self.socket.receive_async(buffer, move |received| connection.echo(received));
     }
 
-    fn echo(self: Arc<Self>, received: ReceiveCompletion<EchoBuffer>) {
+    fn echo(self: Arc<Self>, received: ReceiveCompletion<Box<[u8]>>) {
         if received.result != ReceiveResult::Ok {
             return;
         }
-        let mut buffer = received.buffers;
-        buffer.filled = received.bytes_received as usize;
         let connection = Arc::clone(&self);
         // If it is refused the peer is gone.
-        let _ = self.socket.send_async(buffer, move |sent| connection.echoed(sent));
+        let _ = self.socket.send_async(received.into_slice(), move |sent| connection.echoed(sent));
     }
 
-    fn echoed(self: Arc<Self>, sent: SendCompletion<EchoBuffer>) {
+    fn echoed(self: Arc<Self>, sent: SendCompletion<Slice<Box<[u8]>>>) {
         if sent.result != SendResult::Ok {
             return;
         }
         self.messages.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(sent.bytes_sent.into(), Ordering::Relaxed);
-        self.receive(sent.buffers);
+        self.receive(sent.buffers.into_inner());
     }
 }
 
@@ -216,7 +196,7 @@ impl House {
             register.open.insert(connection.number, Arc::downgrade(&connection));
             connection
         };
-        connection.receive(EchoBuffer { bytes: vec![0; BUFFER_SIZE].into(), filled: 0 });
+        connection.receive(vec![0; BUFFER_SIZE].into());
         Ok(())
     }
 }

@@ -1,0 +1,43 @@
+//! This crate's errors and completions as those of `std::io`.
+
+use crate::pool::{PoolError, PooledCompletion};
+use crate::socket::CreateError;
+use async_socket_api::ReceiveCompletion;
+use std::error::Error;
+use std::io;
+
+/// What the kernel said, with its `errno`.
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<CreateError> for io::Error {
+    fn from(error: CreateError) -> Self {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
+        while let Some(error) = cause {
+            if let Some(errno) = error.downcast_ref().and_then(Self::raw_os_error) {
+                return Self::from_raw_os_error(errno);
+            }
+            cause = error.source();
+        }
+        Self::other(error)
+    }
+}
+
+/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<PoolError> for io::Error {
+    fn from(error: PoolError) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+impl PooledCompletion {
+    /// How it ended, as [`ReceiveCompletion::io_result`] says it.
+    ///
+    /// # Errors
+    /// As there.
+    // Codes_SRS_LENT_BUFFERS_01_008
+    pub fn io_result(&self) -> io::Result<usize> {
+        let bytes = self.buffer.as_ref().map_or(0, |buffer| buffer.len());
+        // A buffer has at most `u32::MAX` bytes.
+        ReceiveCompletion::new(self.result, self.os_error, u32::try_from(bytes).unwrap_or(u32::MAX), ()).io_result()
+    }
+}

@@ -1,0 +1,73 @@
+//! Refusals and errors as other people's error types.
+
+use crate::port::CreatePortError;
+use crate::registration::{AddError, ClaimError, Refused, RegisterError};
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+/// `?` passes a refusal on; what was handed over goes along as long as the error lives.
+// Codes_SRS_LENT_BUFFERS_01_010
+impl<T, E: Error> Error for Refused<T, E> {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+/// Only the reason: what was handed over is dropped.
+// Codes_SRS_LENT_BUFFERS_01_010
+impl<T, E: Into<io::Error>> From<Refused<T, E>> for io::Error {
+    fn from(refused: Refused<T, E>) -> Self {
+        refused.error.into()
+    }
+}
+
+/// What the kernel said, with its `errno`.
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<CreatePortError> for io::Error {
+    fn from(error: CreatePortError) -> Self {
+        error.source
+    }
+}
+
+/// What [`Handler::prepare`](crate::Handler::prepare) or the kernel said; otherwise
+/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<RegisterError> for io::Error {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Unusable(source) | RegisterError::Kernel(source) => source,
+            error => Self::new(io::ErrorKind::InvalidInput, error),
+        }
+    }
+}
+
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), otherwise [`NotConnected`](io::ErrorKind::NotConnected).
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<AddError> for io::Error {
+    fn from(error: AddError) -> Self {
+        match error {
+            // Without the error in it, because that would need memory.
+            AddError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            error => Self::new(io::ErrorKind::NotConnected, error),
+        }
+    }
+}
+
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) if the direction is in use, otherwise
+/// [`NotConnected`](io::ErrorKind::NotConnected).
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<ClaimError> for io::Error {
+    fn from(error: ClaimError) -> Self {
+        match error {
+            ClaimError::InUse => Self::new(io::ErrorKind::WouldBlock, error),
+            error => Self::new(io::ErrorKind::NotConnected, error),
+        }
+    }
+}
