@@ -174,21 +174,28 @@ impl From<SliceError> for io::Error {
 }
 
 /// What the kernel said, with its `errno`. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that was
-/// closed, and [`InvalidInput`](io::ErrorKind::InvalidInput) for one in another state.
+/// closed, [`InvalidInput`](io::ErrorKind::InvalidInput) for one that is open already, and
+/// [`Other`](io::ErrorKind::Other).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<OpenError> for io::Error {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NotASocket { source, .. } | OpenError::NotRegistered { source, .. } => source,
-            OpenError::DescriptorClosed => Self::new(io::ErrorKind::NotConnected, error),
-            error => Self::new(io::ErrorKind::InvalidInput, error),
+            error => {
+                let kind = match error {
+                    OpenError::DescriptorClosed => io::ErrorKind::NotConnected,
+                    OpenError::NotClosed { .. } => io::ErrorKind::InvalidInput,
+                    _ => io::ErrorKind::Other,
+                };
+                Self::new(kind, error)
+            }
         }
     }
 }
 
 /// The `errno`, if there is one. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that is not open,
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off, and what
-/// [`PayloadError`] becomes. How many bytes went out is lost.
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off, what [`PayloadError`] becomes, and
+/// [`Other`](io::ErrorKind::Other). How many bytes went out is lost.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<SendError> for io::Error {
     fn from(error: SendError) -> Self {
@@ -197,9 +204,15 @@ impl From<SendError> for io::Error {
             SendError::Disconnected { os_error, .. } | SendError::Os { os_error, .. } => {
                 Self::from_raw_os_error(os_error)
             }
-            SendError::StreamBroken => Self::new(io::ErrorKind::BrokenPipe, error),
             SendError::OutOfMemory { .. } => io::ErrorKind::OutOfMemory.into(),
-            error => Self::new(io::ErrorKind::NotConnected, error),
+            error => {
+                let kind = match error {
+                    SendError::NotOpen { .. } => io::ErrorKind::NotConnected,
+                    SendError::StreamBroken => io::ErrorKind::BrokenPipe,
+                    _ => io::ErrorKind::Other,
+                };
+                Self::new(kind, error)
+            }
         }
     }
 }
@@ -211,7 +224,10 @@ impl From<ReceiveError> for io::Error {
         match error {
             ReceiveError::Payload(error) => error.into(),
             ReceiveError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
-            error => Self::new(io::ErrorKind::NotConnected, error),
+            error => {
+                let is_not_open = matches!(error, ReceiveError::NotOpen { .. });
+                Self::new(if is_not_open { io::ErrorKind::NotConnected } else { io::ErrorKind::Other }, error)
+            }
         }
     }
 }

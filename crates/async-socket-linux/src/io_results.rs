@@ -10,15 +10,14 @@ use std::io;
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<CreateError> for io::Error {
     fn from(error: CreateError) -> Self {
-        let mut cause: Option<&(dyn Error + 'static)> = Some(&error);
-        while let Some(error) = cause {
-            if let Some(errno) = error.downcast_ref().and_then(Self::raw_os_error) {
-                return Self::from_raw_os_error(errno);
-            }
-            cause = error.source();
-        }
-        Self::other(error)
+        errno_behind(&error).map_or_else(|| Self::other(error), Self::from_raw_os_error)
     }
+}
+
+/// The `errno` of the first of the causes that has one.
+fn errno_behind(error: &(dyn Error + 'static)) -> Option<i32> {
+    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
+    own.or_else(|| errno_behind(error.source()?))
 }
 
 /// [`InvalidInput`](io::ErrorKind::InvalidInput).

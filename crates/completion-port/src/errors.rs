@@ -36,26 +36,33 @@ impl From<CreatePortError> for io::Error {
     }
 }
 
-/// What [`Handler::prepare`](crate::Handler::prepare) or the kernel said; otherwise
-/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// What [`Handler::prepare`](crate::Handler::prepare) or the kernel said. Otherwise
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for a second use, and [`Other`](io::ErrorKind::Other).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<RegisterError> for io::Error {
     fn from(error: RegisterError) -> Self {
         match error {
             RegisterError::Unusable(source) | RegisterError::Kernel(source) => source,
-            error => Self::new(io::ErrorKind::InvalidInput, error),
+            error => {
+                let is_second_use = matches!(error, RegisterError::AlreadyUsed(_));
+                Self::new(if is_second_use { io::ErrorKind::InvalidInput } else { io::ErrorKind::Other }, error)
+            }
         }
     }
 }
 
-/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), otherwise [`NotConnected`](io::ErrorKind::NotConnected).
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), [`NotConnected`](io::ErrorKind::NotConnected) if nothing is registered,
+/// otherwise [`Other`](io::ErrorKind::Other).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<AddError> for io::Error {
     fn from(error: AddError) -> Self {
         match error {
             // Without the error in it, because that would need memory.
             AddError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
-            error => Self::new(io::ErrorKind::NotConnected, error),
+            error => {
+                let is_nothing = matches!(error, AddError::NotRegistered);
+                Self::new(if is_nothing { io::ErrorKind::NotConnected } else { io::ErrorKind::Other }, error)
+            }
         }
     }
 }
