@@ -128,7 +128,8 @@ impl<B> Slice<B> {
     }
 }
 
-// Codes_SRS_LENT_BUFFERS_01_001
+// An empty slice shows no bytes, which the check of `Payload` refuses.
+// Codes_SRS_LENT_BUFFERS_01_001, Codes_SRS_LENT_BUFFERS_01_005
 impl<B: IoBuf> IoBuf for Slice<B> {
     #[inline]
     fn as_slice(&self) -> &[u8] {
@@ -136,7 +137,7 @@ impl<B: IoBuf> IoBuf for Slice<B> {
     }
 }
 
-// Codes_SRS_LENT_BUFFERS_01_001
+// Codes_SRS_LENT_BUFFERS_01_001, Codes_SRS_LENT_BUFFERS_01_005
 impl<B: IoBufMut> IoBufMut for Slice<B> {
     #[inline]
     fn as_mut_slice(&mut self) -> &mut [u8] {
