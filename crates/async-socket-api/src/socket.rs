@@ -38,9 +38,8 @@ use crate::{
 ///   thread's `send_async`, of the same socket. The bytes of the two sends are in order, but their callbacks may
 ///   begin and end in the other order.
 /// * The callback of an open may run at the same time as others, since the socket is open by then.
-/// * `close` first waits for the callbacks on other threads and then runs the abandoned ones, oldest first. Inside a
-///   callback, these run before that callback goes on. If one thread closes while another drops the socket, both
-///   run abandoned callbacks, and these may overlap.
+/// * `close` first waits for the callbacks on other threads and then runs the abandoned ones, oldest first, one at a
+///   time. Inside a callback, these run before that callback goes on.
 ///
 /// # Which locks not to hold
 /// Hold no lock that a callback takes while calling `open_async`, `send_async`, `close` or the drop: they may run that
@@ -100,8 +99,8 @@ pub trait AsyncSocket: Send + Sync {
     /// * It does nothing unless the socket is open. If another thread is closing already, it therefore returns at once,
     ///   while callbacks may still run. Only dropping the socket waits for these.
     ///
-    /// The drop goes further: it returns when no callback of this socket runs or will run on any thread, except those
-    /// that it was called from inside of. If a close is under way elsewhere, the drop helps to complete what is pending.
+    /// The drop goes further: it returns when no callback of this socket runs or will run on any thread, also none that
+    /// has closed the socket itself, except those that it was called from inside of.
     ///
     /// # Deadlocks
     /// Two callbacks on different threads that close or drop each other's sockets wait for each other for ever. One
