@@ -13,17 +13,24 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
+use test_doubles::Number;
 
 type Waiter = Box<dyn FnOnce(Action) + Send>;
-type Waiting = OneShots<Waiter>;
+type Waits = (Number, Waiter);
+type Waiting = OneShots<Waits>;
 
 fn waiting() -> Arc<Waiting> {
     Arc::new(OneShots::new(CompletionPort::create().expect("the port is created")))
 }
 
+/// Waits for a descriptor by its number, as C programs do.
+fn at(descriptor: &impl AsFd, callback: impl FnOnce(Action) + Send + 'static) -> Waits {
+    (Number::of(descriptor), Box::new(callback))
+}
+
 fn add(waiting: &Waiting, descriptor: impl AsFd, interest: Interest) -> Inbox<Action> {
     let (tell, told) = inbox();
-    waiting.add(descriptor.as_fd(), interest, Box::new(move |action| tell.put(action))).expect("the kernel accepts it");
+    waiting.add(interest, at(&descriptor, move |action| tell.put(action))).expect("the kernel accepts it");
     told
 }
 
@@ -71,7 +78,7 @@ fn a_regular_file_is_refused() {
     let file = File::open("/proc/self/exe").unwrap();
     let (tell, told) = inbox();
 
-    let error = waiting.add(file.as_fd(), Interest::IN, Box::new(move |action| tell.put(action))).unwrap_err();
+    let error = waiting.add(Interest::IN, at(&file, move |action| tell.put(action))).unwrap_err();
 
     assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
     assert!(told.is_dead());
@@ -107,11 +114,11 @@ fn remove_waits_for_the_call_back_and_abandons_the_rest_in_order() {
     let waiting = waiting();
     let (ours, _peer) = UnixStream::pair().unwrap();
     let ((gate, barrier), (tell, told)) = (wait::gate(), inbox());
-    waiting.add(ours.as_fd(), Interest::OUT, Box::new(move |_| barrier.wait())).unwrap();
+    waiting.add(Interest::OUT, at(&ours, move |_| barrier.wait())).unwrap();
     gate.wait_for_arrival();
     for number in 0..5 {
         let tell = tell.clone();
-        waiting.add(ours.as_fd(), Interest::IN, Box::new(move |action| tell.put((number, action)))).unwrap();
+        waiting.add(Interest::IN, at(&ours, move |action| tell.put((number, action)))).unwrap();
     }
 
     let removing = spawn("remove", move || {
@@ -131,14 +138,14 @@ fn remove_waits_for_the_call_back_and_abandons_the_rest_in_order() {
 fn remove_leaves_alone_who_has_taken_over_the_number() {
     let _alone = alone();
     let port = CompletionPort::create().unwrap();
-    let waiting = OneShots::<Waiter>::new(port.clone());
+    let waiting = OneShots::<Waits>::new(port.clone());
     let (ours, _old_peer) = UnixStream::pair().unwrap();
     let mut number = OwnedFd::from(ours);
     let old = add(&waiting, &number, Interest::IN);
     let (other, mut peer) = UnixStream::pair().unwrap();
     rustix::io::dup2(&other, &mut number).unwrap();
     // Somebody else waits for the new one on the same port.
-    let others = OneShots::<Waiter>::new(port);
+    let others = OneShots::<Waits>::new(port);
     let new = add(&others, &number, Interest::IN);
 
     waiting.remove(number.as_fd());

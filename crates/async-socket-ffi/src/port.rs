@@ -17,13 +17,19 @@ pub struct COMPLETION_PORT_TAG {
     one_shots: OneShots<CallBack>,
 }
 
-/// A C call-back and its context.
+/// A C callback, its context, and the descriptor that it waits for.
 struct CallBack {
+    socket: SOCKET_HANDLE,
     on_event: unsafe extern "C" fn(*mut c_void, COMPLETION_PORT_EPOLL_ACTION),
     context: Context,
 }
 
 impl Waiter for CallBack {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        // SAFETY: not negative; the descriptor stays the caller's, and if it is not open any more the kernel says so.
+        unsafe { BorrowedFd::borrow_raw(self.socket) }
+    }
+
     /// Hands the context back as it came; it may be NULL.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
     fn fire(self, action: Action) {
@@ -120,10 +126,8 @@ pub unsafe extern "C" fn completion_port_add(
             reject(NAME, "epoll_op", "has none of EPOLLIN, EPOLLOUT, EPOLLRDHUP");
             return 1;
         }
-        // SAFETY: not -1; if it is not open, the kernel says so.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(socket) };
-        let call_back = CallBack { on_event, context: Context::new(context) };
-        match port.one_shots.add(descriptor, interest, call_back) {
+        let callback = CallBack { socket, on_event, context: Context::new(context) };
+        match port.one_shots.add(interest, callback) {
             Ok(()) => 0,
             Err(error) => {
                 tracing::error!(socket, %error, "{NAME}");

@@ -53,6 +53,7 @@ mod io_results;
 mod operation;
 pub mod platform;
 mod pool;
+mod pool_waiters;
 mod socket;
 pub mod sys;
 mod transfer;

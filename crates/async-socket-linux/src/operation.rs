@@ -4,7 +4,7 @@
 //! is room for the next operation of the same kind, so that nothing is allocated per operation.
 
 use crate::event::Core;
-use crate::pool::{BufferPool, PooledCompletion, Taken};
+use crate::pool::{PoolPlace, PooledCompletion, Taken};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{
     Cursor, Received, Sent, ShortRead, receive, receive_beside_descriptors, receive_into,
@@ -66,7 +66,7 @@ pub(crate) struct PendingReceive<B, F> {
 
 /// A receive that takes its buffer from a pool when bytes have arrived.
 pub(crate) struct PendingPooled<S: SocketSyscalls, P: Port, F> {
-    pub(crate) pool: BufferPool,
+    pub(crate) place: PoolPlace,
     pub(crate) resumer: Resumer<Core<S>, P>,
     pub(crate) on_complete: F,
 }
@@ -140,6 +140,21 @@ where
     }
 }
 
+/// Up to how many bytes an emptied operation is kept for the next one. A larger one holds lent arrays: moving those costs
+/// more than allocating anew, and an idle socket shall not hold their memory.
+const LARGEST_KEPT: usize = 2 * 1024;
+
+/// What is left of an operation for the next one of its kind.
+// Codes_SRS_BUFFER_POOL_01_012
+#[inline(always)]
+fn recycled<S: SocketSyscalls, T>(room: Box<[Option<T>; 1]>) -> Option<Queued<S>>
+where
+    [Option<T>; 1]: Operation<S>,
+{
+    // Known when it is compiled.
+    if size_of::<[Option<T>; 1]>() <= LARGEST_KEPT { Some(room) } else { None }
+}
+
 impl<S, B, F> Operation<S> for [Option<PendingSend<B, F>>; 1]
 where
     S: SocketSyscalls,
@@ -157,7 +172,7 @@ where
             Some(Sent::All) => {
                 if let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() {
                     let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
-                    attempt.complete(false, Some(self), || on_complete(sent));
+                    attempt.complete(false, recycled(self), || on_complete(sent));
                 }
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
@@ -176,7 +191,7 @@ where
         core.send_failed(cursor.bytes);
         let result = if how.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
         tracing::trace!(?how, bytes_sent = cursor.bytes, "send ended");
-        attempt.complete(false, Some(self), || {
+        attempt.complete(false, recycled(self), || {
             on_complete(SendCompletion::new(result, how.os_error(), cursor.bytes, payload.into_buffers()));
         });
     }
@@ -204,7 +219,7 @@ where
         let Some(PendingReceive { buffers, on_complete }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
         tracing::trace!(?how, "receive ended");
-        attempt.complete(false, Some(self), || {
+        attempt.complete(false, recycled(self), || {
             on_complete(ReceiveCompletion::new(result, how.os_error(), 0, buffers));
         });
     }
@@ -253,7 +268,7 @@ fn receive_by<S, B, F>(
             }
             if let Some(PendingReceive { buffers, on_complete }) = room[0].take() {
                 let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
-                attempt.complete(short && short_drains, Some(room), || on_complete(received));
+                attempt.complete(short && short_drains, recycled(room), || on_complete(received));
             }
         }
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
@@ -273,50 +288,47 @@ where
 {
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
     fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
-        let Some(receive) = &self[0] else { return };
+        let Some(receive) = &mut self[0] else { return };
         if let Some(errno) = core.take_late_error() {
             return self.end(core, Ending::Failed(Some(errno)), attempt);
         }
-        let mut buffer = match receive.pool.take(&receive.resumer) {
+        let mut buffer = match receive.place.take(&receive.resumer) {
             Taken::Buffer(buffer) => buffer,
-            Taken::Dry => return attempt.suspend(self),
+            Taken::Empty => return attempt.suspend(self),
             Taken::OutOfMemory => return self.end(core, Ending::Failed(Some(Errno::NOMEM)), attempt),
         };
         let beside = core.short_read() == ShortRead::NoMoreUnlessDescriptors;
         let read = if beside { receive_into_beside_descriptors::<S> } else { receive_into::<S> };
-        match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
-            Some(Received::Bytes { bytes, short, .. }) => {
-                buffer.set_filled(bytes as usize);
-                if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
-                    let drained = short && core.short_read() != ShortRead::Nothing;
-                    attempt.complete(drained, Some(self), || {
-                        on_complete(PooledCompletion {
-                            result: ReceiveResult::Ok,
-                            os_error: None,
-                            buffer: Some(buffer),
-                        });
-                    });
-                }
+        let received = attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room()));
+        if let Some(Received::Bytes { bytes, short, .. }) = received {
+            buffer.set_filled(bytes as usize);
+            if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
+                let drained = short && core.short_read() != ShortRead::Nothing;
+                attempt.complete(drained, recycled(self), || {
+                    on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) });
+                });
             }
-            Some(Received::Blocked) => {
-                drop(buffer);
-                attempt.pending(self);
-            }
+            return;
+        }
+        // Codes_SRS_BUFFER_POOL_01_011
+        drop(buffer);
+        match received {
+            Some(Received::Blocked) => attempt.pending(self),
             Some(Received::End) => self.end(core, Ending::Abandoned, attempt),
             Some(Received::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
-            None => self.end(core, Ending::Failed(None), attempt),
+            _ => self.end(core, Ending::Failed(None), attempt),
         }
     }
 
     // Codes_SRS_BUFFER_POOL_01_007
     #[cold]
     fn end(mut self: Box<Self>, _: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
-        let Some(PendingPooled { pool, on_complete, .. }) = self[0].take() else { return };
+        let Some(PendingPooled { place, on_complete, .. }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
         tracing::trace!(?how, "pooled receive ended");
-        attempt.complete(false, Some(self), || {
-            // It may have been resumed for a buffer that it does not need any more.
-            pool.pass_on();
+        attempt.complete(false, recycled(self), || {
+            // It may have been granted a buffer, which the next one shall have.
+            drop(place);
             on_complete(PooledCompletion { result, os_error: how.os_error(), buffer: None });
         });
     }

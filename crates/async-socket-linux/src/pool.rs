@@ -1,15 +1,18 @@
 //! Buffers that are taken only when bytes have arrived: receives that park no memory.
 //!
-//! Invariant: a buffer is in the pool, or in one [`PooledBuffer`]. Who finds the pool dry is noted under the same lock that
-//! a buffer comes back under, so nobody waits while there is one.
+//! Invariants:
+//! * A buffer is in the pool, or in one [`PooledBuffer`].
+//! * A receive that finds the pool empty is queued under the lock that also guards returned buffers, so it cannot miss one.
+//! * A buffer that comes back is granted to the first in the queue, and no other receive takes it. A receive that ends
+//!   leaves the queue, and its grant goes to the next.
 
 use crate::event::Core;
+use crate::pool_waiters::{Note, Resume, Ticket, Waiters};
 use crate::sys::SocketSyscalls;
 use async_socket_api::{IoBuf, ReceiveResult};
 use completion_port::memory::try_box;
 use completion_port::{Direction, Port, Resumer};
 use parking_lot::Mutex;
-use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -33,9 +36,13 @@ pub enum PoolError {
 /// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async), shared by as many
 /// sockets as you like.
 ///
-/// Buffers are made when first needed and kept. When all of them are in use, receives wait, in the order in which they found
-/// the pool dry, until one is dropped: nothing is lost, for what the peer sends stays with the kernel. So the limit bounds
-/// the memory, whatever the number of connections. A program that holds on to all buffers for ever waits for ever.
+/// Buffers are made when first needed and kept. When all of them are in use, receives wait until one is dropped, and get
+/// buffers in the order in which they found the pool empty. Nothing is lost, because what the peer sends stays with the
+/// kernel. So the limit bounds the memory, whatever the number of connections. A program that holds on to all buffers for
+/// ever waits for ever.
+///
+/// A receive that waits for a buffer keeps its port alive, like every pending operation. Once it is done, or its socket
+/// is closed, the pool knows nothing of it.
 ///
 /// `clone` gives another handle to the same pool.
 ///
@@ -70,18 +77,12 @@ struct Shared {
 struct State {
     free: Vec<Box<[u8]>>,
     made: usize,
-    dry: VecDeque<Box<dyn Waiting>>,
+    waiters: Waiters,
 }
 
-/// A receive that found the pool dry.
-pub(crate) trait Waiting: Send {
-    /// Has it try again. False if it is gone.
-    fn resume(&self) -> bool;
-}
-
-impl<S: SocketSyscalls, P: Port> Waiting for [Resumer<Core<S>, P>; 1] {
-    fn resume(&self) -> bool {
-        self[0].resume(Direction::In)
+impl<S: SocketSyscalls, P: Port> Resume for [Resumer<Core<S>, P>; 1] {
+    fn resume(&self) {
+        self[0].resume(Direction::In);
     }
 }
 
@@ -89,9 +90,69 @@ impl<S: SocketSyscalls, P: Port> Waiting for [Resumer<Core<S>, P>; 1] {
 pub(crate) enum Taken {
     Buffer(PooledBuffer),
     /// There is none; the receive will be resumed.
-    Dry,
+    Empty,
     /// There is none, and no memory for one or to note who waits.
     OutOfMemory,
+}
+
+/// A receive's relation to its pool. It leaves the pool's queue when it is dropped.
+pub(crate) struct PoolPlace {
+    pool: BufferPool,
+    /// From when the receive found the pool empty until it gets a buffer.
+    ticket: Option<Ticket>,
+}
+
+impl PoolPlace {
+    pub(crate) fn new(pool: &BufferPool) -> Self {
+        Self { pool: pool.clone(), ticket: None }
+    }
+
+    /// Takes a buffer if there is one that no receive waits for, or that is granted to this one.
+    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
+    // Codes_SRS_BUFFER_POOL_01_010
+    pub(crate) fn take<S: SocketSyscalls, P: Port>(&mut self, resumer: &Resumer<Core<S>, P>) -> Taken {
+        let shared = &*self.pool.shared;
+        let mut state = shared.state.lock();
+        let Some(ticket) = self.ticket else {
+            if state.waiters.waiting() == 0
+                && state.spare(shared.limit) > 0
+                && let Some(bytes) = state.take(shared.buffer_bytes)
+            {
+                drop(state);
+                return Taken::Buffer(self.pool.wrap(bytes));
+            }
+            self.ticket = state.wait(|| try_box(resumer.clone()).ok().map(|note| note as Note));
+            return if self.ticket.is_some() { Taken::Empty } else { Taken::OutOfMemory };
+        };
+        if !state.waiters.is_granted(ticket) {
+            return Taken::Empty;
+        }
+        let Some(bytes) = state.take(shared.buffer_bytes) else {
+            // There was no memory for a new one. One that is in use will come back.
+            state.waiters.take_grant_back(ticket);
+            return Taken::Empty;
+        };
+        let note = state.waiters.remove(ticket);
+        state.grant(shared.limit);
+        drop(state);
+        drop(note);
+        self.ticket = None;
+        Taken::Buffer(self.pool.wrap(bytes))
+    }
+}
+
+impl Drop for PoolPlace {
+    // Codes_SRS_BUFFER_POOL_01_007, Codes_SRS_BUFFER_POOL_01_009
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            let shared = &*self.pool.shared;
+            let mut state = shared.state.lock();
+            let note = state.waiters.remove(ticket);
+            state.grant(shared.limit);
+            drop(state);
+            drop(note);
+        }
+    }
 }
 
 impl BufferPool {
@@ -122,44 +183,21 @@ impl BufferPool {
         self.shared.state.lock().free.len()
     }
 
-    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
-    pub(crate) fn take<S: SocketSyscalls, P: Port>(&self, resumer: &Resumer<Core<S>, P>) -> Taken {
-        let mut state = self.shared.state.lock();
-        if let Some(bytes) = state.free.pop() {
-            drop(state);
-            return Taken::Buffer(self.filled_later(bytes));
-        }
-        if state.made < self.shared.limit
-            && let Some(bytes) = state.make(self.shared.buffer_bytes)
-        {
-            return Taken::Buffer(self.filled_later(bytes));
-        }
-        // A buffer that is in use will come back.
-        let comes_back = state.made > 0;
-        if !comes_back || state.dry.try_reserve(1).is_err() {
-            return Taken::OutOfMemory;
-        }
-        match try_box(resumer.clone()) {
-            Ok(waiting) => {
-                state.dry.push_back(waiting);
-                Taken::Dry
-            }
-            Err(_) => Taken::OutOfMemory,
-        }
-    }
-
-    /// If there is a buffer after all, whoever waits longest shall have it: for a receive that ended while it waited.
-    // Codes_SRS_BUFFER_POOL_01_007
-    pub(crate) fn pass_on(&self) {
-        self.shared.resume_next();
-    }
-
-    fn filled_later(&self, bytes: Box<[u8]>) -> PooledBuffer {
+    fn wrap(&self, bytes: Box<[u8]>) -> PooledBuffer {
         PooledBuffer { bytes, filled: 0, pool: Arc::clone(&self.shared) }
     }
 }
 
 impl State {
+    /// How many buffers are free or can be made, and are granted to no receive.
+    fn spare(&self, limit: usize) -> usize {
+        (self.free.len() + limit - self.made).saturating_sub(self.waiters.granted())
+    }
+
+    fn take(&mut self, buffer_bytes: usize) -> Option<Box<[u8]>> {
+        self.free.pop().or_else(|| self.make(buffer_bytes))
+    }
+
     fn make(&mut self, buffer_bytes: usize) -> Option<Box<[u8]>> {
         // It will come back, and must then find room.
         self.free.try_reserve(self.made + 1).ok()?;
@@ -169,20 +207,20 @@ impl State {
         self.made += 1;
         Some(bytes.into_boxed_slice())
     }
-}
 
-impl Shared {
-    fn resume_next(&self) {
-        loop {
-            let mut state = self.state.lock();
-            let waiting = if state.free.is_empty() && state.made >= self.limit { None } else { state.dry.pop_front() };
-            drop(state);
-            // Resumed without the lock, for that may wake a thread.
-            match waiting {
-                Some(waiting) if !waiting.resume() => {}
-                _ => return,
-            }
-        }
+    /// Queues a receive, because a buffer that is in use will come back. `None` if none is in use, or without memory.
+    #[cold]
+    fn wait(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
+        if self.made > 0 { self.waiters.push(note) } else { None }
+    }
+
+    /// Grants what is free to those who wait, and has them try again. If more buffers can be made, for which there was no
+    /// memory before, the next one tries that.
+    ///
+    /// They are resumed with the lock held: that runs no user's code, and none of them can leave meanwhile.
+    fn grant(&mut self, limit: usize) {
+        let available = self.free.len() + usize::from(self.made < limit);
+        while self.waiters.waiting() > 0 && self.waiters.granted() < available && self.waiters.grant_next() {}
     }
 }
 
@@ -194,7 +232,7 @@ impl fmt::Debug for BufferPool {
             .field("limit", &self.shared.limit)
             .field("made", &state.made)
             .field("free", &state.free.len())
-            .field("waiting", &state.dry.len())
+            .field("waiting", &(state.waiters.waiting() + state.waiters.granted()))
             .finish()
     }
 }
@@ -238,16 +276,12 @@ impl IoBuf for PooledBuffer {
 }
 
 impl Drop for PooledBuffer {
-    // Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
+    // Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         let mut state = self.pool.state.lock();
         state.free.push(bytes);
-        let waited_for = !state.dry.is_empty();
-        drop(state);
-        if waited_for {
-            self.pool.resume_next();
-        }
+        state.grant(self.pool.limit);
     }
 }
 

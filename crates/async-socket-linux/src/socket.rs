@@ -9,7 +9,7 @@ use crate::engine::ExecutionEngine;
 use crate::event::Core;
 use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
-use crate::pool::{BufferPool, PooledCompletion};
+use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
 use crate::sys::{Errno, Kernel, SocketSyscalls};
 use crate::transfer::{Cursor, Sent, send_once, send_rest};
 use async_socket_api::{
@@ -102,7 +102,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
         let resumer = self.registration.resumer();
-        let receive = PendingPooled { pool: pool.clone(), resumer, on_complete: on_receive_complete };
+        let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
         self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
     }
 

@@ -12,6 +12,7 @@ use crate::handler::{Handler, IntoOperation};
 use crate::sync::{Arc, AtomicU64, MutexGuard, Ordering, TryMutex, TryMutexGuard};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
+use std::mem;
 use std::ops::{Deref, DerefMut};
 
 /// The number of no operation.
@@ -93,9 +94,16 @@ impl<H: Handler> Lane<H> {
 }
 
 /// What waits behind the slot: few descriptors ever have a second operation under way in one direction.
+///
+/// Emptied operations and the room of the queue are kept for the next operations. When the queue becomes empty, it keeps
+/// what its last two fillings both needed: all of it if up to 32 operations are under way all the time, and next to
+/// nothing after a burst.
 pub(crate) struct Rest<O> {
     pub(crate) queue: VecDeque<Numbered<O>>,
     emptied: Vec<O>,
+    /// How many operations waited at most since the queue was empty, and in the filling before that.
+    peak: usize,
+    last_peak: usize,
 }
 
 pub(crate) struct Numbered<O> {
@@ -103,12 +111,15 @@ pub(crate) struct Numbered<O> {
     pub(crate) operation: O,
 }
 
-/// How much emptied room is kept for those who have many operations under way.
+/// How many emptied operations are kept for those who have many operations under way.
 const KEPT: usize = 32;
+
+/// How many operations an empty queue may have room for.
+const ROOM_KEPT: usize = 64;
 
 impl<O> Rest<O> {
     pub(crate) const fn new() -> Self {
-        Self { queue: VecDeque::new(), emptied: Vec::new() }
+        Self { queue: VecDeque::new(), emptied: Vec::new(), peak: 0, last_peak: 0 }
     }
 
     pub(crate) fn push<N: IntoOperation<O>>(&mut self, number: u64, new: N) -> Result<(), N> {
@@ -118,13 +129,40 @@ impl<O> Rest<O> {
         let mut room = self.emptied.pop();
         new.put_into(&mut room)?;
         self.queue.extend(room.map(|operation| Numbered { number, operation }));
+        self.peak = self.peak.max(self.queue.len());
         Ok(())
     }
 
-    /// Keeps emptied room for the next operation; without memory to keep it, it is freed.
-    pub(crate) fn keep(&mut self, emptied: Option<O>) {
+    /// The next operation for the slot, whose emptied operation is kept. `None` if nothing waits.
+    // Codes_SRS_COMPLETION_PORT_01_127
+    pub(crate) fn pop(&mut self, slot: &mut Option<O>) -> Option<u64> {
+        let Numbered { number, operation } = self.queue.pop_front()?;
+        self.keep(slot.replace(operation));
+        if self.queue.is_empty() {
+            self.trim();
+        }
+        Some(number)
+    }
+
+    /// Keeps an emptied operation for the next one; without memory to keep it, it is freed.
+    fn keep(&mut self, emptied: Option<O>) {
         if self.emptied.len() < KEPT && self.emptied.try_reserve(1).is_ok() {
             self.emptied.extend(emptied);
         }
+    }
+
+    /// Nothing is allocated here, not even by shrinking: without memory that would end the process.
+    fn trim(&mut self) {
+        let both = self.peak.min(self.last_peak);
+        let kept = if both <= KEPT { both } else { 0 };
+        self.emptied.truncate(kept);
+        if self.emptied.is_empty() {
+            self.emptied = Vec::new();
+        }
+        // A queue that grows has up to twice the room that it needs.
+        if self.queue.capacity() > (2 * kept).clamp(4, ROOM_KEPT) {
+            self.queue = VecDeque::new();
+        }
+        self.last_peak = mem::take(&mut self.peak);
     }
 }

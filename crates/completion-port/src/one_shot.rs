@@ -1,61 +1,90 @@
-//! Waiting for single events of descriptors that somebody else owns: the specification's raw
-//! `completion_port_add`.
+//! Waiting for single events of descriptors that stay the caller's: the specification's raw `completion_port_add`.
 //!
 //! A [`Registration`](crate::Registration) owns its descriptor and costs no system call per operation. Here the
-//! descriptor stays the caller's, who may close it without a word and get the number back as something else; so each
-//! `add` asks the kernel anew, at the price of two system calls.
+//! caller may close the descriptor without a word and get the number back as something else; so each `add` asks the
+//! kernel anew, at the price of two system calls.
 //!
-//! Invariant: a waiter is in the table or in the hands of the thread that fires it, never both.
+//! Invariants:
+//! * A waiter is in the table or in the hands of the thread that fires it, never both.
+//! * While something waits for a descriptor, the kernel is armed for all that it waits for, or the port thread is in the
+//!   descriptor's turn and arms it at the end. The kernel reports one event and then nothing until it is armed again, so
+//!   a descriptor that nothing waits for wakes no thread.
 
 use crate::callback::run_caught;
 use crate::handler::{Action, Direction};
-use crate::port::{CompletionPort, Port, Source, Token, Turn};
+use crate::port::{CompletionPort, Port, Rearm, Source, Token, Turn};
 use crate::readiness::Readiness;
-use crate::sync::{Arc, Condvar, Mutex};
-use crate::sys::Errno;
+use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::sys::{Errno, EventFlags};
 use bitflags::bitflags;
 use rustix::fs::fstat;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+
+/// How many waiters a descriptor that nothing waits for may have room for.
+const ROOM_KEPT: usize = 8;
 
 bitflags! {
-    /// The events that one can wait for, with the kernel's values; errors and hang-ups come unasked.
+    /// The events that a waiter can wait for, with the kernel's values; errors and hang-ups come unasked.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub struct Interest: u32 {
         /// `EPOLLIN`
         const IN = Readiness::IN.bits();
         /// `EPOLLOUT`
         const OUT = Readiness::OUT.bits();
-        /// `EPOLLRDHUP`, which who waits for `IN` gets too.
+        /// `EPOLLRDHUP`, which a waiter for `IN` gets too.
         const READ_HANG_UP = Readiness::READ_HANG_UP.bits();
     }
 }
 
-/// What is called when its event comes.
-pub trait Waiter: Send + 'static {
-    /// Runs once, with no lock held, on the port's thread, or with [`Action::Abandoned`] on the thread that
-    /// removes the descriptor or finds that it is gone.
-    fn fire(self, action: Action);
-}
-
-impl<F: FnOnce(Action) + Send + 'static> Waiter for F {
-    fn fire(self, action: Action) {
-        self(action);
+impl Interest {
+    /// What the kernel is asked for: one event, and then nothing until it is asked again.
+    pub(crate) fn once(self) -> EventFlags {
+        let half_close = if self.contains(Self::IN) { EventFlags::RDHUP } else { EventFlags::empty() };
+        EventFlags::from_bits_retain(self.bits()) | half_close | EventFlags::ONESHOT
     }
 }
 
-/// The descriptors of others on a port, and who waits for their next event.
+/// What waits for an event of a descriptor.
+///
+/// A descriptor and a closure are one: `(stream, |action| …)`. A descriptor that is lent as an `Arc` stays open while
+/// it is waited for.
+pub trait Waiter: Send + 'static {
+    /// The descriptor, always the same. It runs with a lock held, and must not use the [`OneShots`]. If its number was
+    /// closed in the meantime the kernel says so.
+    fn descriptor(&self) -> BorrowedFd<'_>;
+
+    /// Runs once, with no lock held. It runs on the port's thread; with [`Action::Abandoned`] on the thread that removes
+    /// the descriptor or finds that it is gone.
+    fn fire(self, action: Action);
+}
+
+impl<D: AsFd + Send + 'static, F: FnOnce(Action) + Send + 'static> Waiter for (D, F) {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+
+    fn fire(self, action: Action) {
+        (self.1)(action);
+    }
+}
+
+/// The descriptors of others on a port, and what waits for their next event.
+///
+/// All methods can be called from any thread, also inside the callback of a waiter.
 ///
 /// ```
 /// use completion_port::{Action, CompletionPort, Interest, OneShots};
-/// use std::{io::Write, os::fd::AsFd, os::unix::net::UnixStream, sync::mpsc::channel};
+/// use std::{io::Write, os::unix::net::UnixStream, sync::Arc, sync::mpsc::channel};
 ///
 /// let waiting = OneShots::new(CompletionPort::create()?);
 /// let (ours, mut theirs) = UnixStream::pair()?;
+/// let ours = Arc::new(ours);
 /// let (sender, fired) = channel();
-/// waiting.add(ours.as_fd(), Interest::IN, move |action: Action| drop(sender.send(action)))?;
+/// waiting.add(Interest::IN, (Arc::clone(&ours), move |action: Action| drop(sender.send(action))))?;
 /// theirs.write_all(b"!")?;
 /// assert_eq!(fired.recv()?, Action::In);
 /// # Ok::<_, Box<dyn std::error::Error>>(())
@@ -69,15 +98,18 @@ pub struct OneShots<W: Waiter, P: Port = CompletionPort> {
 struct Watch<W> {
     /// Device and inode: another one under the same number is another descriptor.
     identity: (u64, u64),
-    token: Mutex<Option<Token>>,
     state: Mutex<State<W>>,
     quiet: Condvar,
 }
 
 struct State<W> {
+    /// The port's name for it, until it is removed.
+    token: Option<Token>,
+    /// What the kernel shall report, unless it has.
+    armed: Option<Interest>,
     waiters: VecDeque<Entry<W>>,
     next: u64,
-    /// The port's thread is in a waiter's call-back.
+    /// The port's thread is in a waiter's callback.
     firing: bool,
 }
 
@@ -94,22 +126,25 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         Self { port, watches: Mutex::default() }
     }
 
-    /// Waits for the next event of interest: at once if the descriptor is ready. Several can wait for the same.
+    /// Waits for the next event of interest: at once if the descriptor is ready. Several can wait for the same descriptor,
+    /// for the same events or others.
+    ///
+    /// If the number belonged to another descriptor before, this calls back what still waits for that one, with
+    /// [`Action::Abandoned`].
     ///
     /// # Errors
-    /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance, or `ENOMEM`; the waiter is then dropped.
+    /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance; `EEXIST` if a [`Registration`](crate::Registration) or
+    /// another list of the same port uses the descriptor; `ENOMEM`. The waiter is then dropped.
     // Codes_SRS_COMPLETION_PORT_01_070, Codes_SRS_COMPLETION_PORT_01_071, Codes_SRS_COMPLETION_PORT_01_072
-    pub fn add(&self, descriptor: BorrowedFd<'_>, interest: Interest, waiter: W) -> io::Result<()> {
-        let identity = identity(descriptor)?;
+    // Codes_SRS_COMPLETION_PORT_01_126
+    pub fn add(&self, interest: Interest, waiter: W) -> io::Result<()> {
+        let identity = identity(waiter.descriptor())?;
         let mut watches = self.watches.lock();
-        let Added { stale, refused } = self.add_locked(&mut watches, descriptor, identity, interest, waiter);
+        let Added { stale, refused } = self.add_locked(&mut watches, identity, interest, waiter);
         // What is left over runs the user's code, so it goes without the lock.
         drop(watches);
         if let Some(watch) = stale {
-            if let Some(token) = watch.token.lock().take() {
-                self.port.forget(token);
-            }
-            watch.end(true);
+            watch.end(false);
         }
         refused.map_or(Ok(()), |(error, _waiter)| Err(error))
     }
@@ -117,100 +152,111 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     fn add_locked(
         &self,
         watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
-        descriptor: BorrowedFd<'_>,
         identity: (u64, u64),
         interest: Interest,
         mut waiter: W,
     ) -> Added<W> {
-        let fd = descriptor.as_raw_fd();
-        let is_another = watches.get(&fd).is_some_and(|watch| watch.identity != identity);
-        let mut stale = if is_another { watches.remove(&fd) } else { None };
-        if let Some(watch) = watches.get(&fd) {
-            match self.add_to(watch, descriptor, interest, waiter) {
-                Ok(()) => return Added { stale, refused: None },
+        let number = waiter.descriptor().as_raw_fd();
+        if let Some(watch) = watches.get(&number).filter(|watch| watch.identity == identity) {
+            match watch.wait(interest, waiter, |descriptor, known, all| self.rearm(descriptor, known, all)) {
+                Ok(()) => return Added { stale: None, refused: None },
                 // All eventfds, say, have one inode; but the kernel knows that this is not the one we attached.
-                Err((error, Some(returned))) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
+                Err((error, returned)) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
                     waiter = returned;
-                    stale = watches.remove(&fd);
                 }
-                Err(refused) => return Added { stale, refused: Some(refused) },
+                Err(refused) => return Added { stale: None, refused: Some(refused) },
             }
         }
-        let refused = self.add_new(watches, descriptor, identity, interest, waiter).err();
+        let stale = watches.remove(&number);
+        if let Some(token) = stale.as_ref().and_then(|watch| watch.state.lock().token.take()) {
+            self.port.forget_once(number, token);
+        }
+        let refused = self.add_new(watches, identity, interest, waiter).err();
         Added { stale, refused }
     }
 
-    fn add_to(
-        &self,
-        watch: &Watch<W>,
-        descriptor: BorrowedFd<'_>,
-        interest: Interest,
-        waiter: W,
-    ) -> Result<(), (io::Error, Option<W>)> {
-        let number = watch.push(interest, waiter)?;
-        let Some(token) = *watch.token.lock() else { return Ok(()) };
-        self.port.rearm(descriptor, token).or_else(|error| watch.take_back(number, error))
+    fn rearm(&self, descriptor: BorrowedFd<'_>, known: Option<Token>, interest: Interest) -> io::Result<Token> {
+        let token = known.ok_or(Errno::NOENT)?;
+        self.port.rearm(descriptor, token, interest).map(|()| token)
     }
 
     fn add_new(
         &self,
         watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
-        descriptor: BorrowedFd<'_>,
         identity: (u64, u64),
         interest: Interest,
         waiter: W,
-    ) -> Result<(), (io::Error, Option<W>)> {
+    ) -> Result<(), (io::Error, W)> {
         if watches.try_reserve(1).is_err() {
-            return Err((Errno::NOMEM.into(), Some(waiter)));
+            return Err((Errno::NOMEM.into(), waiter));
         }
+        let number = waiter.descriptor().as_raw_fd();
         let watch = Arc::new(Watch::new(identity));
-        let number = watch.push(interest, waiter)?;
-        match self.port.attach(descriptor, Arc::clone(&watch) as _) {
-            Ok(token) => {
-                *watch.token.lock() = Some(token);
-                watches.insert(descriptor.as_raw_fd(), watch);
-                Ok(())
-            }
-            Err(error) => watch.take_back(number, error),
-        }
+        watch.wait(interest, waiter, |descriptor, _, all| {
+            self.port.attach_once(descriptor, all, Arc::clone(&watch) as _)
+        })?;
+        watches.insert(number, watch);
+        Ok(())
     }
 
-    /// Forgets a descriptor: waits for a call-back that runs on another thread, then abandons what waits, in the order
-    /// it was added. Does nothing for a number that nobody waits for.
-    // Codes_SRS_COMPLETION_PORT_01_073
+    /// Forgets a descriptor: waits for a callback of it that runs on another thread, then abandons what waits, in the order
+    /// it was added. Does nothing for a number that nothing waits for, or that another thread is removing.
+    ///
+    /// On the port's own thread, so inside each callback of a waiter, it waits for nothing. On another port's thread it
+    /// waits: two callbacks on two ports' threads that remove each other's descriptor wait for each other for ever. Do not
+    /// hold a lock here that a callback of the descriptor needs.
+    // Codes_SRS_COMPLETION_PORT_01_073, Codes_SRS_COMPLETION_PORT_01_125
     pub fn remove(&self, descriptor: BorrowedFd<'_>) {
+        let number = descriptor.as_raw_fd();
         let mut watches = self.watches.lock();
-        let Some(watch) = watches.remove(&descriptor.as_raw_fd()) else { return };
-        if let Some(token) = watch.token.lock().take() {
-            match identity(descriptor) {
-                Ok(identity) if identity == watch.identity => self.port.detach(descriptor, token),
-                // The number is somebody else's now; the kernel has forgotten ours.
-                _ => self.port.forget(token),
-            }
+        let Some(watch) = watches.remove(&number) else { return };
+        if watches.is_empty() {
+            *watches = HashMap::new();
+        }
+        if let Some(token) = watch.state.lock().token.take() {
+            self.end_watching(&watch, number, Some(descriptor), token);
         }
         drop(watches);
-        watch.end(self.port.is_current_thread());
+        watch.end(!self.port.is_current_thread());
+    }
+
+    /// Has the kernel and the port forget a watch.
+    fn end_watching(&self, watch: &Watch<W>, number: RawFd, descriptor: Option<BorrowedFd<'_>>, token: Token) {
+        match descriptor {
+            Some(ours) if identity(ours).is_ok_and(|identity| identity == watch.identity) => {
+                self.port.detach_once(ours, token);
+            }
+            // The number is another descriptor's, or the kernel is not armed: then it reports nothing.
+            _ => self.port.forget_once(number, token),
+        }
     }
 }
 
 /// What an `add` leaves to be done without the lock.
 struct Added<W> {
-    /// Whom the number belonged to before.
+    /// What the number belonged to before.
     stale: Option<Arc<Watch<W>>>,
-    refused: Option<(io::Error, Option<W>)>,
+    refused: Option<(io::Error, W)>,
 }
 
 impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
-    /// Abandons everything. What the descriptors were registered with is forgotten by the port, but not by epoll, as
-    /// long as they are open: another list on the same port cannot wait for them.
-    // Codes_SRS_COMPLETION_PORT_01_074
+    /// Abandons everything, after it has waited for a callback that the port's thread is in.
+    ///
+    /// On a port's thread, this port's or another's, it does not wait. The callback that the port's thread is in may then
+    /// still run when this returns, and so may use what its waiter captured. No other callback begins.
+    // Codes_SRS_COMPLETION_PORT_01_074, Codes_SRS_COMPLETION_PORT_01_124
     fn drop(&mut self) {
-        for watch in self.watches.get_mut().drain().map(|(_, watch)| watch) {
-            if let Some(token) = watch.token.lock().take() {
-                // The descriptor may be anything by now. If it is ours still, its events find nothing.
-                self.port.forget(token);
+        let waits = !self.port.is_on_port_thread();
+        let watches = mem::take(self.watches.get_mut());
+        for (number, watch) in &watches {
+            let mut state = watch.state.lock();
+            if let Some(token) = state.token.take() {
+                let descriptor = state.waiters.front().map(|entry| entry.waiter.descriptor());
+                self.end_watching(watch, *number, descriptor, token);
             }
-            watch.end(self.port.is_current_thread());
+        }
+        for watch in watches.into_values() {
+            watch.end(waits);
         }
     }
 }
@@ -223,45 +269,84 @@ impl<W: Waiter, P: Port> fmt::Debug for OneShots<W, P> {
 
 impl<W: Waiter> Watch<W> {
     fn new(identity: (u64, u64)) -> Self {
-        let state = State { waiters: VecDeque::new(), next: 0, firing: false };
-        Self { identity, token: Mutex::new(None), state: Mutex::new(state), quiet: Condvar::new() }
+        let state = State { token: None, armed: None, waiters: VecDeque::new(), next: 0, firing: false };
+        Self { identity, state: Mutex::new(state), quiet: Condvar::new() }
     }
 
-    fn push(&self, interest: Interest, waiter: W) -> Result<u64, (io::Error, Option<W>)> {
+    /// Lets a waiter wait: has the kernel armed for what all wait for. The lock is held meanwhile, so that the port
+    /// thread, which arms for what is left after its turn, cannot arm for less.
+    fn wait(
+        &self,
+        interest: Interest,
+        waiter: W,
+        arm: impl FnOnce(BorrowedFd<'_>, Option<Token>, Interest) -> io::Result<Token>,
+    ) -> Result<(), (io::Error, W)> {
         let mut state = self.state.lock();
         if state.waiters.try_reserve(1).is_err() {
-            return Err((Errno::NOMEM.into(), Some(waiter)));
+            return Err((Errno::NOMEM.into(), waiter));
         }
-        let number = state.next;
-        state.next += 1;
-        state.waiters.push_back(Entry { number, interest, waiter });
-        Ok(number)
+        let all = state.interest() | interest;
+        match arm(waiter.descriptor(), state.token, all) {
+            Ok(token) => {
+                state.token = Some(token);
+                state.armed = Some(all);
+                let number = state.next;
+                state.next += 1;
+                state.waiters.push_back(Entry { number, interest, waiter });
+                Ok(())
+            }
+            Err(error) => Err((error, waiter)),
+        }
     }
 
-    /// Refuses a waiter, unless it has been fired in the meantime: then it has been accepted.
-    fn take_back(&self, number: u64, error: io::Error) -> Result<(), (io::Error, Option<W>)> {
+    /// Takes all that wait, so that an event that is under way finds nothing; waits for the callback that runs, unless the
+    /// caller is or may be inside it, and abandons them.
+    fn end(&self, waits: bool) {
         let mut state = self.state.lock();
-        let Some(index) = state.waiters.iter().position(|entry| entry.number == number) else { return Ok(()) };
-        let entry = state.waiters.remove(index);
-        Err((error, entry.map(|entry| entry.waiter)))
-    }
-
-    /// Takes all who wait, so that an event that is under way finds nobody; waits for the call-back that runs, unless
-    /// that is where the caller is or may be, and abandons them.
-    fn end(&self, inside_callback: bool) {
-        let mut state = self.state.lock();
-        let waiters = std::mem::take(&mut state.waiters);
-        while state.firing && !inside_callback {
+        let waiters = mem::take(&mut state.waiters);
+        while state.firing && waits {
             self.quiet.wait(&mut state);
         }
         drop(state);
         for entry in waiters {
-            run_caught("call-back", || entry.waiter.fire(Action::Abandoned));
+            run_caught("callback", || entry.waiter.fire(Action::Abandoned));
         }
+    }
+
+    /// Calls a waiter back without the lock.
+    fn fire<'a>(&'a self, mut state: MutexGuard<'a, State<W>>, waiter: W, action: Action) -> MutexGuard<'a, State<W>> {
+        state.firing = true;
+        drop(state);
+        run_caught("callback", || waiter.fire(action));
+        state = self.state.lock();
+        state.firing = false;
+        self.quiet.notify_all();
+        state
     }
 }
 
-/// What an event means for who waits: bytes before the end of the stream, and both before an error.
+impl<W> State<W> {
+    /// What all that wait for the descriptor wait for.
+    fn interest(&self) -> Interest {
+        self.waiters.iter().fold(Interest::empty(), |all, entry| all | entry.interest)
+    }
+
+    /// Takes the oldest waiter, of those before `end`, whose event it is.
+    fn take_due(&mut self, events: Readiness, end: u64) -> Option<(W, Action)> {
+        let due = |(index, entry): (usize, &Entry<W>)| Some((index, action(events, entry.interest)?));
+        let mut old = self.waiters.iter().enumerate().take_while(|(_, entry)| entry.number < end);
+        let (index, action) = old.find_map(due)?;
+        self.waiters.remove(index).map(|entry| (entry.waiter, action))
+    }
+
+    /// Whether the kernel has to be armed for what waits.
+    fn needs_arming(&self) -> bool {
+        let armed = || self.armed.is_some_and(|armed| armed.contains(self.interest()));
+        self.token.is_some() && !self.waiters.is_empty() && !armed()
+    }
+}
+
+/// What an event means for a waiter: bytes before the end of the stream, and both before an error.
 fn action(events: Readiness, interest: Interest) -> Option<Action> {
     let wanted = events.intersection(Readiness::from_bits_truncate(interest.bits()));
     let half_closed = interest.contains(Interest::IN) && events.contains(Readiness::READ_HANG_UP);
@@ -278,25 +363,35 @@ fn action(events: Readiness, interest: Interest) -> Option<Action> {
 }
 
 impl<W: Waiter> Source for Watch<W> {
-    /// Fires everyone whose event it is; who is added meanwhile waits for the next, which `add` has asked for.
+    /// Fires every waiter whose event it is. What is added meanwhile waits for the next event, for which `add` has armed
+    /// the kernel.
+    // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
     fn on_ready(&self, events: Readiness) -> Turn {
         let mut state = self.state.lock();
+        state.armed = None;
         let end = state.next;
-        loop {
-            let due = state
-                .waiters
-                .iter()
-                .enumerate()
-                .take_while(|(_, entry)| entry.number < end)
-                .find_map(|(index, entry)| Some((index, action(events, entry.interest)?)));
-            let Some((index, action)) = due else { return Turn::Over };
-            let Some(entry) = state.waiters.remove(index) else { return Turn::Over };
-            state.firing = true;
-            drop(state);
-            run_caught("call-back", || entry.waiter.fire(action));
-            state = self.state.lock();
-            state.firing = false;
-            self.quiet.notify_all();
+        while let Some((waiter, action)) = state.take_due(events, end) {
+            state = self.fire(state, waiter, action);
+        }
+        if state.waiters.is_empty() && state.waiters.capacity() > ROOM_KEPT {
+            state.waiters = VecDeque::new();
+        }
+        if state.needs_arming() { Turn::Rearm } else { Turn::Over }
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_121
+    fn rearm(&self, port: &Rearm<'_>) {
+        let mut state = self.state.lock();
+        let interest = state.interest();
+        let (Some(token), Some(entry)) = (state.token, state.waiters.front()) else { return };
+        let Err(error) = port(entry.waiter.descriptor(), token, interest) else {
+            state.armed = Some(interest);
+            return;
+        };
+        let gone = [Errno::NOENT, Errno::BADF].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error());
+        let action = if gone { Action::Abandoned } else { Action::Error };
+        for entry in mem::take(&mut state.waiters) {
+            state = self.fire(state, entry.waiter, action);
         }
     }
 

@@ -8,6 +8,8 @@
 
 use crate::callback::run_caught;
 use crate::handler::Direction;
+use crate::membership::{Epoll, Membership};
+use crate::one_shot::Interest;
 use crate::readiness::Readiness;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sync::{Arc, AtomicU8, Mutex, Ordering, per_thread, planted};
@@ -17,7 +19,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::slice;
 use std::time::{Duration, Instant};
 use thiserror::Error;
@@ -59,20 +61,38 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Stops it. A turn that is under way may still come, with events or without; the source is dropped some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
-    /// Lets the kernel look at the descriptor anew and report what is ready, as if it had just been attached.
-    ///
-    /// # Errors
-    /// What the kernel says, `ENOENT` if the descriptor was closed in the meantime.
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()>;
-
     /// Like [`detach`](Self::detach), for a descriptor that was closed: the kernel knows already.
     fn forget(&self, token: Token);
+
+    /// Reports the next event among `interest`, one only, of a descriptor that stays the caller's. The port reports no
+    /// further event before [`rearm`](Self::rearm).
+    ///
+    /// # Errors
+    /// What the kernel says, `EEXIST` if the port reports the descriptor's events to another source; nothing is attached
+    /// then.
+    fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: Arc<dyn Source>)
+    -> io::Result<Token>;
+
+    /// Reports one event more: at once if the descriptor is ready.
+    ///
+    /// # Errors
+    /// What the kernel says, `ENOENT` or `EBADF` if the descriptor was closed in the meantime.
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
+
+    /// Ends what [`attach_once`](Self::attach_once) began. A call of the source may still come.
+    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token);
+
+    /// Like [`detach_once`](Self::detach_once), for a number under which the descriptor was closed.
+    fn forget_once(&self, number: RawFd, token: Token);
 
     /// Asks for one call of `on_ready` without an event, soon.
     fn schedule(&self, source: Arc<dyn Source>);
 
     /// Whether the caller is on the thread that calls `on_ready`.
     fn is_current_thread(&self) -> bool;
+
+    /// Whether the caller is on the thread of a port, this one's or another's.
+    fn is_on_port_thread(&self) -> bool;
 }
 
 /// Something that a port reports events to.
@@ -80,9 +100,17 @@ pub trait Source: Send + Sync {
     /// Takes note of the events and runs the operations whose turn has come.
     fn on_ready(&self, events: Readiness) -> Turn;
 
+    /// Asks `port` for one event more, after a turn that ended with [`Turn::Rearm`].
+    fn rearm(&self, port: &Rearm<'_>) {
+        let _ = port;
+    }
+
     /// How many operations wait in a direction.
     fn queued(&self, direction: Direction) -> usize;
 }
+
+/// [`Port::rearm`] of the port that calls a source.
+pub type Rearm<'a> = dyn Fn(BorrowedFd<'_>, Token, Interest) -> io::Result<()> + 'a;
 
 /// What a source wants after its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +120,9 @@ pub enum Turn {
     Over,
     /// Something is left: call again after the others had their turn.
     Again,
+    /// Nothing is left to run, but the one event that was reported is not all that is waited for: call
+    /// [`Source::rearm`] now.
+    Rearm,
 }
 
 /// A port's name for an attached source.
@@ -129,6 +160,7 @@ struct Shared<S> {
     epoll: OwnedFd,
     eventfd: OwnedFd,
     news: Mutex<News>,
+    members: Mutex<Membership>,
     /// Sources that asked for a turn without an event.
     ready: Mutex<Vec<Arc<dyn Source>>>,
     /// What the thread has not seen yet: `NOTIFIED`, `CHANGED`, `STOPPING`. And `POLLS`, so that one look says whether
@@ -233,13 +265,17 @@ impl<S: PortSyscalls> CompletionPort<S> {
         let epoll = retry_interrupted(|| sys.epoll_create()).map_err(failed("epoll_create1"))?;
         let eventfd = retry_interrupted(|| sys.eventfd()).map_err(failed("eventfd"))?;
         // Edge-triggered: every write is an event, and the counter need never be read.
-        retry_interrupted(|| sys.epoll_add(epoll.as_fd(), eventfd.as_fd(), WAKE, EventFlags::IN | EventFlags::ET))
+        let mut members = Membership::default();
+        let own = Epoll { sys: &sys, instance: epoll.as_fd() };
+        members
+            .add_owned(&own, eventfd.as_fd(), Token(WAKE), EventFlags::IN | EventFlags::ET)
             .map_err(failed("epoll_ctl"))?;
         let shared = Arc::new(Shared {
             sys,
             epoll,
             eventfd,
             news: Mutex::default(),
+            members: Mutex::new(members),
             ready: Mutex::default(),
             flags: AtomicU8::new(if busy_poll.is_some() { POLLS } else { 0 }),
             busy_poll,
@@ -261,28 +297,14 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         let shared = &self.owner.shared;
         // Before the kernel can report it.
         let token = shared.announce(source);
-        match retry_interrupted(|| shared.sys.epoll_add(shared.epoll.as_fd(), descriptor, token.0, INTEREST)) {
-            Ok(()) => Ok(token),
-            Err(error) => {
-                self.forget(token);
-                Err(error.into())
-            }
-        }
+        let added = shared.members.lock().add_owned(&shared.epoll(), descriptor, token, INTEREST);
+        self.attached(token, added)
     }
 
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
         let shared = &self.owner.shared;
-        if let Err(error) = retry_interrupted(|| shared.sys.epoll_delete(shared.epoll.as_fd(), descriptor)) {
-            // The token's generation keeps late events away all the same.
-            tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed");
-        }
-        self.forget(token);
-    }
-
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        let shared = &self.owner.shared;
-        retry_interrupted(|| shared.sys.epoll_modify(shared.epoll.as_fd(), descriptor, token.0, INTEREST))?;
-        Ok(())
+        let deleted = shared.members.lock().delete_owned(&shared.epoll(), descriptor);
+        self.detached(token, deleted);
     }
 
     // Codes_SRS_COMPLETION_PORT_01_057
@@ -291,6 +313,33 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         if shared.forget(token) >= LEFT_TO_A_SLEEPER {
             shared.notify_unless(self.is_current_thread());
         }
+    }
+
+    fn attach_once(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        interest: Interest,
+        source: Arc<dyn Source>,
+    ) -> io::Result<Token> {
+        let shared = &self.owner.shared;
+        let token = shared.announce(source);
+        let added = shared.members.lock().add_lent(&shared.epoll(), descriptor, token, interest.once());
+        self.attached(token, added)
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        self.owner.shared.rearm(descriptor, token, interest)
+    }
+
+    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        let shared = &self.owner.shared;
+        let deleted = shared.members.lock().delete_lent(&shared.epoll(), descriptor, token);
+        self.detached(token, deleted);
+    }
+
+    fn forget_once(&self, number: RawFd, token: Token) {
+        self.owner.shared.members.lock().forget_lent(number, token);
+        self.forget(token);
     }
 
     // Codes_SRS_COMPLETION_PORT_01_060, Codes_SRS_COMPLETION_PORT_01_061
@@ -302,6 +351,30 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
 
     fn is_current_thread(&self) -> bool {
         self.owner.is_current_thread()
+    }
+
+    fn is_on_port_thread(&self) -> bool {
+        CURRENT.get() != 0
+    }
+}
+
+impl<S: PortSyscalls> CompletionPort<S> {
+    fn attached(&self, token: Token, added: Result<(), Errno>) -> io::Result<Token> {
+        match added {
+            Ok(()) => Ok(token),
+            Err(error) => {
+                self.forget(token);
+                Err(error.into())
+            }
+        }
+    }
+
+    fn detached(&self, token: Token, deleted: Result<(), Errno>) {
+        if let Err(error) = deleted {
+            // The token's generation keeps late events away all the same.
+            tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed");
+        }
+        self.forget(token);
     }
 }
 
@@ -377,10 +450,12 @@ impl<S: PortSyscalls> Shared<S> {
     fn take_turns(&self, turns: &mut Turns, events: &mut slice::Iter<'_, Event>) {
         for event in events {
             let (token, flags) = (event.data.u64(), event.flags);
-            if let Some(source) = turns.watched(token)
-                && source.on_ready(Readiness::from_bits_retain(flags.bits())) == Turn::Again
-            {
-                turns.again.push_back(Arc::clone(source));
+            if let Some(source) = turns.watched(token) {
+                match source.on_ready(Readiness::from_bits_retain(flags.bits())) {
+                    Turn::Over => {}
+                    Turn::Again => turns.again.push_back(Arc::clone(source)),
+                    Turn::Rearm => self.rearm_source(&**source),
+                }
             }
         }
         if turns.due > 0 || self.is_notified() {
@@ -406,12 +481,28 @@ impl<S: PortSyscalls> Shared<S> {
         }
         while let Some(left) = turns.due.checked_sub(1) {
             turns.due = left;
-            if let Some(source) = turns.again.pop_front()
-                && source.on_ready(Readiness::empty()) == Turn::Again
-            {
-                turns.again.push_back(source);
+            if let Some(source) = turns.again.pop_front() {
+                match source.on_ready(Readiness::empty()) {
+                    Turn::Over => {}
+                    Turn::Again => turns.again.push_back(source),
+                    Turn::Rearm => self.rearm_source(&*source),
+                }
             }
         }
+    }
+
+    #[cold]
+    fn rearm_source(&self, source: &dyn Source) {
+        source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest));
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        self.members.lock().modify_lent(&self.epoll(), descriptor, token, interest.once())?;
+        Ok(())
+    }
+
+    fn epoll(&self) -> Epoll<'_, S> {
+        Epoll { sys: &self.sys, instance: self.epoll.as_fd() }
     }
 
     /// Waits, but not for long if there is something to do.

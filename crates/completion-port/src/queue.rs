@@ -18,7 +18,7 @@
 use crate::attempt::Attempt;
 use crate::callback::{depth, is_in_port_callback, run_announced, run_caught, run_in_claim, run_in_port};
 use crate::handler::{Action, Direction, Handler, IntoOperation};
-use crate::lane::{Inside, Lane, NOTHING, Numbered, Rest, SUSPENDED};
+use crate::lane::{Inside, Lane, NOTHING, Rest, SUSPENDED};
 use crate::memory::try_box;
 use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
@@ -329,8 +329,7 @@ impl<H: Handler> Core<H> {
         // A removal has taken all, if there are none.
         if let Some(rests) = &mut slow.rests {
             let rest = &mut rests[0][direction as usize];
-            if let Some(Numbered { number, operation }) = rest.queue.pop_front() {
-                rest.keep(inside.slot.replace(operation));
+            if let Some(number) = rest.pop(&mut inside.slot) {
                 self.lane(direction).set_oldest(number);
             }
             if !rest.queue.is_empty() {

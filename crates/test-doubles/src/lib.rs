@@ -6,6 +6,7 @@
 //! | [`ScriptedSockets`] | the system calls on a socket | say what the n-th `send` or `recv` returns |
 //! | [`ScriptedPort`] | the system calls of a port | let the n-th `epoll_ctl` fail; the others are real |
 //! | [`FailingAllocator`] | the allocator | run out of memory at a chosen point |
+//! | [`Number`] | an owned descriptor | close a descriptor that is still waited for |
 //! | [`FaultySyscalls`] | both | run on real sockets with random short transfers, errors and events, from a seed |
 //!
 //! Each is cheap to clone, and the clones share their state: give one to the code under test and keep one
@@ -39,12 +40,14 @@
 mod faulty;
 mod mock_port;
 mod no_memory;
+mod number;
 mod scripted_port;
 mod scripted_sockets;
 
 pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
 pub use no_memory::{FailingAllocator, set_memory, with_memory, without_memory, without_memory_beyond};
+pub use number::Number;
 pub use scripted_port::{PortSyscall, ScriptedPort};
 pub use scripted_sockets::{ScriptedSockets, SocketCall, Step};
 

@@ -1,6 +1,6 @@
 //! A completion port without epoll and without a thread: the test fires the events.
 
-use completion_port::{Action, Direction, Port, Readiness, Source, Token, Turn};
+use completion_port::{Action, Direction, Interest, Port, Readiness, Source, Token, Turn};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -16,8 +16,10 @@ pub enum PortCall {
     Attach(RawFd),
     /// `EPOLL_CTL_DEL`: the descriptor.
     Detach(RawFd),
-    /// `EPOLL_CTL_MOD`: the descriptor.
-    Rearm(RawFd),
+    /// `EPOLL_CTL_ADD` for one event: the descriptor, and which.
+    AttachOnce(RawFd, Interest),
+    /// `EPOLL_CTL_MOD` for one event more: the descriptor, and which.
+    Rearm(RawFd, Interest),
     /// A turn without an event was asked for.
     Schedule,
 }
@@ -38,6 +40,7 @@ struct State {
     scheduled: VecDeque<Arc<dyn Source>>,
     next_token: u64,
     attach_fails: VecDeque<i32>,
+    rearm_fails: VecDeque<i32>,
 }
 
 thread_local! {
@@ -55,6 +58,11 @@ impl MockPort {
     /// Lets the next attachment fail with this `errno`.
     pub fn fail_next_attach(&self, errno: i32) {
         self.state.lock().attach_fails.push_back(errno);
+    }
+
+    /// Lets the next re-arming fail with this `errno`.
+    pub fn fail_next_rearm(&self, errno: i32) {
+        self.state.lock().rearm_fails.push_back(errno);
     }
 
     /// What was asked so far, in order.
@@ -111,9 +119,23 @@ impl MockPort {
         FIRING.set(FIRING.get() + 1);
         let turn = source.on_ready(events);
         FIRING.set(FIRING.get() - 1);
-        if turn == Turn::Again {
-            self.state.lock().scheduled.push_back(source);
+        match turn {
+            Turn::Over => {}
+            Turn::Again => self.state.lock().scheduled.push_back(source),
+            Turn::Rearm => source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest)),
         }
+    }
+
+    fn insert(&self, call: PortCall, source: Arc<dyn Source>) -> io::Result<Token> {
+        let mut state = self.state.lock();
+        state.calls.push(call);
+        if let Some(errno) = state.attach_fails.pop_front() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        state.next_token += 1;
+        let token = state.next_token;
+        state.sources.insert(token, source);
+        Ok(Token(token))
     }
 
     fn latest(&self) -> Arc<dyn Source> {
@@ -125,15 +147,7 @@ impl MockPort {
 
 impl Port for MockPort {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
-        let mut state = self.state.lock();
-        state.calls.push(PortCall::Attach(descriptor.as_raw_fd()));
-        if let Some(errno) = state.attach_fails.pop_front() {
-            return Err(io::Error::from_raw_os_error(errno));
-        }
-        state.next_token += 1;
-        let token = state.next_token;
-        state.sources.insert(token, source);
-        Ok(Token(token))
+        self.insert(PortCall::Attach(descriptor.as_raw_fd()), source)
     }
 
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
@@ -144,14 +158,32 @@ impl Port for MockPort {
         drop(source);
     }
 
-    fn rearm(&self, descriptor: BorrowedFd<'_>, _: Token) -> io::Result<()> {
-        self.state.lock().calls.push(PortCall::Rearm(descriptor.as_raw_fd()));
-        Ok(())
-    }
-
     fn forget(&self, token: Token) {
         let source = self.state.lock().sources.remove(&token.0);
         drop(source);
+    }
+
+    fn attach_once(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        interest: Interest,
+        source: Arc<dyn Source>,
+    ) -> io::Result<Token> {
+        self.insert(PortCall::AttachOnce(descriptor.as_raw_fd(), interest), source)
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, _: Token, interest: Interest) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.calls.push(PortCall::Rearm(descriptor.as_raw_fd(), interest));
+        state.rearm_fails.pop_front().map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+    }
+
+    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        self.detach(descriptor, token);
+    }
+
+    fn forget_once(&self, _: RawFd, token: Token) {
+        self.forget(token);
     }
 
     fn schedule(&self, source: Arc<dyn Source>) {
@@ -162,6 +194,10 @@ impl Port for MockPort {
 
     fn is_current_thread(&self) -> bool {
         FIRING.get() > 0
+    }
+
+    fn is_on_port_thread(&self) -> bool {
+        self.is_current_thread()
     }
 }
 

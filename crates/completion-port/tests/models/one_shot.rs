@@ -31,7 +31,7 @@ fn an_event_under_way_meets_a_removal() {
         for _ in 0..2 {
             let seen = Arc::clone(&seen);
             let waiter = move |_: Action| seen.fire();
-            waiting.add(any_descriptor(), Interest::IN, waiter).expect("the model's port attaches everything");
+            waiting.add(Interest::IN, (any_descriptor(), waiter)).expect("the model's port attaches everything");
         }
         port.report(Readiness::IN);
         let turn = thread::spawn(move || port.turn());

@@ -2,12 +2,14 @@
 //! thread is the model's, and what came of it all.
 
 use crate::kernel::any_descriptor;
-use completion_port::{Action, Attempt, Direction, Handler, Port, Readiness, Registration, Source, Token, Turn};
+use completion_port::{
+    Action, Attempt, Direction, Handler, Interest, Port, Readiness, Registration, Source, Token, Turn,
+};
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
 pub type Registered = Registration<Mover, ModelPort>;
@@ -295,8 +297,24 @@ impl Port for ModelPort {
         self.forget(token);
     }
 
-    fn rearm(&self, _: BorrowedFd<'_>, _: Token) -> io::Result<()> {
+    fn attach_once(&self, descriptor: BorrowedFd<'_>, _: Interest, source: Arc<dyn Source>) -> io::Result<Token> {
+        self.attach(descriptor, source)
+    }
+
+    fn rearm(&self, _: BorrowedFd<'_>, _: Token, _: Interest) -> io::Result<()> {
         Ok(())
+    }
+
+    fn detach_once(&self, _: BorrowedFd<'_>, token: Token) {
+        self.forget(token);
+    }
+
+    fn forget_once(&self, _: RawFd, token: Token) {
+        self.forget(token);
+    }
+
+    fn is_on_port_thread(&self) -> bool {
+        false
     }
 
     fn forget(&self, _: Token) {

@@ -9,15 +9,16 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::dup2;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use test_doubles::{MockPort, PortSyscall, ScriptedPort, any_descriptor};
+use test_doubles::{MockPort, Number, PortSyscall, ScriptedPort, any_descriptor};
 
 type Waiter = Box<dyn FnOnce(Action) + Send>;
-type Waiting = OneShots<Waiter, CompletionPort<ScriptedPort>>;
+type Waits = (Number, Waiter);
+type Waiting = OneShots<Waits, CompletionPort<ScriptedPort>>;
 
 /// Someone who waits, and where the actions arrive.
 fn waiter() -> (Waiter, Receiver<Action>) {
@@ -35,10 +36,15 @@ fn pair() -> (OwnedFd, UnixStream) {
     (ours.into(), theirs)
 }
 
+/// Waits for a descriptor by its number, as C programs do.
+fn at(descriptor: &impl AsFd, callback: impl FnOnce(Action) + Send + 'static) -> Waits {
+    (Number::of(descriptor), Box::new(callback))
+}
+
 /// Adds someone who waits, and says where the actions arrive.
 fn add(waiting: &Waiting, descriptor: &OwnedFd, interest: Interest) -> Receiver<Action> {
     let (waiter, told) = waiter();
-    waiting.add(descriptor.as_fd(), interest, waiter).expect("the kernel accepts the descriptor");
+    waiting.add(interest, at(&descriptor, waiter)).expect("the kernel accepts the descriptor");
     told
 }
 
@@ -123,10 +129,10 @@ fn a_call_back_can_wait_again_and_is_served_by_the_next_event() {
         move |action| {
             tell.send(action).unwrap_or_default();
             let second = move |action| tell.send(action).unwrap_or_default();
-            waiting.add(ours.as_fd(), Interest::IN, Box::new(second)).expect("the kernel accepts it again");
+            waiting.add(Interest::IN, at(&ours, second)).expect("the kernel accepts it again");
         }
     };
-    waiting.add(ours.as_fd(), Interest::IN, Box::new(again)).unwrap();
+    waiting.add(Interest::IN, at(&ours, again)).unwrap();
 
     theirs.write_all(b"x").unwrap();
 
@@ -137,13 +143,13 @@ fn a_call_back_can_wait_again_and_is_served_by_the_next_event() {
 #[test]
 fn the_event_that_a_call_back_is_told_of_does_not_serve_who_it_adds() {
     let (port, descriptor) = (MockPort::new(), Arc::new(any_descriptor()));
-    let waiting = Arc::new(OneShots::<Waiter, _>::new(port.clone()));
+    let waiting = Arc::new(OneShots::<Waits, _>::new(port.clone()));
     let (second, told) = waiter();
     let adds = {
         let (waiting, descriptor) = (Arc::clone(&waiting), Arc::clone(&descriptor));
-        move |_| waiting.add(descriptor.as_fd(), Interest::IN, second).expect("the mock accepts it again")
+        move |_| waiting.add(Interest::IN, at(&descriptor, second)).expect("the mock accepts it again")
     };
-    waiting.add(descriptor.as_fd(), Interest::IN, Box::new(adds)).unwrap();
+    waiting.add(Interest::IN, at(&descriptor, adds)).unwrap();
 
     port.fire(Action::In);
     assert!(told.try_recv().is_err(), "the event is over");
@@ -171,7 +177,7 @@ fn an_event_means_one_action(#[case] interest: Interest, #[case] events: Readine
     let waiting = OneShots::new(port.clone());
     let descriptor = any_descriptor();
     let (waiter, told) = waiter();
-    waiting.add(descriptor.as_fd(), interest, waiter).unwrap();
+    waiting.add(interest, at(&descriptor, waiter)).unwrap();
 
     port.deliver(events);
 
@@ -185,7 +191,7 @@ fn an_event_means_one_action(#[case] interest: Interest, #[case] events: Readine
 fn a_call_back_that_panics_does_not_harm_the_others() {
     let (_calls, waiting) = waiting();
     let (ours, _theirs) = pair();
-    waiting.add(ours.as_fd(), Interest::OUT, Box::new(|_| panic!("on purpose"))).unwrap();
+    waiting.add(Interest::OUT, at(&ours, |_| panic!("on purpose"))).unwrap();
 
     assert_eq!(received(&add(&waiting, &ours, Interest::OUT), "the event"), Action::Out);
 }
@@ -197,7 +203,7 @@ fn a_descriptor_that_cannot_be_watched_is_an_error_and_nobody_is_called() {
     let file = File::open("/proc/self/exe").unwrap();
     let (waiter, told) = waiter();
 
-    let error = waiting.add(file.as_fd(), Interest::IN, waiter).unwrap_err();
+    let error = waiting.add(Interest::IN, at(&file, waiter)).unwrap_err();
 
     assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
     assert!(is_dropped_uncalled(&told));
@@ -212,7 +218,7 @@ fn a_wait_that_is_refused_later_leaves_the_earlier_ones() {
     calls.fail(PortSyscall::EpollModify, 1, Errno::NOMEM);
     let (waiter, told) = waiter();
 
-    let error = waiting.add(ours.as_fd(), Interest::IN, waiter).unwrap_err();
+    let error = waiting.add(Interest::IN, at(&ours, waiter)).unwrap_err();
 
     assert_eq!(error.raw_os_error(), Some(Errno::NOMEM.raw_os_error()));
     assert!(is_dropped_uncalled(&told));
@@ -261,7 +267,7 @@ fn a_successor_that_somebody_else_watches_is_refused_and_left_to_them() {
     let theirs = add(&others, &ours, Interest::IN);
     let (waiter, told) = waiter();
 
-    let error = waiting.add(ours.as_fd(), Interest::IN, waiter).unwrap_err();
+    let error = waiting.add(Interest::IN, at(&ours, waiter)).unwrap_err();
 
     assert_eq!(error.raw_os_error(), Some(Errno::EXIST.raw_os_error()));
     assert!(is_dropped_uncalled(&told));
@@ -277,7 +283,7 @@ fn remove_abandons_what_waits_in_order() {
     let order = Arc::new(Mutex::new(Vec::new()));
     for name in ["first", "second", "third"] {
         let order = Arc::clone(&order);
-        waiting.add(ours.as_fd(), Interest::IN, Box::new(move |action| order.lock().push((name, action)))).unwrap();
+        waiting.add(Interest::IN, at(&ours, move |action| order.lock().push((name, action)))).unwrap();
     }
 
     waiting.remove(ours.as_fd());
@@ -298,7 +304,7 @@ fn remove_waits_for_a_call_back_on_another_thread() {
     let waiting = Arc::new(waiting);
     let (ours, _theirs) = pair();
     let (ours, (gate, stop)) = (Arc::new(ours), Gate::new());
-    waiting.add(ours.as_fd(), Interest::OUT, Box::new(move |_| stop())).unwrap();
+    waiting.add(Interest::OUT, at(&ours, move |_| stop())).unwrap();
     gate.wait();
 
     let removed = spawn({
@@ -325,7 +331,7 @@ fn remove_inside_a_call_back_does_not_wait_for_it() {
             tell.send(()).unwrap_or_default();
         }
     };
-    waiting.add(ours.as_fd(), Interest::OUT, Box::new(remove)).unwrap();
+    waiting.add(Interest::OUT, at(&ours, remove)).unwrap();
 
     received(&told, "the removal");
 }
@@ -362,7 +368,7 @@ fn dropping_waits_for_a_call_back_and_abandons_the_rest() {
     let waiting = Waiting::new(port.clone()); // so that the port itself stays
     let (ours, _theirs) = pair();
     let (gate, stop) = Gate::new();
-    waiting.add(ours.as_fd(), Interest::OUT, Box::new(move |_| stop())).unwrap();
+    waiting.add(Interest::OUT, at(&ours, move |_| stop())).unwrap();
     gate.wait();
     let told = add(&waiting, &ours, Interest::IN);
 
@@ -390,15 +396,15 @@ fn dropping_abandons_everything() {
 #[test]
 fn a_successor_with_the_same_inode_is_watched() {
     let event = || eventfd(1, EventfdFlags::NONBLOCK).expect("an eventfd is made");
-    let waiting = OneShots::<Waiter, _>::new(real_port().1);
+    let waiting = OneShots::<Waits, _>::new(real_port().1);
     let mut descriptor = event();
     let (tell, told) = channel();
-    waiting.add(descriptor.as_fd(), Interest::OUT, Box::new(move |_| tell.send(()).unwrap_or_default())).unwrap();
+    waiting.add(Interest::OUT, at(&descriptor, move |_| tell.send(()).unwrap_or_default())).unwrap();
     received(&told, "the old one's event");
     dup2(event(), &mut descriptor).unwrap();
 
     let (tell, told) = channel();
-    let added = waiting.add(descriptor.as_fd(), Interest::IN, Box::new(move |_| tell.send(()).unwrap_or_default()));
+    let added = waiting.add(Interest::IN, at(&descriptor, move |_| tell.send(()).unwrap_or_default()));
 
     assert!(added.is_ok(), "{added:?}");
     received(&told, "the new one's event");
@@ -408,9 +414,9 @@ fn a_successor_with_the_same_inode_is_watched() {
 #[test]
 fn an_add_during_a_removal_works() {
     let (calls, port) = real_port();
-    let waiting = Arc::new(OneShots::<Waiter, _>::new(port));
+    let waiting = Arc::new(OneShots::<Waits, _>::new(port));
     let ours: Arc<OwnedFd> = Arc::new(UnixStream::pair().unwrap().0.into());
-    waiting.add(ours.as_fd(), Interest::IN, Box::new(|_| {})).unwrap();
+    waiting.add(Interest::IN, at(&ours, |_| {})).unwrap();
     let (start, started) = channel();
     calls.before(PortSyscall::EpollDelete, 1, move || {
         start.send(()).expect("the test listens");
@@ -420,7 +426,7 @@ fn an_add_during_a_removal_works() {
         let (waiting, ours) = (Arc::clone(&waiting), Arc::clone(&ours));
         move || {
             received(&started, "the removal");
-            waiting.add(ours.as_fd(), Interest::IN, Box::new(|_| {}))
+            waiting.add(Interest::IN, at(&ours, |_| {}))
         }
     });
 
@@ -431,9 +437,13 @@ fn an_add_during_a_removal_works() {
 }
 
 /// Someone whose destructor uses the waiting list.
-struct Curious(Arc<OneShots<Curious, CompletionPort<ScriptedPort>>>);
+struct Curious(Arc<OneShots<Curious, CompletionPort<ScriptedPort>>>, File);
 
 impl completion_port::Waiter for Curious {
+    fn descriptor(&self) -> BorrowedFd<'_> {
+        self.1.as_fd()
+    }
+
     fn fire(self, _: Action) {}
 }
 
@@ -449,7 +459,7 @@ fn a_refused_waiter_may_use_the_list_when_it_is_dropped() {
     let waiting = Arc::new(OneShots::new(real_port().1));
     let file = File::open("/proc/self/exe").unwrap();
 
-    let refused = spawn(move || waiting.add(file.as_fd(), Interest::IN, Curious(Arc::clone(&waiting))).is_err());
+    let refused = spawn(move || waiting.add(Interest::IN, Curious(Arc::clone(&waiting), file)).is_err());
 
     assert!(received(&refused, "the refusal"));
 }

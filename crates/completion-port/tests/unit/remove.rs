@@ -3,13 +3,13 @@
 use crate::common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
 use crate::common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
 use completion_port::{
-    Action, ClaimError, CompletionPort, Direction, Phase, Port, Readiness, Registration, Source, Token, Turn,
+    Action, ClaimError, CompletionPort, Direction, Interest, Phase, Port, Readiness, Registration, Source, Token, Turn,
 };
 use parking_lot::Mutex;
 use rstest::rstest;
 use std::collections::HashSet;
 use std::io::{Read, Write, pipe};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Weak};
 use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
@@ -496,12 +496,33 @@ impl Port for Pausing {
         self.port.detach(descriptor, token);
     }
 
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> std::io::Result<()> {
-        self.port.rearm(descriptor, token)
-    }
-
     fn forget(&self, token: Token) {
         self.port.forget(token);
+    }
+
+    fn attach_once(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        interest: Interest,
+        source: Arc<dyn Source>,
+    ) -> std::io::Result<Token> {
+        self.port.attach_once(descriptor, interest, source)
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> std::io::Result<()> {
+        self.port.rearm(descriptor, token, interest)
+    }
+
+    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        self.port.detach_once(descriptor, token);
+    }
+
+    fn forget_once(&self, number: RawFd, token: Token) {
+        self.port.forget_once(number, token);
+    }
+
+    fn is_on_port_thread(&self) -> bool {
+        self.port.is_on_port_thread()
     }
 
     fn schedule(&self, source: Arc<dyn Source>) {

@@ -3,10 +3,10 @@
 use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use completion_port::sys::{Event, EventFlags};
-use completion_port::{CompletionPort, CreatePortError, Port, PortSyscalls, Source, Token};
+use completion_port::{CompletionPort, CreatePortError, Interest, Port, PortSyscalls, Source, Token};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use test_doubles::{FaultySyscalls, with_memory};
@@ -164,12 +164,29 @@ impl Port for SimPort {
         self.0.detach(descriptor, token);
     }
 
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        self.0.rearm(descriptor, token)
-    }
-
     fn forget(&self, token: Token) {
         self.0.forget(token);
+    }
+
+    fn attach_once(
+        &self,
+        descriptor: BorrowedFd<'_>,
+        interest: Interest,
+        source: Arc<dyn Source>,
+    ) -> io::Result<Token> {
+        self.0.attach_once(descriptor, interest, source)
+    }
+
+    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        self.0.rearm(descriptor, token, interest)
+    }
+
+    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        self.0.detach_once(descriptor, token);
+    }
+
+    fn forget_once(&self, number: RawFd, token: Token) {
+        self.0.forget_once(number, token);
     }
 
     fn schedule(&self, source: Arc<dyn Source>) {
@@ -178,5 +195,9 @@ impl Port for SimPort {
 
     fn is_current_thread(&self) -> bool {
         self.0.is_current_thread()
+    }
+
+    fn is_on_port_thread(&self) -> bool {
+        self.0.is_on_port_thread()
     }
 }

@@ -1,0 +1,174 @@
+//! Which descriptor numbers of an epoll instance are in use, and by what.
+//!
+//! An entry of an epoll instance lives as long as the open file, not as long as the number: if the caller closes a
+//! number while a duplicate of it lives, the entry stays. `EPOLL_CTL_ADD` then fails with `EEXIST` when the file comes back
+//! under that number. The kernel does not say whether such an entry is still used; this table does.
+//!
+//! Invariant: every `epoll_ctl` for a number is made with the table locked. So a number that changes hands between a look
+//! at the table and the `epoll_ctl` cannot cost its new owner its entry.
+
+use crate::port::Token;
+use crate::sys::{Errno, EventFlags, PortSyscalls, retry_interrupted};
+use std::collections::HashMap;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+
+/// How many numbers of lent descriptors the table may have room for while it is empty.
+const ROOM_KEPT: usize = 64;
+
+/// The epoll instance that a table is about.
+pub(crate) struct Epoll<'a, S> {
+    pub(crate) sys: &'a S,
+    pub(crate) instance: BorrowedFd<'a>,
+}
+
+#[derive(Default)]
+pub(crate) struct Membership {
+    /// The numbers that registrations own, a bit each, because there can be very many.
+    owned: Vec<u64>,
+    /// The numbers that stay the caller's, and the token of the latest watch of each.
+    lent: HashMap<RawFd, Token>,
+}
+
+impl Membership {
+    /// Adds a descriptor that a registration owns.
+    pub(crate) fn add_owned<S: PortSyscalls>(
+        &mut self,
+        epoll: &Epoll<'_, S>,
+        descriptor: BorrowedFd<'_>,
+        token: Token,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        let number = descriptor.as_raw_fd();
+        self.reserve_bit(number)?;
+        self.add(epoll, descriptor, token, flags)?;
+        self.set_owned(number, true);
+        self.lent.remove(&number);
+        Ok(())
+    }
+
+    /// Removes it, unless its number belongs to another descriptor by now.
+    pub(crate) fn delete_owned<S: PortSyscalls>(
+        &mut self,
+        epoll: &Epoll<'_, S>,
+        descriptor: BorrowedFd<'_>,
+    ) -> Result<(), Errno> {
+        if !self.is_owned(descriptor.as_raw_fd()) {
+            return Ok(());
+        }
+        self.set_owned(descriptor.as_raw_fd(), false);
+        epoll.delete(descriptor)
+    }
+
+    /// Adds a descriptor that stays the caller's.
+    // Codes_SRS_COMPLETION_PORT_01_122, Codes_SRS_COMPLETION_PORT_01_123
+    pub(crate) fn add_lent<S: PortSyscalls>(
+        &mut self,
+        epoll: &Epoll<'_, S>,
+        descriptor: BorrowedFd<'_>,
+        token: Token,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        let number = descriptor.as_raw_fd();
+        self.lent.try_reserve(1).map_err(|_| Errno::NOMEM)?;
+        self.add(epoll, descriptor, token, flags)?;
+        // A registration that owned the number has lost its descriptor: it was closed behind its back.
+        self.set_owned(number, false);
+        self.lent.insert(number, token);
+        Ok(())
+    }
+
+    /// Changes what a lent descriptor is watched for. `ENOENT` if the number belongs to another descriptor by now.
+    pub(crate) fn modify_lent<S: PortSyscalls>(
+        &mut self,
+        epoll: &Epoll<'_, S>,
+        descriptor: BorrowedFd<'_>,
+        token: Token,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        if self.lent.get(&descriptor.as_raw_fd()) == Some(&token) {
+            epoll.modify(descriptor, token, flags)
+        } else {
+            Err(Errno::NOENT)
+        }
+    }
+
+    /// Removes a lent descriptor, unless its number belongs to another descriptor by now.
+    pub(crate) fn delete_lent<S: PortSyscalls>(
+        &mut self,
+        epoll: &Epoll<'_, S>,
+        descriptor: BorrowedFd<'_>,
+        token: Token,
+    ) -> Result<(), Errno> {
+        if self.forget_lent(descriptor.as_raw_fd(), token) { epoll.delete(descriptor) } else { Ok(()) }
+    }
+
+    /// Notes that a watch of a number is over. Whether it was the latest.
+    pub(crate) fn forget_lent(&mut self, number: RawFd, token: Token) -> bool {
+        if self.lent.get(&number) != Some(&token) {
+            return false;
+        }
+        self.lent.remove(&number);
+        if self.lent.is_empty() && self.lent.capacity() > ROOM_KEPT {
+            self.lent = HashMap::new();
+        }
+        true
+    }
+
+    /// Adds a descriptor, or takes over an entry that nothing uses any more.
+    fn add<S: PortSyscalls>(
+        &self,
+        epoll: &Epoll<'_, S>,
+        descriptor: BorrowedFd<'_>,
+        token: Token,
+        flags: EventFlags,
+    ) -> Result<(), Errno> {
+        let number = descriptor.as_raw_fd();
+        match epoll.add(descriptor, token, flags) {
+            Err(Errno::EXIST) if !self.is_owned(number) && !self.lent.contains_key(&number) => {
+                epoll.modify(descriptor, token, flags)
+            }
+            added => added,
+        }
+    }
+
+    fn is_owned(&self, number: RawFd) -> bool {
+        let (word, bit) = place(number);
+        self.owned.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn set_owned(&mut self, number: RawFd, owned: bool) {
+        let (word, bit) = place(number);
+        if let Some(word) = self.owned.get_mut(word) {
+            *word = if owned { *word | bit } else { *word & !bit };
+        }
+    }
+
+    fn reserve_bit(&mut self, number: RawFd) -> Result<(), Errno> {
+        let words = place(number).0 + 1;
+        if let Some(missing) = words.checked_sub(self.owned.len()) {
+            self.owned.try_reserve(missing).map_err(|_| Errno::NOMEM)?;
+            self.owned.resize(words, 0);
+        }
+        Ok(())
+    }
+}
+
+impl<S: PortSyscalls> Epoll<'_, S> {
+    pub(crate) fn add(&self, descriptor: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
+        retry_interrupted(|| self.sys.epoll_add(self.instance, descriptor, token.0, flags))
+    }
+
+    fn modify(&self, descriptor: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
+        retry_interrupted(|| self.sys.epoll_modify(self.instance, descriptor, token.0, flags))
+    }
+
+    fn delete(&self, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
+        retry_interrupted(|| self.sys.epoll_delete(self.instance, descriptor))
+    }
+}
+
+/// The word and the bit of a number, which is never negative for a descriptor.
+fn place(number: RawFd) -> (usize, u64) {
+    let number = usize::try_from(number).unwrap_or_default();
+    (number / 64, 1 << (number % 64))
+}
