@@ -1,9 +1,12 @@
 //! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
 
-use completion_port::{AddError, Direction};
+use completion_port::sys::Errno;
+use completion_port::{Action, AddError, Direction, Interest, OneShots};
 use integration_tests::inbox;
 use integration_tests::port::{Operation, port, reads, socket, start, writes};
 use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 use test_doubles::{FailingAllocator, without_memory};
 
 #[global_allocator]
@@ -41,4 +44,29 @@ fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
     peer.write_all(b"x").unwrap();
     assert_eq!(accepted.only().bytes, b"x");
     start(&registration, Direction::Out, writes("y")).only();
+}
+
+// Tests_SRS_COMPLETION_PORT_01_126
+#[test]
+fn a_raw_wait_that_finds_no_memory_is_refused_and_works_later() {
+    let waiting = OneShots::new(port().1);
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let ours = Arc::new(ours);
+    let (tell, told) = inbox();
+    let waiter = || {
+        let tell = tell.clone();
+        (Arc::clone(&ours), move |action: Action| tell.put(action))
+    };
+    for accepted in 0..3 {
+        let refused = waiter();
+        let refused = without_memory(|| waiting.add(Interest::IN, refused));
+        if accepted == 0 {
+            assert_eq!(refused.map_err(|error| error.raw_os_error()), Err(Some(Errno::NOMEM.raw_os_error())));
+        }
+        waiting.add(Interest::IN, waiter()).expect("there is memory again");
+    }
+
+    peer.write_all(b"x").unwrap();
+
+    assert!(told.take(3).iter().all(|action| *action == Action::In));
 }

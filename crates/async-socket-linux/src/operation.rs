@@ -145,7 +145,6 @@ where
 const LARGEST_KEPT: usize = 2 * 1024;
 
 /// What is left of an operation for the next one of its kind.
-// Codes_SRS_BUFFER_POOL_01_012
 #[inline(always)]
 fn recycled<S: SocketSyscalls, T>(room: Box<[Option<T>; 1]>) -> Option<Queued<S>>
 where

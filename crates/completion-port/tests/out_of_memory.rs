@@ -4,11 +4,16 @@ mod common;
 
 use common::{Gate, Operation, Progress, mocked, op, received, spawn};
 use completion_port::memory::try_box;
-use completion_port::{Action, AddError, Attempt, Direction, Handler, IntoOperation, Readiness, Registration};
+use completion_port::sys::Errno;
+use completion_port::{
+    Action, AddError, Attempt, Direction, Handler, Interest, IntoOperation, OneShots, Readiness, Registration,
+};
 use parking_lot::Mutex;
 use rstest::rstest;
 use std::os::fd::OwnedFd;
-use test_doubles::{FailingAllocator, MockPort, any_descriptor, set_memory, without_memory};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use test_doubles::{FailingAllocator, MockPort, Number, any_descriptor, set_memory, without_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -156,4 +161,34 @@ fn what_operations_have_left_is_filled_again_without_memory_up_to_a_limit() {
 
     // One in the slot, and thirty-two behind it.
     assert_eq!(accepted, 33);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_126
+#[test]
+fn a_wait_without_memory_is_refused_and_leaves_the_earlier_ones() {
+    let port = MockPort::new();
+    let waiting = OneShots::new(port.clone());
+    let descriptor = any_descriptor();
+    let fired = Arc::new(AtomicUsize::new(0));
+    let wait = |memory: bool| {
+        let (number, fired) = (Number::of(&descriptor), Arc::clone(&fired));
+        let waiter = (number, move |_: Action| drop(fired.fetch_add(1, Ordering::Relaxed)));
+        set_memory(memory);
+        let added = waiting.add(Interest::IN, waiter);
+        set_memory(true);
+        added.map_err(|error| error.raw_os_error())
+    };
+    let no_memory = Err(Some(Errno::NOMEM.raw_os_error()));
+    assert_eq!(wait(false), no_memory, "the first");
+    let mut accepted = 0;
+    while wait(accepted == 0) == Ok(()) {
+        accepted += 1;
+        assert!(accepted < 1000, "no queue has room for ever");
+    }
+    assert!(accepted > 0);
+
+    port.fire(Action::In);
+
+    assert_eq!(fired.load(Ordering::Relaxed), accepted);
+    assert_eq!(wait(true), Ok(()));
 }

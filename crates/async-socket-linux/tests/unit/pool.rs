@@ -277,6 +277,135 @@ fn a_buffer_dropped_in_the_call_back_serves_the_next_receive_of_the_same_socket(
     assert_eq!(pool.buffers_made(), 1);
 }
 
+/// So many sockets that have found the pool empty, after one has taken its only buffer: that buffer, and theirs.
+fn waiting(pool: &BufferPool, count: usize) -> (PooledCompletion, Vec<(Fixture, Outcome<PooledCompletion>)>) {
+    let receives = || {
+        let fixture = Fixture::open();
+        fixture.sys.script_recv([Step::bytes("x")]);
+        let received = receive(&fixture, pool);
+        fixture.fire(Action::In);
+        (fixture, received)
+    };
+    let held = receives().1.take();
+    (held, (0..count).map(|_| receives()).collect())
+}
+
+// Tests_SRS_BUFFER_POOL_01_006, Tests_SRS_BUFFER_POOL_01_010
+#[rstest]
+fn a_buffer_that_has_come_back_is_left_to_the_first_that_waits(#[values(1, 2)] waiters: usize) {
+    let pool = pool(1);
+    let (held, mut receives) = waiting(&pool, waiters);
+    let late = Fixture::open();
+    late.sys.script_recv([Step::bytes("x")]);
+    let last = receive(&late, &pool);
+
+    drop(held);
+    // Before the first has its turn.
+    late.fire(Action::In);
+    receives.iter().for_each(|(_, received)| received.assert_pending());
+    last.assert_pending();
+
+    receives.push((late, last));
+    for (fixture, received) in receives {
+        assert_eq!(fixture.port.run_scheduled(), 1);
+        assert_eq!(received.take().buffer.as_deref(), Some(b"x".as_slice()));
+    }
+}
+
+// Tests_SRS_BUFFER_POOL_01_010
+#[test]
+fn two_buffers_that_have_come_back_are_left_to_the_first_two() {
+    let pool = pool(2);
+    let (first, receives) = waiting(&pool, 1);
+    let second = receives[0].1.take();
+    let (third, fourth) = (Fixture::open(), Fixture::open());
+    let waiting = [&third, &fourth].map(|fixture| {
+        fixture.sys.script_recv([Step::bytes("x")]);
+        let received = receive(fixture, &pool);
+        fixture.fire(Action::In);
+        received
+    });
+    drop((first, second));
+    let late = Fixture::open();
+    let last = receive(&late, &pool);
+
+    late.fire(Action::In);
+
+    last.assert_pending();
+    // The second of those that wait may come first, and takes only its own.
+    assert_eq!((fourth.port.run_scheduled(), third.port.run_scheduled()), (1, 1));
+    waiting.iter().for_each(|received| assert_eq!(received.take().result, ReceiveResult::Ok));
+}
+
+// Tests_SRS_BUFFER_POOL_01_007, Tests_SRS_BUFFER_POOL_01_009
+#[rstest]
+#[case::before_a_buffer_comes_back(false)]
+#[case::when_it_has_been_granted_one(true)]
+fn a_receive_that_is_closed_while_it_waits_leaves_nothing_in_the_pool(#[case] granted: bool) {
+    let pool = pool(1);
+    let (held, mut receives) = waiting(&pool, 3);
+    let (fixture, received) = receives.remove(0);
+    assert!(format!("{pool:?}").contains("waiting: 3"));
+    let mut held = Some(held);
+    if granted {
+        drop(held.take());
+    }
+
+    fixture.socket.close();
+
+    assert_eq!(received.take().result, ReceiveResult::Abandoned);
+    assert!(format!("{pool:?}").contains("waiting: 2"));
+    let Fixture { port, socket, .. } = fixture;
+    drop(socket);
+    // A turn that was asked for keeps the socket's memory until it is over.
+    port.run_scheduled();
+    assert_eq!(port.references(), 1, "the pool does not keep the port");
+    drop(held);
+    for (fixture, received) in receives {
+        assert_eq!(fixture.port.run_scheduled(), 1);
+        assert_eq!(received.take().result, ReceiveResult::Ok);
+    }
+}
+
+// Tests_SRS_BUFFER_POOL_01_009
+#[test]
+fn many_receives_that_come_and_go_behind_one_that_waits_leave_the_order_as_it_is() {
+    let pool = pool(1);
+    let (held, receives) = waiting(&pool, 50);
+    let (kept, gone): (Vec<_>, Vec<_>) = receives.into_iter().enumerate().partition(|(index, _)| index % 7 == 0);
+    // The last first, and then the first of them.
+    for (_, (fixture, received)) in gone.iter().rev() {
+        fixture.socket.close();
+        assert_eq!(received.take().result, ReceiveResult::Abandoned);
+    }
+
+    let mut completion = held;
+    for (_, (fixture, received)) in kept {
+        drop(completion);
+        assert_eq!(fixture.port.run_scheduled(), 1);
+        completion = received.take();
+        assert_eq!(completion.result, ReceiveResult::Ok);
+    }
+    assert!(format!("{pool:?}").contains("waiting: 0"));
+}
+
+// Tests_SRS_BUFFER_POOL_01_011
+#[rstest]
+#[case::end([Step::bytes("")])]
+#[case::reset([Step::Fails(Errno::CONNRESET)])]
+#[case::error([Step::Fails(Errno::TIMEDOUT)])]
+fn the_buffer_is_back_when_the_callback_of_an_end_runs(#[case] script: [Step; 1]) {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    fixture.sys.script_recv(script);
+    let (seen, report) = Outcome::new();
+    let shared = pool.clone();
+    fixture.socket.receive_pooled_async(&pool, move |_| report(counts(&shared))).expect("accepted");
+
+    fixture.fire(Action::In);
+
+    assert_eq!(seen.take(), (1, 1));
+}
+
 // Tests_SRS_BUFFER_POOL_01_008
 #[rstest]
 #[case::never_opened(Fixture::closed())]
