@@ -12,6 +12,7 @@ mod port_one_shot;
 mod port_register;
 mod port_remove;
 mod port_stress;
+mod raw_waits;
 mod signal_storm;
 mod sigpipe;
 mod storm;

@@ -3,6 +3,7 @@
 //! These tests run beside each other in one process: what counts what the process has, or changes it, is in `process`.
 
 mod blocking_mode;
+mod callback_threads;
 mod careless_programs;
 mod chains;
 mod close;
@@ -16,6 +17,7 @@ mod fairness;
 mod full_duplex;
 mod interleaving;
 mod large_transfers;
+mod lent_buffers;
 mod many_sockets;
 mod no_spinning;
 mod open;

@@ -91,7 +91,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// waits holds no payload memory. Like [`receive_async`](AsyncSocket::receive_async) in everything else, and in one
     /// queue with it.
     ///
-    /// The buffer goes back to the pool when it is dropped, after it was sent for instance. When the pool is dry the
+    /// The buffer goes back to the pool when it is dropped, after it was sent for instance. When the pool is empty the
     /// receive waits for that; see [`BufferPool`].
     ///
     /// # Errors

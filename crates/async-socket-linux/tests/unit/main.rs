@@ -10,6 +10,7 @@ mod create;
 mod destroy;
 mod error_event_without_error_queue;
 mod event_callback;
+mod io_results;
 mod open;
 mod pool;
 mod receive;

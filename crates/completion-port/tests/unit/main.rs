@@ -6,11 +6,14 @@
 mod common;
 
 mod add;
+mod backlog;
 mod claim;
 mod debug;
 mod dispatch;
+mod errors;
 mod fairness;
 mod one_shot;
+mod one_shot_arming;
 mod panics;
 mod register;
 mod remove;

@@ -2,7 +2,6 @@
 //!
 //! The snippets are given to the `rustc` beside the cargo that runs this test, with this crate as that cargo built it.
 //! Only our own words are looked for, so that another compiler's layout does not matter.
-#![cfg(not(miri))]
 
 use async_socket_api as _;
 use rstest::rstest;

@@ -146,6 +146,7 @@ fn a_file_that_comes_back_under_its_number_again_and_again_is_watched() {
 // Tests_SRS_COMPLETION_PORT_01_123
 #[test]
 fn a_sockets_descriptor_is_refused_and_the_socket_goes_on() {
+    let _alone = alone();
     let engine = engine(1);
     let (descriptor, mut peer) = UnixStream::pair().unwrap();
     let number = Number::of(&descriptor);
