@@ -46,7 +46,7 @@ impl PortSyscalls for FaultySyscalls {
         self.interrupt()?;
         let mut watched = self.state.watched.lock();
         Kernel.epoll_modify(epoll, fd, data, flags)?;
-        watched.modified(fd, flags);
+        watched.modified(fd, data, flags);
         Ok(())
     }
 

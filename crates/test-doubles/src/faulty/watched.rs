@@ -57,9 +57,14 @@ impl Watched {
         self.descriptors.insert(fd.as_raw_fd(), Descriptor { epoll, entry, flags });
     }
 
-    pub(super) fn modified(&mut self, fd: BorrowedFd<'_>, flags: EventFlags) {
+    pub(super) fn modified(&mut self, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) {
         if let Some(descriptor) = self.descriptors.get_mut(&fd.as_raw_fd()) {
+            let old = descriptor.entry;
+            descriptor.entry.1 = data;
             descriptor.flags = flags;
+            if let Some(has_error_queue) = self.entries.remove(&old) {
+                self.entries.insert((old.0, data), has_error_queue);
+            }
         }
     }
 
