@@ -163,6 +163,10 @@ void completion_port_inc_ref(COMPLETION_PORT_HANDLE completion_port);
 /**
  * Gives up a reference; the last one stops the thread and abandons what waits. NULL is ignored.
  *
+ * Giving up the last one waits for a callback of `completion_port_add` that the port's thread is in. On a port's thread,
+ * this port's or another's, it does not wait: that callback may then still run when this returns, so keep what its
+ * context points to until it has returned. No other callback of the port begins.
+ *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has, and does not use again.
  */
@@ -173,6 +177,9 @@ void completion_port_dec_ref(COMPLETION_PORT_HANDLE completion_port);
  * errors come unasked. Any number of these can wait for one descriptor. Returns 0 on success; then the call-back runs
  * exactly once, on the port's thread, or with `COMPLETION_PORT_EPOLL_ABANDONED` on the thread that removes the
  * descriptor, gives up the last reference, or finds that the descriptor is another one now. `context` may be NULL.
+ *
+ * While nothing waits for `socket`, its events wake no thread. A descriptor that an open socket of the same port owns
+ * is refused.
  *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has; `socket` is an open descriptor or negative;
@@ -185,13 +192,19 @@ int completion_port_add(COMPLETION_PORT_HANDLE completion_port,
                         void *context);
 
 /**
- * Forgets `socket`: waits for a call-back of it that runs on another thread, and abandons what waits for it.
+ * Forgets `socket`: waits for a callback of it that runs on another thread, and abandons what waits for it.
+ *
+ * In a callback on the port's own thread it waits for nothing. On any other thread it waits for the callback of `socket`
+ * that runs. So two callbacks on two ports' threads that remove each other's descriptor wait for each other for ever,
+ * and so does a caller that holds a lock which the callback needs. If another thread is removing `socket`, it returns at
+ * once, while callbacks may still run there.
  *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has; `socket` is a descriptor that the caller may use, or
  * negative.
  */
-void completion_port_remove(COMPLETION_PORT_HANDLE completion_port, SOCKET_HANDLE socket);
+void completion_port_remove(COMPLETION_PORT_HANDLE completion_port,
+                            SOCKET_HANDLE socket);
 
 /**
  * Creates a socket that owns `socket_handle` from then on. NULL if that is `INVALID_SOCKET` or `platform_init` has not
