@@ -79,7 +79,7 @@ pub unsafe extern "C" fn completion_port_inc_ref(completion_port: COMPLETION_POR
 ///
 /// Giving up the last one waits for a callback of `completion_port_add` that the port's thread is in. On a port's thread,
 /// this port's or another's, it does not wait: that callback may then still run when this returns, so keep what its
-/// context points to until it has returned. No other callback of the port begins.
+/// context points to until it has returned. No other callback of `completion_port_add` begins.
 ///
 /// # Safety
 /// `completion_port` is NULL or a reference that the caller has, and does not use again.
