@@ -172,7 +172,9 @@ fn a_wait_without_memory_is_refused_and_leaves_the_earlier_ones() {
     let fired = Arc::new(AtomicUsize::new(0));
     let wait = |memory: bool| {
         let (number, fired) = (Number::of(&descriptor), Arc::clone(&fired));
-        let waiter = (number, move |_: Action| drop(fired.fetch_add(1, Ordering::Relaxed)));
+        let waiter = (number, move |_: Action| {
+            fired.fetch_add(1, Ordering::Relaxed);
+        });
         set_memory(memory);
         let added = waiting.add(Interest::IN, waiter);
         set_memory(true);

@@ -1,6 +1,6 @@
 //! `OneShots`: what the kernel is armed for, descriptors whose numbers come back, and drops that do not wait.
 
-use crate::common::{DONE, Gate, on_another_thread, op, real_port, received, round_trip, settled, spawn, stays_silent};
+use crate::common::{self, DONE, Gate, on_another_thread, op, real_port, received, round_trip, settled, spawn, stays_silent};
 use completion_port::sys::{Errno, EventFlags};
 use completion_port::{Action, CompletionPort, Direction, Interest, OneShots, Readiness, Registration};
 use parking_lot::Mutex;
