@@ -9,7 +9,7 @@ use std::fs;
 const CRATE: &str = "crates/async-socket-ffi";
 
 /// The header, from the workspace's folder.
-pub(crate) const HEADER: &str = "crates/async-socket-ffi/include/async_socket.h";
+const HEADER: &str = "crates/async-socket-ffi/include/async_socket.h";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -40,8 +40,15 @@ fn generate() -> anyhow::Result<String> {
     let builder = Builder::new().with_config(config).with_src(root.join("src/lib.rs"));
     let mut header = Vec::new();
     builder.generate().context("cbindgen does not understand the sources")?.write(&mut header);
+    let header = with_version(&String::from_utf8(header)?, env!("CARGO_PKG_VERSION"));
     // What Rust calls safety is to C what the function requires.
-    Ok(String::from_utf8(header)?.replace("\n * # Safety\n", "\n * Requires:\n"))
+    Ok(header.replace("\n * # Safety\n", "\n * Requires:\n"))
+}
+
+/// The version, which is the workspace's, in its places.
+fn with_version(header: &str, version: &str) -> String {
+    let numbers = ["@MAJOR@", "@MINOR@", "@PATCH@"].into_iter().zip(version.split(['.', '-', '+']));
+    numbers.fold(header.replace("@VERSION@", version), |header, (place, number)| header.replace(place, number))
 }
 
 /// The number of the first line that differs.
@@ -56,6 +63,12 @@ fn first_difference(one: &str, two: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_is_put_in_whole_and_in_parts() {
+        let header = "@MAJOR@ @MINOR@ @PATCH@ \"@VERSION@\"";
+        assert_eq!(with_version(header, "1.20.3-rc.1"), "1 20 3 \"1.20.3-rc.1\"");
+    }
 
     #[test]
     fn the_first_line_that_differs_is_named() {

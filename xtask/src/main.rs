@@ -4,7 +4,6 @@ mod bench;
 mod c_abi;
 mod ci;
 mod header;
-mod install;
 mod srs_report;
 mod srs_report_bench;
 mod srs_report_browser;
@@ -13,7 +12,9 @@ mod verify;
 mod workspace;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
+use xshell::{Shell, cmd};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "The workspace's own commands", disable_help_subcommand = true)]
@@ -34,8 +35,13 @@ enum Command {
     Standalone,
     /// Makes the C header of the sources of crates/async-socket-ffi
     Header(header::Args),
-    /// Installs the C ABI: header, static and shared library, pkg-config file
-    Install(install::Args),
+    /// Installs the C library; see `cargo xtask install --help`
+    // Here for the list of commands: the launcher runs it.
+    #[command(disable_help_flag = true)]
+    Install {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<OsString>,
+    },
     /// Runs the conformance program of the C ABI, plain or under a checker
     CAbi(c_abi::Args),
     /// Measures: against bare epoll and the peers, or one thing exactly
@@ -53,12 +59,18 @@ fn main() -> ExitCode {
         Command::SrsReportBrowser => exit_code(srs_report_browser::run()),
         Command::Standalone => exit_code(standalone::run()),
         Command::Header(args) => exit_code(header::run(&args)),
-        Command::Install(args) => exit_code(install::run(&args)),
+        Command::Install { arguments } => exit_code(install(&arguments)),
         Command::CAbi(args) => exit_code(c_abi::run(&args)),
         Command::Bench(args) => exit_code(bench::run(args)),
         Command::Verify(args) => exit_code(verify::run(&args)),
         Command::Ci => exit_code(ci::run()),
     }
+}
+
+/// For those who start this program itself.
+fn install(arguments: &[OsString]) -> anyhow::Result<()> {
+    let shell = Shell::new()?;
+    Ok(cmd!(shell, "cargo xtask install {arguments...}").quiet().run()?)
 }
 
 fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {

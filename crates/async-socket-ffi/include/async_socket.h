@@ -10,8 +10,16 @@
 #include <stdint.h>
 
 
-/* No socket. */
+/* The version of this header; async_socket_version() is that of the library. */
+#define ASYNC_SOCKET_VERSION_MAJOR 0
+#define ASYNC_SOCKET_VERSION_MINOR 1
+#define ASYNC_SOCKET_VERSION_PATCH 0
+#define ASYNC_SOCKET_VERSION "0.1.0"
+
+/* No socket. The definition of another header is as good. */
+#ifndef INVALID_SOCKET
 #define INVALID_SOCKET (-1)
+#endif
 
 /* Accepted where the specification asks for it, and never dereferenced. */
 typedef struct EXECUTION_ENGINE_TAG* EXECUTION_ENGINE_HANDLE;
@@ -21,6 +29,18 @@ typedef struct ASYNC_SOCKET* ASYNC_SOCKET_HANDLE;
 
 /* One reference to a completion port. */
 typedef struct COMPLETION_PORT_TAG* COMPLETION_PORT_HANDLE;
+
+/**
+ * How much a line matters. As a limit, each level takes in those above it.
+ */
+typedef enum ASYNC_SOCKET_LOG_LEVEL {
+    ASYNC_SOCKET_LOG_LEVEL_INVALID = 0,
+    ASYNC_SOCKET_LOG_ERROR = 1,
+    ASYNC_SOCKET_LOG_WARN = 2,
+    ASYNC_SOCKET_LOG_INFO = 3,
+    ASYNC_SOCKET_LOG_DEBUG = 4,
+    ASYNC_SOCKET_LOG_TRACE = 5,
+} ASYNC_SOCKET_LOG_LEVEL;
 
 /**
  * Why a completion port calls back.
@@ -74,6 +94,11 @@ typedef enum ASYNC_SOCKET_RECEIVE_RESULT {
 } ASYNC_SOCKET_RECEIVE_RESULT;
 
 /**
+ * Called with one line of the log: NUL-terminated UTF-8 without a line break, valid until the function returns.
+ */
+typedef void (*ON_ASYNC_SOCKET_LOG)(void *context, enum ASYNC_SOCKET_LOG_LEVEL level, const char *line);
+
+/**
  * A socket descriptor.
  */
 typedef int SOCKET_HANDLE;
@@ -122,6 +147,25 @@ typedef void (*ON_ASYNC_SOCKET_RECEIVE_COMPLETE)(void *context,
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Has every line of `level` and of the levels above it handed to `on_log`, in place of what an earlier call set; with NULL,
+ * to nothing, and `level` is ignored. Returns 0 on success, otherwise non-zero and nothing has changed: `level` is none,
+ * or this was called inside `on_log`.
+ *
+ * The function is called on any thread: the program's, inside calls of the library, and the ports'. Two threads can be in it
+ * at once. It must not call the library, nor wait for a thread that does, because the library may hold a lock. What the
+ * library would log inside it is left out. When this returns, no other thread is in the earlier function any more, so its
+ * context can be freed.
+ *
+ * Works before `platform_init`, and needs none. What `ASYNC_SOCKET_LOG` asks for is printed all the same.
+ *
+ * Requires:
+ * `on_log` is NULL, or may be called with `context` on any thread until it is replaced.
+ */
+int async_socket_set_log(ON_ASYNC_SOCKET_LOG on_log,
+                         void *context,
+                         enum ASYNC_SOCKET_LOG_LEVEL level);
 
 /**
  * Starts the platform: one completion port, and so one thread, or as many as were set. Returns 0 on success.
@@ -271,9 +315,68 @@ int async_socket_receive_async(ASYNC_SOCKET_HANDLE async_socket,
                                ON_ASYNC_SOCKET_RECEIVE_COMPLETE on_receive_complete,
                                void *on_receive_complete_context);
 
+/**
+ * The version of the library that is linked, as `ASYNC_SOCKET_VERSION` is that of the header. Valid for ever.
+ */
+const char *async_socket_version(void);
+
+/**
+ * Whether the functions that the program calls by these names are this library's: non-zero if so. 0 if another library with
+ * the same names was linked before this one, and one of the two is shared. If both are static, a program that calls this
+ * function does not link with the other one first.
+ */
+int async_socket_is_answering(void);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
+
+/* Every value of an enum but its `..._INVALID`, in order, for programs that make something for each. */
+#define ASYNC_SOCKET_OPEN_RESULT_VALUES \
+    ASYNC_SOCKET_OPEN_OK, \
+    ASYNC_SOCKET_OPEN_ERROR
+
+#define ASYNC_SOCKET_SEND_SYNC_RESULT_VALUES \
+    ASYNC_SOCKET_SEND_SYNC_OK, \
+    ASYNC_SOCKET_SEND_SYNC_ERROR, \
+    ASYNC_SOCKET_SEND_SYNC_ABANDONED
+
+#define ASYNC_SOCKET_SEND_RESULT_VALUES \
+    ASYNC_SOCKET_SEND_OK, \
+    ASYNC_SOCKET_SEND_ERROR, \
+    ASYNC_SOCKET_SEND_ABANDONED
+
+#define ASYNC_SOCKET_RECEIVE_RESULT_VALUES \
+    ASYNC_SOCKET_RECEIVE_OK, \
+    ASYNC_SOCKET_RECEIVE_ERROR, \
+    ASYNC_SOCKET_RECEIVE_ABANDONED
+
+#define COMPLETION_PORT_EPOLL_ACTION_VALUES \
+    COMPLETION_PORT_EPOLL_EPOLLRDHUP, \
+    COMPLETION_PORT_EPOLL_EPOLLIN, \
+    COMPLETION_PORT_EPOLL_EPOLLOUT, \
+    COMPLETION_PORT_EPOLL_ABANDONED, \
+    COMPLETION_PORT_EPOLL_ERROR
+
+#define ASYNC_SOCKET_LOG_LEVEL_VALUES \
+    ASYNC_SOCKET_LOG_ERROR, \
+    ASYNC_SOCKET_LOG_WARN, \
+    ASYNC_SOCKET_LOG_INFO, \
+    ASYNC_SOCKET_LOG_DEBUG, \
+    ASYNC_SOCKET_LOG_TRACE
+
+/*
+ * The name of a value, "UNKNOWN" for one that is none. Valid for ever. A program may define these functions itself; then
+ * its own are called.
+ */
+#ifdef __cplusplus
+extern "C" {
+#endif
+const char* MU_ASYNC_SOCKET_SEND_SYNC_RESULT_ToString(ASYNC_SOCKET_SEND_SYNC_RESULT value);
+const char* MU_COMPLETION_PORT_EPOLL_ACTION_ToString(COMPLETION_PORT_EPOLL_ACTION value);
+#ifdef __cplusplus
+}
+#endif
 
 /* The values that programs were compiled against; the Rust side asserts the same. */
 #define ASYNC_SOCKET_ASSERT_(member, value) typedef char assert_##member##_[(member) == (value) ? 1 : -1]
@@ -298,6 +401,13 @@ ASYNC_SOCKET_ASSERT_(COMPLETION_PORT_EPOLL_EPOLLIN, 2);
 ASYNC_SOCKET_ASSERT_(COMPLETION_PORT_EPOLL_EPOLLOUT, 3);
 ASYNC_SOCKET_ASSERT_(COMPLETION_PORT_EPOLL_ABANDONED, 4);
 ASYNC_SOCKET_ASSERT_(COMPLETION_PORT_EPOLL_ERROR, 5);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_LEVEL_INVALID, 0);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_ERROR, 1);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_WARN, 2);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_INFO, 3);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_DEBUG, 4);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_TRACE, 5);
+ASYNC_SOCKET_ASSERT_(INVALID_SOCKET, -1);
 #undef ASYNC_SOCKET_ASSERT_
 
 #endif /* ASYNC_SOCKET_H */

@@ -1,11 +1,9 @@
 //! What every function of the ABI does at its edge: counted handles, no unwinding, contexts that cross threads.
 
-use std::env;
+use crate::log;
 use std::ffi::c_void;
-use std::io::stderr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Once};
-use tracing::level_filters::LevelFilter;
+use std::sync::Arc;
 
 /// A call-back's context: the C program's business, on whichever thread.
 #[derive(Clone, Copy)]
@@ -53,22 +51,8 @@ pub(crate) unsafe fn borrowed<T>(handle: *const T) -> Option<Arc<T>> {
 /// Says which argument is wrong.
 #[cold]
 pub(crate) fn reject(function: &'static str, argument: &'static str, why: &'static str) {
-    start_logging();
+    log::start();
     tracing::error!(function, argument, why, "bad argument");
-}
-
-/// `ASYNC_SOCKET_LOG=error|warn|info|debug|trace` prints what happens to standard error; otherwise nothing is.
-pub(crate) fn start_logging() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let level = env::var("ASYNC_SOCKET_LOG").ok().and_then(|level| level.parse::<LevelFilter>().ok());
-        if let Some(level) = level {
-            // A standard error that cannot be written to is no reason to fail.
-            let log = tracing_subscriber::fmt().with_max_level(level).with_writer(stderr).log_internal_errors(false);
-            // A Rust program around us may have its own; then that one is used.
-            let _ = log.try_init();
-        }
-    });
 }
 
 #[cfg(test)]

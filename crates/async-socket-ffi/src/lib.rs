@@ -10,18 +10,24 @@
 #![allow(non_camel_case_types, reason = "the names are the specification's")]
 
 mod boundary;
+mod kernel;
+mod log;
 mod platform;
 mod port;
 mod socket;
 mod types;
+mod version;
 
+// What it exports is part of the libraries.
+pub use async_socket_enum_names as enum_names;
+pub use log::{ASYNC_SOCKET_LOG_LEVEL, ON_ASYNC_SOCKET_LOG, async_socket_set_log};
 pub use platform::{platform_deinit, platform_get_completion_port, platform_init, platform_set_thread_count};
 pub use port::{
     completion_port_add, completion_port_create, completion_port_dec_ref, completion_port_inc_ref,
     completion_port_remove,
 };
 pub use socket::{
-    async_socket_close, async_socket_create, async_socket_destroy, async_socket_open_async, async_socket_receive_async,
-    async_socket_send_async,
+    async_socket_close, async_socket_create, async_socket_destroy, async_socket_is_answering, async_socket_open_async,
+    async_socket_receive_async, async_socket_send_async, async_socket_version,
 };
 pub use types::*;

@@ -1,6 +1,7 @@
 //! `platform_*`: the process-wide completion ports.
 
-use crate::boundary::{guarded, start_logging};
+use crate::boundary::guarded;
+use crate::log;
 use crate::port::COMPLETION_PORT_TAG;
 use crate::types::COMPLETION_PORT_HANDLE;
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ struct Platform {
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_init() -> c_int {
     guarded(1, || {
-        start_logging();
+        log::start();
         let mut platform = PLATFORM.lock();
         if platform.users == 0 {
             let ports: Result<Vec<_>, _> = (0..platform.threads).map(|_| COMPLETION_PORT_TAG::create()).collect();

@@ -1,6 +1,8 @@
 //! `completion_port_*`: waiting for single events of descriptors that stay the caller's.
 
-use crate::boundary::{Context, borrowed, guarded, reject, start_logging};
+use crate::boundary::{Context, borrowed, guarded, reject};
+use crate::kernel::Kernel;
+use crate::log;
 use crate::types::{
     COMPLETION_PORT_EPOLL_ACTION, COMPLETION_PORT_HANDLE, ON_COMPLETION_PORT_EVENT_COMPLETE, SOCKET_HANDLE,
 };
@@ -13,8 +15,8 @@ use std::sync::Arc;
 /// What a port handle points to.
 #[derive(Debug)]
 pub struct COMPLETION_PORT_TAG {
-    pub(crate) port: CompletionPort,
-    one_shots: OneShots<CallBack>,
+    pub(crate) port: CompletionPort<Kernel>,
+    one_shots: OneShots<CallBack, CompletionPort<Kernel>>,
 }
 
 /// A C callback, its context, and the descriptor that it waits for.
@@ -40,7 +42,7 @@ impl Waiter for CallBack {
 
 impl COMPLETION_PORT_TAG {
     pub(crate) fn create() -> Result<Arc<Self>, CreatePortError> {
-        let port = CompletionPort::create()?;
+        let port = CompletionPort::create_with(Kernel)?;
         Ok(Arc::new(Self { one_shots: OneShots::new(port.clone()), port }))
     }
 }
@@ -49,7 +51,7 @@ impl COMPLETION_PORT_TAG {
 #[unsafe(no_mangle)]
 pub extern "C" fn completion_port_create() -> COMPLETION_PORT_HANDLE {
     guarded(ptr::null_mut(), || {
-        start_logging();
+        log::start();
         match COMPLETION_PORT_TAG::create() {
             Ok(port) => Arc::into_raw(port).cast_mut(),
             Err(error) => {
@@ -137,7 +139,7 @@ pub unsafe extern "C" fn completion_port_add(
         match port.one_shots.add(interest, callback) {
             Ok(()) => 0,
             Err(error) => {
-                tracing::error!(socket, %error, "{NAME}");
+                tracing::error!(descriptor = socket, %error, "{NAME}");
                 1
             }
         }

@@ -6,13 +6,15 @@ use crate::types::{
     ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE,
     ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
 };
+use crate::{kernel, log, version};
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
 use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, IoBufs, IoBufsMut, Kernel, PayloadError, RawBuffer, RawBuffers, RawSlice,
     ReceiveError, ReceiveResult, Refused, SendError, SendResult,
 };
-use std::ffi::{c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd};
+use completion_port::CompletionPort;
+use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::slice;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use std::sync::Arc;
 /// What a socket handle points to.
 #[derive(Debug)]
 pub struct ASYNC_SOCKET {
-    socket: AsyncSocketLinux,
+    socket: AsyncSocketLinux<CompletionPort<kernel::Kernel>>,
 }
 
 /// Creates a socket that owns `socket_handle` from then on. NULL if that is `INVALID_SOCKET` or `platform_init` has not
@@ -104,7 +106,8 @@ pub unsafe extern "C" fn async_socket_open_async(
         });
         opened.map_or_else(
             |error| {
-                tracing::error!(error = &error as &dyn std::error::Error, "{NAME}");
+                let descriptor = handle.socket.descriptor_number();
+                tracing::error!(descriptor, error = &error as &dyn std::error::Error, "{NAME}");
                 1
             },
             |()| 0,
@@ -181,12 +184,12 @@ fn send<B: IoBufs>(
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     let buffers = match buffers {
         Ok(buffers) => buffers,
-        Err(error) => return send_refused(error.into()),
+        Err(error) => return send_refused(handle, error.into()),
     };
     let sent = handle.socket.send_async(buffers, |completion| call_back(completion.result));
     match sent {
         Ok(()) => ASYNC_SOCKET_SEND_SYNC_OK,
-        Err(Refused { error, .. }) => send_refused(error),
+        Err(Refused { error, .. }) => send_refused(handle, error),
     }
 }
 
@@ -203,11 +206,11 @@ unsafe fn send_several(
 }
 
 #[cold]
-fn send_refused(error: SendError) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
-    const NAME: &str = "async_socket_send_async";
+fn send_refused(handle: &ASYNC_SOCKET, error: SendError) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+    let descriptor = handle.socket.descriptor_number();
     match error {
-        SendError::Payload(error) => reject_buffers(NAME, error),
-        error => tracing::debug!(%error, "{NAME}"),
+        SendError::Payload(error) => reject_buffers("async_socket_send_async", descriptor, error),
+        error => tracing::debug!(descriptor, %error, "send refused"),
     }
     error.sync_result().into()
 }
@@ -264,13 +267,13 @@ fn receive<B: IoBufsMut>(
 ) -> c_int {
     let buffers = match buffers {
         Ok(buffers) => buffers,
-        Err(error) => return receive_refused(error.into()),
+        Err(error) => return receive_refused(handle, error.into()),
     };
     let received =
         handle.socket.receive_async(buffers, |completion| call_back(completion.result, completion.bytes_received));
     match received {
         Ok(()) => 0,
-        Err(Refused { error, .. }) => receive_refused(error),
+        Err(Refused { error, .. }) => receive_refused(handle, error),
     }
 }
 
@@ -287,11 +290,11 @@ unsafe fn receive_several(
 }
 
 #[cold]
-fn receive_refused(error: ReceiveError) -> c_int {
-    const NAME: &str = "async_socket_receive_async";
+fn receive_refused(handle: &ASYNC_SOCKET, error: ReceiveError) -> c_int {
+    let descriptor = handle.socket.descriptor_number();
     match error {
-        ReceiveError::Payload(error) => reject_buffers(NAME, error),
-        error => tracing::debug!(%error, "{NAME}"),
+        ReceiveError::Payload(error) => reject_buffers("async_socket_receive_async", descriptor, error),
+        error => tracing::debug!(descriptor, %error, "receive refused"),
     }
     1
 }
@@ -312,6 +315,27 @@ unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, 
 }
 
 #[cold]
-fn reject_buffers(function: &'static str, error: PayloadError) {
-    tracing::error!(function, %error, "bad argument: buffers");
+fn reject_buffers(function: &'static str, descriptor: RawFd, error: PayloadError) {
+    log::start();
+    tracing::error!(function, descriptor, %error, "bad argument: buffers");
+}
+
+// Here, so that a static library has these in the object file of the functions they are about: a program that calls them does
+// not link if another static library has given it those already.
+
+/// The version of the library that is linked, as `ASYNC_SOCKET_VERSION` is that of the header. Valid for ever.
+// Codes_SRS_C_LIBRARY_01_004
+#[unsafe(no_mangle)]
+pub extern "C" fn async_socket_version() -> *const c_char {
+    version::VERSION.as_ptr()
+}
+
+/// Whether the functions that the program calls by these names are this library's: non-zero if so. 0 if another library with
+/// the same names was linked before this one, and one of the two is shared. If both are static, a program that calls this
+/// function does not link with the other one first.
+// Codes_SRS_C_LIBRARY_01_005
+#[unsafe(no_mangle)]
+pub extern "C" fn async_socket_is_answering() -> c_int {
+    let ours = [c"async_socket_create", c"async_socket_open_async", c"async_socket_close"];
+    guarded(0, || c_int::from(version::is_reached(&ours)))
 }

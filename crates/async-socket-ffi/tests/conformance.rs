@@ -3,12 +3,15 @@
 //!
 //! `cargo xtask c-abi --valgrind` and `--asan` run this under a checker, told by `C_ABI_CHECKER`.
 
+#[path = "common/c_programs.rs"]
+mod c_programs;
+
+use c_programs::{SHARED, built, compiler, folder, package, succeed, with_soname};
 use rstest::rstest;
 use std::env;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::Command;
 
 const WARNINGS: [&str; 4] = ["-Wall", "-Wextra", "-Werror", "-pedantic"];
 
@@ -30,11 +33,7 @@ fn a_c_program_finds_every_function_result_and_rule_as_documented(#[case] librar
     }
     succeed(&mut compile);
 
-    // The name that the dynamic linker looks for.
-    let link = folder.join("libasync_socket.so.0");
-    let _ = fs::remove_file(&link);
-    symlink(built("libasync_socket.so"), &link).expect("a link can be made");
-    let output = succeed(run(&program).env("LD_LIBRARY_PATH", &folder).env("ASYNC_SOCKET_LOG", "off"));
+    let output = succeed(run(&program).env("LD_LIBRARY_PATH", with_soname(&folder)).env("ASYNC_SOCKET_LOG", "off"));
 
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("31 tests passed"), "{said}");
@@ -89,8 +88,6 @@ fn the_shared_library_exports_the_documented_names_and_no_others() {
     assert_eq!(names, EXPORTED.lines().collect::<Vec<_>>());
 }
 
-const SHARED: &str = "libasync_socket.so";
-
 /// What the program is checked with, if anything.
 fn checker() -> String {
     env::var("C_ABI_CHECKER").unwrap_or_default()
@@ -105,41 +102,4 @@ fn run(program: &Path) -> Command {
     command.args(["-q", "--error-exitcode=99", "--leak-check=full"]).env("C_ABI_SLOW", "1");
     command.arg(format!("--show-leak-kinds={kinds}")).arg(format!("--errors-for-leak-kinds={kinds}")).arg(program);
     command
-}
-
-/// Cargo builds the libraries, in all their kinds, for the tests that depend on them: beside these, or since 2026 in a
-/// folder of their own beside that of the test, where an earlier build's may lie too.
-fn built(library: &str) -> PathBuf {
-    let test = env::current_exe().expect("this test is a file");
-    let beside = test.with_file_name(library);
-    let units = test.ancestors().nth(3).and_then(|package| fs::read_dir(package).ok()).into_iter().flatten().flatten();
-    let in_units = units.map(|unit| unit.path().join("out").join(library));
-    let all = in_units.chain([beside]).filter_map(|path| Some((fs::metadata(&path).ok()?.modified().ok()?, path)));
-    let (_, newest) = all.max().unwrap_or_else(|| panic!("{library} has not been built for {}", test.display()));
-    newest
-}
-
-fn package() -> PathBuf {
-    env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test").into()
-}
-
-/// A folder of its own for each test.
-fn folder(name: &str) -> PathBuf {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fs::create_dir_all(&folder).expect("a folder can be made");
-    folder
-}
-
-fn compiler(cpp: bool) -> Command {
-    let mut build = cc::Build::new();
-    build.cpp(cpp).cargo_metadata(false).opt_level(1).debug(false).warnings(false);
-    build.target(env!("ASYNC_SOCKET_TARGET")).host(env!("ASYNC_SOCKET_TARGET")).include(package().join("include"));
-    build.get_compiler().to_command()
-}
-
-fn succeed(command: &mut Command) -> Output {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
-    output
 }

@@ -189,7 +189,7 @@ where
         let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() else { return };
         core.send_failed(cursor.bytes);
         let result = if how.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
-        tracing::trace!(?how, bytes_sent = cursor.bytes, "send ended");
+        tracing::trace!(descriptor = core.descriptor, ?how, bytes_sent = cursor.bytes, "send ended");
         attempt.complete(false, recycled(self), || {
             on_complete(SendCompletion::new(result, how.os_error(), cursor.bytes, payload.into_buffers()));
         });
@@ -214,10 +214,10 @@ where
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_090
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
     #[cold]
-    fn end(mut self: Box<Self>, _: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
+    fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingReceive { buffers, on_complete }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
-        tracing::trace!(?how, "receive ended");
+        tracing::trace!(descriptor = core.descriptor, ?how, "receive ended");
         attempt.complete(false, recycled(self), || {
             on_complete(ReceiveCompletion::new(result, how.os_error(), 0, buffers));
         });
@@ -321,10 +321,10 @@ where
 
     // Codes_SRS_BUFFER_POOL_01_007
     #[cold]
-    fn end(mut self: Box<Self>, _: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
+    fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingPooled { place, on_complete, .. }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
-        tracing::trace!(?how, "pooled receive ended");
+        tracing::trace!(descriptor = core.descriptor, ?how, "pooled receive ended");
         attempt.complete(false, recycled(self), || {
             // It may have been granted a buffer, which the next one shall have.
             drop(place);

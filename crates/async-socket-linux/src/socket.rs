@@ -83,7 +83,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`create`](AsyncSocketLinux::create) on a given port, with given system calls.
     pub fn create_with(port: P, sys: S, socket: OwnedFd) -> Self {
         let descriptor = socket.as_raw_fd();
-        tracing::debug!(descriptor, "created");
+        tracing::debug!(descriptor, "socket created");
         Self { registration: Registration::new(port, Core::new(sys, descriptor), socket) }
     }
 
@@ -118,6 +118,14 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     #[must_use]
     pub fn state(&self) -> SocketState {
         state_in(self.registration.phase())
+    }
+
+    /// The number of the descriptor that the socket was created with, to name the socket in a log. Once the socket is
+    /// closed, the number may be another descriptor's.
+    // Codes_SRS_C_LIBRARY_01_010
+    #[must_use]
+    pub fn descriptor_number(&self) -> RawFd {
+        self.registration.handler().descriptor
     }
 
     /// Waits while another thread opens or closes the socket, and until the call-back has returned from inside which that
@@ -185,7 +193,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057
             Sent::Some | Sent::Blocked => {
-                tracing::trace!(bytes_sent = send.cursor.bytes, "send blocked");
+                tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
                 claim.queue(send).map_err(|failed| {
                     let bytes_sent = failed.returned.cursor.bytes;
                     core.send_failed(bytes_sent);
@@ -237,11 +245,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(OpenResult) + Send + 'static,
     {
         let callback = self.registration.register().map_err(|error| {
-            let error = open_error(error, self.registration.handler().descriptor);
-            tracing::debug!(%error, "not opened");
+            let descriptor = self.descriptor_number();
+            let error = open_error(error, descriptor);
+            tracing::debug!(descriptor, %error, "socket not opened");
             error
         })?;
-        tracing::debug!("opened");
+        tracing::debug!(descriptor = self.descriptor_number(), "socket opened");
         callback.run(|| on_open_complete(OpenResult::Ok));
         Ok(())
     }
@@ -250,7 +259,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_042
     fn close(&self) {
         if self.registration.remove() {
-            tracing::debug!("closed");
+            tracing::debug!(descriptor = self.descriptor_number(), "socket closed");
         }
     }
 
@@ -294,7 +303,7 @@ impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
     fn drop(&mut self) {
         // What was never opened the registration releases too.
         self.close();
-        tracing::debug!("destroyed");
+        tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed");
     }
 }
 

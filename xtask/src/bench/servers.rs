@@ -1,6 +1,6 @@
 //! The servers that are compared, and how one is built, started and stopped.
 
-use crate::{install, workspace};
+use crate::workspace;
 use anyhow::{Context as _, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader};
@@ -61,7 +61,7 @@ impl Programs {
         let peers = with_peers.then_some("--features=peers");
         cmd!(shell, "cargo build --quiet --profile c-abi -p bench --bins {peers...}").quiet().run()?;
         let prefix = target.join("bench");
-        install::into(&prefix)?;
+        cmd!(shell, "cargo xtask install --prefix {prefix}").quiet().run()?;
         let (lib, include, c) =
             (prefix.join("lib/libasync_socket.a"), prefix.join("include"), prefix.join("echo_server"));
         let source = "crates/async-socket-ffi/examples/echo_server.c";

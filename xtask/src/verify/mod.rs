@@ -4,6 +4,7 @@
 //! with a `run`, a `mod` line and a row of [`CHECKS`]. The row says in which [`Tier`] the check begins to run.
 
 mod api;
+mod c_library;
 mod coverage;
 mod faults;
 mod fuzz;
@@ -150,6 +151,19 @@ const CHECKS: &[Check] = &[
         long_from: Tier::Night,
         at_most: [minutes(8), minutes(30)],
         run: memcheck::run,
+    },
+    Check {
+        name: "c-library",
+        shows: "C programs find, link and use what is installed, and the checkers of C teams report nothing of it",
+        needs: &[
+            Tool::Program("valgrind", "valgrind"),
+            Tool::Program("cmake", "cmake"),
+            Tool::Program("pkg-config", "pkg-config"),
+        ],
+        from: Tier::Night,
+        long_from: Tier::Night,
+        at_most: [minutes(10), minutes(10)],
+        run: c_library::run,
     },
     Check {
         name: "fuzz",

@@ -1,0 +1,82 @@
+//! Makes the static library that is installed of the one that cargo builds.
+//!
+//! Cargo's brings the names of Rust's standard library with it. The one that is installed is a single object in which
+//! every name but the documented ones is local, so that it links beside anything.
+
+use super::build::tool;
+use anyhow::{Context as _, bail};
+use std::path::{Path, PathBuf};
+use xshell::{Shell, cmd};
+
+/// What both libraries export, and nothing else.
+const EXPORTED: &str = include_str!("../../../../crates/async-socket-ffi/exported-names.txt");
+
+/// What begins the names that a program may define itself, whose definition then counts.
+const WEAK: &str = "MU_";
+
+/// Links an archive into one object with what the exported functions need and no more, hides all other names,
+/// and makes an archive of that.
+pub(super) fn localise(shell: &Shell, archive: &Path, target: &str, scratch: &Path, to: &Path) -> anyhow::Result<()> {
+    let (all, hidden) = (scratch.join("all.o"), scratch.join("async_socket.o"));
+    let wanted = EXPORTED.lines().map(|name| format!("--undefined={name}"));
+    let kept = EXPORTED.lines().map(|name| format!("--keep-global-symbol={name}"));
+    let weak = EXPORTED.lines().filter(|name| name.starts_with(WEAK)).map(|name| format!("--weaken-symbol={name}"));
+    let unwinder = unwinder(shell, target)?;
+    let (ld, objcopy, ar) = (tool("ld"), tool("objcopy"), tool("ar"));
+    // Groups are dissolved: a second library from Rust may have groups of the same names, which linkers merge.
+    cmd!(shell, "{ld} -r --gc-sections --force-group-allocation {wanted...} -o {all} {archive} {unwinder}")
+        .quiet()
+        .run()
+        .context("ld is part of binutils")?;
+    // Bits of bitcode that std brings are no bitcode once joined, and make tools with an LLVM plug-in stumble.
+    let bitcode = ["--remove-section=.llvmbc", "--remove-section=.llvmcmd"];
+    cmd!(shell, "{objcopy} --strip-debug {bitcode...} {kept...} {weak...} {all} {hidden}").quiet().run()?;
+    cmd!(shell, "{ar} rcs {to} {hidden}").quiet().run()?;
+    check_names(shell, to)
+}
+
+/// A static unwinder, so that the library needs none at run time.
+fn unwinder(shell: &Shell, target: &str) -> anyhow::Result<PathBuf> {
+    // That of the C compiler may be made for another libc, while Rust brings one for musl.
+    if target.ends_with("musl") {
+        let libraries = PathBuf::from(cmd!(shell, "rustc --print target-libdir --target {target}").quiet().read()?);
+        return Ok(libraries.join("self-contained/libunwind.a"));
+    }
+    let cc = tool("cc");
+    let path = PathBuf::from(cmd!(shell, "{cc} -print-file-name=libgcc_eh.a").quiet().read()?);
+    if !path.is_absolute() {
+        bail!("the C compiler has no libgcc_eh.a, which comes with gcc");
+    }
+    Ok(path)
+}
+
+fn check_names(shell: &Shell, archive: &Path) -> anyhow::Result<()> {
+    let nm = tool("nm");
+    let listed = cmd!(shell, "{nm} --extern-only --defined-only --format=posix {archive}").quiet().read()?;
+    let mut names: Vec<&str> = listed.lines().filter_map(|line| line.split_once(' ')).map(|(name, _)| name).collect();
+    names.retain(|name| !name.ends_with(':') && !name.contains('['));
+    names.sort_unstable();
+    if !names.iter().copied().eq(EXPORTED.lines()) {
+        bail!("the static library exports {names:?}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exported_names_are_the_functions_of_the_header() {
+        let header = include_str!("../../../../crates/async-socket-ffi/include/async_socket.h");
+        let prefixes = ["async_socket_", "completion_port_", "platform_", "MU_"];
+        let code = header.lines().filter(|line| !line.starts_with([' ', '/', '#']));
+        let mut declared: Vec<&str> = code
+            .filter_map(|line| line.split_once('('))
+            .filter_map(|(before, _)| before.split([' ', '*']).next_back())
+            .filter(|name| prefixes.iter().any(|prefix| name.starts_with(prefix)))
+            .collect();
+        declared.sort_unstable();
+        assert_eq!(declared, EXPORTED.lines().collect::<Vec<_>>());
+    }
+}

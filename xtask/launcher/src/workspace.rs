@@ -1,0 +1,14 @@
+//! Where the workspace is.
+
+use anyhow::Context as _;
+use std::env;
+use std::path::{Path, PathBuf};
+
+/// The folder of the workspace's `Cargo.toml`.
+///
+/// Asked at run time, not baked in with `env!`: a build cache may outlive the checkout it was filled from.
+pub(crate) fn root() -> anyhow::Result<PathBuf> {
+    let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
+    let root = Path::new(&manifest_dir).ancestors().nth(2);
+    root.map(PathBuf::from).context("this package lies in xtask/launcher")
+}

@@ -1,0 +1,8 @@
+//! The installed C library as C programs find and use it: pkg-config, CMake, memcheck, helgrind and the thread sanitizer.
+
+use super::run::Run;
+
+pub(super) fn run(run: &Run) -> anyhow::Result<String> {
+    run.succeeds(run.command("cargo xtask c-abi --installed"))?;
+    Ok("found by pkg-config and CMake, 0 reports of three checkers, nothing left behind".to_owned())
+}
