@@ -53,6 +53,9 @@ pub enum OpenError {
         /// The state it is in.
         state: SocketState,
     },
+    /// The socket, or the engine that it lives on, was made before `fork`, in a parent of this process.
+    #[error("the socket was made before fork, in the parent process: make a new one in this process")]
+    Inherited,
     /// It was closed, and its descriptor with it.
     #[error("the socket was closed, its descriptor is gone")]
     DescriptorClosed,
@@ -113,6 +116,12 @@ pub enum SendError {
         /// How many bytes of this payload the kernel had taken.
         bytes_sent: u32,
     },
+    /// The socket was made before `fork`, in a parent of this process.
+    #[error("the socket was made before fork, in the parent process: make a new one in this process")]
+    Inherited,
+    /// Other code has closed what the library needs of the kernel, for instance with `closefrom`.
+    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
+    PortFailed,
 }
 
 impl SendError {
@@ -123,7 +132,9 @@ impl SendError {
     pub fn sync_result(&self) -> SendSyncResult {
         match self {
             Self::NotOpen { .. } | Self::Disconnected { .. } | Self::StreamBroken => SendSyncResult::Abandoned,
-            Self::Payload(_) | Self::Os { .. } | Self::OutOfMemory { .. } => SendSyncResult::Error,
+            Self::Payload(_) | Self::Os { .. } | Self::OutOfMemory { .. } | Self::Inherited | Self::PortFailed => {
+                SendSyncResult::Error
+            }
         }
     }
 }
@@ -144,6 +155,12 @@ pub enum ReceiveError {
     /// There is no memory to queue the operation.
     #[error("no memory to queue the receive")]
     OutOfMemory,
+    /// The socket was made before `fork`, in a parent of this process.
+    #[error("the socket was made before fork, in the parent process: make a new one in this process")]
+    Inherited,
+    /// Other code has closed what the library needs of the kernel, for instance with `closefrom`.
+    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
+    PortFailed,
 }
 
 // Codes_SRS_LENT_BUFFERS_01_010

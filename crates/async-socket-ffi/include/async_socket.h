@@ -7,6 +7,7 @@
 #ifndef ASYNC_SOCKET_H
 #define ASYNC_SOCKET_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 
@@ -169,13 +170,14 @@ int async_socket_set_log(ON_ASYNC_SOCKET_LOG on_log,
 
 /**
  * Starts the platform: one completion port, and so one thread, or as many as were set. Returns 0 on success.
- * It may be called again; each call needs its `platform_deinit`.
+ * It may be called again; each call needs its `platform_deinit`. In a child of `fork` it starts afresh, whatever the parent
+ * had; what the child has inherited is refused with an error.
  */
 int platform_init(void);
 
 /**
  * Undoes one `platform_init`; the last one stops the threads. Sockets that are left stay valid until they are
- * destroyed.
+ * destroyed. In a child of `fork` it undoes only the child's own.
  */
 void platform_deinit(void);
 
@@ -190,6 +192,13 @@ COMPLETION_PORT_HANDLE platform_get_completion_port(void);
  * 0 counts as 1.
  */
 void platform_set_thread_count(uint32_t thread_count);
+
+/**
+ * The bytes of stack of each thread that the next `platform_init` starts, on which callbacks run; rounded up to whole pages
+ * and to what the system needs at least. 0, or nothing set: what a pthread gets by default (`ulimit -s`, usually 8 MiB), but
+ * not less than 2 MiB. Only what is touched takes memory.
+ */
+void platform_set_thread_stack_size(size_t bytes);
 
 /**
  * Creates a completion port with one reference; NULL if that fails.

@@ -21,7 +21,10 @@ mod version;
 // What it exports is part of the libraries.
 pub use async_socket_enum_names as enum_names;
 pub use log::{ASYNC_SOCKET_LOG_LEVEL, ON_ASYNC_SOCKET_LOG, async_socket_set_log};
-pub use platform::{platform_deinit, platform_get_completion_port, platform_init, platform_set_thread_count};
+pub use platform::{
+    platform_deinit, platform_get_completion_port, platform_init, platform_set_thread_count,
+    platform_set_thread_stack_size,
+};
 pub use port::{
     completion_port_add, completion_port_create, completion_port_dec_ref, completion_port_inc_ref,
     completion_port_remove,

@@ -42,8 +42,11 @@ impl Waiter for CallBack {
 
 impl COMPLETION_PORT_TAG {
     pub(crate) fn create() -> Result<Arc<Self>, CreatePortError> {
-        let port = CompletionPort::create_with(Kernel)?;
-        Ok(Arc::new(Self { one_shots: OneShots::new(port.clone()), port }))
+        Ok(Self::on(CompletionPort::create_with(Kernel)?))
+    }
+
+    pub(crate) fn on(port: CompletionPort<Kernel>) -> Arc<Self> {
+        Arc::new(Self { one_shots: OneShots::new(port.clone()), port })
     }
 }
 

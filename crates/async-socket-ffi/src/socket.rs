@@ -45,7 +45,11 @@ pub unsafe extern "C" fn async_socket_create(
             return ptr::null_mut();
         }
         let Some(port) = next_port() else {
-            reject("async_socket_create", "execution_engine", "NULL means the platform, which is not started");
+            reject(
+                "async_socket_create",
+                "execution_engine",
+                "NULL means the platform, which is not started in this process",
+            );
             return ptr::null_mut();
         };
         // SAFETY: not -1, and the caller's to give away.
@@ -210,6 +214,7 @@ fn send_refused(handle: &ASYNC_SOCKET, error: SendError) -> ASYNC_SOCKET_SEND_SY
     let descriptor = handle.socket.descriptor_number();
     match error {
         SendError::Payload(error) => reject_buffers("async_socket_send_async", descriptor, error),
+        SendError::Inherited | SendError::PortFailed => tracing::error!(descriptor, %error, "send refused"),
         error => tracing::debug!(descriptor, %error, "send refused"),
     }
     error.sync_result().into()
@@ -294,6 +299,7 @@ fn receive_refused(handle: &ASYNC_SOCKET, error: ReceiveError) -> c_int {
     let descriptor = handle.socket.descriptor_number();
     match error {
         ReceiveError::Payload(error) => reject_buffers("async_socket_receive_async", descriptor, error),
+        ReceiveError::Inherited | ReceiveError::PortFailed => tracing::error!(descriptor, %error, "receive refused"),
         error => tracing::debug!(descriptor, %error, "receive refused"),
     }
     1

@@ -11,7 +11,8 @@ use std::time::Duration;
 /// asks for while every single socket stays on one thread.
 ///
 /// `clone` gives another handle to the same set. The threads end when the last handle and the last
-/// socket are gone.
+/// socket are gone. What its threads do about signals, `fork` and descriptors that other code closes is told at
+/// [`CompletionPort`].
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
@@ -46,6 +47,13 @@ impl ExecutionEngine {
         self.set.ports[index].clone()
     }
 
+    /// Whether the engine was made before a `fork`, in a parent of this process: no socket can be created on it then.
+    // Codes_SRS_PLATFORM_01_006
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.set.ports.iter().any(CompletionPort::is_inherited)
+    }
+
     /// How many ports, and so threads, there are.
     #[must_use]
     pub fn threads(&self) -> usize {
@@ -78,6 +86,19 @@ impl ExecutionEngineBuilder {
     /// [`CompletionPortBuilder::busy_poll`]. 0 unless said.
     pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
         self.port = self.port.busy_poll(busy_poll);
+        self
+    }
+
+    /// The name of each thread; see [`CompletionPortBuilder::thread_name`].
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.port = self.port.thread_name(name);
+        self
+    }
+
+    /// The bytes of stack of each thread, on which callbacks run; see [`CompletionPortBuilder::thread_stack_size`].
+    // Codes_SRS_PLATFORM_01_005
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.port = self.port.thread_stack_size(bytes);
         self
     }
 

@@ -114,6 +114,10 @@ impl<S: SocketSyscalls> Handler for Core<S> {
         retry_interrupted(|| self.sys.is_broken(fd)).unwrap_or(true)
     }
 
+    fn port_failed(&self) {
+        self.event_error.store(small(Errno::BADF), Ordering::Relaxed);
+    }
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_039
     fn release(&self, descriptor: OwnedFd) {
         self.sys.close(descriptor);

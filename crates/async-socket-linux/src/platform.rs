@@ -2,32 +2,61 @@
 //!
 //! A Rust program need not call anything here: the engine is made, with one thread, when first
 //! needed, and lives until [`deinit`] or the end of the process.
+//!
+//! Each process has its own: in the child of a `fork` there is none at first, whatever the parent had, and the child's first
+//! use, or its [`init`], makes one. [`deinit`] in the child leaves the parent's alone.
 
 use crate::engine::ExecutionEngine;
+use completion_port::process::PerProcess;
 use completion_port::{CompletionPort, CreatePortError};
-use parking_lot::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use thiserror::Error;
 
-static ENGINE: Mutex<Option<ExecutionEngine>> = Mutex::new(None);
+static ENGINE: PerProcess<Mutex<Option<ExecutionEngine>>> = PerProcess::new();
 
-/// Makes the engine with as many threads, unless there is one already.
+/// Why the process-wide engine could not be made as asked.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum InitError {
+    /// There is one already, made by another `init` or by the first socket that was created without an engine.
+    #[error("the process-wide engine has {threads} threads already, not {asked}: init before the first use, or deinit")]
+    AlreadyInitialized {
+        /// How many threads it has.
+        threads: usize,
+        /// How many were asked for.
+        asked: usize,
+    },
+    /// A port could not be created.
+    #[error(transparent)]
+    CompletionPort(#[from] CreatePortError),
+}
+
+/// Makes the engine with as many threads; 0 counts as 1. Does nothing if there is one with just so many.
 ///
 /// # Errors
-/// [`CreatePortError`], if a port could not be created.
-pub fn init(threads: usize) -> Result<(), CreatePortError> {
-    engine_or(|| ExecutionEngine::builder().threads(threads).build()).map(drop)
+/// [`InitError`]: there is one with another number of threads, or a port could not be created.
+// Codes_SRS_PLATFORM_01_001, Codes_SRS_PLATFORM_01_002
+pub fn init(threads: usize) -> Result<(), InitError> {
+    let asked = threads.max(1);
+    let engine = engine_or(|| ExecutionEngine::builder().threads(asked).build())?;
+    match engine.threads() {
+        threads if threads == asked => Ok(()),
+        threads => Err(InitError::AlreadyInitialized { threads, asked }),
+    }
 }
 
 /// Lets go of the engine. Sockets that live on it are not disturbed; its threads end with the last of them.
+// Codes_SRS_PLATFORM_01_003
 pub fn deinit() {
     // Dropped without the lock: that joins the threads.
-    let engine = ENGINE.lock().take();
+    let engine = lock().ok().and_then(|mut engine| engine.take());
     drop(engine);
 }
 
-/// Whether there is an engine.
+/// Whether there is an engine in this process.
 #[must_use]
 pub fn is_initialized() -> bool {
-    ENGINE.lock().is_some()
+    lock().is_ok_and(|engine| engine.is_some())
 }
 
 /// The specification's `platform_get_completion_port`: a new reference to the next port of the engine, which
@@ -42,9 +71,15 @@ pub fn get_completion_port() -> Result<CompletionPort, CreatePortError> {
 fn engine_or(
     make: impl FnOnce() -> Result<ExecutionEngine, CreatePortError>,
 ) -> Result<ExecutionEngine, CreatePortError> {
-    let mut engine = ENGINE.lock();
+    let mut engine = lock()?;
     match &*engine {
         Some(engine) => Ok(engine.clone()),
         None => Ok(engine.insert(make()?).clone()),
     }
+}
+
+// Codes_SRS_PLATFORM_01_004
+fn lock() -> Result<MutexGuard<'static, Option<ExecutionEngine>>, CreatePortError> {
+    let engine = ENGINE.get().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
+    Ok(engine.lock().unwrap_or_else(PoisonError::into_inner))
 }

@@ -11,6 +11,7 @@ use crate::pool_waiters::{Note, Resume, Ticket, Waiters};
 use crate::sys::SocketSyscalls;
 use async_socket_api::{IoBuf, ReceiveResult};
 use completion_port::memory::try_box;
+use completion_port::process::Generation;
 use completion_port::{Direction, Port, Resumer};
 use parking_lot::Mutex;
 use std::fmt;
@@ -68,6 +69,7 @@ pub struct BufferPool {
 }
 
 struct Shared {
+    made_in: Generation,
     buffer_bytes: usize,
     limit: usize,
     state: Mutex<State>,
@@ -168,18 +170,33 @@ impl BufferPool {
         if limit == 0 {
             return Err(PoolError::NoBuffers);
         }
-        Ok(Self { shared: Arc::new(Shared { buffer_bytes, limit, state: Mutex::default() }) })
+        let made_in = Generation::current();
+        Ok(Self { shared: Arc::new(Shared { made_in, buffer_bytes, limit, state: Mutex::default() }) })
     }
 
-    /// How many buffers there are, in use or not: at most the limit.
+    /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment:
+    /// receives from it are refused, and buffers that are dropped are freed.
+    // Codes_SRS_COMPLETION_PORT_01_086
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.shared.made_in.is_inherited()
+    }
+
+    /// How many buffers there are, in use or not: at most the limit. 0 if the pool is inherited.
     #[must_use]
     pub fn buffers_made(&self) -> usize {
+        if self.is_inherited() {
+            return 0;
+        }
         self.shared.state.lock().made
     }
 
-    /// How many buffers are not in use now, of those that were made.
+    /// How many buffers are not in use now, of those that were made. 0 if the pool is inherited.
     #[must_use]
     pub fn buffers_free(&self) -> usize {
+        if self.is_inherited() {
+            return 0;
+        }
         self.shared.state.lock().free.len()
     }
 
@@ -226,6 +243,9 @@ impl State {
 
 impl fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_inherited() {
+            return f.debug_struct("BufferPool").field("inherited", &true).finish_non_exhaustive();
+        }
         let state = self.shared.state.lock();
         f.debug_struct("BufferPool")
             .field("buffer_bytes", &self.shared.buffer_bytes)
@@ -279,6 +299,9 @@ impl Drop for PooledBuffer {
     // Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
+        if self.pool.made_in.is_inherited() {
+            return;
+        }
         let mut state = self.pool.state.lock();
         state.free.push(bytes);
         state.grant(self.pool.limit);

@@ -31,6 +31,9 @@ pub enum CreateError {
     /// There is no process-wide completion port yet, and none could be made.
     #[error("the process-wide completion port could not be created")]
     CompletionPort(#[from] CreatePortError),
+    /// The execution engine was made before `fork`, in a parent of this process.
+    #[error("the execution engine was made before fork, in the parent process: make a new one in this process")]
+    Inherited,
 }
 
 /// An asynchronous socket on epoll. The promises are those of [`AsyncSocket`].
@@ -73,6 +76,8 @@ impl AsyncSocketLinux {
             None => platform::get_completion_port(),
         };
         match port {
+            // Codes_SRS_PLATFORM_01_006
+            Ok(port) if port.is_inherited() => Err(Refused { error: CreateError::Inherited, returned: socket }),
             Ok(port) => Ok(Self::create_with(port, Kernel, socket)),
             Err(error) => Err(Refused { error: error.into(), returned: socket }),
         }
@@ -101,6 +106,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
+        if pool.is_inherited() {
+            return Err(ReceiveError::Inherited);
+        }
         let resumer = self.registration.resumer();
         let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
         self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
@@ -110,6 +118,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     fn receive_error(&self, error: AddError) -> ReceiveError {
         match error {
             AddError::OutOfMemory => ReceiveError::OutOfMemory,
+            AddError::Inherited(_) => ReceiveError::Inherited,
+            AddError::PortFailed => ReceiveError::PortFailed,
             _ => ReceiveError::NotOpen { state: self.state() },
         }
     }
@@ -210,8 +220,11 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
-        if why != ClaimError::InUse {
-            return Err((SendError::NotOpen { state: self.state() }, send));
+        match why {
+            ClaimError::InUse => {}
+            ClaimError::Inherited(_) => return Err((SendError::Inherited, send)),
+            ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
+            _ => return Err((SendError::NotOpen { state: self.state() }, send)),
         }
         if self.registration.handler().is_stream_broken() {
             return Err((SendError::StreamBroken, send));
@@ -219,6 +232,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.add(Direction::Out, send).map_err(|refused| {
             let error = match refused.error {
                 AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
+                AddError::Inherited(_) => SendError::Inherited,
+                AddError::PortFailed => SendError::PortFailed,
                 _ => SendError::NotOpen { state: self.state() },
             };
             (error, refused.returned)
@@ -329,6 +344,7 @@ fn send_error(errno: Errno, bytes_sent: u32) -> SendError {
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
 fn open_error(error: RegisterError, descriptor: RawFd) -> OpenError {
     match error {
+        RegisterError::Inherited(_) => OpenError::Inherited,
         RegisterError::AlreadyUsed(Phase::Removed) => OpenError::DescriptorClosed,
         RegisterError::AlreadyUsed(phase) => OpenError::NotClosed { state: state_in(phase) },
         RegisterError::Unusable(source) => OpenError::NotASocket { descriptor, source },

@@ -132,6 +132,6 @@ impl SocketSyscalls for Kernel {
     }
 
     fn close(&self, fd: OwnedFd) {
-        drop(fd);
+        completion_port::process::close(fd);
     }
 }

@@ -2,7 +2,8 @@
 
 mod common;
 
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, platform};
+use async_socket_linux::platform::{self, InitError};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux};
 use common::PATIENCE;
 use std::collections::HashSet;
 use std::io::Write;
@@ -11,11 +12,14 @@ use std::sync::mpsc::channel;
 use std::thread::{self, ThreadId};
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_002, Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+// Tests_SRS_PLATFORM_01_001, Tests_SRS_PLATFORM_01_002, Tests_SRS_PLATFORM_01_003
 #[test]
 fn the_process_wide_engine_has_the_threads_of_its_first_init_and_outlives_its_deinit_under_sockets() {
     assert!(!platform::is_initialized());
     platform::init(2).expect("an engine");
-    platform::init(5).expect("there is one already");
+    platform::init(2).expect("there is one with just so many already");
+    let refused = platform::init(5).expect_err("there is one with fewer");
+    assert!(matches!(refused, InitError::AlreadyInitialized { threads: 2, asked: 5 }), "{refused}");
     assert!(platform::is_initialized());
 
     let sockets: Vec<_> = (0..6).map(|_| Connection::new()).collect();

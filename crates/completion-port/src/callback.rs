@@ -1,7 +1,6 @@
 //! Running other people's code: panics stay inside, and a thread knows whose call-backs it is in.
 
 use crate::sync::per_thread;
-use arrayvec::ArrayVec;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::mem;
@@ -15,7 +14,7 @@ per_thread! {
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
     /// The registrations whose announced call-backs are on this thread's stack. Of more than so many inside each other
     /// the innermost are not noted, and a removal from within would wait for them; but nothing is ever allocated.
-    static IN_ANNOUNCED: RefCell<ArrayVec<usize, 64>> = const { RefCell::new(ArrayVec::new_const()) };
+    static IN_ANNOUNCED: RefCell<([usize; 64], usize)> = const { RefCell::new(([0; 64], 0)) };
 }
 
 /// Runs user code; a panic is logged and ends here.
@@ -60,10 +59,14 @@ pub(crate) fn run_in_claim(id: usize, call: impl FnOnce()) {
 
 /// Runs a call-back that registration `id` has counted, on its caller's thread.
 pub(crate) fn run_announced(id: usize, call: impl FnOnce()) {
-    let noted = IN_ANNOUNCED.with_borrow_mut(|announced| announced.try_push(id).is_ok());
+    let noted = IN_ANNOUNCED.with_borrow_mut(|(announced, depth)| {
+        let free = announced.get_mut(*depth);
+        *depth += usize::from(free.is_some());
+        free.map(|free| *free = id).is_some()
+    });
     run_caught("call-back", call);
     if noted {
-        IN_ANNOUNCED.with_borrow_mut(ArrayVec::pop);
+        IN_ANNOUNCED.with_borrow_mut(|(_, depth)| *depth -= 1);
     }
 }
 
@@ -82,7 +85,8 @@ pub(crate) fn claims_refused() -> bool {
 
 /// How many call-backs of registration `id`, of those that it counts, this thread is inside of.
 pub(crate) fn depth(id: usize) -> u32 {
-    let announced = IN_ANNOUNCED.with_borrow(|announced| announced.iter().filter(|entered| **entered == id).count());
+    let announced = IN_ANNOUNCED
+        .with_borrow(|(announced, depth)| announced.iter().take(*depth).filter(|entered| **entered == id).count());
     // A claim's call-back is not counted inside the port's.
     let other = IN_PORT_CALLBACK.get() == id || IN_CLAIM_CALLBACK.get() == id;
     u32::try_from(announced).unwrap_or(u32::MAX) + u32::from(other)

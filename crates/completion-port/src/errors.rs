@@ -1,6 +1,6 @@
 //! Refusals and errors as other people's error types.
 
-use crate::port::CreatePortError;
+use crate::builder::CreatePortError;
 use crate::registration::{AddError, ClaimError, Refused, RegisterError};
 use std::error::Error;
 use std::fmt;

@@ -62,6 +62,10 @@ pub trait Handler: Sized + Send + Sync + 'static {
         true
     }
 
+    /// The port has failed, because other code has closed its epoll instance or eventfd. Everything that waits is told
+    /// [`Action::Error`] next, without a question to [`is_error`](Self::is_error), and is to be completed.
+    fn port_failed(&self) {}
+
     /// What becomes of the descriptor after the registration's removal: it is dropped unless said.
     fn release(&self, descriptor: Self::Descriptor) {
         drop(descriptor);

@@ -68,9 +68,20 @@ impl<H: Handler> Lane<H> {
         self.work.try_lock().map(|work| Inside { work, on_this_thread: PhantomData })
     }
 
+    /// Whether the lane was made before a `fork`, in a parent of this process. It can then never be entered.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.work.is_inherited()
+    }
+
     #[inline]
     pub(crate) fn oldest(&self) -> u64 {
         self.oldest.load(Ordering::Relaxed)
+    }
+
+    /// The half, in a child of `fork` that has inherited the lane; an error if a thread was at work on it at that moment.
+    pub(crate) fn take_inherited(&self) -> Result<Option<Arc<H::Descriptor>>, ()> {
+        self.work.try_lock_inherited().map(|mut work| work.half.take()).ok_or(())
     }
 
     /// Says which operation is in the slot. For who is inside.

@@ -3,7 +3,8 @@
 //! [Register](Registration::register) a descriptor once; from then on *operations* wait in one
 //! queue per direction, and the port's thread performs and completes them when the descriptor is
 //! ready. What an operation does is the business of your [`Handler`]; the port knows descriptors
-//! and events, never bytes. There is no `unsafe` code in this crate.
+//! and events, never bytes. One module has `unsafe` code, [`process`]: what it asks of libc no safe
+//! crate offers.
 //!
 //! | Concept | Type |
 //! |---|---|
@@ -53,7 +54,6 @@
 //! assert_eq!(accepted.recv()?.peer_addr()?, client.local_addr()?);
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
-#![forbid(unsafe_code)]
 
 #[cfg(not(target_has_atomic = "64"))]
 compile_error!(
@@ -62,8 +62,10 @@ compile_error!(
 );
 
 mod attempt;
+mod builder;
 mod callback;
 mod errors;
+mod failure;
 mod handler;
 mod lane;
 mod membership;
@@ -71,17 +73,20 @@ pub mod memory;
 mod one_shot;
 mod phase;
 mod port;
+pub mod process;
 mod queue;
 mod readiness;
 mod registration;
 mod sync;
 pub mod sys;
+mod table;
 
 pub use attempt::Attempt;
+pub use builder::{CompletionPortBuilder, CreatePortError};
 pub use handler::{Action, Direction, Handler, IntoOperation};
 pub use one_shot::{Interest, OneShots, Waiter};
 pub use phase::Phase;
-pub use port::{CompletionPort, CompletionPortBuilder, CreatePortError, Port, Rearm, Source, Token, Turn};
+pub use port::{CompletionPort, Port, Rearm, Source, Token, Turn};
 pub use readiness::Readiness;
 pub use registration::{AddError, Announced, Claim, ClaimError, Refused, RegisterError, Registration, Resumer};
 pub use sys::{Kernel, PortSyscalls};

@@ -13,6 +13,7 @@
 use crate::callback::run_caught;
 use crate::handler::{Action, Direction};
 use crate::port::{CompletionPort, Port, Rearm, Source, Token, Turn};
+use crate::process::{Generation, Inherited};
 use crate::readiness::Readiness;
 use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
 use crate::sys::{Errno, EventFlags};
@@ -91,6 +92,7 @@ impl<D: AsFd + Send + 'static, F: FnOnce(Action) + Send + 'static> Waiter for (D
 /// ```
 pub struct OneShots<W: Waiter, P: Port = CompletionPort> {
     port: P,
+    made_in: Generation,
     watches: Mutex<HashMap<RawFd, Arc<Watch<W>>>>,
 }
 
@@ -98,6 +100,7 @@ pub struct OneShots<W: Waiter, P: Port = CompletionPort> {
 struct Watch<W> {
     /// Device and inode: another one under the same number is another descriptor.
     identity: (u64, u64),
+    made_in: Generation,
     state: Mutex<State<W>>,
     quiet: Condvar,
 }
@@ -111,6 +114,7 @@ struct State<W> {
     next: u64,
     /// The port's thread is in a waiter's callback.
     firing: bool,
+    port_failed: bool,
 }
 
 struct Entry<W> {
@@ -123,7 +127,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     /// Nothing waits yet. This keeps the port alive.
     #[must_use]
     pub fn new(port: P) -> Self {
-        Self { port, watches: Mutex::default() }
+        Self { port, made_in: Generation::current(), watches: Mutex::default() }
     }
 
     /// Waits for the next event of interest: at once if the descriptor is ready. Several can wait for the same descriptor,
@@ -134,10 +138,14 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     ///
     /// # Errors
     /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance; `EEXIST` if a [`Registration`](crate::Registration) or
-    /// another list of the same port uses the descriptor; `ENOMEM`. The waiter is then dropped.
+    /// another list of the same port uses the descriptor; `ENOMEM`; `EBADF` too if the port has failed; [`Inherited`] in a child
+    /// of `fork`. The waiter is then dropped.
     // Codes_SRS_COMPLETION_PORT_01_070, Codes_SRS_COMPLETION_PORT_01_071, Codes_SRS_COMPLETION_PORT_01_072
-    // Codes_SRS_COMPLETION_PORT_01_126
+    // Codes_SRS_COMPLETION_PORT_01_082, Codes_SRS_COMPLETION_PORT_01_126
     pub fn add(&self, interest: Interest, waiter: W) -> io::Result<()> {
+        if self.made_in.is_inherited() {
+            return Err(Inherited.into());
+        }
         let identity = identity(waiter.descriptor())?;
         let mut watches = self.watches.lock();
         let Added { stale, refused } = self.add_locked(&mut watches, identity, interest, waiter);
@@ -207,6 +215,9 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     /// hold a lock here that a callback of the descriptor needs.
     // Codes_SRS_COMPLETION_PORT_01_073, Codes_SRS_COMPLETION_PORT_01_125
     pub fn remove(&self, descriptor: BorrowedFd<'_>) {
+        if self.made_in.is_inherited() {
+            return;
+        }
         let number = descriptor.as_raw_fd();
         let mut watches = self.watches.lock();
         let Some(watch) = watches.remove(&number) else { return };
@@ -246,6 +257,9 @@ impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
     /// still run when this returns, and so may use what its waiter captured. No other callback begins.
     // Codes_SRS_COMPLETION_PORT_01_074, Codes_SRS_COMPLETION_PORT_01_124
     fn drop(&mut self) {
+        if self.made_in.is_inherited() {
+            return mem::forget(mem::take(self.watches.get_mut()));
+        }
         let waits = !self.port.is_on_port_thread();
         let watches = mem::take(self.watches.get_mut());
         for (number, watch) in &watches {
@@ -263,14 +277,16 @@ impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
 
 impl<W: Waiter, P: Port> fmt::Debug for OneShots<W, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneShots").field("descriptors", &self.watches.lock().len()).finish_non_exhaustive()
+        let descriptors = (!self.made_in.is_inherited()).then(|| self.watches.lock().len());
+        f.debug_struct("OneShots").field("descriptors", &descriptors).finish_non_exhaustive()
     }
 }
 
 impl<W: Waiter> Watch<W> {
     fn new(identity: (u64, u64)) -> Self {
-        let state = State { token: None, armed: None, waiters: VecDeque::new(), next: 0, firing: false };
-        Self { identity, state: Mutex::new(state), quiet: Condvar::new() }
+        let state =
+            State { token: None, armed: None, waiters: VecDeque::new(), next: 0, firing: false, port_failed: false };
+        Self { identity, made_in: Generation::current(), state: Mutex::new(state), quiet: Condvar::new() }
     }
 
     /// Lets a waiter wait: has the kernel armed for what all wait for. The lock is held meanwhile, so that the port
@@ -308,20 +324,33 @@ impl<W: Waiter> Watch<W> {
             self.quiet.wait(&mut state);
         }
         drop(state);
-        for entry in waiters {
+        let mut waiters = waiters.into_iter();
+        for entry in waiters.by_ref() {
             run_caught("callback", || entry.waiter.fire(Action::Abandoned));
+            if self.made_in.is_inherited() {
+                // The callback has forked, and this is the child: the others are the parent's to call.
+                return mem::forget(waiters);
+            }
         }
     }
 
-    /// Calls a waiter back without the lock.
-    fn fire<'a>(&'a self, mut state: MutexGuard<'a, State<W>>, waiter: W, action: Action) -> MutexGuard<'a, State<W>> {
+    /// Calls a waiter back without the lock. None if the callback has forked, and this is the child.
+    fn fire<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State<W>>,
+        waiter: W,
+        action: Action,
+    ) -> Option<MutexGuard<'a, State<W>>> {
         state.firing = true;
         drop(state);
         run_caught("callback", || waiter.fire(action));
+        if self.made_in.is_inherited() {
+            return None;
+        }
         state = self.state.lock();
         state.firing = false;
         self.quiet.notify_all();
-        state
+        Some(state)
     }
 }
 
@@ -367,11 +396,16 @@ impl<W: Waiter> Source for Watch<W> {
     /// the kernel.
     // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
     fn on_ready(&self, events: Readiness) -> Turn {
+        if self.made_in.is_inherited() {
+            return Turn::Over;
+        }
         let mut state = self.state.lock();
         state.armed = None;
+        let events = if state.port_failed { Readiness::ERROR } else { events };
         let end = state.next;
         while let Some((waiter, action)) = state.take_due(events, end) {
-            state = self.fire(state, waiter, action);
+            let Some(locked) = self.fire(state, waiter, action) else { return Turn::Over };
+            state = locked;
         }
         if state.waiters.is_empty() && state.waiters.capacity() > ROOM_KEPT {
             state.waiters = VecDeque::new();
@@ -390,13 +424,20 @@ impl<W: Waiter> Source for Watch<W> {
         };
         let gone = [Errno::NOENT, Errno::BADF].map(|errno| Some(errno.raw_os_error())).contains(&error.raw_os_error());
         let action = if gone { Action::Abandoned } else { Action::Error };
-        for entry in mem::take(&mut state.waiters) {
-            state = self.fire(state, entry.waiter, action);
+        let mut waiters = mem::take(&mut state.waiters).into_iter();
+        for entry in waiters.by_ref() {
+            let Some(locked) = self.fire(state, entry.waiter, action) else { return mem::forget(waiters) };
+            state = locked;
         }
     }
 
     fn queued(&self, direction: Direction) -> usize {
         self.state.lock().waiters.iter().filter(|entry| entry.interest.contains(direction.into())).count()
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_091
+    fn on_port_failure(&self) {
+        self.state.lock().port_failed = true;
     }
 }
 

@@ -8,8 +8,10 @@ use crate::callback::{depth, run_caught};
 use crate::handler::{Direction, Handler};
 use crate::lane::{Inside, NOTHING, Numbered, SUSPENDED};
 use crate::port::Token;
-use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Rests, Slow};
+use crate::process::close_inherited;
+use crate::queue::{CLOSED, Core, LET_GO, REMOVAL_WAITS, Rests, Slow};
 use crate::sync::{Arc, MutexGuard, Ordering, full_fence, planted};
+use std::mem;
 
 /// What a registration goes through, in this order. A registering that fails goes back to the beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,6 +42,9 @@ type Emptied<H> = (Option<Arc<<H as Handler>::Descriptor>>, Option<Numbered<<H a
 
 impl<H: Handler> Core<H> {
     pub(crate) fn phase(&self) -> Phase {
+        if self.is_inherited() {
+            return Phase::Removed;
+        }
         self.slow.lock().phase
     }
 
@@ -47,6 +52,9 @@ impl<H: Handler> Core<H> {
     /// all others the removal has waited.
     // Codes_SRS_COMPLETION_PORT_01_058
     pub(crate) fn wait_until_settled(&self) {
+        if self.is_inherited() {
+            return;
+        }
         let mut slow = self.slow.lock();
         while match slow.phase {
             Phase::Registering | Phase::Removing => true,
@@ -91,6 +99,9 @@ impl<H: Handler> Core<H> {
 
     /// Ends it. With success a call-back is counted, before anyone can remove, so that a removal waits for it.
     pub(crate) fn end_registering(&self, token: Option<Token>) {
+        if self.is_inherited() {
+            return;
+        }
         let mut slow = self.slow.lock();
         slow.phase = if token.is_some() { Phase::Registered } else { Phase::Unregistered };
         if let Some(token) = token {
@@ -140,6 +151,9 @@ impl<H: Handler> Core<H> {
     /// A call-back has ended, or a lane was left, for which a removal may wait.
     #[cold]
     pub(crate) fn tell_removal(&self) {
+        if self.is_inherited() {
+            return;
+        }
         drop(self.slow.lock());
         self.quiet.notify_all();
     }
@@ -149,6 +163,11 @@ impl<H: Handler> Core<H> {
     pub(crate) fn finish_removal(&self, mut removal: Removal<H>) {
         while let Some(operation) = removal.pop_oldest() {
             self.abandon(operation);
+            if self.is_inherited() {
+                // The call-back has forked, and this is the child: the others are the parent's to call.
+                mem::forget(removal);
+                return close_inherited(self.number);
+            }
         }
         drop(removal.second);
         self.release(removal.half);
@@ -164,6 +183,30 @@ impl<H: Handler> Core<H> {
         drop((slow, second));
         if let Some(half) = half {
             self.release(half);
+        }
+    }
+
+    /// Lets go of what a parent of this process has registered: closes the child's copy of the descriptor. Nothing else: it may be locked, or half changed, by a thread that does not exist here.
+    // Codes_SRS_COMPLETION_PORT_01_083
+    #[cold]
+    pub(crate) fn release_inherited(self: &Arc<Self>) {
+        if self.signs.fetch_or(LET_GO, Ordering::Relaxed) & LET_GO != 0 {
+            return;
+        }
+        // What waits is the parent's: it is not even dropped.
+        mem::forget(Arc::clone(self));
+        match [Direction::In, Direction::Out].map(|direction| self.lane(direction).take_inherited()) {
+            [Ok(Some(half)), Ok(Some(second))] => {
+                drop(second);
+                run_caught("release", || drop(half));
+            }
+            // A removal had both, and may have closed it.
+            [Ok(None), Ok(None)] => {}
+            // A thread of the parent had one of them, so it was open; that thread's half is leaked.
+            halves => {
+                mem::forget(halves);
+                close_inherited(self.number);
+            }
         }
     }
 

@@ -4,25 +4,28 @@
 //! * A token is an index and a generation; an event with an old generation finds nothing, so a late
 //!   event never reaches a removed registration nor one that reuses its place.
 //! * The thread does not sleep while [`NOTIFIED`] is set, and looks at `ready` after clearing it. So whoever finds it set
-//!   need not write to the eventfd, nor need the thread itself.
+//!   need not wake the thread, nor need the thread itself.
+//! * A thread of a child of `fork` never looks into the epoll set that it shares with the parent: [`untouched`] then differs
+//!   from every value of `flags`.
 
+use crate::builder::{CompletionPortBuilder, CreatePortError};
 use crate::callback::run_caught;
 use crate::handler::Direction;
 use crate::membership::{Epoll, Membership};
 use crate::one_shot::Interest;
+use crate::process::{Generation, Inherited, close_inherited, untouched};
 use crate::readiness::Readiness;
-use crate::sync::thread::{self, JoinHandle};
-use crate::sync::{Arc, AtomicU8, Mutex, Ordering, per_thread, planted};
-use crate::sys::{Errno, Event, EventFlags, Kernel, PAUSE_AFTER_FAILURE, PortSyscalls, retry_interrupted};
+use crate::sync::thread::JoinHandle;
+use crate::sync::{Arc, AtomicU8, Condvar, Mutex, Ordering, per_thread, planted};
+use crate::sys::{Errno, Event, EventFlags, Kernel, PortSyscalls, retry_interrupted};
+use crate::table::{Change, News, Turns};
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::slice;
 use std::time::{Duration, Instant};
-use thiserror::Error;
 
 /// How many events one `epoll_wait` can return.
 const EVENTS_PER_WAIT: usize = 512;
@@ -32,16 +35,20 @@ const EVENTS_PER_WAIT: usize = 512;
 const LEFT_TO_A_SLEEPER: usize = 64;
 
 /// The token of the eventfd.
-const WAKE: u64 = u64::MAX;
+pub(crate) const WAKE: u64 = u64::MAX;
 
 /// In `flags`: there is something in `ready`, or else to look round for.
-const NOTIFIED: u8 = 1;
+pub(crate) const NOTIFIED: u8 = 1;
 /// In `flags`: there is something in `news`.
-const CHANGED: u8 = 1 << 1;
+pub(crate) const CHANGED: u8 = 1 << 1;
 /// In `flags`: nobody has a reference any more.
-const STOPPING: u8 = 1 << 2;
+pub(crate) const STOPPING: u8 = 1 << 2;
 /// In `flags`, from the beginning: the thread polls before it sleeps.
 const POLLS: u8 = 1 << 3;
+/// In `flags`: the epoll instance or the eventfd is gone.
+pub(crate) const FAILED: u8 = 1 << 4;
+/// In `flags`: the thread knows that, and waits without the kernel's objects.
+pub(crate) const DETACHED: u8 = 1 << 5;
 
 /// What every descriptor is watched for: both directions, edge-triggered.
 const INTEREST: EventFlags =
@@ -107,6 +114,10 @@ pub trait Source: Send + Sync {
 
     /// How many operations wait in a direction.
     fn queued(&self, direction: Direction) -> usize;
+
+    /// The port has lost its epoll instance or its eventfd, which other code has closed: no event will come any more. What
+    /// waits is to end with an error in the next turn, and nothing is to be accepted. May be called several times.
+    fn on_port_failure(&self) {}
 }
 
 /// [`Port::rearm`] of the port that calls a source.
@@ -129,21 +140,28 @@ pub enum Turn {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Token(pub u64);
 
-/// Why a port could not be created.
-#[derive(Debug, Error)]
-#[error("{call} failed")]
-pub struct CreatePortError {
-    /// The call that failed, for instance `epoll_create1`.
-    pub call: &'static str,
-    /// What it said: `EMFILE`, for instance.
-    pub source: io::Error,
-}
-
 /// One epoll instance and one thread.
 ///
 /// `clone` adds a reference, `drop` takes one away; every registration holds one. The last one stops the
 /// thread at once and joins it. On a port's thread, its own or another's, it does not wait: the
 /// thread then ends after the call-back it is in.
+///
+/// # Signals
+/// The thread blocks every signal but those of a fault of its own (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`,
+/// `SIGSYS`, `SIGABRT`), so a signal that the program's threads block reaches `sigwait` or `signalfd`. Threads and programs
+/// that a callback starts inherit the mask; `std::process::Command` empties it.
+///
+/// # Fork
+/// The child of a `fork` has copies of ports and registrations, but not their threads. There everything inherited is refused
+/// with an error of its own (`Inherited`), and dropping it does nothing to the parent; see [`Generation`]. A port that the
+/// child creates works. If a callback on a port's thread forks, that thread's copy ends after the callback, and with it the
+/// child, unless it has other threads.
+///
+/// # Descriptors closed by other code
+/// If the port's epoll instance or eventfd is closed behind its back, by `closefrom` for instance, the port *fails*:
+/// everything that waits gets [`Action::Error`](crate::Action::Error), and everything new is refused. The thread notices at
+/// the next event or wake-up, or, asleep, within one second. A last reference that cannot wake the thread does not wait for
+/// it. A failed port closes nothing: the numbers may belong to other code.
 pub struct CompletionPort<S: PortSyscalls = Kernel> {
     owner: Arc<Owner<S>>,
 }
@@ -155,85 +173,33 @@ struct Owner<S: PortSyscalls> {
 }
 
 /// What the thread and the references share.
-struct Shared<S> {
-    sys: S,
-    epoll: OwnedFd,
-    eventfd: OwnedFd,
+pub(crate) struct Shared<S> {
+    pub(crate) sys: S,
+    pub(crate) epoll: OwnedFd,
+    pub(crate) eventfd: OwnedFd,
+    made_in: Generation,
     news: Mutex<News>,
     members: Mutex<Membership>,
     /// Sources that asked for a turn without an event.
-    ready: Mutex<Vec<Arc<dyn Source>>>,
-    /// What the thread has not seen yet: `NOTIFIED`, `CHANGED`, `STOPPING`. And `POLLS`, so that one look says whether
-    /// there is anything to do but to sleep.
-    flags: AtomicU8,
+    pub(crate) ready: Mutex<Vec<Arc<dyn Source>>>,
+    /// Signalled instead of the eventfd once the thread is `DETACHED`.
+    pub(crate) stirred: Condvar,
+    /// What the thread has not seen yet: `NOTIFIED`, `CHANGED`, `STOPPING`. And `POLLS`, `FAILED`, `DETACHED`, so that one
+    /// look says whether there is anything to do but to sleep.
+    pub(crate) flags: AtomicU8,
     /// For how long to ask the kernel again and again before the thread sleeps.
     busy_poll: Option<Duration>,
-}
-
-/// Says how a port shall be.
-#[derive(Debug, Clone, Default)]
-#[must_use]
-pub struct CompletionPortBuilder {
-    busy_poll: Duration,
-}
-
-impl CompletionPortBuilder {
-    /// For how long the thread looks for events again and again before it sleeps: it then serves the next message without
-    /// being woken, for the price of a processor that is never idle meanwhile. 0 unless said; a few microseconds to a few
-    /// hundred make sense, on a processor that has nothing else to do.
-    pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
-        self.busy_poll = busy_poll;
-        self
-    }
-
-    /// Creates the port with its epoll instance and its thread.
-    ///
-    /// # Errors
-    /// [`CreatePortError`], for instance when the process has no descriptor left.
-    pub fn create(self) -> Result<CompletionPort, CreatePortError> {
-        self.create_with(Kernel)
-    }
-
-    /// [`create`](Self::create) with other system calls than the kernel's.
-    ///
-    /// # Errors
-    /// As for `create`.
-    // Codes_SRS_COMPLETION_PORT_01_001, Codes_SRS_COMPLETION_PORT_01_002
-    pub fn create_with<S: PortSyscalls>(self, sys: S) -> Result<CompletionPort<S>, CreatePortError> {
-        CompletionPort::start(sys, (self.busy_poll > Duration::ZERO).then_some(self.busy_poll))
-    }
-}
-
-/// Which places in the thread's table are free, and what it has not heard of yet.
-#[derive(Default)]
-struct News {
-    changes: Vec<Change>,
-    free: Vec<usize>,
-    /// How many places there are.
-    places: usize,
-    generation: u32,
-}
-
-/// Somebody is watched from now on, or nobody any more, by a name.
-struct Change {
-    token: Token,
-    source: Option<Arc<dyn Source>>,
-}
-
-/// What the thread alone has: its table, and how far it is with its turns.
-#[derive(Default)]
-struct Turns {
-    /// Who is watched, by place.
-    table: Vec<Change>,
-    /// Who wanted another turn, or asked for one.
-    again: VecDeque<Arc<dyn Source>>,
-    /// How many of them have it now; who wants another has it after the next wait.
-    due: usize,
 }
 
 per_thread! {
     /// The port whose thread this is: the address of its `Shared`.
     static CURRENT: Cell<usize> = const { Cell::new(0) };
+    /// When that began to be so: the copy of the thread in a child of `fork` is no port's.
+    static CURRENT_SINCE: Cell<Option<Generation>> = const { Cell::new(None) };
+}
+
+fn is_port_thread() -> bool {
+    CURRENT.get() != 0 && CURRENT_SINCE.get().is_some_and(|generation| !generation.is_inherited())
 }
 
 impl CompletionPort {
@@ -257,14 +223,16 @@ impl<S: PortSyscalls> CompletionPort<S> {
     /// # Errors
     /// As for `create`.
     pub fn create_with(sys: S) -> Result<Self, CreatePortError> {
-        Self::start(sys, None)
+        Self::start(sys, CompletionPortBuilder::default())
     }
 
-    fn start(sys: S, busy_poll: Option<Duration>) -> Result<Self, CreatePortError> {
+    pub(crate) fn start(sys: S, builder: CompletionPortBuilder) -> Result<Self, CreatePortError> {
         let failed = |call| move |errno: rustix::io::Errno| CreatePortError { call, source: errno.into() };
+        let made_in = Generation::watched().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
+        let busy_poll = (builder.busy_poll > Duration::ZERO).then_some(builder.busy_poll);
         let epoll = retry_interrupted(|| sys.epoll_create()).map_err(failed("epoll_create1"))?;
         let eventfd = retry_interrupted(|| sys.eventfd()).map_err(failed("eventfd"))?;
-        // Edge-triggered: every write is an event, and the counter need never be read.
+        // Nobody writes to it, so this is no event.
         let mut members = Membership::default();
         let own = Epoll { sys: &sys, instance: epoll.as_fd() };
         members
@@ -274,43 +242,64 @@ impl<S: PortSyscalls> CompletionPort<S> {
             sys,
             epoll,
             eventfd,
+            made_in,
             news: Mutex::default(),
             members: Mutex::new(members),
             ready: Mutex::default(),
+            stirred: Condvar::new(),
             flags: AtomicU8::new(if busy_poll.is_some() { POLLS } else { 0 }),
             busy_poll,
         });
-        let thread = thread::Builder::new()
-            .name("completion-port".to_owned())
-            .spawn({
-                let shared = Arc::clone(&shared);
-                move || shared.run()
-            })
-            .map_err(|source| CreatePortError { call: "pthread_create", source })?;
+        let run = {
+            let shared = Arc::clone(&shared);
+            move || shared.run()
+        };
+        let thread = builder.start_thread(run).map_err(|source| CreatePortError { call: "pthread_create", source })?;
         tracing::debug!("completion port created");
         Ok(Self { owner: Arc::new(Owner { shared, thread: Some(thread) }) })
+    }
+
+    /// Whether the port was made before a `fork`, in a parent of this process: it then refuses everything.
+    // Codes_SRS_COMPLETION_PORT_01_082
+    #[must_use]
+    pub fn is_inherited(&self) -> bool {
+        self.owner.shared.made_in.is_inherited()
+    }
+
+    /// The port, if anything can be attached to it.
+    // Codes_SRS_COMPLETION_PORT_01_082, Codes_SRS_COMPLETION_PORT_01_093
+    fn usable(&self) -> io::Result<&Shared<S>> {
+        let shared = &*self.owner.shared;
+        if shared.made_in.is_inherited() {
+            return Err(Inherited.into());
+        }
+        if shared.has_failed() {
+            return Err(Errno::BADF.into());
+        }
+        Ok(shared)
     }
 }
 
 impl<S: PortSyscalls> Port for CompletionPort<S> {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
-        let shared = &self.owner.shared;
+        let shared = self.usable()?;
         // Before the kernel can report it.
         let token = shared.announce(source);
         let added = shared.members.lock().add_owned(&shared.epoll(), descriptor, token, INTEREST);
         self.attached(token, added)
     }
 
+    // Codes_SRS_COMPLETION_PORT_01_083
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        let shared = &self.owner.shared;
+        let Ok(shared) = self.usable() else { return self.forget(token) };
         let deleted = shared.members.lock().delete_owned(&shared.epoll(), descriptor);
         self.detached(token, deleted);
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_057
+    // Codes_SRS_COMPLETION_PORT_01_057, Codes_SRS_COMPLETION_PORT_01_083
     fn forget(&self, token: Token) {
         let shared = &self.owner.shared;
-        if shared.forget(token) >= LEFT_TO_A_SLEEPER {
+        if !shared.made_in.is_inherited() && shared.forget(token) >= LEFT_TO_A_SLEEPER {
             shared.notify_unless(self.is_current_thread());
         }
     }
@@ -321,30 +310,35 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         interest: Interest,
         source: Arc<dyn Source>,
     ) -> io::Result<Token> {
-        let shared = &self.owner.shared;
+        let shared = self.usable()?;
         let token = shared.announce(source);
         let added = shared.members.lock().add_lent(&shared.epoll(), descriptor, token, interest.once());
         self.attached(token, added)
     }
 
     fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
-        self.owner.shared.rearm(descriptor, token, interest)
+        self.usable()?.rearm(descriptor, token, interest)
     }
 
     fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        let shared = &self.owner.shared;
+        let Ok(shared) = self.usable() else { return self.forget_once(descriptor.as_raw_fd(), token) };
         let deleted = shared.members.lock().delete_lent(&shared.epoll(), descriptor, token);
         self.detached(token, deleted);
     }
 
     fn forget_once(&self, number: RawFd, token: Token) {
-        self.owner.shared.members.lock().forget_lent(number, token);
-        self.forget(token);
+        if !self.is_inherited() {
+            self.owner.shared.members.lock().forget_lent(number, token);
+            self.forget(token);
+        }
     }
 
     // Codes_SRS_COMPLETION_PORT_01_060, Codes_SRS_COMPLETION_PORT_01_061
     fn schedule(&self, source: Arc<dyn Source>) {
         let shared = &self.owner.shared;
+        if shared.made_in.is_inherited() {
+            return mem::forget(source);
+        }
         shared.ready.lock().push(source);
         shared.notify_unless(self.is_current_thread());
     }
@@ -354,7 +348,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
     }
 
     fn is_on_port_thread(&self) -> bool {
-        CURRENT.get() != 0
+        is_port_thread()
     }
 }
 
@@ -363,6 +357,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
         match added {
             Ok(()) => Ok(token),
             Err(error) => {
+                self.owner.shared.look_into(error);
                 self.forget(token);
                 Err(error.into())
             }
@@ -373,6 +368,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
         if let Err(error) = deleted {
             // The token's generation keeps late events away all the same.
             tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed");
+            self.owner.shared.look_into(error);
         }
         self.forget(token);
     }
@@ -401,16 +397,26 @@ impl<S: PortSyscalls> Owner<S> {
 }
 
 impl<S: PortSyscalls> Drop for Owner<S> {
-    // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
+    // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005, Codes_SRS_COMPLETION_PORT_01_083
+    // Codes_SRS_COMPLETION_PORT_01_094
     fn drop(&mut self) {
-        self.shared.flags.fetch_or(STOPPING, Ordering::Release);
-        if !self.is_current_thread() && !planted("the last reference wakes nobody") {
-            self.shared.wake();
+        let shared = &self.shared;
+        if shared.made_in.is_inherited() {
+            return self.drop_inherited();
         }
+        let before = shared.flags.fetch_or(STOPPING, Ordering::AcqRel);
+        let woken = if self.is_current_thread() {
+            // Before the two numbers are closed.
+            shared.note_failure_unless_intact();
+            true
+        } else {
+            planted("the last reference wakes nobody") || shared.wake(before)
+        };
         // Two ports' threads that waited for each other would wait for ever.
-        let on_port_thread = CURRENT.get() != 0;
+        let on_port_thread = is_port_thread();
         if let Some(thread) = self.thread.take()
             && !on_port_thread
+            && woken
             && thread.join().is_err()
         {
             tracing::error!("the port's thread had panicked");
@@ -419,30 +425,56 @@ impl<S: PortSyscalls> Drop for Owner<S> {
     }
 }
 
+impl<S: PortSyscalls> Owner<S> {
+    /// Lets go of the child's copies, and of nothing that is the parent's as well.
+    #[cold]
+    fn drop_inherited(&mut self) {
+        // That thread does not exist here, so there is nothing to join, and what it refers to is never dropped.
+        mem::forget(self.thread.take());
+        mem::forget(Arc::clone(&self.shared));
+        close_inherited(self.shared.epoll.as_raw_fd());
+        close_inherited(self.shared.eventfd.as_raw_fd());
+    }
+}
+
 impl<S: PortSyscalls> Shared<S> {
     fn run(self: Arc<Self>) {
         CURRENT.set(Arc::as_ptr(&self).addr());
-        let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+        CURRENT_SINCE.set(Some(self.made_in));
         let mut turns = Turns::default();
-        loop {
-            let flags = self.flags.load(Ordering::Acquire);
-            if flags == 0 && turns.again.is_empty() {
-                self.wait(&mut events, true);
-            } else if flags & STOPPING == 0 {
-                self.look_before_waiting(&mut turns, &mut events);
-            } else {
-                break;
-            }
-            if self.has_news() {
-                // What was announced before an event came is known when that is looked at.
-                self.hear_news(&mut turns);
-            }
-            let mut events = events.iter();
-            // A panic, for the last reference to a source runs the user's destructors, costs no one else the turn.
-            while run_caught("turn", || self.take_turns(&mut turns, &mut events)).is_none() {}
+        self.serve(&mut turns);
+        if self.made_in.is_inherited() {
+            // A call-back has forked, and this is the child.
+            mem::forget(turns);
+            return mem::forget(self);
         }
         while let Some(last) = turns.table.pop() {
             run_caught("drop", || drop(last));
+        }
+        if self.has_failed() {
+            // Its descriptors' numbers may be other code's by now, and would be closed.
+            mem::forget(self);
+        }
+    }
+
+    fn serve(&self, turns: &mut Turns) {
+        let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
+        loop {
+            let flags = self.flags.load(Ordering::Acquire);
+            if flags == untouched() && turns.again.is_empty() {
+                self.wait(&mut events, true);
+            } else if flags & STOPPING != 0 || self.made_in.is_inherited() {
+                return;
+            } else {
+                self.look_before_waiting(turns, &mut events);
+            }
+            if self.has_news() {
+                // What was announced before an event came is known when that is looked at.
+                self.hear_news(turns);
+            }
+            let mut events = events.iter();
+            // A panic, for the last reference to a source runs the user's destructors, costs no one else the turn.
+            while run_caught("turn", || self.take_turns(turns, &mut events)).is_none() {}
         }
     }
 
@@ -476,6 +508,9 @@ impl<S: PortSyscalls> Shared<S> {
     #[cold]
     #[inline(never)]
     fn take_turns_without_events(&self, turns: &mut Turns) {
+        if self.made_in.is_inherited() {
+            return;
+        }
         if self.is_notified() {
             self.look_round(turns);
         }
@@ -493,12 +528,20 @@ impl<S: PortSyscalls> Shared<S> {
 
     #[cold]
     fn rearm_source(&self, source: &dyn Source) {
-        source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest));
+        source.rearm(&|descriptor, token, interest| match self.rearm(descriptor, token, interest) {
+            // What waits is told next that the port has failed.
+            Err(_) if self.has_failed() => Ok(()),
+            rearmed => rearmed,
+        });
     }
 
     fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
-        self.members.lock().modify_lent(&self.epoll(), descriptor, token, interest.once())?;
-        Ok(())
+        let modified = self.members.lock().modify_lent(&self.epoll(), descriptor, token, interest.once());
+        modified.map_err(|error| {
+            self.look_into(error);
+            // `ENOENT` would mean another descriptor.
+            if self.has_failed() { Errno::BADF.into() } else { error.into() }
+        })
     }
 
     fn epoll(&self) -> Epoll<'_, S> {
@@ -519,7 +562,10 @@ impl<S: PortSyscalls> Shared<S> {
         turns.due = turns.again.len();
         let notified = flags & (NOTIFIED | STOPPING) != 0 && !planted("sleeps though notified");
         let idle = turns.due == 0 && !notified;
-        if !(idle && flags & POLLS != 0 && self.is_busy(events)) {
+        if flags & FAILED != 0 {
+            events.clear();
+            self.wait_detached(turns, flags & DETACHED == 0, idle);
+        } else if !(idle && flags & POLLS != 0 && self.is_busy(events)) {
             self.wait(events, idle);
         }
     }
@@ -546,6 +592,9 @@ impl<S: PortSyscalls> Shared<S> {
             let (place, removed) = (change.token.place(), change.source.is_none());
             if removed && !turns.table.get(place).is_some_and(|watched| watched.is_source_of(change.token)) {
                 continue;
+            }
+            if let Some(source) = change.source.as_ref().filter(|_| self.has_failed()) {
+                turns.fail(source);
             }
             let before = turns.enter(place, change);
             if removed {
@@ -574,8 +623,9 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// Has the thread look round, which needs no waking if it is the caller.
     fn notify_unless(&self, is_current_thread: bool) {
-        if self.flags.fetch_or(NOTIFIED, Ordering::AcqRel) & NOTIFIED == 0 && !is_current_thread {
-            self.wake();
+        let before = self.flags.fetch_or(NOTIFIED, Ordering::AcqRel);
+        if before & NOTIFIED == 0 && !is_current_thread {
+            self.wake(before);
         }
     }
 
@@ -600,69 +650,14 @@ impl<S: PortSyscalls> Shared<S> {
     fn wait(&self, events: &mut Vec<Event>, block: bool) {
         events.clear();
         if let Err(error) = retry_interrupted(|| self.sys.epoll_wait(self.epoll.as_fd(), events, block)) {
-            wait_failed(error);
+            self.wait_failed(error);
         }
-    }
-
-    fn wake(&self) {
-        if let Err(error) = retry_interrupted(|| self.sys.wake(self.eventfd.as_fd())) {
-            tracing::error!(%error, "the port could not be woken");
-        }
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn wait_failed(error: Errno) {
-    tracing::error!(%error, "epoll_wait failed");
-    thread::sleep(PAUSE_AFTER_FAILURE);
-}
-
-impl News {
-    fn new_token(&mut self) -> Token {
-        self.generation = self.generation.wrapping_add(1);
-        // The eventfd's token has all bits set.
-        let generation = self.generation & (u32::MAX >> 1);
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places += 1;
-            self.places - 1
-        });
-        Token(u64::from(generation) << 32 | place as u64)
-    }
-}
-
-impl Turns {
-    // Codes_SRS_COMPLETION_PORT_01_053
-    #[inline]
-    fn watched(&self, token: u64) -> Option<&Arc<dyn Source>> {
-        let watched = self.table.get(Token(token).place())?;
-        if watched.token.0 == token || planted("no generation") { watched.source.as_ref() } else { None }
-    }
-
-    /// Returns who was there before.
-    fn enter(&mut self, place: usize, change: Change) -> Option<Change> {
-        if let Some(watched) = self.table.get_mut(place) {
-            return Some(mem::replace(watched, change));
-        }
-        if self.table.len() == self.table.capacity() {
-            // A quarter more, not twice as much: with many thousands this is most of the memory that is not used.
-            self.table.reserve_exact(self.table.len() / 4 + 16);
-        }
-        // Places are given one after the other, and heard of in the same order.
-        self.table.push(change);
-        None
-    }
-}
-
-impl Change {
-    fn is_source_of(&self, token: Token) -> bool {
-        self.token == token && self.source.is_some()
     }
 }
 
 impl Token {
     #[allow(clippy::cast_possible_truncation, reason = "the half of a token that is the place")]
-    fn place(self) -> usize {
+    pub(crate) fn place(self) -> usize {
         self.0 as u32 as usize
     }
 }

@@ -25,6 +25,7 @@ use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, full_fence, planted};
 use std::mem;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 /// How many operations of one descriptor run before the others have their turn. With 64 KiB each that is more than a TCP
 /// socket receives ahead, so that a turn ends because it has caught up: with fewer, eight busy connections take turns over
@@ -51,6 +52,8 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) slow: Mutex<Slow<H>>,
     /// Signalled when the phase changes, or when a call-back ends for which a removal waits.
     pub(crate) quiet: Condvar,
+    /// The descriptor's, for a child of `fork` to close its copy.
+    pub(crate) number: RawFd,
 }
 
 /// What is rarely needed.
@@ -65,6 +68,12 @@ pub(crate) type Rests<O> = [Rest<O>; 2];
 /// In `signs`: nothing is accepted. The lanes' own signs are `1 << direction`.
 pub(crate) const CLOSED: u8 = 1 << 2;
 
+/// In `signs`: nothing is accepted, for the port has failed.
+const FAILED: u8 = 1 << 5;
+
+/// In `signs`: a child of `fork` has closed its copy of the descriptor.
+pub(crate) const LET_GO: u8 = 1 << 6;
+
 /// In `callbacks`: a removal waits for their end.
 pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
 
@@ -75,6 +84,8 @@ const OF_OUTPUT: u8 = 1 << 7;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotQueued {
     NotRegistered,
+    Inherited,
+    PortFailed,
     OutOfMemory,
 }
 
@@ -98,6 +109,7 @@ pub(crate) struct Taken<'a, H: Handler> {
 
 impl<H: Handler> Core<H> {
     pub(crate) fn new(handler: H, descriptor: H::Descriptor) -> Self {
+        let number = descriptor.as_fd().as_raw_fd();
         let half = Arc::new(descriptor);
         Self {
             handler,
@@ -112,6 +124,7 @@ impl<H: Handler> Core<H> {
             error_end: AtomicU64::new(0),
             slow: Mutex::new(Slow { phase: Phase::Unregistered, token: Token(0), rests: None }),
             quiet: Condvar::new(),
+            number,
         }
     }
 
@@ -121,6 +134,17 @@ impl<H: Handler> Core<H> {
             Direction::In => &self.input,
             Direction::Out => &self.output,
         }
+    }
+
+    /// Whether the registration was made before a `fork`, in a parent of this process.
+    // Codes_SRS_COMPLETION_PORT_01_081
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.input.is_inherited()
+    }
+
+    pub(crate) fn has_port_failed(&self) -> bool {
+        self.signs() & FAILED != 0
     }
 
     #[inline]
@@ -139,7 +163,7 @@ impl<H: Handler> Core<H> {
         let closed = if planted("overlooks the end") { 0 } else { CLOSED };
         let rest = if planted("overlooks the rest") { 0 } else { sign(direction) };
         let slot_is_empty = self.lane(direction).oldest() == NOTHING || planted("overlooks the slot");
-        slot_is_empty && self.signs() & (closed | rest) == 0
+        slot_is_empty && self.signs() & (closed | rest | FAILED) == 0
     }
 
     // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
@@ -167,8 +191,13 @@ impl<H: Handler> Core<H> {
 
     #[cold]
     fn push_rest<N: IntoOperation<H::Operation>>(&self, direction: Direction, new: N) -> Result<Schedule, Rejected<N>> {
+        if self.is_inherited() {
+            return Err(Rejected { why: NotQueued::Inherited, returned: new, schedule: Schedule(false) });
+        }
         let mut slow = self.slow.lock();
-        let pushed = if slow.phase == Phase::Registered {
+        let pushed = if slow.phase == Phase::Registered && self.has_port_failed() {
+            Err((NotQueued::PortFailed, new))
+        } else if slow.phase == Phase::Registered {
             self.signs.fetch_or(sign(direction), Ordering::Relaxed);
             match slow.rest(direction) {
                 Some(rest) => rest.push(self.take_number(), new),
@@ -282,6 +311,9 @@ impl<H: Handler> Core<H> {
 
     /// Lets a suspended operation run again. Whether there is one, as far as can be seen from outside.
     pub(crate) fn resume(&self, direction: Direction) -> (bool, Schedule) {
+        if self.is_inherited() {
+            return (false, Schedule(false));
+        }
         let oldest = self.lane(direction).oldest();
         self.signs.fetch_or(resume_sign(direction), Ordering::Relaxed);
         full_fence("asks to resume");
@@ -313,6 +345,10 @@ impl<H: Handler> Core<H> {
             if planted("attends only once") {
                 break;
             }
+        }
+        if self.has_port_failed() {
+            // It may have been added when the failure had been told.
+            self.latch.tell();
         }
         self.tell_if_closed();
     }
@@ -484,6 +520,9 @@ impl<H: Handler> Core<H> {
 
     /// How many operations wait in a direction.
     pub(crate) fn queued(&self, direction: Direction) -> usize {
+        if self.is_inherited() {
+            return 0;
+        }
         let rest = self.slow.lock().rests.as_ref().map_or(0, |rests| rests[0][direction as usize].queue.len());
         rest + usize::from(self.lane(direction).oldest() != NOTHING)
     }
@@ -558,6 +597,18 @@ impl<H: Handler> Source for Core<H> {
 
     fn queued(&self, direction: Direction) -> usize {
         Core::queued(self, direction)
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_091, Codes_SRS_COMPLETION_PORT_01_093
+    fn on_port_failure(&self) {
+        self.handler.port_failed();
+        // The numbers of all that will ever wait are below that.
+        self.error_end.store(SUSPENDED, Ordering::Relaxed);
+        self.signs.fetch_or(FAILED | resume_sign(Direction::In) | resume_sign(Direction::Out), Ordering::Relaxed);
+        self.latch.tell();
+        full_fence("fails");
+        self.attend(Direction::In);
+        self.attend(Direction::Out);
     }
 }
 

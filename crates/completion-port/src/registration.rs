@@ -5,6 +5,7 @@ use crate::handler::{Direction, Handler, IntoOperation};
 use crate::lane::Inside;
 use crate::phase::Phase;
 use crate::port::{CompletionPort, Port, Source};
+use crate::process::Inherited;
 use crate::queue::{Core, NotQueued, Rejected, Schedule, Taken};
 use crate::sync::Arc;
 use std::fmt;
@@ -32,6 +33,9 @@ impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RegisterError {
+    /// The registration was made before `fork`, in a parent of this process.
+    #[error(transparent)]
+    Inherited(#[from] Inherited),
     /// It is watched already, or was.
     #[error("the registration is {0:?}, only one that is Unregistered can be registered")]
     AlreadyUsed(Phase),
@@ -53,6 +57,12 @@ pub enum AddError {
     /// The queue could not grow.
     #[error("no memory to queue the operation")]
     OutOfMemory,
+    /// The registration was made before `fork`, in a parent of this process.
+    #[error(transparent)]
+    Inherited(#[from] Inherited),
+    /// Other code has closed the port's epoll instance or eventfd.
+    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
+    PortFailed,
 }
 
 impl From<NotQueued> for AddError {
@@ -60,6 +70,8 @@ impl From<NotQueued> for AddError {
         match error {
             NotQueued::NotRegistered => Self::NotRegistered,
             NotQueued::OutOfMemory => Self::OutOfMemory,
+            NotQueued::Inherited => Self::Inherited(Inherited),
+            NotQueued::PortFailed => Self::PortFailed,
         }
     }
 }
@@ -74,6 +86,12 @@ pub enum ClaimError {
     /// Somebody else is at work there, or something waits: [`add`](Registration::add) behind it.
     #[error("the direction is in use")]
     InUse,
+    /// The registration was made before `fork`, in a parent of this process.
+    #[error(transparent)]
+    Inherited(#[from] Inherited),
+    /// Other code has closed the port's epoll instance or eventfd.
+    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
+    PortFailed,
 }
 
 /// One descriptor on a port, and the operations that wait for it.
@@ -105,7 +123,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
         &self.port
     }
 
-    /// The phase at this moment; another thread may change it at any time.
+    /// The phase at this moment; another thread may change it at any time. In a child of `fork` what it has inherited is
+    /// [`Phase::Removed`].
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.core.phase()
@@ -125,6 +144,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
     // Codes_SRS_COMPLETION_PORT_01_009
     pub fn register(&self) -> Result<Announced<'_, H>, RegisterError> {
+        if self.core.is_inherited() {
+            return Err(Inherited.into());
+        }
         let half = self.core.begin_registering().map_err(RegisterError::AlreadyUsed)?;
         let attached = self.core.handler.prepare(&half).map_err(RegisterError::Unusable).and_then(|()| {
             let source: Arc<dyn Source> = Arc::clone(&self.core) as _;
@@ -187,7 +209,14 @@ impl<H: Handler, P: Port> Registration<H, P> {
 
     #[cold]
     fn not_claimed(&self) -> ClaimError {
-        if self.phase() == Phase::Registered { ClaimError::InUse } else { ClaimError::NotRegistered }
+        if self.core.is_inherited() {
+            return Inherited.into();
+        }
+        match self.phase() {
+            Phase::Registered if self.core.has_port_failed() => ClaimError::PortFailed,
+            Phase::Registered => ClaimError::InUse,
+            _ => ClaimError::NotRegistered,
+        }
     }
 
     /// Announces a call-back of this descriptor that the caller is about to run itself, such that
@@ -216,9 +245,14 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// order it was added, and [releases](Handler::release) the descriptor. No operation and no call-back of this
     /// registration runs afterwards. From inside a call-back it does not wait for that call-back.
     ///
-    /// Returns `false` at once if nothing is registered or another thread is removing it.
+    /// Returns `false` at once if nothing is registered or another thread is removing it. In a child of `fork`, what is
+    /// inherited is not registered: `remove` only closes the child's copy of the descriptor.
     // Codes_SRS_COMPLETION_PORT_01_053, Codes_SRS_COMPLETION_PORT_01_056
     pub fn remove(&self) -> bool {
+        if self.core.is_inherited() {
+            self.core.release_inherited();
+            return false;
+        }
         let Some(removal) = self.core.begin_removal() else { return false };
         self.port.detach(removal.half.as_fd(), removal.token);
         self.core.finish_removal(removal);
@@ -241,7 +275,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
     fn drop(&mut self) {
-        if !self.remove() {
+        if !self.remove() && !self.core.is_inherited() {
             self.core.release_unregistered();
             self.wait_until_settled();
         }

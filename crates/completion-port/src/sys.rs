@@ -4,7 +4,6 @@
 //! implementation reports `EINTR` like the kernel does; the port retries it.
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
-use rustix::io::write;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -32,10 +31,12 @@ pub trait PortSyscalls: Send + Sync + 'static {
     ) -> Result<(), Errno>;
     /// `epoll_ctl(2)` with `EPOLL_CTL_DEL`.
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno>;
-    /// `epoll_wait(2)` into the spare capacity of `events`; waits without limit if `block`.
+    /// `epoll_wait(2)` into the spare capacity of `events`. With `block` it waits for an event, but not much longer than a
+    /// second, after which it returns none: a thread asleep does not notice that its epoll instance was closed.
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
-    /// `write(2)` of 1 to the eventfd.
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno>;
+    /// Makes the eventfd an event of the epoll instance: `epoll_ctl(2)` with `EPOLL_CTL_MOD`. Unlike a write, it does nothing
+    /// to a descriptor that has taken over one of the two numbers, and says so.
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno>;
 }
 
 /// The real system calls.
@@ -70,12 +71,16 @@ impl PortSyscalls for Kernel {
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        let timeout = (!block).then_some(Timespec { tv_sec: 0, tv_nsec: 0 });
-        epoll::wait(epoll, rustix::buffer::spare_capacity(events), timeout.as_ref()).map(drop)
+        const AT_MOST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let room = rustix::buffer::spare_capacity(events);
+        // Apart, so that each is a constant to the call.
+        if block { epoll::wait(epoll, room, Some(&AT_MOST)) } else { epoll::wait(epoll, room, Some(&NOT_AT_ALL)) }
+            .map(drop)
     }
 
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        write(eventfd, &1_u64.to_ne_bytes()).map(drop)
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
+        epoll::modify(epoll, eventfd, EventData::new_u64(data), WAKE_UP)
     }
 }
 
@@ -93,6 +98,9 @@ pub fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Resul
         }
     }
 }
+
+/// What the eventfd is watched for from the first wake-up on: it is always writable.
+pub(crate) const WAKE_UP: EventFlags = EventFlags::OUT.union(EventFlags::ET);
 
 /// How long the thread pauses after a failure of `epoll_wait` that nothing explains.
 pub(crate) const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);

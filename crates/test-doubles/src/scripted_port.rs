@@ -126,11 +126,19 @@ impl PortSyscalls for ScriptedPort {
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        self.make(PortSyscall::EpollWait, || Kernel.epoll_wait(epoll, events, block))
+        self.make(PortSyscall::EpollWait, || {
+            // A wait that has lasted long enough to end without an event counts as one with those that follow.
+            loop {
+                Kernel.epoll_wait(epoll, events, block)?;
+                if !block || !events.is_empty() {
+                    return Ok(());
+                }
+            }
+        })
     }
 
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.make(PortSyscall::Wake, || Kernel.wake(eventfd))
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
+        self.make(PortSyscall::Wake, || Kernel.wake(epoll, eventfd, data))
     }
 }
 

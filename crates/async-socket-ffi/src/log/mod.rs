@@ -15,8 +15,8 @@ use std::cell::Cell;
 use std::env;
 use std::ffi::{OsStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Once};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 use tracing::Level;
@@ -63,8 +63,11 @@ struct Sink {
 // SAFETY: the program lets its function be called with this context on any thread.
 unsafe impl Sync for Sink {}
 
-/// Locked only to take or replace what is in it. Whoever calls the function holds a reference for as long.
+/// Locked only to take or replace what is in it. Whoever calls the function holds a reference for as long. Nobody waits for
+/// the lock without limit: the child of a `fork` can inherit it locked by a thread that does not exist there.
 static SINK: Mutex<Option<Arc<Sink>>> = Mutex::new(None);
+
+const LOCK_LIMIT: Duration = Duration::from_millis(100);
 
 /// The most detailed level that is printed, and that the function gets; 0 is none, 5 is everything.
 static PRINTED: AtomicUsize = AtomicUsize::new(0);
@@ -114,7 +117,9 @@ pub unsafe extern "C" fn async_socket_set_log(
         if limit > 0 && !subscriber::install() {
             return 1;
         }
-        let earlier = std::mem::replace(&mut *SINK.lock(), sink);
+        let Some(mut current) = SINK.try_lock_for(LOCK_LIMIT) else { return 1 };
+        let earlier = std::mem::replace(&mut *current, sink);
+        drop(current);
         HANDED_OVER.store(limit, Ordering::Relaxed);
         subscriber::levels_changed();
         if let Some(earlier) = earlier {
@@ -136,24 +141,26 @@ fn wait_until_left(sink: &Arc<Sink>) {
 /// Reads `ASYNC_SOCKET_LOG`, the first time: `error`, `warn`, `info`, `debug` or `trace` prints to standard error.
 // Codes_SRS_C_LIBRARY_01_009
 pub(crate) fn start() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let Some(value) = env::var_os("ASYNC_SOCKET_LOG").filter(|value| !value.is_empty()) else { return };
-        match level_named(&value) {
-            Some(LevelFilter::OFF) => {}
-            Some(level) => {
-                // A Rust program around us may have its own subscriber; then that one is used.
-                if subscriber::install() {
-                    PRINTED.store(number(level), Ordering::Relaxed);
-                    subscriber::levels_changed();
-                }
+    // Not a `Once`, which a child of `fork` can inherit while another thread is in it.
+    static STARTED: AtomicBool = AtomicBool::new(false);
+    if STARTED.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let Some(value) = env::var_os("ASYNC_SOCKET_LOG").filter(|value| !value.is_empty()) else { return };
+    match level_named(&value) {
+        Some(LevelFilter::OFF) => {}
+        Some(level) => {
+            // A Rust program around us may have its own subscriber; then that one is used.
+            if subscriber::install() {
+                PRINTED.store(number(level), Ordering::Relaxed);
+                subscriber::levels_changed();
             }
-            None => standard_error::say(format_args!(
-                "ASYNC_SOCKET_LOG={} is no level, so nothing is logged; use off, error, warn, info, debug or trace",
-                value.to_string_lossy()
-            )),
         }
-    });
+        None => standard_error::say(format_args!(
+            "ASYNC_SOCKET_LOG={} is no level, so nothing is logged; use off, error, warn, info, debug or trace",
+            value.to_string_lossy()
+        )),
+    }
 }
 
 fn level_named(value: &OsStr) -> Option<LevelFilter> {
@@ -187,7 +194,7 @@ fn hand_over(level: ASYNC_SOCKET_LOG_LEVEL, line: &line::Line) {
     if INSIDE.get() {
         return;
     }
-    let Some(sink) = SINK.lock().clone() else { return };
+    let Some(sink) = SINK.try_lock_for(LOCK_LIMIT).and_then(|sink| sink.clone()) else { return };
     INSIDE.set(true);
     // SAFETY: the program gave the function to be called so; the line ends with a NUL.
     unsafe { (sink.on_log)(sink.context.pointer(), level, line.as_c_str().as_ptr()) };

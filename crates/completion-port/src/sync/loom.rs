@@ -12,8 +12,16 @@ use std::sync::atomic::Ordering;
 pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 
 pub(crate) mod thread {
-    pub(crate) use ::loom::thread::{Builder, JoinHandle};
+    pub(crate) use ::loom::thread::JoinHandle;
     pub(crate) use std::thread::sleep;
+
+    pub(crate) fn spawn(
+        name: String,
+        _stack_size: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        ::loom::thread::Builder::new().name(name).spawn(run)
+    }
 }
 
 /// Whether the code shall have a defect, for the models to find: the one that `PLANTED` names.
@@ -48,6 +56,15 @@ impl<T> TryMutex<T> {
         self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
         let value = self.value.try_lock().expect("nobody else is inside");
         Some(TryMutexGuard { value: Some(value), taken: &self.taken })
+    }
+
+    /// A model does not fork.
+    pub(crate) fn is_inherited(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn try_lock_inherited(&self) -> Option<TryMutexGuard<'_, T>> {
+        self.try_lock()
     }
 }
 

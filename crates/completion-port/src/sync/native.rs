@@ -1,10 +1,84 @@
 //! What the port is built with.
+//!
+//! The locks are those of the standard library, which keep all of their state in themselves: `parking_lot` has one table of
+//! sleeping threads for the whole process, and a child of `fork` can inherit that locked.
 
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-/// A lock that is tried and never waited for: one locked instruction takes it, and a plain store gives it back.
-pub(crate) use spin::lock_api::{Mutex as TryMutex, MutexGuard as TryMutexGuard};
+pub(crate) use crate::process::{TryMutex, TryMutexGuard};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
-pub(crate) use std::{thread, thread_local as per_thread};
+pub(crate) use std::thread_local as per_thread;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::PoisonError;
+
+pub(crate) mod thread {
+    use crate::process::blocking_signals;
+    use std::io;
+    pub(crate) use std::thread::{JoinHandle, sleep};
+
+    // Codes_SRS_COMPLETION_PORT_01_088, Codes_SRS_COMPLETION_PORT_01_089
+    pub(crate) fn spawn(
+        name: String,
+        stack_size: usize,
+        run: impl FnOnce() + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
+        blocking_signals(|| std::thread::Builder::new().name(name).stack_size(stack_size).spawn(run))
+    }
+}
+
+/// A mutex without poison: what panics under it is foreign code, which leaves nothing half done.
+#[derive(Default)]
+pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+/// Empty while its owner waits.
+pub(crate) struct MutexGuard<'a, T>(Option<std::sync::MutexGuard<'a, T>>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        MutexGuard(Some(self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    pub(crate) fn get_mut(&mut self) -> &mut T {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Deref for MutexGuard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("the lock is held")
+    }
+}
+
+impl<T> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("the lock is held")
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Condvar(std::sync::Condvar);
+
+impl Condvar {
+    pub(crate) const fn new() -> Self {
+        Self(std::sync::Condvar::new())
+    }
+
+    pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
+        let held = guard.0.take().expect("the lock is held");
+        guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
 
 /// Whether the code shall have a defect, for the models to find: never.
 #[inline(always)]

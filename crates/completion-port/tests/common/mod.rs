@@ -362,6 +362,14 @@ pub fn settled(calls: &ScriptedPort) -> usize {
     before
 }
 
+/// What the kernel has made for ports: the links of their epoll instances and eventfds.
+pub fn kernel_objects() -> Vec<String> {
+    let descriptors = std::fs::read_dir("/proc/self/fd").expect("/proc is there").flatten();
+    let links = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
+    let names = links.map(|link| link.to_string_lossy().into_owned());
+    names.filter(|name| name.contains("eventpoll") || name.contains("eventfd")).collect()
+}
+
 /// The errors that were logged by all threads of this process, from the first call on.
 pub mod log {
     use parking_lot::Mutex;

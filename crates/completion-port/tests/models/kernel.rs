@@ -71,7 +71,8 @@ impl PortSyscalls for ModelKernel {
     }
 
     fn epoll_modify(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64, _: EventFlags) -> Result<(), Errno> {
-        unreachable!("registrations do not rearm")
+        // Registrations do not rearm; the port asks whether its descriptors are its own still.
+        Ok(())
     }
 
     fn epoll_delete(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> Result<(), Errno> {
@@ -92,7 +93,7 @@ impl PortSyscalls for ModelKernel {
         Ok(())
     }
 
-    fn wake(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+    fn wake(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {
         self.change(|epoll| epoll.report(0, EventFlags::IN));
         Ok(())
     }

@@ -73,9 +73,9 @@ impl PortSyscalls for FaultySyscalls {
         })
     }
 
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
         self.interrupt()?;
-        Kernel.wake(eventfd)
+        Kernel.wake(epoll, eventfd, data)
     }
 }
 

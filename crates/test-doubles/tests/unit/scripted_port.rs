@@ -29,7 +29,7 @@ fn the_calls_that_are_made_are_real() {
 
     sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("real");
     assert!(events.is_empty());
-    sys.wake(eventfd.as_fd()).expect("real");
+    sys.wake(epoll.as_fd(), eventfd.as_fd(), 77).expect("real");
     sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("real");
     assert_eq!(events.iter().map(|event| event.data.u64()).collect::<Vec<_>>(), [77]);
     sys.epoll_delete(epoll.as_fd(), eventfd.as_fd()).expect("real");

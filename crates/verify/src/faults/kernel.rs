@@ -140,8 +140,8 @@ impl PortSyscalls for Sys {
         self.faulty.epoll_wait(epoll, events, block)
     }
 
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.faulty.wake(eventfd)
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
+        self.faulty.wake(epoll, eventfd, data)
     }
 }
 

@@ -1,0 +1,83 @@
+//! How a port shall be.
+
+use crate::port::CompletionPort;
+use crate::process::default_stack_size;
+use crate::sync::thread::{self, JoinHandle};
+use crate::sys::{Errno, Kernel, PortSyscalls};
+use std::io;
+use std::time::Duration;
+use thiserror::Error;
+
+/// The thread's name unless another is said; Linux shows 15 bytes.
+const THREAD_NAME: &str = "completion-port";
+
+/// Why a port could not be created.
+#[derive(Debug, Error)]
+#[error("{call} failed")]
+pub struct CreatePortError {
+    /// The call that failed, for instance `epoll_create1`.
+    pub call: &'static str,
+    /// What it said: `EMFILE`, for instance.
+    pub source: io::Error,
+}
+
+/// Says how a port shall be.
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct CompletionPortBuilder {
+    pub(crate) busy_poll: Duration,
+    thread_name: Option<String>,
+    thread_stack_size: Option<usize>,
+}
+
+impl CompletionPortBuilder {
+    /// For how long the thread looks for events again and again before it sleeps: it then serves the next message without
+    /// being woken, for the price of a processor that is never idle meanwhile. 0 unless said; a few microseconds to a few
+    /// hundred make sense, on a processor that has nothing else to do.
+    pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
+        self.busy_poll = busy_poll;
+        self
+    }
+
+    /// The thread's name, of which Linux keeps 15 bytes. `completion-port` unless said.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = Some(name.into());
+        self
+    }
+
+    /// The bytes of stack of the thread, on which callbacks run; rounded up to whole pages and to what the system needs at
+    /// least. Unless said, what a pthread of this process gets by default (on Linux with glibc the limit `ulimit -s` at the
+    /// program's start, usually 8 MiB), but not less than 2 MiB. Only what is touched takes memory.
+    pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        self.thread_stack_size = Some(bytes);
+        self
+    }
+
+    /// Creates the port with its epoll instance and its thread.
+    ///
+    /// # Errors
+    /// [`CreatePortError`], for instance when the process has no descriptor left.
+    pub fn create(self) -> Result<CompletionPort, CreatePortError> {
+        self.create_with(Kernel)
+    }
+
+    /// [`create`](Self::create) with other system calls than the kernel's.
+    ///
+    /// # Errors
+    /// As for `create`.
+    // Codes_SRS_COMPLETION_PORT_01_001, Codes_SRS_COMPLETION_PORT_01_002
+    pub fn create_with<S: PortSyscalls>(self, sys: S) -> Result<CompletionPort<S>, CreatePortError> {
+        CompletionPort::start(sys, self)
+    }
+
+    /// Starts the port's thread. What the standard library would panic about is an error.
+    pub(crate) fn start_thread(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        const ALL_BUT_ROUNDING: usize = isize::MAX as usize - (1 << 20);
+        let name = self.thread_name.unwrap_or_else(|| THREAD_NAME.to_owned());
+        let stack_size = self.thread_stack_size.unwrap_or_else(default_stack_size);
+        if stack_size > ALL_BUT_ROUNDING || name.contains('\0') {
+            return Err(Errno::INVAL.into());
+        }
+        thread::spawn(name, stack_size, run)
+    }
+}

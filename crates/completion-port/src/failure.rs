@@ -1,0 +1,88 @@
+//! Waking the port's thread, and what becomes of a port whose epoll instance or eventfd other code has closed.
+//!
+//! Nothing is written to wake the thread: `EPOLL_CTL_MOD` on the eventfd, which is always writable, is an event, and fails if
+//! another file is behind one of the two numbers. Then the port has *failed*: the thread has everything that waits end with an
+//! error, and goes on without the kernel, for what is left to drop.
+
+use crate::port::{CHANGED, DETACHED, FAILED, NOTIFIED, STOPPING, Shared, WAKE};
+use crate::sync::{Ordering, thread};
+use crate::sys::{Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
+use crate::table::Turns;
+use std::os::fd::AsFd;
+
+impl<S: PortSyscalls> Shared<S> {
+    // Codes_SRS_COMPLETION_PORT_01_063, Codes_SRS_COMPLETION_PORT_01_091
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn wait_failed(&self, error: Errno) {
+        self.look_into(error);
+        if !self.has_failed() {
+            tracing::error!(%error, "epoll_wait failed");
+            thread::sleep(PAUSE_AFTER_FAILURE);
+        }
+    }
+
+    /// Wakes the thread, whose flags were so before there was something to wake it for. False if it cannot be woken; it then
+    /// wakes by itself within a second.
+    // Codes_SRS_COMPLETION_PORT_01_092
+    pub(crate) fn wake(&self, before: u8) -> bool {
+        if before & DETACHED != 0 {
+            // It looks at the flags under this lock before it waits.
+            drop(self.ready.lock());
+            self.stirred.notify_all();
+            return true;
+        }
+        match retry_interrupted(|| self.sys.wake(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE)) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the port could not be woken");
+                self.note_failure_unless_intact()
+            }
+        }
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & FAILED != 0
+    }
+
+    /// Whether what is behind the two numbers is what the port has made: only its own epoll instance knows its own eventfd.
+    pub(crate) fn is_intact(&self) -> bool {
+        let modified = || self.sys.epoll_modify(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE, WAKE_UP);
+        !matches!(retry_interrupted(modified), Err(Errno::BADF | Errno::INVAL | Errno::NOENT | Errno::PERM))
+    }
+
+    /// Finds out whether a call failed because the port's own descriptors are gone.
+    #[cold]
+    pub(crate) fn look_into(&self, error: Errno) {
+        if matches!(error, Errno::BADF | Errno::INVAL | Errno::NOENT | Errno::PERM) {
+            self.note_failure_unless_intact();
+        }
+    }
+
+    /// Returns whether the port is intact.
+    // Codes_SRS_COMPLETION_PORT_01_091
+    #[cold]
+    pub(crate) fn note_failure_unless_intact(&self) -> bool {
+        let intact = self.is_intact();
+        if !intact && self.flags.fetch_or(FAILED, Ordering::AcqRel) & FAILED == 0 {
+            tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed");
+        }
+        intact
+    }
+
+    /// Waits without the kernel's objects, which are gone.
+    // Codes_SRS_COMPLETION_PORT_01_091
+    pub(crate) fn wait_detached(&self, turns: &mut Turns, first: bool, idle: bool) {
+        if first {
+            self.flags.fetch_or(DETACHED, Ordering::AcqRel);
+            let sources: Vec<_> = turns.table.iter().filter_map(|watched| watched.source.clone()).collect();
+            sources.iter().for_each(|source| turns.fail(source));
+            turns.due = turns.again.len();
+            return;
+        }
+        let mut ready = self.ready.lock();
+        while idle && self.flags.load(Ordering::Acquire) & (NOTIFIED | CHANGED | STOPPING) == 0 {
+            self.stirred.wait(&mut ready);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! What concerns the process as a whole: `fork`, signals, stacks, and descriptors that other code has closed.
+//!
+//! Invariants:
+//! * The handler that runs in the child of a `fork` only stores to atomics: another thread of the parent may have been
+//!   anywhere at that moment, also inside the allocator.
+//! * No thread of a child waits for a lock that a thread of the parent held: such a thread does not exist in the child.
+//!
+//! This is the only module of the crate with `unsafe` code: `pthread_atfork`, signal masks and thread attributes are C
+//! functions that no safe crate offers without more.
+#![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
+#![cfg_attr(loom, allow(dead_code, reason = "a model neither forks nor starts threads"))]
+
+use lock_api::{GuardNoSend, RawMutex};
+use std::fmt;
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
+
+/// How many `fork`s lie between this process and the first that used the crate.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// 0, which is also the value of a free lane lock and of the flags of a port with nothing to do. In the child of a `fork`
+/// another value that none of them ever has: what compares with it, at no cost, then goes the slow way and looks at the
+/// generation.
+static UNTOUCHED: AtomicU8 = AtomicU8::new(0);
+
+const IN_A_CHILD: u8 = 1 << 7;
+
+/// Which process something was made in: a number that `fork` changes in the child.
+///
+/// What was made before a `fork` is *inherited* by the child, which has a copy of the memory and the descriptors, but none
+/// of the threads. `vfork` and `posix_spawn` do not count; raw `clone` system calls and `_Fork` are not noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Generation(u32);
+
+impl Generation {
+    /// That of this process, with every `fork` noticed from now on.
+    ///
+    /// # Errors
+    /// `ENOMEM` from `pthread_atfork`.
+    pub fn watched() -> io::Result<Self> {
+        watch()?;
+        Ok(Self::current())
+    }
+
+    /// That of this process. Forks count from the first [`watched`](Self::watched) on, which a port's creation calls.
+    #[must_use]
+    pub fn current() -> Self {
+        Self(GENERATION.load(Ordering::Relaxed))
+    }
+
+    /// Whether this is the child, or a later one, of the process that took it.
+    #[must_use]
+    pub fn is_inherited(self) -> bool {
+        self != Self::current()
+    }
+}
+
+extern "C" fn in_the_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+    UNTOUCHED.store(IN_A_CHILD, Ordering::Relaxed);
+}
+
+/// Has `in_the_child` called in every child. Two threads that come here at once install it twice, which does no harm; a
+/// lock could be held at a `fork`.
+fn watch() -> io::Result<()> {
+    static WATCHED: AtomicBool = AtomicBool::new(false);
+    if WATCHED.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    // SAFETY: the handler is a function that lives as long as this library is loaded; libc forgets it when it is unloaded.
+    match unsafe { libc::pthread_atfork(None, None, Some(in_the_child)) } {
+        0 => {
+            WATCHED.store(true, Ordering::Release);
+            Ok(())
+        }
+        errno => Err(io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// See [`UNTOUCHED`].
+#[inline(always)]
+pub(crate) fn untouched() -> u8 {
+    UNTOUCHED.load(Ordering::Relaxed)
+}
+
+/// Why a call was refused in the child of a `fork`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("made before fork, in the parent process: make a new one in this process")]
+pub struct Inherited;
+
+impl From<Inherited> for io::Error {
+    fn from(inherited: Inherited) -> Self {
+        Self::other(inherited)
+    }
+}
+
+/// A lock that is tried and never waited for: one locked instruction takes it, and a plain store gives it back. It belongs
+/// to the process that made it; a child of that never gets it.
+pub(crate) struct TryMutex<T>(lock_api::Mutex<RawTryMutex, T>);
+
+pub(crate) type TryMutexGuard<'a, T> = lock_api::MutexGuard<'a, RawTryMutex, T>;
+
+impl<T> TryMutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        let raw = RawTryMutex { taken: AtomicU8::new(FREE), made_in: Generation::current() };
+        Self(lock_api::Mutex::from_raw(raw, value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn try_lock(&self) -> Option<TryMutexGuard<'_, T>> {
+        self.0.try_lock()
+    }
+
+    /// Whether a parent of this process made the lock.
+    #[inline]
+    pub(crate) fn is_inherited(&self) -> bool {
+        untouched() != 0 && self.made_in().is_inherited()
+    }
+
+    /// Takes an inherited lock that was free at the `fork`.
+    pub(crate) fn try_lock_inherited(&self) -> Option<TryMutexGuard<'_, T>> {
+        // SAFETY: the lock is not given up through the reference.
+        if unsafe { self.0.raw() }.take(FREE) {
+            // SAFETY: just taken, and given up by the guard alone.
+            Some(unsafe { self.0.make_guard_unchecked() })
+        } else {
+            None
+        }
+    }
+
+    fn made_in(&self) -> Generation {
+        // SAFETY: only a field that never changes is read.
+        unsafe { self.0.raw() }.made_in
+    }
+}
+
+pub(crate) struct RawTryMutex {
+    taken: AtomicU8,
+    made_in: Generation,
+}
+
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+
+impl RawTryMutex {
+    fn take(&self, free: u8) -> bool {
+        self.taken.compare_exchange(free, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    fn try_lock_in_child(&self) -> bool {
+        !self.made_in.is_inherited() && self.take(FREE)
+    }
+}
+
+// SAFETY: only the thread whose exchange found the lock free has it, until it stores that it is free again.
+unsafe impl RawMutex for RawTryMutex {
+    #[allow(clippy::declare_interior_mutable_const, reason = "what the trait asks for")]
+    const INIT: Self = Self { taken: AtomicU8::new(FREE), made_in: Generation(0) };
+
+    type GuardMarker = GuardNoSend;
+
+    fn lock(&self) {
+        unreachable!("never waited for");
+    }
+
+    #[inline(always)]
+    fn try_lock(&self) -> bool {
+        // In a child no lock has the value that this expects.
+        self.take(untouched()) || (untouched() != 0 && self.try_lock_in_child())
+    }
+
+    #[inline(always)]
+    unsafe fn unlock(&self) {
+        self.taken.store(FREE, Ordering::Release);
+    }
+}
+
+/// A static of which each process has its own: in the child of a `fork` it begins anew, whatever state the parent's was in.
+///
+/// A child leaks what it has inherited: the value may have been half changed, and locked by a thread that does not exist.
+pub struct PerProcess<T: 'static> {
+    newest: AtomicPtr<Slot<T>>,
+}
+
+struct Slot<T: 'static> {
+    made_in: Generation,
+    value: T,
+    /// Keeps what was inherited reachable, for leak checkers.
+    _inherited: Option<&'static Self>,
+}
+
+impl<T: Default + Send + Sync> PerProcess<T> {
+    /// Makes the value, by `Default`, when first asked for it.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { newest: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// This process's value. Threads that come at once get the same.
+    ///
+    /// # Errors
+    /// `ENOMEM`, if forks cannot be noticed.
+    pub fn get(&'static self) -> io::Result<&'static T> {
+        let now = Generation::watched()?;
+        let mut newest = self.newest.load(Ordering::Acquire);
+        loop {
+            // SAFETY: null, or from a box that is never freed.
+            let seen: Option<&'static Slot<T>> = unsafe { newest.as_ref() };
+            if let Some(slot) = seen.filter(|slot| slot.made_in == now) {
+                return Ok(&slot.value);
+            }
+            let fresh = Box::into_raw(Box::new(Slot { made_in: now, value: T::default(), _inherited: seen }));
+            newest = match self.newest.compare_exchange(newest, fresh, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => fresh,
+                Err(other) => {
+                    // SAFETY: nobody else has seen it.
+                    drop(unsafe { Box::from_raw(fresh) });
+                    other
+                }
+            };
+        }
+    }
+}
+
+impl<T: Default + Send + Sync> Default for PerProcess<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> fmt::Debug for PerProcess<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PerProcess").finish_non_exhaustive()
+    }
+}
+
+/// The signals that a thread gets for what it does itself. All others are the program's, on its own threads.
+const OF_A_FAULT: [libc::c_int; 7] =
+    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT];
+
+/// Runs something, which starts a thread, with all signals blocked but those of a fault. The new thread inherits that, so it
+/// never runs without.
+// Codes_SRS_COMPLETION_PORT_01_087
+pub(crate) fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
+    struct Restore(libc::sigset_t);
+
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: a mask that the kernel gave us.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+        }
+    }
+
+    let mut mask = MaybeUninit::uninit();
+    // SAFETY: fills the whole set.
+    unsafe { libc::sigfillset(mask.as_mut_ptr()) };
+    for signal in OF_A_FAULT {
+        // SAFETY: the set was filled.
+        unsafe { libc::sigdelset(mask.as_mut_ptr(), signal) };
+    }
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: reads one set and writes the other.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), before.as_mut_ptr()) };
+    // SAFETY: written by the call, which cannot fail with a valid `how`.
+    let _restore = Restore(unsafe { before.assume_init() });
+    start()
+}
+
+/// The bytes of stack that a thread has if nothing else is said: what a pthread has, but never less than what Rust gives.
+pub(crate) fn default_stack_size() -> usize {
+    const OF_RUST: usize = 2 << 20;
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: initialises the attributes.
+    if unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) } != 0 {
+        return OF_RUST;
+    }
+    let mut of_a_pthread = 0;
+    // SAFETY: initialised above; writes the size.
+    unsafe { libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut of_a_pthread) };
+    // SAFETY: initialised above, and not used again.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    of_a_pthread.max(OF_RUST)
+}
+
+/// Closes a descriptor that other code may have closed already. Dropping an `OwnedFd` then ends a program that is built
+/// with debug assertions.
+pub fn close(descriptor: OwnedFd) {
+    // SAFETY: nobody has the descriptor any more. If its number belongs to other code that is a fault of the program, like
+    // any other double close.
+    unsafe { libc::close(descriptor.into_raw_fd()) };
+}
+
+/// Closes the child's copy of a descriptor whose owner is leaked: by its caller that is never dropped, nor used again.
+pub(crate) fn close_inherited(descriptor: RawFd) {
+    // SAFETY: a number, which the kernel checks.
+    unsafe { libc::close(descriptor) };
+}
