@@ -174,7 +174,7 @@ pub fn watch(port: &Port, descriptor: impl Into<OwnedFd>) -> Arc<Watched> {
     let descriptor = descriptor.into();
     ioctl_fionbio(&descriptor, true).expect("the descriptor can be made non-blocking");
     let registration = Registration::new(port.clone(), Transfers::default(), descriptor);
-    drop(registration.register().expect("the kernel accepts the descriptor"));
+    registration.register(|| ()).expect("the kernel accepts the descriptor");
     Arc::new(registration)
 }
 

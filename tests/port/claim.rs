@@ -40,7 +40,7 @@ fn a_direction_is_granted_while_it_is_idle_only() {
 fn send(registration: &Watched, bytes: &[u8]) -> Inbox<Action> {
     let (tell, told) = inbox();
     match registration.try_claim(Direction::Out) {
-        Ok(mut claim) => match rustix::io::write(claim.descriptor(), bytes) {
+        Ok(claim) => match rustix::io::write(claim.descriptor(), bytes) {
             Ok(written) if written == bytes.len() => claim.complete(|| tell.put(Action::Out)),
             written => {
                 let rest = bytes[written.unwrap_or(0)..].to_vec();
@@ -87,12 +87,11 @@ fn sends_from_several_threads_do_not_interleave() {
 fn what_a_claim_leaves_is_read_before_what_was_added_meanwhile() {
     let port = port().1;
     let (registration, mut peer) = socket(&port);
-    let mut claim = registration.try_claim(Direction::In).unwrap();
+    let claim = registration.try_claim(Direction::In).unwrap();
     assert_eq!(read(claim.descriptor(), &mut [0; 1]), Err(Errno::AGAIN));
     let second = start(&registration, Direction::In, reads(1));
     let (tell, first) = inbox();
     claim.queue(reads(1).then(move |done| tell.put(done))).unwrap();
-    drop(claim);
 
     peer.write_all(b"12").unwrap();
 
@@ -104,7 +103,7 @@ fn what_a_claim_leaves_is_read_before_what_was_added_meanwhile() {
 fn bytes_that_arrive_between_eagain_and_queueing_are_read() {
     let (calls, port) = port();
     let (registration, mut peer) = socket(&port);
-    let mut claim = registration.try_claim(Direction::In).unwrap();
+    let claim = registration.try_claim(Direction::In).unwrap();
     assert_eq!(read(claim.descriptor(), &mut [0; 1]), Err(Errno::AGAIN));
     peer.write_all(b"x").unwrap();
     round_trip(&port);
@@ -112,7 +111,6 @@ fn bytes_that_arrive_between_eagain_and_queueing_are_read() {
 
     let (tell, told) = inbox();
     claim.queue(reads(1).then(move |done| tell.put(done))).unwrap();
-    drop(claim);
 
     assert_eq!(told.only().bytes, b"x");
 }
@@ -195,7 +193,7 @@ impl Chain {
         self.left -= 1;
         let registration = Arc::clone(&self.registration);
         match registration.try_claim(Direction::Out) {
-            Ok(mut claim) => match rustix::io::write(claim.descriptor(), b"x") {
+            Ok(claim) => match rustix::io::write(claim.descriptor(), b"x") {
                 Ok(_) => claim.complete(|| self.go_on(depth + 1)),
                 Err(_) => claim.queue(writes("x").then(|_| self.go_on(1))).expect("there is memory"),
             },

@@ -13,6 +13,7 @@ mod port_register;
 mod port_remove;
 mod port_stress;
 mod raw_waits;
+mod removal;
 mod signal_storm;
 mod sigpipe;
 mod storm;

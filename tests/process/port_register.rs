@@ -45,7 +45,7 @@ fn a_regular_file_is_refused_with_eperm_and_stays_with_the_registration() {
     let registration = Registration::new(port().1, Transfers::default(), file);
 
     for _ in 0..2 {
-        let refused = registration.register().expect_err("epoll takes no regular files");
+        let refused = registration.register(|| ()).expect_err("epoll takes no regular files");
         let RegisterError::Kernel(error) = refused else { panic!("{refused:?}") };
         assert_eq!(error.raw_os_error(), Some(Errno::PERM.raw_os_error()));
     }
@@ -77,7 +77,7 @@ fn a_descriptor_that_the_handler_refuses_stays_unwatched() {
     let number = pipe.as_raw_fd();
     let registration = Registration::new(port().1, OnlySockets, pipe);
 
-    let refused = registration.register().expect_err("a pipe is no socket");
+    let refused = registration.register(|| ()).expect_err("a pipe is no socket");
 
     let RegisterError::Unusable(error) = refused else { panic!("{refused:?}") };
     assert_eq!(error.raw_os_error(), Some(Errno::NOTSOCK.raw_os_error()));
@@ -95,7 +95,7 @@ fn a_used_registration_refuses_to_register_again(#[case] removed: bool) {
         assert!(registration.remove());
     }
 
-    let refused = registration.register().expect_err("it was used");
+    let refused = registration.register(|| ()).expect_err("it was used");
 
     assert!(matches!(refused, RegisterError::AlreadyUsed(_)), "{refused:?}");
 }

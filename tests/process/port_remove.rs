@@ -306,7 +306,7 @@ fn the_handlers_of_removed_sockets_are_dropped_soon_even_if_nothing_else_happens
         .map(|_| {
             let (own, peer) = UnixStream::pair().expect("a pair");
             let registration = Registration::new(port.clone(), Held(Arc::clone(&held)), own);
-            drop(registration.register().expect("a socket can be registered"));
+            registration.register(|| ()).expect("a socket can be registered");
             (registration, peer)
         })
         .collect();

@@ -113,7 +113,7 @@ impl World {
 
     fn claim(&self, registration: &Arc<Watched>, random: &mut Rng) {
         let direction = if random.bool() { Direction::In } else { Direction::Out };
-        let Ok(mut claim) = registration.try_claim(direction) else { return };
+        let Ok(claim) = registration.try_claim(direction) else { return };
         let attempt = match direction {
             Direction::In => read(claim.descriptor(), &mut [0; 100][..]),
             Direction::Out => write(claim.descriptor(), &[0; 2000]),

@@ -74,9 +74,7 @@ pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE)
         }
         // SAFETY: it came from `Arc::into_raw`, and the caller gives it up.
         let handle = unsafe { Arc::from_raw(async_socket.cast_const()) };
-        handle.socket.wait_until_settled();
-        handle.socket.close();
-        handle.socket.wait_until_settled();
+        handle.socket.close_and_wait();
         drop(handle);
     });
 }

@@ -12,7 +12,7 @@ use crate::transfer::{
 };
 use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
 use completion_port::memory::try_box;
-use completion_port::{Attempt, IntoOperation, Port, Resumer};
+use completion_port::{Attempt, IntoOperation, Port, Resumer, log_caught};
 use std::any::Any;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -189,7 +189,7 @@ where
         let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() else { return };
         core.send_failed(cursor.bytes);
         let result = if how.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
-        tracing::trace!(descriptor = core.descriptor, ?how, bytes_sent = cursor.bytes, "send ended");
+        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, bytes_sent = cursor.bytes, "send ended"));
         attempt.complete(false, recycled(self), || {
             on_complete(SendCompletion::new(result, how.os_error(), cursor.bytes, payload.into_buffers()));
         });
@@ -217,7 +217,7 @@ where
     fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingReceive { buffers, on_complete }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
-        tracing::trace!(descriptor = core.descriptor, ?how, "receive ended");
+        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, "receive ended"));
         attempt.complete(false, recycled(self), || {
             on_complete(ReceiveCompletion::new(result, how.os_error(), 0, buffers));
         });
@@ -324,7 +324,7 @@ where
     fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingPooled { place, on_complete, .. }) = self[0].take() else { return };
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
-        tracing::trace!(descriptor = core.descriptor, ?how, "pooled receive ended");
+        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, "pooled receive ended"));
         attempt.complete(false, recycled(self), || {
             // It may have been granted a buffer, which the next one shall have.
             drop(place);

@@ -18,6 +18,7 @@ use async_socket_api::{
 };
 use completion_port::{
     AddError, Claim, ClaimError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration,
+    log_caught,
 };
 use std::fmt;
 use std::io;
@@ -38,8 +39,9 @@ pub enum CreateError {
 
 /// An asynchronous socket on epoll. The promises are those of [`AsyncSocket`].
 ///
-/// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it, which abandons
-/// what is pending and waits for call-backs that run on other threads, also for one that has closed the socket itself.
+/// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it as
+/// [`close_and_wait`](Self::close_and_wait) does: when that returns, no callback of the socket runs or will run, but for
+/// those that it is dropped in.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -88,7 +90,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`create`](AsyncSocketLinux::create) on a given port, with given system calls.
     pub fn create_with(port: P, sys: S, socket: OwnedFd) -> Self {
         let descriptor = socket.as_raw_fd();
-        tracing::debug!(descriptor, "socket created");
+        log_caught(|| tracing::debug!(descriptor, "socket created"));
         Self { registration: Registration::new(port, Core::new(sys, descriptor), socket) }
     }
 
@@ -138,12 +140,19 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.handler().descriptor
     }
 
-    /// Waits while another thread opens or closes the socket, and until the call-back has returned from inside which that
-    /// closed it: for who shares the socket by other means than references and is about to let go of it. Returns at once
-    /// inside a call-back, for which that thread may be waiting, and on the port's thread.
+    /// What dropping the socket does, for a program that shares it by other means than references: closes the socket, and
+    /// returns when no callback of it runs or will run on any thread, but for those that the caller is inside of.
+    ///
+    /// If another thread is closing the socket, this helps: it completes what is not completed yet as abandoned on the
+    /// calling thread, and waits for the callback that the other thread is in. If another thread is opening it, this waits for
+    /// that first. All this holds on every thread, a port's too.
+    ///
+    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever; one port and one
+    /// sending thread suffice. So does a lock that the caller holds and a callback waits for.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
-    pub fn wait_until_settled(&self) {
-        self.registration.wait_until_settled();
+    pub fn close_and_wait(&self) {
+        self.registration.remove_and_wait();
+        log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
     }
 
     /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.
@@ -182,7 +191,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     #[cold]
     fn not_sent_at_once<B, F>(
         &self,
-        Unsent { mut claim, sent, mut send }: Unsent<'_, P, S, B, F>,
+        Unsent { claim, sent, mut send }: Unsent<'_, P, S, B, F>,
     ) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
@@ -203,11 +212,13 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057
             Sent::Some | Sent::Blocked => {
-                tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
+                log_caught(|| tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked"));
                 claim.queue(send).map_err(|failed| {
-                    let bytes_sent = failed.returned.cursor.bytes;
+                    // The claim is held until the stream is known to be broken.
+                    let (_claim, send) = failed.returned;
+                    let bytes_sent = send.cursor.bytes;
                     core.send_failed(bytes_sent);
-                    (SendError::OutOfMemory { bytes_sent }, failed.returned)
+                    (SendError::OutOfMemory { bytes_sent }, send)
                 })
             }
         }
@@ -259,22 +270,23 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     where
         F: FnOnce(OpenResult) + Send + 'static,
     {
-        let callback = self.registration.register().map_err(|error| {
+        let opened = self.registration.register(|| {
+            log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket opened"));
+            on_open_complete(OpenResult::Ok);
+        });
+        opened.map_err(|error| {
             let descriptor = self.descriptor_number();
             let error = open_error(error, descriptor);
-            tracing::debug!(descriptor, %error, "socket not opened");
+            log_caught(|| tracing::debug!(descriptor, %error, "socket not opened"));
             error
-        })?;
-        tracing::debug!(descriptor = self.descriptor_number(), "socket opened");
-        callback.run(|| on_open_complete(OpenResult::Ok));
-        Ok(())
+        })
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_036, Codes_SRS_ASYNC_SOCKET_LINUX_11_037, Codes_SRS_ASYNC_SOCKET_LINUX_11_041
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_042
     fn close(&self) {
         if self.registration.remove() {
-            tracing::debug!(descriptor = self.descriptor_number(), "socket closed");
+            log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
         }
     }
 
@@ -312,13 +324,13 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
 }
 
 impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
-    /// The specification's `async_socket_destroy`. That nobody opens or closes the socket meanwhile is what owning it means.
+    /// The specification's `async_socket_destroy`.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
     fn drop(&mut self) {
-        // What was never opened the registration releases too.
-        self.close();
-        tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed");
+        // What was never opened the registration releases.
+        self.registration.remove_and_wait();
+        log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed"));
     }
 }
 

@@ -9,6 +9,10 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 
 /// The right to attempt one operation. Dropped unused, it ends the work on the operation without a call-back.
+///
+/// While it lives, the thread is inside the operation's lane. A removal that is called from there does not wait for that:
+/// see [`Registration::remove`](crate::Registration::remove). Whatever the handler does after the attempt is still counted:
+/// a removal on another thread waits until [`Handler::attempt`] has returned.
 #[must_use = "say through it what came of the attempt"]
 pub struct Attempt<'a, H: Handler> {
     core: &'a Core<H>,
@@ -77,21 +81,20 @@ impl<'a, H: Handler> Attempt<'a, H> {
         // Once `inside` is taken there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
         let Some(inside) = this.inside.take() else { return call_back() };
-        let counted = this.core.end_attempt(inside, drained, emptied);
+        this.core.end_attempt(inside, drained, emptied);
         call_back();
-        drop(counted);
     }
 
     fn put_back(&mut self, operation: H::Operation) {
         if let Some(mut inside) = self.inside.take() {
             inside.slot = Some(operation);
-            self.core.leave_in_turn(self.core.attempted(), inside);
+            self.core.end_unfinished(inside);
         }
     }
 
     #[cold]
     fn end_unused(&self, inside: Inside<'a, H>) {
-        drop(self.core.end_attempt(inside, false, None));
+        self.core.end_attempt(inside, false, None);
     }
 }
 

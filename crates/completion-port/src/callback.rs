@@ -1,20 +1,28 @@
-//! Running other people's code: panics stay inside, and a thread knows whose call-backs it is in.
+//! Running other people's code: panics stay inside, and a thread knows whose callbacks it is in.
+//!
+//! Invariants:
+//! * No thread-local here has a destructor, so all of this works until the very end of a thread or process.
+//! * [`depth`] is exact: it counts the callbacks, turns and steps of a registration on this thread's stack that the
+//!   registration has counted. A removal waits for all counted ones but these.
 
 use crate::sync::per_thread;
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::mem;
+use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 per_thread! {
-    /// The registration that has its turn on this thread, a port's, or 0. There is never a second one.
-    static IN_PORT_CALLBACK: Cell<usize> = const { Cell::new(0) };
-    /// The registration whose claim's call-back is on this thread's stack, or 0. There is never a second one, for claims
-    /// are refused inside.
+    /// The registration whose turn this thread runs as a port's, or 0. A port never runs a turn inside another.
+    static IN_TURN: Cell<usize> = const { Cell::new(0) };
+    /// The registration that has counted the outermost claim's callback on this thread's stack, or 0.
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
-    /// The registrations whose announced call-backs are on this thread's stack. Of more than so many inside each other
-    /// the innermost are not noted, and a removal from within would wait for them; but nothing is ever allocated.
-    static IN_ANNOUNCED: RefCell<([usize; 64], usize)> = const { RefCell::new(([0; 64], 0)) };
+    /// Set inside a claim's callback; and until the thread has a mark, so that the usual path checks nothing else.
+    static REFUSES_CLAIMS: Cell<bool> = const { Cell::new(true) };
+    /// What this thread puts into a lane that it has claimed. 0 until its first claim.
+    static MARK: Cell<u64> = const { Cell::new(0) };
+    /// What the two cells above cannot say.
+    static NESTED: RefCell<Nested> = const { RefCell::new(Nested::new()) };
 }
 
 /// Runs user code; a panic is logged and ends here.
@@ -33,61 +41,152 @@ pub(crate) fn run_caught<T>(what: &'static str, call: impl FnOnce() -> T) -> Opt
 fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
     let text = payload.downcast_ref::<&str>().copied();
     let message = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("(no message)");
-    tracing::error!(what, message, "panic caught");
-    // A payload is user code too, and may panic when it is dropped.
+    log_caught(|| tracing::error!(what, message, "panic caught"));
+    drop_caught(payload);
+}
+
+/// Writes to the log. A subscriber of the program's is foreign code, and may panic: that ends here, silently, because
+/// the log is what has failed.
+// Codes_SRS_COMPLETION_PORT_01_110
+pub fn log_caught(log: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(log)) {
+        drop_caught(payload);
+    }
+}
+
+/// Drops the payload of a panic, which is user code too and may panic again.
+#[cold]
+fn drop_caught(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(another);
     }
 }
 
-/// Runs a turn of registration `id`, which catches what panics, on its port's thread.
+/// Runs a turn of registration `id`, which catches what panics, on its port's thread. The registration has counted it.
 #[inline]
-pub(crate) fn run_in_port<T>(id: usize, turn: impl FnOnce() -> T) -> T {
-    IN_PORT_CALLBACK.set(id);
+pub(crate) fn run_in_turn<T>(id: usize, turn: impl FnOnce() -> T) -> T {
+    IN_TURN.set(id);
     let over = turn();
-    IN_PORT_CALLBACK.set(0);
+    IN_TURN.set(0);
     over
 }
 
-/// Runs a call-back of a claim of registration `id` on its caller's thread.
+/// Runs the callback of a claim inside a turn of its registration, which is counted already. Claims are refused in it.
 #[inline(always)]
-pub(crate) fn run_in_claim(id: usize, call: impl FnOnce()) {
-    IN_CLAIM_CALLBACK.set(id);
-    run_caught("call-back", call);
-    IN_CLAIM_CALLBACK.set(0);
+pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
+    let refused = REFUSES_CLAIMS.get();
+    REFUSES_CLAIMS.set(true);
+    end_claim();
+    run_caught("callback", call);
+    REFUSES_CLAIMS.set(refused);
 }
 
-/// Runs a call-back that registration `id` has counted, on its caller's thread.
-pub(crate) fn run_announced(id: usize, call: impl FnOnce()) {
-    let noted = IN_ANNOUNCED.with_borrow_mut(|(announced, depth)| {
-        let free = announced.get_mut(*depth);
-        *depth += usize::from(free.is_some());
-        free.map(|free| *free = id).is_some()
-    });
-    run_caught("call-back", call);
-    if noted {
-        IN_ANNOUNCED.with_borrow_mut(|(_, depth)| *depth -= 1);
+/// The same outside of a turn. The registration has counted it.
+#[inline]
+pub(crate) fn run_in_counted_claim(id: usize, end_claim: impl FnOnce(), call: impl FnOnce()) {
+    // A claim that was taken before can be completed inside the callback of another.
+    let is_outermost = IN_CLAIM_CALLBACK.get() == 0;
+    if is_outermost {
+        IN_CLAIM_CALLBACK.set(id);
+    } else {
+        enter(id);
+    }
+    run_in_claim(end_claim, call);
+    if is_outermost {
+        IN_CLAIM_CALLBACK.set(0);
+    } else {
+        leave();
     }
 }
 
-/// Whether this thread is in a call-back of registration `id` that its port runs.
+/// Whether this thread runs a turn of registration `id`.
 #[inline]
-pub(crate) fn is_in_port_callback(id: usize) -> bool {
-    IN_PORT_CALLBACK.get() == id
+pub(crate) fn is_in_turn(id: usize) -> bool {
+    IN_TURN.get() == id
 }
 
-/// Whether this thread is in a call-back in which claims are refused, so that a chain of them needs no more stack than
+/// Whether this thread is in a callback in which claims are refused, so that a chain of them needs no more stack than
 /// one.
-#[inline]
+#[inline(always)]
 pub(crate) fn claims_refused() -> bool {
-    IN_CLAIM_CALLBACK.get() != 0
+    REFUSES_CLAIMS.get() && !is_first_claim()
 }
 
-/// How many call-backs of registration `id`, of those that it counts, this thread is inside of.
+#[cold]
+fn is_first_claim() -> bool {
+    let is_first = MARK.get() == 0;
+    if is_first {
+        static NEXT: AtomicU64 = AtomicU64::new(u64::MAX - 1);
+        MARK.set(NEXT.fetch_sub(1, Ordering::Relaxed));
+        REFUSES_CLAIMS.set(false);
+    }
+    is_first
+}
+
+/// A number that no other thread of the process has, counted downwards from below `u64::MAX`. 0 for a thread that has
+/// never claimed anything.
+#[inline(always)]
+pub(crate) fn mark() -> u64 {
+    MARK.get()
+}
+
+/// How many callbacks, turns and steps of registration `id`, of those that it counts, are on this thread's stack.
 pub(crate) fn depth(id: usize) -> u32 {
-    let announced = IN_ANNOUNCED
-        .with_borrow(|(announced, depth)| announced.iter().take(*depth).filter(|entered| **entered == id).count());
-    // A claim's call-back is not counted inside the port's.
-    let other = IN_PORT_CALLBACK.get() == id || IN_CLAIM_CALLBACK.get() == id;
-    u32::try_from(announced).unwrap_or(u32::MAX) + u32::from(other)
+    let nested = NESTED.with_borrow(|nested| nested.count(id));
+    nested + u32::from(IN_TURN.get() == id) + u32::from(IN_CLAIM_CALLBACK.get() == id)
+}
+
+/// Notes that this thread enters something that registration `id` has counted, until [`leave`].
+pub(crate) fn enter(id: usize) {
+    NESTED.with_borrow_mut(|nested| nested.push(id));
+}
+
+/// The end of what was entered last.
+pub(crate) fn leave() {
+    NESTED.with_borrow_mut(Nested::pop);
+}
+
+/// A stack of registrations: few without allocation, more with. Nothing of it is ever dropped, so that a thread has no
+/// destructor to run for it; what is allocated is freed when it is empty.
+struct Nested {
+    few: [usize; FEW],
+    len: usize,
+    more: ManuallyDrop<Vec<usize>>,
+    /// How many could not be noted, for want of memory. Each may be of any registration.
+    unknown: u32,
+}
+
+const FEW: usize = 8;
+
+impl Nested {
+    const fn new() -> Self {
+        Self { few: [0; FEW], len: 0, more: ManuallyDrop::new(Vec::new()), unknown: 0 }
+    }
+
+    fn push(&mut self, id: usize) {
+        if let Some(free) = self.few.get_mut(self.len) {
+            *free = id;
+            self.len += 1;
+        } else if self.unknown == 0 && self.more.try_reserve(1).is_ok() {
+            self.more.push(id);
+        } else {
+            self.unknown += 1;
+        }
+    }
+
+    fn pop(&mut self) {
+        if self.unknown > 0 {
+            self.unknown -= 1;
+        } else if self.more.pop().is_none() {
+            self.len = self.len.saturating_sub(1);
+        } else if self.more.is_empty() {
+            drop(mem::take(&mut *self.more));
+        }
+    }
+
+    /// A removal that could wait for itself does not wait: of what is unknown each counts.
+    fn count(&self, id: usize) -> u32 {
+        let noted = self.few.iter().take(self.len).chain(self.more.iter()).filter(|noted| **noted == id).count();
+        u32::try_from(noted).unwrap_or(u32::MAX).saturating_add(self.unknown)
+    }
 }

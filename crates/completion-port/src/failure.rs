@@ -4,6 +4,7 @@
 //! another file is behind one of the two numbers. Then the port has *failed*: the thread has everything that waits end with an
 //! error, and goes on without the kernel, for what is left to drop.
 
+use crate::callback::log_caught;
 use crate::port::{CHANGED, DETACHED, FAILED, NOTIFIED, STOPPING, Shared, WAKE};
 use crate::sync::{Ordering, thread};
 use crate::sys::{Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
@@ -17,7 +18,7 @@ impl<S: PortSyscalls> Shared<S> {
     pub(crate) fn wait_failed(&self, error: Errno) {
         self.look_into(error);
         if !self.has_failed() {
-            tracing::error!(%error, "epoll_wait failed");
+            log_caught(|| tracing::error!(%error, "epoll_wait failed"));
             thread::sleep(PAUSE_AFTER_FAILURE);
         }
     }
@@ -35,7 +36,7 @@ impl<S: PortSyscalls> Shared<S> {
         match retry_interrupted(|| self.sys.wake(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE)) {
             Ok(()) => true,
             Err(error) => {
-                tracing::error!(%error, "the port could not be woken");
+                log_caught(|| tracing::error!(%error, "the port could not be woken"));
                 self.note_failure_unless_intact()
             }
         }
@@ -65,7 +66,7 @@ impl<S: PortSyscalls> Shared<S> {
     pub(crate) fn note_failure_unless_intact(&self) -> bool {
         let intact = self.is_intact();
         if !intact && self.flags.fetch_or(FAILED, Ordering::AcqRel) & FAILED == 0 {
-            tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed");
+            log_caught(|| tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed"));
         }
         intact
     }

@@ -21,9 +21,13 @@ pub(crate) const NOTHING: u64 = u64::MAX;
 /// Beside the number of an operation that waits for something else than its descriptor. Numbers below it can run.
 pub(crate) const SUSPENDED: u64 = 1 << 63;
 
+/// From here on a number is no operation's: it is `NOTHING`, or the [mark](crate::callback::mark) of the thread whose
+/// claim is inside.
+pub(crate) const NO_OPERATION: u64 = 3 << 62;
+
 pub(crate) struct Lane<H: Handler> {
     work: TryMutex<Work<H>>,
-    /// The number of the oldest operation, or `NOTHING`. Written by who is inside, read by all.
+    /// The number of the oldest operation, or one that is no operation's. Written by who is inside, read by all.
     oldest: AtomicU64,
 }
 
@@ -82,6 +86,12 @@ impl<H: Handler> Lane<H> {
     /// The half, in a child of `fork` that has inherited the lane; an error if a thread was at work on it at that moment.
     pub(crate) fn take_inherited(&self) -> Result<Option<Arc<H::Descriptor>>, ()> {
         self.work.try_lock_inherited().map(|mut work| work.half.take()).ok_or(())
+    }
+
+    /// Whether there is an operation, as far as can be seen from outside.
+    #[inline]
+    pub(crate) fn has_operation(&self) -> bool {
+        self.oldest() < NO_OPERATION
     }
 
     /// Says which operation is in the slot. For who is inside.

@@ -46,7 +46,7 @@
 //! let address = listener.local_addr()?;
 //!
 //! let registration = Registration::new(CompletionPort::create()?, Accept, listener);
-//! registration.register()?;
+//! registration.register(|| ())?;
 //! let (sender, accepted) = channel();
 //! registration.add(Direction::In, sender).map_err(|refused| refused.error)?;
 //!
@@ -77,16 +77,18 @@ pub mod process;
 mod queue;
 mod readiness;
 mod registration;
+mod removal;
 mod sync;
 pub mod sys;
 mod table;
 
 pub use attempt::Attempt;
 pub use builder::{CompletionPortBuilder, CreatePortError};
+pub use callback::log_caught;
 pub use handler::{Action, Direction, Handler, IntoOperation};
 pub use one_shot::{Interest, OneShots, Waiter};
 pub use phase::Phase;
 pub use port::{CompletionPort, Port, Rearm, Source, Token, Turn};
 pub use readiness::Readiness;
-pub use registration::{AddError, Announced, Claim, ClaimError, Refused, RegisterError, Registration, Resumer};
+pub use registration::{AddError, Claim, ClaimError, Refused, RegisterError, Registration, Resumer, Unqueued};
 pub use sys::{Kernel, PortSyscalls};

@@ -9,7 +9,7 @@
 //!   from every value of `flags`.
 
 use crate::builder::{CompletionPortBuilder, CreatePortError};
-use crate::callback::run_caught;
+use crate::callback::{log_caught, run_caught};
 use crate::handler::Direction;
 use crate::membership::{Epoll, Membership};
 use crate::one_shot::Interest;
@@ -255,7 +255,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
             move || shared.run()
         };
         let thread = builder.start_thread(run).map_err(|source| CreatePortError { call: "pthread_create", source })?;
-        tracing::debug!("completion port created");
+        log_caught(|| tracing::debug!("completion port created"));
         Ok(Self { owner: Arc::new(Owner { shared, thread: Some(thread) }) })
     }
 
@@ -367,7 +367,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
     fn detached(&self, token: Token, deleted: Result<(), Errno>) {
         if let Err(error) = deleted {
             // The token's generation keeps late events away all the same.
-            tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed");
+            log_caught(|| tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed"));
             self.owner.shared.look_into(error);
         }
         self.forget(token);
@@ -419,9 +419,9 @@ impl<S: PortSyscalls> Drop for Owner<S> {
             && woken
             && thread.join().is_err()
         {
-            tracing::error!("the port's thread had panicked");
+            log_caught(|| tracing::error!("the port's thread had panicked"));
         }
-        tracing::debug!(on_port_thread, "completion port stopped");
+        log_caught(|| tracing::debug!(on_port_thread, "completion port stopped"));
     }
 }
 

@@ -1,11 +1,12 @@
 //! The core of a registration: two lanes, the latch, and what is rarely needed.
 //!
 //! Invariants:
-//! * No lock is held while a call-back runs. An attempt is made inside its lane, where nobody waits for it but a removal.
+//! * No lock is held while a callback runs. An attempt is made inside its lane, where nobody waits for it but a removal.
 //! * An operation is in a lane's slot, in the rest behind it, or in the hands of the one who took it out for good and
 //!   completes it.
 //! * A waiting operation whose direction is ready has the port's thread on it or asked for, and a removal that waits to
-//!   enter is told. Four pairs of steps see to it, with a full fence between the steps of each, so that of two who meet
+//!   enter is told. A slot that is empty says nothing while its lane has a rest: another thread may be about to move an
+//!   operation up. Four pairs of steps see to it, with a full fence between the steps of each, so that of two who meet
 //!   at least one sees the other:
 //!
 //!   | one | the other |
@@ -16,11 +17,12 @@
 //!   | leaves; looks whether it is closed | (removal) closes; fails to enter |
 
 use crate::attempt::Attempt;
-use crate::callback::{depth, is_in_port_callback, run_announced, run_caught, run_in_claim, run_in_port};
+use crate::callback::{is_in_turn, mark, run_caught, run_in_claim, run_in_counted_claim, run_in_turn};
 use crate::handler::{Action, Direction, Handler, IntoOperation};
-use crate::lane::{Inside, Lane, NOTHING, Rest, SUSPENDED};
+use crate::lane::{Inside, Lane, NO_OPERATION, NOTHING, Rest, SUSPENDED};
 use crate::memory::try_box;
 use crate::phase::Phase;
+use crate::removal::Step;
 use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
 use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, full_fence, planted};
@@ -41,16 +43,17 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) signs: AtomicU8,
     /// The port has been asked to call `on_ready`.
     scheduled: AtomicBool,
-    /// What the port's thread attempts: an `Action`, and `OF_OUTPUT` if that is the direction.
+    /// What the port's thread attempts: an `Action`, and `OF_OUTPUT` if that is the direction. 0 unless it is inside
+    /// that lane.
     attempted: AtomicU8,
-    /// How many call-backs run; and `REMOVAL_WAITS`.
+    /// How many callbacks, turns and steps run that a removal waits for; and `REMOVAL_WAITS`.
     pub(crate) callbacks: AtomicU32,
     /// The number of the next operation, counted in twos: one order across both directions.
     next: AtomicU64,
     /// Operations before this one waited when an error was found, and are told.
     error_end: AtomicU64,
     pub(crate) slow: Mutex<Slow<H>>,
-    /// Signalled when the phase changes, or when a call-back ends for which a removal waits.
+    /// Signalled when the phase changes, or when a callback ends for which a removal waits.
     pub(crate) quiet: Condvar,
     /// The descriptor's, for a child of `fork` to close its copy.
     pub(crate) number: RawFd,
@@ -59,6 +62,14 @@ pub(crate) struct Core<H: Handler> {
 /// What is rarely needed.
 pub(crate) struct Slow<H: Handler> {
     pub(crate) phase: Phase,
+    /// How far the removal is.
+    pub(crate) step: Step,
+    /// How many threads are at a removal. While it is 0, whoever leaves a lane or ends a callback goes on with it.
+    pub(crate) workers: u8,
+    /// Of threads that wait in a [`remove_and_wait`](crate::Registration::remove_and_wait): which lanes they are inside
+    /// of, by `sign`, and how many of the counted callbacks are theirs. These go on only when the wait is over.
+    pub(crate) parked_lanes: u8,
+    pub(crate) parked_callbacks: u32,
     pub(crate) token: Token,
     pub(crate) rests: Option<Box<[Rests<H::Operation>; 1]>>,
 }
@@ -74,7 +85,7 @@ const FAILED: u8 = 1 << 5;
 /// In `signs`: a child of `fork` has closed its copy of the descriptor.
 pub(crate) const LET_GO: u8 = 1 << 6;
 
-/// In `callbacks`: a removal waits for their end.
+/// In `callbacks`: a removal has begun, and is told when one of them ends.
 pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
 
 /// In `attempted`.
@@ -89,15 +100,22 @@ pub(crate) enum NotQueued {
     OutOfMemory,
 }
 
-/// Whether the port has to be asked for a turn: nobody else will.
+/// What is left to do by whoever has left a lane, and has a port at hand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
-pub(crate) struct Schedule(pub(crate) bool);
+pub(crate) enum After {
+    Nothing,
+    /// The port has to be asked for a turn: nobody else will.
+    Schedule,
+    /// The registration is closed, and its removal may have been left to this thread.
+    Closed,
+}
 
 /// What could not be queued, and why.
 pub(crate) struct Rejected<N> {
     pub(crate) why: NotQueued,
     pub(crate) returned: N,
-    pub(crate) schedule: Schedule,
+    pub(crate) after: After,
 }
 
 /// A lane entered for an attempt on the caller's own thread.
@@ -122,7 +140,15 @@ impl<H: Handler> Core<H> {
             callbacks: AtomicU32::new(0),
             next: AtomicU64::new(2),
             error_end: AtomicU64::new(0),
-            slow: Mutex::new(Slow { phase: Phase::Unregistered, token: Token(0), rests: None }),
+            slow: Mutex::new(Slow {
+                phase: Phase::Unregistered,
+                step: Step::Detach,
+                workers: 0,
+                parked_lanes: 0,
+                parked_callbacks: 0,
+                token: Token(0),
+                rests: None,
+            }),
             quiet: Condvar::new(),
             number,
         }
@@ -153,7 +179,7 @@ impl<H: Handler> Core<H> {
     }
 
     #[inline]
-    fn signs(&self) -> u8 {
+    pub(crate) fn signs(&self) -> u8 {
         self.signs.load(Ordering::Relaxed)
     }
 
@@ -172,7 +198,7 @@ impl<H: Handler> Core<H> {
         &self,
         direction: Direction,
         new: N,
-    ) -> Result<Schedule, Rejected<N>> {
+    ) -> Result<After, Rejected<N>> {
         let lane = self.lane(direction);
         if let Some(mut inside) = lane.try_enter()
             && self.is_vacant(direction)
@@ -180,8 +206,8 @@ impl<H: Handler> Core<H> {
             return match lane.fill(&mut inside, self.take_number(), new) {
                 Ok(()) => Ok(self.leave(direction, inside)),
                 Err(returned) => {
-                    let schedule = self.leave(direction, inside);
-                    Err(Rejected { why: NotQueued::OutOfMemory, returned, schedule })
+                    let after = self.leave(direction, inside);
+                    Err(Rejected { why: NotQueued::OutOfMemory, returned, after })
                 }
             };
         }
@@ -190,9 +216,9 @@ impl<H: Handler> Core<H> {
     }
 
     #[cold]
-    fn push_rest<N: IntoOperation<H::Operation>>(&self, direction: Direction, new: N) -> Result<Schedule, Rejected<N>> {
+    fn push_rest<N: IntoOperation<H::Operation>>(&self, direction: Direction, new: N) -> Result<After, Rejected<N>> {
         if self.is_inherited() {
-            return Err(Rejected { why: NotQueued::Inherited, returned: new, schedule: Schedule(false) });
+            return Err(Rejected { why: NotQueued::Inherited, returned: new, after: After::Nothing });
         }
         let mut slow = self.slow.lock();
         let pushed = if slow.phase == Phase::Registered && self.has_port_failed() {
@@ -209,30 +235,31 @@ impl<H: Handler> Core<H> {
         };
         drop(slow);
         full_fence("adds to the rest");
-        self.attend(direction);
-        let schedule = self.ask_for_turn(direction);
+        let after = self.attend_and_ask(direction);
         match pushed {
-            Ok(()) => Ok(schedule),
-            Err((why, returned)) => Err(Rejected { why, returned, schedule }),
+            Ok(()) => Ok(after),
+            Err((why, returned)) => Err(Rejected { why, returned, after }),
         }
     }
 
     /// Enters a lane that is idle: nobody is inside and nothing is queued. `None` if it is not.
     // Codes_SRS_COMPLETION_PORT_01_020
     #[inline(always)]
-    pub(crate) fn take(&self, direction: Direction) -> (Option<Taken<'_, H>>, Schedule) {
+    pub(crate) fn take(&self, direction: Direction) -> (Option<Taken<'_, H>>, After) {
         let lane = self.lane(direction);
-        let Some(inside) = lane.try_enter() else { return (None, Schedule(false)) };
+        let Some(inside) = lane.try_enter() else { return (None, After::Nothing) };
         // Who is granted the lane need not look for its half again.
         if !self.is_vacant(direction) || inside.half.is_none() {
             return (None, self.leave(direction, inside));
         }
         // Behind what was added before, in front of what is added from now on.
         let number = self.next.load(Ordering::Relaxed) - 1;
-        (Some(Taken { inside, number, before: self.latch.get() }), Schedule(false))
+        // So that a removal which this thread begins meanwhile does not wait for it to leave.
+        lane.set_oldest(mark());
+        (Some(Taken { inside, number, before: self.latch.get() }), After::Nothing)
     }
 
-    /// Leaves an operation that got `EAGAIN` in the slot. Does not end the claim.
+    /// Puts an operation that got `EAGAIN` into the slot. Does not end the claim.
     // Codes_SRS_COMPLETION_PORT_01_021
     pub(crate) fn push_front<N: IntoOperation<H::Operation>>(
         &self,
@@ -245,30 +272,40 @@ impl<H: Handler> Core<H> {
         Ok(())
     }
 
-    /// Runs the call-back of a claim that has done its work.
+    /// Runs the callback of a claim that has done its work.
     // Codes_SRS_COMPLETION_PORT_01_023
     #[inline]
     pub(crate) fn run_claimed(&self, end_claim: impl FnOnce(), call: impl FnOnce()) {
-        // The port's own call-back, if the caller is in one, is counted already.
-        if is_in_port_callback(self.id()) {
-            end_claim();
-            run_in_claim(self.id(), call);
+        // The turn of this registration, if the caller is in one, is counted already.
+        if is_in_turn(self.id()) {
+            run_in_claim(end_claim, call);
         } else {
-            let _counted = self.count_callback();
-            end_claim();
-            run_in_claim(self.id(), call);
+            let _counted = self.count();
+            run_in_counted_claim(self.id(), end_claim, call);
         }
     }
 
-    pub(crate) fn run_announced(&self, call: impl FnOnce()) {
-        run_announced(self.id(), call);
+    /// Ends a claim that leaves nothing in the slot.
+    #[inline]
+    pub(crate) fn leave_claim(&self, direction: Direction, inside: Inside<'_, H>) -> After {
+        self.lane(direction).set_oldest(NOTHING);
+        self.leave_empty(direction, inside)
+    }
+
+    /// Ends a claim that may have left something.
+    pub(crate) fn drop_claim(&self, direction: Direction, inside: Inside<'_, H>) -> After {
+        if !self.lane(direction).has_operation() {
+            self.lane(direction).set_oldest(NOTHING);
+        }
+        self.leave(direction, inside)
     }
 
     /// Leaves a lane, and does what others have left to us meanwhile.
     #[inline]
-    pub(crate) fn leave(&self, direction: Direction, inside: Inside<'_, H>) -> Schedule {
-        self.leave_in_turn(direction, inside);
-        self.ask_for_turn(direction)
+    pub(crate) fn leave(&self, direction: Direction, inside: Inside<'_, H>) -> After {
+        drop(inside);
+        full_fence("leaves");
+        if self.signs() == 0 { self.ask_for_turn(direction) } else { self.attend_and_ask(direction) }
     }
 
     /// The same on the port's thread, which will look at the lane again anyway.
@@ -283,42 +320,45 @@ impl<H: Handler> Core<H> {
 
     /// Leaves a lane with nothing in its slot: only what others have left to us can need the port.
     #[inline]
-    pub(crate) fn leave_empty(&self, direction: Direction, inside: Inside<'_, H>) -> Schedule {
+    fn leave_empty(&self, direction: Direction, inside: Inside<'_, H>) -> After {
         drop(inside);
         full_fence("leaves");
-        if self.signs() == 0 { Schedule(false) } else { self.attend_and_ask(direction) }
+        if self.signs() == 0 { After::Nothing } else { self.attend_and_ask(direction) }
     }
 
     #[cold]
-    fn attend_and_ask(&self, direction: Direction) -> Schedule {
+    pub(crate) fn attend_and_ask(&self, direction: Direction) -> After {
         self.attend(direction);
-        self.ask_for_turn(direction)
+        if self.signs() & CLOSED != 0 { After::Closed } else { self.ask_for_turn(direction) }
     }
 
     /// Whether the port has to be asked for a turn.
     // Codes_SRS_COMPLETION_PORT_01_013
     #[inline]
-    fn ask_for_turn(&self, direction: Direction) -> Schedule {
-        Schedule(self.latch.get().is_anything_for(direction) && self.is_first_to_ask(direction))
+    fn ask_for_turn(&self, direction: Direction) -> After {
+        if self.latch.get().is_anything_for(direction) && self.is_first_to_ask(direction) {
+            After::Schedule
+        } else {
+            After::Nothing
+        }
     }
 
     #[cold]
     fn is_first_to_ask(&self, direction: Direction) -> bool {
         let waits = self.lane(direction).oldest() < SUSPENDED;
-        // In its own call-back the port will look anyway.
-        waits && !is_in_port_callback(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
+        // In its own turn the port will look anyway.
+        waits && !is_in_turn(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
     }
 
     /// Lets a suspended operation run again. Whether there is one, as far as can be seen from outside.
-    pub(crate) fn resume(&self, direction: Direction) -> (bool, Schedule) {
+    pub(crate) fn resume(&self, direction: Direction) -> (bool, After) {
         if self.is_inherited() {
-            return (false, Schedule(false));
+            return (false, After::Nothing);
         }
-        let oldest = self.lane(direction).oldest();
+        let waits = self.lane(direction).has_operation();
         self.signs.fetch_or(resume_sign(direction), Ordering::Relaxed);
         full_fence("asks to resume");
-        self.attend(direction);
-        (oldest != NOTHING, self.ask_for_turn(direction))
+        (waits, self.attend_and_ask(direction))
     }
 
     /// Does what the signs ask for, or leaves that to who is inside: resumes what is suspended, and moves the rest up if
@@ -333,7 +373,7 @@ impl<H: Handler> Core<H> {
         {
             if resumes() {
                 self.signs.fetch_and(!resume_sign(direction), Ordering::Relaxed);
-                if lane.oldest() != NOTHING {
+                if lane.has_operation() {
                     lane.set_oldest(lane.oldest() & !SUSPENDED);
                 }
             }
@@ -353,7 +393,7 @@ impl<H: Handler> Core<H> {
         self.tell_if_closed();
     }
 
-    /// Tells a removal that a lane was left.
+    /// Tells whoever waits for a removal that a lane was left.
     fn tell_if_closed(&self) {
         if self.signs() & CLOSED != 0 && !planted("leaves without a word") {
             self.tell_removal();
@@ -361,8 +401,15 @@ impl<H: Handler> Core<H> {
     }
 
     fn refill(&self, direction: Direction, inside: &mut Inside<'_, H>) {
-        let mut slow = self.slow.lock();
-        // A removal has taken all, if there are none.
+        self.move_up(&mut self.slow.lock(), direction, inside);
+    }
+
+    /// Fills a slot from the rest behind it, if it is empty. For who is inside the lane.
+    pub(crate) fn move_up(&self, slow: &mut Slow<H>, direction: Direction, inside: &mut Inside<'_, H>) {
+        if self.lane(direction).oldest() != NOTHING {
+            return;
+        }
+        // The end of a removal has taken all, if there are none.
         if let Some(rests) = &mut slow.rests {
             let rest = &mut rests[0][direction as usize];
             if let Some(number) = rest.pop(&mut inside.slot) {
@@ -372,7 +419,8 @@ impl<H: Handler> Core<H> {
                 return;
             }
         }
-        self.signs.fetch_and(!sign(direction), Ordering::Relaxed);
+        // Whoever sees that there is no rest sees what was in it in the slot.
+        self.signs.fetch_and(!sign(direction), Ordering::Release);
     }
 
     /// Attempts the oldest operation that can run now. False if there is none, or if somebody else is inside its lane,
@@ -414,17 +462,30 @@ impl<H: Handler> Core<H> {
     #[cold]
     fn run_next_of_any_kind(&self, remembered: Remembered) -> bool {
         let error_end = self.error_end.load(Ordering::Relaxed);
+        // Looked at before the slots: what leaves a rest meanwhile is in its slot then.
+        let signs = if planted("overlooks what moves up") { 0 } else { self.signs.load(Ordering::Acquire) };
         let runnable = |direction| {
             let number = self.lane(direction).oldest();
             let error = || (number < error_end).then_some(Action::Error);
             let action = (number < SUSPENDED).then(|| remembered.action(direction).or_else(error)).flatten()?;
             Some((number, direction, action))
         };
-        if self.input.oldest().min(self.output.oldest()) >= error_end {
+        // Another thread is about to move an operation from the rest into the slot. It may have waited when the error was
+        // found, and longer than the other direction's.
+        let moves_up = |direction| signs & sign(direction) != 0 && !self.lane(direction).has_operation();
+        let moves_up = moves_up(Direction::In) || moves_up(Direction::Out);
+        let is_to_be_told = |direction| {
+            let number = self.lane(direction).oldest();
+            number < NO_OPERATION && number & !SUSPENDED < error_end
+        };
+        if !moves_up && !is_to_be_told(Direction::In) && !is_to_be_told(Direction::Out) {
             self.latch.told();
         }
         let oldest = [runnable(Direction::In), runnable(Direction::Out)].into_iter().flatten().min_by_key(|it| it.0);
-        oldest.is_some_and(|(_, direction, action)| self.run_oldest(direction, action))
+        // That thread asks for another turn.
+        oldest
+            .filter(|(_, _, action)| !moves_up || *action != Action::Error)
+            .is_some_and(|(_, direction, action)| self.run_oldest(direction, action))
     }
 
     /// Attempts the oldest operation of a lane. False if somebody else is inside or wants to be.
@@ -440,12 +501,24 @@ impl<H: Handler> Core<H> {
         if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
             self.ask_for_error(direction, inside);
         } else if let Some(operation) = inside.slot.take() {
-            let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
-            self.attempted.store(action as u8 | of, Ordering::Relaxed);
+            self.enter_attempt(direction, action);
             let attempt = Attempt::inside(self, inside);
-            run_caught("call-back", || self.handler.attempt(operation, action, attempt));
+            run_caught("callback", || self.handler.attempt(operation, action, attempt));
         }
         true
+    }
+
+    #[inline(always)]
+    fn enter_attempt(&self, direction: Direction, action: Action) {
+        let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
+        self.attempted.store(action as u8 | of, Ordering::Relaxed);
+    }
+
+    /// Whether this thread is inside a lane: for an attempt in its turn, or with a claim.
+    pub(crate) fn is_inside(&self, direction: Direction) -> bool {
+        let attempts = self.attempted.load(Ordering::Relaxed) != 0 && self.attempted() == direction;
+        let has_claimed = mark() != 0 && self.lane(direction).oldest() == mark();
+        has_claimed || (attempts && is_in_turn(self.id()))
     }
 
     /// The direction of what the port's thread attempts.
@@ -454,14 +527,9 @@ impl<H: Handler> Core<H> {
         if self.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
     }
 
-    /// Ends the work on an operation that is done, and counts its call-back.
+    /// Ends the work on an operation that is done.
     #[inline(always)]
-    pub(crate) fn end_attempt(
-        &self,
-        mut inside: Inside<'_, H>,
-        drained: bool,
-        emptied: Option<H::Operation>,
-    ) -> Counted<'_, H> {
+    pub(crate) fn end_attempt(&self, mut inside: Inside<'_, H>, drained: bool, emptied: Option<H::Operation>) {
         let direction = self.attempted();
         match direction {
             Direction::In => self.note_done(Direction::In, drained),
@@ -469,9 +537,15 @@ impl<H: Handler> Core<H> {
         }
         // Nothing has been there since the operation was taken out, so there is nothing to drop.
         mem::forget(mem::replace(&mut inside.slot, emptied));
-        let counted = self.count_callback();
+        self.attempted.store(0, Ordering::Relaxed);
         self.leave_in_turn(direction, inside);
-        counted
+    }
+
+    /// Ends the work on an operation that is back in its slot.
+    pub(crate) fn end_unfinished(&self, inside: Inside<'_, H>) {
+        let direction = self.attempted();
+        self.attempted.store(0, Ordering::Relaxed);
+        self.leave_in_turn(direction, inside);
     }
 
     #[inline(always)]
@@ -508,6 +582,7 @@ impl<H: Handler> Core<H> {
     #[cold]
     fn ask_for_error(&self, direction: Direction, inside: Inside<'_, H>) {
         let Some(half) = &inside.half else { return self.leave_in_turn(direction, inside) };
+        self.enter_attempt(direction, Action::Error);
         if run_caught("question for an error", || self.handler.is_error(half)).unwrap_or(true) {
             // A number of its own, so that a claim that begins now comes after it.
             self.error_end.store(self.take_number(), Ordering::Relaxed);
@@ -515,7 +590,7 @@ impl<H: Handler> Core<H> {
         } else {
             self.latch.exhausted(Action::Error);
         }
-        self.leave_in_turn(direction, inside);
+        self.end_unfinished(inside);
     }
 
     /// How many operations wait in a direction.
@@ -523,35 +598,17 @@ impl<H: Handler> Core<H> {
         if self.is_inherited() {
             return 0;
         }
-        let rest = self.slow.lock().rests.as_ref().map_or(0, |rests| rests[0][direction as usize].queue.len());
-        rest + usize::from(self.lane(direction).oldest() != NOTHING)
+        // Under the lock nothing moves from the rest into the slot.
+        let slow = self.slow.lock();
+        let rest = slow.rests.as_ref().map_or(0, |rests| rests[0][direction as usize].queue.len());
+        rest + usize::from(self.lane(direction).has_operation())
     }
 
-    /// Completes an operation that is abandoned.
-    pub(crate) fn abandon(&self, operation: H::Operation) {
-        let attempt = Attempt::abandoned(self);
-        run_caught("call-back", || self.handler.attempt(operation, Action::Abandoned, attempt));
-    }
-
-    /// Whether the caller is inside a call-back.
-    pub(crate) fn is_in_callback(&self) -> bool {
-        depth(self.id()) > 0
-    }
-
-    /// Counts a call-back, such that a removal waits until the count is dropped.
+    /// Counts a callback, turn or step, such that a removal waits until the count is dropped.
     #[inline]
-    fn count_callback(&self) -> Counted<'_, H> {
+    pub(crate) fn count(&self) -> Counted<'_, H> {
         self.callbacks.fetch_add(1, Ordering::AcqRel);
         Counted(self)
-    }
-
-    /// Counts a call-back until [`end_announced`](Self::end_announced).
-    pub(crate) fn announce_callback(&self) {
-        std::mem::forget(self.count_callback());
-    }
-
-    pub(crate) fn end_announced(&self) {
-        drop(Counted(self));
     }
 
     pub(crate) fn id(&self) -> usize {
@@ -571,7 +628,7 @@ impl<H: Handler> Slow<H> {
 }
 
 /// In `signs`: the lane has a rest.
-const fn sign(direction: Direction) -> u8 {
+pub(crate) const fn sign(direction: Direction) -> u8 {
     1 << direction as u8
 }
 
@@ -589,10 +646,14 @@ impl<H: Handler> Source for Core<H> {
         } else {
             self.latch.merge(events)
         };
+        // All of it, so also what a handler does after an attempt.
+        let counted = self.count();
         full_fence("merges an event");
-        run_in_port(self.id(), || {
+        let turn = run_in_turn(self.id(), || {
             if self.run_next(remembered) && self.can_run(self.latch.get()) { self.run_others() } else { Turn::Over }
-        })
+        });
+        drop(counted);
+        turn
     }
 
     fn queued(&self, direction: Direction) -> usize {
@@ -612,7 +673,7 @@ impl<H: Handler> Source for Core<H> {
     }
 }
 
-/// A call-back that is counted.
+/// Something that is counted.
 #[must_use]
 pub(crate) struct Counted<'a, H: Handler>(&'a Core<H>);
 
@@ -620,7 +681,7 @@ impl<H: Handler> Drop for Counted<'_, H> {
     #[inline]
     fn drop(&mut self) {
         if self.0.callbacks.fetch_sub(1, Ordering::AcqRel) & REMOVAL_WAITS != 0 {
-            self.0.tell_removal();
+            self.0.count_has_dropped();
         }
     }
 }

@@ -6,11 +6,12 @@ use crate::lane::Inside;
 use crate::phase::Phase;
 use crate::port::{CompletionPort, Port, Source};
 use crate::process::Inherited;
-use crate::queue::{Core, NotQueued, Rejected, Schedule, Taken};
-use crate::sync::Arc;
+use crate::queue::{After, Core, NotQueued, Rejected, Taken};
+use crate::removal::Role;
+use crate::sync::{Arc, Ordering, fence};
 use std::fmt;
 use std::io;
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::os::fd::AsFd;
 use thiserror::Error;
 
@@ -39,7 +40,7 @@ pub enum RegisterError {
     /// It is watched already, or was.
     #[error("the registration is {0:?}, only one that is Unregistered can be registered")]
     AlreadyUsed(Phase),
-    /// [`Handler::prepare`] refused the descriptor.
+    /// [`Handler::prepare`] refused the descriptor, or panicked.
     #[error("the descriptor cannot be used")]
     Unusable(#[source] io::Error),
     /// The kernel refused: `EPERM` for a regular file, `EBADF`, `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`.
@@ -96,8 +97,8 @@ pub enum ClaimError {
 
 /// One descriptor on a port, and the operations that wait for it.
 ///
-/// All methods can be called from any thread, also from inside a call-back. Dropping the registration removes it and
-/// releases the descriptor; no call-back runs then, but that in which it is dropped.
+/// All methods can be called from any thread, also from inside a callback or an attempt. Dropping the registration does
+/// what [`remove_and_wait`](Self::remove_and_wait) does, and releases the descriptor.
 pub struct Registration<H: Handler, P: Port = CompletionPort> {
     core: Arc<Core<H>>,
     port: P,
@@ -136,31 +137,30 @@ impl<H: Handler, P: Port> Registration<H, P> {
         self.core.queued(direction)
     }
 
-    /// Starts to watch the descriptor: one `epoll_ctl`, edge-triggered, for both directions. The call-back that is
-    /// returned has been announced: a removal waits until it has run or is dropped.
+    /// Starts to watch the descriptor: one `epoll_ctl`, edge-triggered, for both directions. Then runs the callback, on
+    /// this thread: a removal on another thread waits for it, and one from inside it does not. A panic of the callback
+    /// is caught and logged.
     ///
     /// # Errors
-    /// [`RegisterError`]. Another try is allowed, unless it is [`RegisterError::AlreadyUsed`].
+    /// [`RegisterError`]; the callback is then dropped. Another try is allowed, unless it is
+    /// [`RegisterError::AlreadyUsed`].
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
-    // Codes_SRS_COMPLETION_PORT_01_009
-    pub fn register(&self) -> Result<Announced<'_, H>, RegisterError> {
+    // Codes_SRS_COMPLETION_PORT_01_009, Codes_SRS_COMPLETION_PORT_01_109
+    pub fn register(&self, callback: impl FnOnce()) -> Result<(), RegisterError> {
         if self.core.is_inherited() {
             return Err(Inherited.into());
         }
-        let half = self.core.begin_registering().map_err(RegisterError::AlreadyUsed)?;
-        let attached = self.core.handler.prepare(&half).map_err(RegisterError::Unusable).and_then(|()| {
+        let attach = |descriptor: &H::Descriptor| {
+            self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
             let source: Arc<dyn Source> = Arc::clone(&self.core) as _;
-            self.port.attach(half.as_fd(), source).map_err(RegisterError::Kernel)
-        });
-        match attached {
-            Ok(token) => {
-                self.core.end_registering(Some(token));
-                Ok(Announced { core: &self.core })
-            }
-            Err(error) => {
-                self.core.end_registering(None);
-                Err(error)
-            }
+            self.port.attach(descriptor.as_fd(), source).map_err(RegisterError::Kernel)
+        };
+        // One that is not called is dropped at the end, for its destructor is foreign code.
+        let mut callback = Some(callback);
+        match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
+            Ok(Some(attached)) => attached,
+            Ok(None) => Err(RegisterError::Unusable(io::Error::other("its preparation panicked"))),
+            Err(phase) => Err(RegisterError::AlreadyUsed(phase)),
         }
     }
 
@@ -176,13 +176,16 @@ impl<H: Handler, P: Port> Registration<H, P> {
         direction: Direction,
         new: N,
     ) -> Result<(), Refused<N, AddError>> {
-        match self.core.push_back(direction, new) {
-            Ok(schedule) => {
-                self.schedule(&schedule);
+        let attends = AttendsOnPanic { registration: self, direction };
+        let pushed = self.core.push_back(direction, new);
+        mem::forget(attends);
+        match pushed {
+            Ok(after) => {
+                self.do_after(after, Role::Passer);
                 Ok(())
             }
-            Err(Rejected { why, returned, schedule }) => {
-                self.schedule(&schedule);
+            Err(Rejected { why, returned, after }) => {
+                self.do_after(after, Role::Passer);
                 Err(Refused { error: why.into(), returned })
             }
         }
@@ -199,8 +202,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_020, Codes_SRS_COMPLETION_PORT_01_024
     #[inline(always)]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
-        let (taken, schedule) = if claims_refused() { (None, Schedule(false)) } else { self.core.take(direction) };
-        self.schedule(&schedule);
+        let (taken, after) = if claims_refused() { (None, After::Nothing) } else { self.core.take(direction) };
+        self.do_after(after, Role::Passer);
         match taken {
             Some(taken) => Ok(Claim { registration: self, direction, taken: Some(taken) }),
             None => Err(self.not_claimed()),
@@ -219,65 +222,103 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Announces a call-back of this descriptor that the caller is about to run itself, such that
-    /// [`remove`](Self::remove) on another thread waits for it and inside it does not.
-    pub fn begin_callback(&self) -> Announced<'_, H> {
-        self.core.announce_callback();
-        Announced { core: &self.core }
-    }
-
     /// What lets suspended operations run again. It keeps the port and the registration's memory.
     #[must_use]
     pub fn resumer(&self) -> Resumer<H, P> {
         Resumer { core: Arc::clone(&self.core), port: self.port.clone() }
     }
 
-    /// Waits while another thread registers or removes, and until the call-back has returned from inside which that
-    /// removed. Returns at once inside a call-back, for which that thread may be waiting, and on the port's thread.
-    pub fn wait_until_settled(&self) {
-        if !self.port.is_current_thread() && !self.core.is_in_callback() {
-            self.core.wait_until_settled();
-        }
-    }
-
-    /// Stops watching: waits for what runs on other threads, deletes the descriptor from epoll,
-    /// completes everything that waits with [`Action::Abandoned`](crate::Action::Abandoned) in the
-    /// order it was added, and [releases](Handler::release) the descriptor. No operation and no call-back of this
-    /// registration runs afterwards. From inside a call-back it does not wait for that call-back.
+    /// Stops watching: deletes the descriptor from epoll, waits for what runs on other threads, completes everything that
+    /// waits with [`Action::Abandoned`](crate::Action::Abandoned) in the order it was added, and
+    /// [releases](Handler::release) the descriptor. No operation and no callback of this registration runs on another
+    /// thread afterwards.
     ///
-    /// Returns `false` at once if nothing is registered or another thread is removing it. In a child of `fork`, what is
-    /// inherited is not registered: `remove` only closes the child's copy of the descriptor.
-    // Codes_SRS_COMPLETION_PORT_01_053, Codes_SRS_COMPLETION_PORT_01_056
+    /// Returns `false` at once if nothing is registered or another thread is removing it: callbacks may then still run,
+    /// which [`remove_and_wait`](Self::remove_and_wait) waits for. In a child of `fork`, what is inherited is not
+    /// registered: `remove` only closes the child's copy of the descriptor.
+    ///
+    /// It never waits for the calling thread. From inside a callback it does not wait for that callback. From inside an
+    /// [attempt](Handler::attempt), or while the calling thread holds a [`Claim`] of this registration, what waits is
+    /// abandoned, and the descriptor released, when these have ended.
+    ///
+    /// Two callbacks on two threads, each of which removes the other's registration, wait for each other for ever: one
+    /// port and one thread that claims suffice. The same is true of a lock that the calling thread holds and a callback
+    /// waits for.
+    // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_053, Codes_SRS_COMPLETION_PORT_01_056
+    // Codes_SRS_COMPLETION_PORT_01_102
     pub fn remove(&self) -> bool {
         if self.core.is_inherited() {
             self.core.release_inherited();
             return false;
         }
-        let Some(removal) = self.core.begin_removal() else { return false };
-        self.port.detach(removal.half.as_fd(), removal.token);
-        self.core.finish_removal(removal);
-        true
+        let has_begun = self.core.begin_removal();
+        if has_begun {
+            self.go_on(Role::Remover);
+        }
+        has_begun
+    }
+
+    /// [Removes](Self::remove), unless another thread does so already: then it helps, by completing what that thread has not
+    /// completed yet. Returns when no callback of the registration runs or will run, but for those that the caller is
+    /// inside of. This holds on every thread, a port's too; what `remove` says about two callbacks and about locks
+    /// holds as well.
+    ///
+    /// Waits for a [`register`](Self::register) on another thread first. Does nothing if nothing is registered.
+    ///
+    /// If two threads call it from inside callbacks of this registration, neither waits for the other's callback.
+    // Codes_SRS_COMPLETION_PORT_01_058, Codes_SRS_COMPLETION_PORT_01_101
+    pub fn remove_and_wait(&self) {
+        if self.core.is_inherited() {
+            return self.core.release_inherited();
+        }
+        self.core.wait_for_registering_and_begin_removal();
+        self.go_on(Role::Waiter);
+    }
+
+    #[inline(never)]
+    fn go_on(&self, role: Role) {
+        self.core.go_on(role, Some(&|descriptor: &H::Descriptor, token| self.port.detach(descriptor.as_fd(), token)));
     }
 
     #[inline]
-    fn schedule(&self, schedule: &Schedule) {
-        if schedule.0 {
-            self.schedule_now();
+    fn do_after(&self, after: After, role: Role) {
+        if after != After::Nothing {
+            self.do_what_is_left(after, role);
         }
     }
 
     #[cold]
-    fn schedule_now(&self) {
-        self.port.schedule(Arc::clone(&self.core) as _);
+    fn do_what_is_left(&self, after: After, role: Role) {
+        match after {
+            After::Nothing => {}
+            After::Schedule => self.port.schedule(Arc::clone(&self.core) as _),
+            After::Closed => self.go_on(role),
+        }
+    }
+}
+
+/// Does what others have left to the inside of a lane whose user's code has panicked there.
+struct AttendsOnPanic<'a, H: Handler, P: Port> {
+    registration: &'a Registration<H, P>,
+    direction: Direction,
+}
+
+impl<H: Handler, P: Port> Drop for AttendsOnPanic<'_, H, P> {
+    // Codes_SRS_COMPLETION_PORT_01_111
+    #[cold]
+    fn drop(&mut self) {
+        fence(Ordering::SeqCst);
+        let after = self.registration.core.attend_and_ask(self.direction);
+        self.registration.do_after(after, Role::Passer);
     }
 }
 
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
     fn drop(&mut self) {
-        if !self.remove() && !self.core.is_inherited() {
+        self.remove_and_wait();
+        if !self.core.is_inherited() {
             self.core.release_unregistered();
-            self.wait_until_settled();
         }
     }
 }
@@ -303,9 +344,11 @@ impl<H: Handler, P: Port> Resumer<H, P> {
     /// none waits at all.
     // Codes_SRS_COMPLETION_PORT_01_037
     pub fn resume(&self, direction: Direction) -> bool {
-        let (waits, schedule) = self.core.resume(direction);
-        if schedule.0 {
-            self.port.schedule(Arc::clone(&self.core) as _);
+        let (waits, after) = self.core.resume(direction);
+        match after {
+            After::Nothing => {}
+            After::Schedule => self.port.schedule(Arc::clone(&self.core) as _),
+            After::Closed => self.core.go_on(Role::Passer, None),
         }
         waits
     }
@@ -325,8 +368,8 @@ impl<H: Handler, P: Port> fmt::Debug for Resumer<H, P> {
 
 /// The right to attempt an operation at once, on the caller's own thread.
 ///
-/// While it lives nobody else works on that direction; what others add waits. End it with
-/// [`complete`](Self::complete), or [`queue`](Self::queue) what is left and drop it.
+/// While it lives nobody else works on that direction; what others add waits. It ends when it is dropped, by
+/// [`complete`](Self::complete) or by [`queue`](Self::queue).
 #[must_use = "the direction stays blocked while the claim lives"]
 pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
     registration: &'a Registration<H, P>,
@@ -335,7 +378,10 @@ pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
     taken: Option<Taken<'a, H>>,
 }
 
-impl<H: Handler, P: Port> Claim<'_, H, P> {
+/// A claim, and what it could not queue.
+pub type Unqueued<'a, H, P, N> = Refused<(Claim<'a, H, P>, N), AddError>;
+
+impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     /// The descriptor, to attempt a call on that does not block.
     ///
     /// # Panics
@@ -347,72 +393,48 @@ impl<H: Handler, P: Port> Claim<'_, H, P> {
         half.expect("a claim is inside its lane until it ends")
     }
 
-    /// The attempt was the whole operation: ends the claim, then runs the call-back.
+    /// The attempt was the whole operation: ends the claim, then runs the callback. A panic is caught and logged.
     // Codes_SRS_COMPLETION_PORT_01_023
     #[inline]
     pub fn complete(self, callback: impl FnOnce()) {
         // Once the claim has ended there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
         let core = &this.registration.core;
-        core.run_claimed(|| this.end(Core::leave_empty), callback);
+        core.run_claimed(|| this.end(Core::leave_claim, Role::Detacher), callback);
     }
 
-    /// The kernel said `EAGAIN`: leaves the operation, in front of what others added meanwhile, to
-    /// the port's thread, which begins when the claim is dropped.
+    /// The kernel said `EAGAIN`: leaves the operation to the port's thread, in front of what others added meanwhile, and
+    /// ends the claim.
     ///
     /// # Errors
-    /// [`AddError::OutOfMemory`] and the operation; the claim is still held.
-    // Codes_SRS_COMPLETION_PORT_01_021
-    pub fn queue<N: IntoOperation<H::Operation>>(&mut self, new: N) -> Result<(), Refused<N, AddError>> {
+    /// [`AddError::OutOfMemory`], the claim, which is still held, and the operation.
+    // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
+    pub fn queue<N: IntoOperation<H::Operation>>(mut self, new: N) -> Result<(), Unqueued<'a, H, P, N>> {
         let Some(taken) = &mut self.taken else { return Ok(()) };
-        self.registration
-            .core
-            .push_front(self.direction, taken, new)
-            .map_err(|returned| Refused { error: AddError::OutOfMemory, returned })
+        match self.registration.core.push_front(self.direction, taken, new) {
+            // Dropping the claim ends it.
+            Ok(()) => Ok(()),
+            Err(returned) => Err(Refused { error: AddError::OutOfMemory, returned: (self, returned) }),
+        }
     }
 
     #[inline]
-    fn end(&mut self, leave: impl FnOnce(&Core<H>, Direction, Inside<'_, H>) -> Schedule) {
+    fn end(&mut self, leave: impl FnOnce(&Core<H>, Direction, Inside<'_, H>) -> After, role: Role) {
         if let Some(taken) = self.taken.take() {
-            let schedule = leave(&self.registration.core, self.direction, taken.inside);
-            self.registration.schedule(&schedule);
+            let after = leave(&self.registration.core, self.direction, taken.inside);
+            self.registration.do_after(after, role);
         }
     }
 }
 
 impl<H: Handler, P: Port> Drop for Claim<'_, H, P> {
     fn drop(&mut self) {
-        self.end(Core::leave);
+        self.end(Core::drop_claim, Role::Passer);
     }
 }
 
 impl<H: Handler, P: Port> fmt::Debug for Claim<'_, H, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Claim").field("direction", &self.direction).finish_non_exhaustive()
-    }
-}
-
-/// A call-back that runs on its caller's thread, and for which a removal on another thread waits.
-#[must_use = "a removal waits until the call-back has run or this is dropped"]
-pub struct Announced<'a, H: Handler> {
-    core: &'a Core<H>,
-}
-
-impl<H: Handler> Announced<'_, H> {
-    /// Runs it; a panic is caught and logged.
-    pub fn run(self, callback: impl FnOnce()) {
-        self.core.run_announced(callback);
-    }
-}
-
-impl<H: Handler> Drop for Announced<'_, H> {
-    fn drop(&mut self) {
-        self.core.end_announced();
-    }
-}
-
-impl<H: Handler> fmt::Debug for Announced<'_, H> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Announced").finish_non_exhaustive()
     }
 }

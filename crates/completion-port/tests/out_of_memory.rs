@@ -77,15 +77,15 @@ fn a_queue_that_cannot_grow_keeps_what_it_has(#[case] before: usize) {
 #[test]
 fn what_a_claim_cannot_queue_comes_back_and_the_claim_is_held_still() {
     let (port, registration) = mocked();
-    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    let claim = registration.try_claim(Direction::Out).unwrap();
     let operation = Large(op("a"));
 
     let refused = without_memory(|| claim.queue(operation)).expect_err("there is no memory");
 
     assert_eq!(refused.error, AddError::OutOfMemory);
     registration.try_claim(Direction::Out).expect_err("the first claim is held");
-    claim.queue(refused.returned).unwrap();
-    drop(claim);
+    let (claim, operation) = refused.returned;
+    claim.queue(operation).unwrap();
     port.fire(Action::Out);
     assert_eq!(registration.handler().completed(), ["a"]);
 }
@@ -148,7 +148,7 @@ impl Handler for Refilling {
 fn what_operations_have_left_is_filled_again_without_memory_up_to_a_limit() {
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Refilling::default(), any_descriptor());
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     (0..1000).for_each(|number| registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap());
     port.fire(Action::In);
     while port.run_scheduled() > 0 {}

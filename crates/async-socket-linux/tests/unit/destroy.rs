@@ -162,12 +162,12 @@ fn a_socket_that_another_thread_opens_or_closes_is_destroyed_after_that(
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[rstest]
-#[case::opening(Fixture::closed(), is_opening as fn(&SocketCall) -> bool, SocketState::Open)]
-#[case::closing(Fixture::open(), is_close as fn(&SocketCall) -> bool, SocketState::Closed)]
-fn who_shares_a_socket_without_counting_can_wait_until_it_is_opened_or_closed(
+#[case::opening(Fixture::closed(), is_opening as fn(&SocketCall) -> bool, SocketState::Opening)]
+#[case::closing(Fixture::open(), is_close as fn(&SocketCall) -> bool, SocketState::Closing)]
+fn who_shares_a_socket_without_counting_can_close_it_while_another_thread_opens_or_closes_it(
     #[case] fixture: Fixture,
     #[case] middle: fn(&SocketCall) -> bool,
-    #[case] settled: SocketState,
+    #[case] state: SocketState,
 ) {
     let (entered, in_the_middle) = channel();
     let (go_on, may_go_on) = channel();
@@ -177,27 +177,28 @@ fn who_shares_a_socket_without_counting_can_wait_until_it_is_opened_or_closed(
         may_go_on.recv_timeout(PATIENCE).expect("the test goes on");
     });
     let (theirs, ours) = (Arc::clone(&fixture.socket), Arc::clone(&fixture.socket));
-    let other = thread::spawn(move || match settled {
-        SocketState::Open => theirs.open_async(|_| {}).expect("the socket opens"),
+    let other = thread::spawn(move || match state {
+        SocketState::Opening => theirs.open_async(|_| {}).expect("the socket opens"),
         _ => theirs.close(),
     });
     in_the_middle.recv_timeout(PATIENCE).expect("the other thread is in the call");
 
     let waiter = thread::spawn(move || {
-        ours.wait_until_settled();
+        ours.close_and_wait();
         done.send(ours.state()).unwrap_or(());
     });
 
     assert_eq!(waited.recv_timeout(A_WHILE), Err(RecvTimeoutError::Timeout), "has not waited");
+    assert_eq!(fixture.socket.state(), state);
     go_on.send(()).expect("the other thread waits");
-    assert_eq!(waited.recv_timeout(PATIENCE), Ok(settled));
+    assert_eq!(waited.recv_timeout(PATIENCE), Ok(SocketState::Closed));
     other.join().expect("the other thread ends");
     waiter.join().expect("the waiting thread ends");
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[test]
-fn waiting_from_inside_a_call_back_that_a_close_waits_for_does_not_wait_for_the_close() {
+fn inside_a_callback_that_a_close_waits_for_a_destroy_does_not_wait_for_the_close() {
     without_hanging(|| {
         let fixture = Fixture::open();
         let (outcome, report) = crate::common::Outcome::new();
@@ -209,22 +210,44 @@ fn waiting_from_inside_a_call_back_that_a_close_waits_for_does_not_wait_for_the_
                 while theirs.state() != SocketState::Closing {
                     thread::yield_now();
                 }
-                socket.wait_until_settled();
+                socket.close_and_wait();
                 report((socket.state(), closer));
             })
             .expect("accepted");
 
         let (state, closer) = outcome.take();
-        closer.join().expect("the close ends once the call-back has");
-        assert_eq!(state, SocketState::Closing);
+        closer.join().expect("the close ends once the callback has");
+        assert_eq!(state, SocketState::Closed);
+    });
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
+#[test]
+fn in_an_abandoned_callback_of_a_close_a_destroy_completes_what_still_waits() {
+    without_hanging(|| {
+        let fixture = Fixture::open();
+        let (outcome, report) = common::Outcome::new();
+        let own = Arc::clone(&fixture.socket);
+        let (second, report_second) = common::Outcome::new();
+        let destroys = move |_| {
+            own.close_and_wait();
+            second.take();
+            report(());
+        };
+        fixture.receive_async([0; 8], destroys).expect("accepted");
+        fixture.receive_async([0; 8], move |_| report_second(())).expect("accepted");
+
+        fixture.socket.close();
+
+        outcome.take();
+        assert_eq!(fixture.sys.count(is_close), 1);
     });
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[rstest]
 #[case(Fixture::closed())]
-#[case(Fixture::open())]
 #[case(Fixture::after_close())]
-fn there_is_nothing_to_wait_for_while_nobody_opens_or_closes(#[case] fixture: Fixture) {
-    without_hanging(move || fixture.wait_until_settled());
+fn there_is_nothing_to_wait_for_while_the_socket_is_not_open(#[case] fixture: Fixture) {
+    without_hanging(move || fixture.close_and_wait());
 }

@@ -227,7 +227,7 @@ pub fn mocked() -> (MockPort, Arc<Mocked>) {
     watch_over_all();
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Scripted::default(), any_descriptor());
-    drop(registration.register().expect("the mock accepts every descriptor"));
+    registration.register(|| ()).expect("the mock accepts every descriptor");
     (port, Arc::new(registration))
 }
 
@@ -248,7 +248,7 @@ pub fn real(port: &CompletionPort<ScriptedPort>) -> (Arc<Real>, UnixStream) {
 pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc<Real>, UnixStream) {
     let (own, peer) = pair();
     let registration = Registration::new(port.clone(), handler, own);
-    drop(registration.register().expect("a socket can be registered"));
+    registration.register(|| ()).expect("a socket can be registered");
     (Arc::new(registration), peer)
 }
 

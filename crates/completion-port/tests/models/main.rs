@@ -9,7 +9,9 @@
 mod kernel;
 mod one_shot;
 mod port;
+mod queued;
 mod registration;
+mod removal;
 mod whole;
 mod world;
 

@@ -83,7 +83,7 @@ fn an_add_meets_the_end_of_a_claim() {
 
 #[test]
 fn an_add_meets_who_attends_to_another() {
-    check("an_add_meets_who_attends_to_another", 4, || {
+    check("an_add_meets_who_attends_to_another", 3, || {
         let world = World::new();
         world.arrive(3, Readiness::OUT);
         world.port.turn();
@@ -177,7 +177,7 @@ fn a_claim_does_not_overtake_what_was_added_before() {
 
 #[test]
 fn an_add_meets_a_removal() {
-    check("an_add_meets_a_removal", ANY, || {
+    check("an_add_meets_a_removal", 4, || {
         let world = World::new();
         let remover = start(&world, World::remove);
         let accepted = world.registration.add(In, op('a', 1)).is_ok();
@@ -205,7 +205,7 @@ fn two_adds_and_a_turn_meet_a_removal() {
 #[test]
 fn a_claim_meets_a_removal() {
     for room in [0, 1] {
-        check("a_claim_meets_a_removal", ANY, move || {
+        check("a_claim_meets_a_removal", 4, move || {
             let world = World::new();
             world.arrive(room, Readiness::OUT);
             let remover = start(&world, World::remove);
@@ -218,7 +218,7 @@ fn a_claim_meets_a_removal() {
 
 #[test]
 fn an_attempt_and_its_call_back_meet_a_removal() {
-    check("an_attempt_and_its_call_back_meet_a_removal", ANY, || {
+    check("an_attempt_and_its_call_back_meet_a_removal", 4, || {
         let world = World::new();
         world.add(In, op('a', 1));
         world.arrive(1, Readiness::IN);
@@ -231,7 +231,7 @@ fn an_attempt_and_its_call_back_meet_a_removal() {
 
 #[test]
 fn a_call_back_that_adds_meets_a_removal() {
-    check("a_call_back_that_adds_meets_a_removal", 5, || {
+    check("a_call_back_that_adds_meets_a_removal", 3, || {
         let world = World::new();
         let accepted = Arc::new(std::sync::Mutex::new(None));
         let adds = {
@@ -254,7 +254,7 @@ fn a_call_back_that_adds_meets_a_removal() {
 
 #[test]
 fn removals_from_inside_two_call_backs_meet() {
-    check("removals_from_inside_two_call_backs_meet", 4, || {
+    check("removals_from_inside_two_call_backs_meet", 3, || {
         let world = World::new();
         let removals = Arc::new(std::sync::Mutex::new(Vec::new()));
         let removes = || {
@@ -279,7 +279,7 @@ fn removals_from_inside_two_call_backs_meet() {
 
 #[test]
 fn a_removal_from_inside_a_call_back_meets_who_waits_for_it() {
-    check("a_removal_from_inside_a_call_back_meets_who_waits_for_it", ANY, || {
+    check("a_removal_from_inside_a_call_back_meets_who_waits_for_it", 3, || {
         let world = World::new();
         let over = Arc::new(AtomicBool::new(false));
         let (registration, last) = (Arc::downgrade(&world.registration), Arc::clone(&over));
@@ -290,8 +290,7 @@ fn a_removal_from_inside_a_call_back_meets_who_waits_for_it() {
         world.add(In, op_then('a', 1, removes));
         world.arrive(1, Readiness::IN);
         let port = start(&world, |world| world.port.turn());
-        world.registration.remove();
-        world.registration.wait_until_settled();
+        world.registration.remove_and_wait();
         assert!(over.load(Ordering::SeqCst), "the call-back is over, whoever removed");
         join(port);
     });
@@ -313,12 +312,11 @@ fn an_event_under_way_meets_a_removal() {
 
 #[test]
 fn registering_meets_a_removal() {
-    check("registering_meets_a_removal", ANY, || {
+    check("registering_meets_a_removal", 3, || {
         let world = World::unregistered();
         world.arrive(1, Readiness::IN);
         let remover = start(&world, World::remove);
-        let announced = world.registration.register().expect("it was not registered before");
-        announced.run(|| world.note('r'));
+        world.registration.register(|| world.note('r')).expect("it was not registered before");
         let accepted = world.registration.add(In, op('a', 1)).is_ok();
         let removed = join(remover);
         assert_eq!(removed, world.registration.phase() == Phase::Removed);

@@ -33,7 +33,7 @@ fn registered() -> (Registration<Mover, CompletionPort<ModelKernel>>, impl FnOnc
     let (kernel, state) = (ModelKernel::default(), Arc::<State>::default());
     let port = CompletionPort::create_with(kernel.clone()).expect("the model's calls succeed");
     let registration = unregistered_on(port, &state);
-    drop(registration.register().expect("the model's calls succeed"));
+    registration.register(|| ()).expect("the model's calls succeed");
     let arrive = move || {
         state.make_room(1);
         kernel.arrive(EventFlags::IN);

@@ -40,6 +40,8 @@ pub struct State {
     credit: Mutex<Credit>,
     /// A removal has returned.
     removed: AtomicBool,
+    /// The handler has been given the descriptor back.
+    released: std::sync::Mutex<bool>,
 }
 
 /// What an operation can need besides room.
@@ -64,6 +66,8 @@ pub struct Operation {
     needs_credit: bool,
     /// Its last byte was the last there was.
     drained: bool,
+    /// What its first attempt does.
+    during: Option<Box<dyn FnOnce() + Send>>,
     then: Box<dyn FnOnce() + Send>,
 }
 
@@ -72,7 +76,12 @@ pub fn op(name: char, bytes: usize) -> Operation {
 }
 
 pub fn op_then(name: char, bytes: usize, then: impl FnOnce() + Send + 'static) -> Operation {
-    Operation { name, left: bytes, needs_credit: false, drained: false, then: Box::new(then) }
+    Operation { name, left: bytes, needs_credit: false, drained: false, during: None, then: Box::new(then) }
+}
+
+/// An operation whose first attempt does something.
+pub fn op_during(name: char, bytes: usize, during: impl FnOnce() + Send + 'static) -> Operation {
+    Operation { during: Some(Box::new(during)), ..op(name, bytes) }
 }
 
 /// An operation that is suspended until it gets credit.
@@ -93,6 +102,7 @@ impl Handler for Mover {
             _ => End::Done,
         };
         if end == End::Done {
+            operation.during.take().into_iter().for_each(|during| during());
             if operation.needs_credit && !self.0.has_credit() {
                 return attempt.suspend(operation);
             }
@@ -103,6 +113,10 @@ impl Handler for Mover {
             }
         }
         attempt.complete(operation.drained, None, || self.0.call_back(operation, end));
+    }
+
+    fn release(&self, _: Descriptor) {
+        *self.0.released.lock().expect("no panic") = true;
     }
 }
 
@@ -161,7 +175,7 @@ impl World {
     /// A registration on which nothing has happened yet.
     pub fn new() -> Arc<Self> {
         let world = Self::unregistered();
-        drop(world.registration.register().expect("the model's port attaches everything"));
+        world.registration.register(|| ()).expect("the model's port attaches everything");
         world
     }
 
@@ -193,7 +207,7 @@ impl World {
 
     /// Sends like a socket does: at once if possible, else behind the others. Whether it was accepted.
     pub fn try_send(&self, direction: Direction, mut operation: Operation) -> bool {
-        let Ok(mut claim) = self.registration.try_claim(direction) else {
+        let Ok(claim) = self.registration.try_claim(direction) else {
             return self.registration.add(direction, operation).is_ok();
         };
         claim.descriptor().0.move_bytes(&mut operation);
@@ -225,7 +239,22 @@ impl World {
         removed
     }
 
-    /// An announced call-back's work.
+    /// Removes the registration, whoever begins, and waits.
+    pub fn remove_and_wait(&self) {
+        self.registration.remove_and_wait();
+        self.state.removed.store(true, Ordering::Relaxed);
+    }
+
+    pub fn released(&self) -> bool {
+        *self.state.released.lock().expect("no panic")
+    }
+
+    /// How the operations have ended until now, in order.
+    pub fn ended_so_far(&self) -> Vec<(char, End)> {
+        self.state.ended.lock().expect("no panic").clone()
+    }
+
+    /// The work of a callback that belongs to no operation.
     pub fn note(&self, name: char) {
         self.state.call_back(op(name, 0), End::Done);
     }
@@ -252,9 +281,15 @@ struct Work {
     /// Edges that were not delivered yet.
     events: Option<Readiness>,
     scheduled: Vec<Arc<dyn Source>>,
+    /// The next attachment fails.
+    fails: bool,
 }
 
 impl ModelPort {
+    pub fn fail_once(&self) {
+        self.work().fails = true;
+    }
+
     fn work(&self) -> loom::sync::MutexGuard<'_, Work> {
         self.0.lock().expect("no panic")
     }
@@ -289,7 +324,11 @@ impl ModelPort {
 
 impl Port for ModelPort {
     fn attach(&self, _: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
-        self.work().attached = Some(source);
+        let mut work = self.work();
+        if mem::take(&mut work.fails) {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        work.attached = Some(source);
         Ok(Token(0))
     }
 

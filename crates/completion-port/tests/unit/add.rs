@@ -87,10 +87,10 @@ impl IntoOperation<crate::common::Operation> for Convertible {
 #[case::before_register(|registration: &crate::common::Mocked| assert!(!registration.remove()))]
 #[case::after_a_failed_register(|registration: &crate::common::Mocked| {
     registration.port().fail_next_attach(1);
-    registration.register().expect_err("the mock was told to fail");
+    registration.register(|| ()).expect_err("the mock was told to fail");
 })]
 #[case::after_remove(|registration: &crate::common::Mocked| {
-    drop(registration.register().expect("the mock accepts every descriptor"));
+    registration.register(|| ()).expect("the mock accepts every descriptor");
     assert!(registration.remove());
 })]
 fn without_a_descriptor_the_operation_comes_back(#[case] prepare: fn(&crate::common::Mocked)) {

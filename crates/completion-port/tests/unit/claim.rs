@@ -75,7 +75,7 @@ fn without_a_descriptor_a_claim_is_refused() {
     let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
     assert_eq!(refusal(&registration, Direction::In), Some(ClaimError::NotRegistered));
 
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     assert!(registration.remove());
 
     assert_eq!(refusal(&registration, Direction::In), Some(ClaimError::NotRegistered));
@@ -102,12 +102,11 @@ fn the_port_leaves_a_claimed_direction_alone_until_the_claim_ends() {
 #[case::sending(Direction::Out, Action::Out)]
 fn what_a_claim_leaves_comes_before_what_others_added_meanwhile(#[case] direction: Direction, #[case] action: Action) {
     let (port, registration) = mocked();
-    let mut claim = registration.try_claim(direction).unwrap();
+    let claim = registration.try_claim(direction).unwrap();
     registration.add(direction, op("second")).unwrap();
     registration.add(direction, op("third")).unwrap();
 
     claim.queue(op("first")).unwrap();
-    drop(claim);
 
     assert_eq!(registration.queued(direction), 3);
     port.fire(action);
@@ -118,10 +117,9 @@ fn what_a_claim_leaves_comes_before_what_others_added_meanwhile(#[case] directio
 #[test]
 fn what_a_claim_leaves_keeps_its_place_across_the_directions() {
     let (port, registration) = mocked();
-    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    let claim = registration.try_claim(Direction::Out).unwrap();
     registration.add(Direction::In, op("second")).unwrap();
     claim.queue(op("first")).unwrap();
-    drop(claim);
 
     port.fire(Action::Error);
 
@@ -135,10 +133,9 @@ fn what_a_claim_leaves_keeps_its_place_across_the_directions() {
 fn the_claims_eagain_means_waiting_for_a_new_event(#[case] direction: Direction, #[case] action: Action) {
     let (port, registration) = mocked();
     port.deliver(Readiness::IN | Readiness::OUT); // older than the claim
-    let mut claim = registration.try_claim(direction).unwrap();
+    let claim = registration.try_claim(direction).unwrap();
 
     claim.queue(op("a")).unwrap();
-    drop(claim);
 
     assert!(!port.calls().contains(&PortCall::Schedule));
     assert_eq!(registration.queued(direction), 1);
@@ -163,12 +160,11 @@ fn an_event_during_the_claim_wins_over_its_eagain(
     if reported_before {
         port.deliver(events);
     }
-    let mut claim = registration.try_claim(direction).unwrap();
+    let claim = registration.try_claim(direction).unwrap();
     // Here the attempt gets EAGAIN; then the descriptor becomes ready and the port hears of it first.
     port.deliver(events);
 
     claim.queue(op("a")).unwrap();
-    drop(claim);
 
     assert_eq!(port.run_scheduled(), 1);
     assert_eq!(registration.handler().seen(), [Attempted("a", action), Completed("a")]);
@@ -179,12 +175,11 @@ fn an_event_during_the_claim_wins_over_its_eagain(
 fn an_eagain_counts_although_that_of_the_other_direction_came_meanwhile() {
     let (port, registration) = mocked();
     port.deliver(Readiness::IN | Readiness::OUT);
-    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    let claim = registration.try_claim(Direction::Out).unwrap();
     registration.add(Direction::In, op("in").answers([Progress::Pending])).unwrap();
     port.run_scheduled();
 
     claim.queue(op("out")).unwrap();
-    drop(claim);
 
     assert_eq!((port.run_scheduled(), registration.handler().attempts()), (0, vec![("in", Action::In)]));
     port.fire(Action::Out);
@@ -193,14 +188,13 @@ fn an_eagain_counts_although_that_of_the_other_direction_came_meanwhile() {
 
 // Tests_SRS_COMPLETION_PORT_01_022
 #[test]
-fn an_event_between_queueing_and_the_end_of_the_claim_is_not_lost() {
+fn an_event_that_finds_the_direction_claimed_is_not_lost() {
     let (port, registration) = mocked();
-    let mut claim = registration.try_claim(Direction::In).unwrap();
-    claim.queue(op("a")).unwrap();
+    let claim = registration.try_claim(Direction::In).unwrap();
 
     port.fire(Action::In);
     assert!(registration.handler().seen().is_empty());
-    drop(claim);
+    claim.queue(op("a")).unwrap();
 
     port.run_scheduled();
     assert_eq!(registration.handler().completed(), ["a"]);
@@ -256,13 +250,13 @@ fn inside_its_call_back_every_claim_is_refused() {
 
 // Tests_SRS_COMPLETION_PORT_01_024
 #[test]
-fn a_call_back_that_the_caller_announced_itself_may_claim() {
-    let (_port, registration) = mocked();
-    let (tell, told) = channel();
+fn the_callback_of_a_register_may_claim() {
+    let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
+    let mut refused = Some(ClaimError::InUse);
 
-    registration.begin_callback().run(|| tell.send(refusal(&registration, Direction::Out)).unwrap());
+    registration.register(|| refused = refusal(&registration, Direction::Out)).unwrap();
 
-    assert_eq!(received(&told, "the call-back"), None);
+    assert_eq!(refused, None);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_024
@@ -308,9 +302,8 @@ fn an_endless_chain_runs_in_constant_stack() {
 #[test]
 fn what_a_claim_left_is_attempted_by_the_port_like_any_other() {
     let (port, registration) = mocked();
-    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    let claim = registration.try_claim(Direction::Out).unwrap();
     claim.queue(op("a").answers([Progress::Partial, Progress::Pending])).unwrap();
-    drop(claim);
 
     port.fire(Action::Out);
     assert_eq!((registration.handler().attempts().len(), registration.queued(Direction::Out)), (2, 1));

@@ -170,7 +170,7 @@ fn a_hang_up_or_error_alone_reaches_everyone_in_one_order(#[case] events: Readin
 fn an_error_event_about_no_error_is_asked_about_once_and_told_to_nobody() {
     let (port, (handler, asked)) = (MockPort::new(), Scripted::with_false_alarms());
     let registration = Registration::new(port.clone(), handler, any_descriptor());
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     add_two_each(|direction, operation| registration.add(direction, operation).unwrap());
 
     port.fire(Action::Error);
@@ -195,7 +195,7 @@ fn a_handler_that_does_not_look_has_every_error_event_told() {
     }
     let (port, (tell, told)) = (MockPort::new(), channel());
     let registration = Registration::new(port.clone(), DoesNotLook, any_descriptor());
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     registration.add(Direction::In, tell).unwrap();
 
     port.fire(Action::Error);
@@ -250,14 +250,13 @@ fn after_an_error_that_is_told_and_over_nobody_asks_for_a_turn_that_is_of_no_use
 fn what_a_claim_leaves_that_began_after_an_error_was_found_is_asked_about_anew() {
     let (port, (handler, asked)) = (MockPort::new(), Scripted::counting_errors());
     let registration = Registration::new(port.clone(), handler, any_descriptor());
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     registration.add(Direction::In, op("waited")).unwrap();
     port.fire(Action::Error);
     assert_eq!(asked.load(Ordering::Relaxed), 1);
 
-    let mut claim = registration.try_claim(Direction::Out).unwrap();
+    let claim = registration.try_claim(Direction::Out).unwrap();
     claim.queue(op("later")).unwrap();
-    drop(claim);
     port.run_scheduled();
 
     assert_eq!((registration.handler().completed(), asked.load(Ordering::Relaxed)), (vec!["waited", "later"], 2));
@@ -549,7 +548,7 @@ impl Handler for Forgetful {
 fn an_attempt_of_which_nothing_is_said_is_over_and_the_next_one_follows() {
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Forgetful(Mutex::new(0)), any_descriptor());
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     for said in [false, true, false, true] {
         registration.add(Direction::In, said).unwrap();
     }
@@ -584,7 +583,7 @@ fn an_abandoned_operation_is_over_whatever_is_said_of_it(
     #[values(Progress::Pending, Progress::Partial, Progress::Suspended)] said: Progress,
 ) {
     let registration = Registration::new(MockPort::new(), Stubborn, any_descriptor());
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     let kept = Arc::new(());
     registration.add(Direction::In, (said, Arc::clone(&kept))).unwrap();
 

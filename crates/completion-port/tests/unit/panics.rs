@@ -1,10 +1,11 @@
 //! A panic in foreign code ends where it began.
 
-use crate::common::{A_WHILE, Operation, log, mocked, op, real, real_port, received};
-use completion_port::{Action, Direction, Port, Readiness, Source, Turn};
+use crate::common::{A_WHILE, Operation, Scripted, log, mocked, op, real, real_port, received};
+use completion_port::{Action, Direction, Port, Readiness, Registration, Source, Turn};
 use rstest::rstest;
 use std::sync::Arc;
 use std::thread;
+use test_doubles::{MockPort, any_descriptor};
 
 fn panics_in_attempt() -> Operation {
     op("bad").attempting(|_| panic!("an attempt's panic, on purpose"))
@@ -62,10 +63,10 @@ fn abandoning_goes_on_after_a_panic(#[case] bad: Operation) {
 
 // Tests_SRS_COMPLETION_PORT_01_041
 #[test]
-fn a_panic_in_an_announced_call_back_does_not_reach_its_caller() {
-    let (_port, registration) = mocked();
+fn a_panic_in_a_callback_does_not_reach_its_caller() {
+    let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
 
-    registration.begin_callback().run(|| panic!("on purpose"));
+    registration.register(|| panic!("on purpose")).unwrap();
     registration.try_claim(Direction::In).unwrap().complete(|| panic!("on purpose"));
 
     // Both call-backs are over: removing does not wait for them.

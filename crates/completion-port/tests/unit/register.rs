@@ -32,14 +32,14 @@ fn a_failure_gives_error_and_descriptor_back_and_another_try_works(#[case] errno
     let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
     port.fail_next_attach(errno.raw_os_error());
 
-    let refused = registration.register().expect_err("the kernel refuses");
+    let refused = registration.register(|| ()).expect_err("the kernel refuses");
 
     let RegisterError::Kernel(error) = refused else { panic!("{refused:?}") };
     assert_eq!(error.raw_os_error(), Some(errno.raw_os_error()));
     assert_eq!(registration.phase(), Phase::Unregistered);
     assert_eq!(registration.add(Direction::In, op("a")).map_err(|refused| refused.error), Err(AddError::NotRegistered));
 
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     registration.add(Direction::In, op("a")).unwrap();
     assert_eq!(port.calls(), [PortCall::Attach(number), PortCall::Attach(number)]);
 }
@@ -52,9 +52,9 @@ fn a_failure_of_a_real_port_forgets_the_registration() {
     let (own, peer) = pair();
     let registration = Registration::new(port.clone(), Scripted::default(), own);
 
-    registration.register().expect_err("the kernel refuses");
+    registration.register(|| ()).expect_err("the kernel refuses");
 
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     let (operation, told) = op("a").told();
     registration.add(Direction::Out, operation).unwrap();
     crate::common::received(&told, "the operation after the second try");
@@ -78,7 +78,7 @@ fn a_descriptor_that_the_handler_refuses_is_not_watched() {
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Picky, any_descriptor());
 
-    let refused = registration.register().expect_err("the handler refuses");
+    let refused = registration.register(|| ()).expect_err("the handler refuses");
 
     assert!(
         matches!(&refused, RegisterError::Unusable(error) if error.raw_os_error() == Some(Errno::NOTSOCK.raw_os_error()))
@@ -97,7 +97,7 @@ fn a_used_registration_refuses_to_register_again(#[case] removed: bool) {
     }
     let (calls, phase) = (port.calls().len(), registration.phase());
 
-    let refused = registration.register().expect_err("it was used");
+    let refused = registration.register(|| ()).expect_err("it was used");
 
     assert!(matches!(refused, RegisterError::AlreadyUsed(now) if now == phase), "{refused:?}");
     assert_eq!(port.calls().len(), calls, "the port is not asked");

@@ -12,6 +12,7 @@ use std::io::{Read, Write, pipe};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Weak};
+use std::thread;
 use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
 
 /// Starts something of the registration that stops in a gate, on another thread.
@@ -34,9 +35,19 @@ fn claims_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver
     (gate, spawn(move || registration.try_claim(Direction::Out).expect("it is idle").complete(stop)))
 }
 
-fn announced_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+/// The callback of a claim of the receiving direction. Several can run at once.
+fn another_callback(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
-    (gate, spawn(move || registration.begin_callback().run(stop)))
+    let call_back = move || {
+        let claim = loop {
+            if let Ok(claim) = registration.try_claim(Direction::In) {
+                break claim;
+            }
+            thread::yield_now();
+        };
+        claim.complete(stop);
+    };
+    (gate, spawn(call_back))
 }
 
 fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
@@ -49,37 +60,12 @@ fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     (gate, spawn(hold))
 }
 
-/// Announced call-backs inside each other.
-fn nest(registration: &Mocked, levels: usize, innermost: &dyn Fn()) {
-    registration.begin_callback().run(|| match levels {
-        1 => innermost(),
-        more => nest(registration, more - 1, innermost),
-    });
-}
-
-// Tests_SRS_COMPLETION_PORT_01_050
-#[test]
-fn of_call_backs_deeper_inside_each_other_than_are_noted_all_are_waited_for() {
-    let (_port, registration) = mocked();
-    let ((gate, stop), inside) = (Gate::new(), Arc::clone(&registration));
-    let stop = Mutex::new(Some(stop));
-    let ended = spawn(move || nest(&inside, 100, &|| stop.lock().take().into_iter().for_each(|stop| stop())));
-    gate.wait();
-
-    let removed = spawn(move || registration.remove());
-
-    stays_silent(&removed, "the removal");
-    gate.open();
-    assert!(received(&removed, "the removal after that"));
-    received(&ended, "their end");
-}
-
 // Tests_SRS_COMPLETION_PORT_01_050
 #[rstest]
 #[case::attempt(attempt)]
 #[case::call_back(call_back)]
 #[case::claims_call_back(claims_call_back)]
-#[case::announced_call_back(announced_call_back)]
+#[case::another_callback(another_callback)]
 #[case::claim(claim)]
 fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
     let (port, registration) = mocked();
@@ -99,7 +85,7 @@ fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
 #[test]
 fn remove_waits_for_all_of_several_call_backs() {
     let (port, registration) = mocked();
-    let starts: [Start; 3] = [call_back, announced_call_back, announced_call_back];
+    let starts: [Start; 3] = [call_back, another_callback, another_callback];
     let started = starts.map(|start| start(&port, &registration));
     started.iter().for_each(|(gate, _)| gate.wait());
     let other = Arc::clone(&registration);
@@ -119,13 +105,13 @@ fn remove_waits_for_all_of_several_call_backs() {
 fn while_remove_waits_nothing_new_begins() {
     let (port, registration) = mocked();
     registration.add(Direction::In, op("waits")).unwrap();
-    let (gate, ended) = announced_call_back(&port, &registration);
+    let (gate, ended) = claims_call_back(&port, &registration);
     gate.wait();
     let other = Arc::clone(&registration);
     let removed = spawn(move || other.remove());
     crate::common::eventually("the removal has begun", || registration.try_claim(Direction::Out).is_err());
 
-    port.fire(Action::In);
+    assert!(matches!(port.calls().last(), Some(PortCall::Detach(_))), "nothing is reported any more");
     registration.add(Direction::In, op("late")).expect_err("it is being removed");
     assert_eq!(registration.try_claim(Direction::In).err(), Some(ClaimError::NotRegistered));
     assert!(registration.handler().seen().is_empty());
@@ -193,20 +179,14 @@ fn remove_inside_a_claims_call_back_does_not_wait_for_it() {
 // Tests_SRS_COMPLETION_PORT_01_051
 #[test]
 fn remove_inside_call_backs_inside_each_other_waits_for_none_of_them() {
-    let (port, registration) = mocked();
-    let (strong, (tell, told)) = (Arc::clone(&registration), channel());
-    let outermost = move || {
-        strong.begin_callback().run(|| {
-            strong.try_claim(Direction::Out).expect("it is idle").complete(|| {
-                tell.send(strong.remove()).expect("the test listens");
-            });
-        });
-    };
-    registration.add(Direction::In, op("outermost").then(outermost)).unwrap();
-
-    on_another_thread("the end of all call-backs", move || port.fire(Action::In));
-
-    assert!(received(&told, "the removal"));
+    let removed = on_another_thread("the end of all callbacks", || {
+        let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
+        let mut removed = false;
+        let inner = || registration.try_claim(Direction::Out).unwrap().complete(|| removed = registration.remove());
+        registration.register(inner).unwrap();
+        removed
+    });
+    assert!(removed);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_051
@@ -219,7 +199,7 @@ fn remove_inside_one_call_back_still_waits_for_another_threads() {
 
     let removed = spawn(move || {
         let mut removed = false;
-        other.begin_callback().run(|| removed = other.remove());
+        other.try_claim(Direction::In).expect("it is idle").complete(|| removed = other.remove());
         removed
     });
 
@@ -233,13 +213,12 @@ fn remove_inside_one_call_back_still_waits_for_another_threads() {
 #[test]
 fn everything_that_waits_is_abandoned_in_the_order_it_was_added() {
     let (_port, registration) = mocked();
-    let mut claim = registration.try_claim(Direction::In).unwrap();
+    let claim = registration.try_claim(Direction::In).unwrap();
     for (direction, name) in [(Direction::Out, "2"), (Direction::In, "3"), (Direction::Out, "4"), (Direction::In, "5")]
     {
         registration.add(direction, op(name)).unwrap();
     }
     claim.queue(op("1")).unwrap();
-    drop(claim);
 
     assert!(registration.remove());
 
@@ -284,7 +263,7 @@ fn the_descriptor_is_deleted_before_its_operations_are_abandoned() {
     let (port, descriptor) = (MockPort::new(), any_descriptor());
     let number = descriptor.as_raw_fd();
     let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     let (seen, (tell, told)) = (port.clone(), channel());
     let call_back = move || tell.send(seen.calls()).expect("the test listens");
     registration.add(Direction::In, op("a").then(call_back)).unwrap();
@@ -302,7 +281,7 @@ fn removal_is_one_epoll_ctl_and_the_kernel_forgets_the_descriptor() {
     let (calls, port) = real_port();
     let ((own, mut peer), (handler, released)) = (pair(), Scripted::releasing());
     let registration = Registration::new(port.clone(), handler, own);
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
 
     assert!(registration.remove());
 
@@ -325,13 +304,13 @@ fn an_event_that_is_under_way_reaches_neither_the_removed_nor_its_successor() {
     let (own, mut peer) = pair();
     peer.write_all(b"x").unwrap();
     let removed = Registration::new(port.clone(), Scripted::default(), own);
-    drop(removed.register().unwrap());
+    removed.register(|| ()).unwrap();
     gate.wait(); // The thread holds an event with IN and OUT, and has not looked yet for whom it is.
 
     assert!(removed.remove());
     let (reader, _writer) = std::io::pipe().unwrap(); // never ready by itself
     let successor = Registration::new(port.clone(), Scripted::default(), OwnedFd::from(reader));
-    drop(successor.register().unwrap());
+    successor.register(|| ()).unwrap();
     successor.add(Direction::In, op("in")).unwrap();
     successor.add(Direction::Out, op("out")).unwrap();
     gate.open();
@@ -368,7 +347,7 @@ fn remove_releases_the_descriptor_last_and_it_works() {
     let ((own, mut peer), (handler, released)) = (pair(), Scripted::releasing());
     let number = own.as_raw_fd();
     let registration = Registration::new(port, handler, own);
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     let (tell, told) = channel();
     let call_back = move || tell.send(released.try_recv().is_err().then_some(released)).expect("the test listens");
     registration.add(Direction::In, op("waits").then(call_back)).unwrap();
@@ -390,7 +369,7 @@ fn dropping_a_registration_removes_it_and_closes_the_descriptor() {
     let (port, (own, mut peer)) = (MockPort::new(), pair());
     let (handler, number) = (Scripted::default(), own.as_raw_fd());
     let registration = Registration::new(port.clone(), handler.clone(), own);
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     registration.add(Direction::In, op("waits")).unwrap();
 
     drop(registration);
@@ -437,10 +416,10 @@ fn removing_what_is_not_registered_does_nothing() {
     assert!(!registration.remove(), "never registered");
 
     port.fail_next_attach(1);
-    registration.register().unwrap_err();
+    registration.register(|| ()).unwrap_err();
     assert!(!registration.remove(), "not registered successfully");
 
-    drop(registration.register().expect("not used up by that"));
+    registration.register(|| ()).expect("not used up by that");
     assert!(registration.remove());
     assert!(!registration.remove(), "removed already");
     let detached = port.calls().iter().filter(|call| matches!(call, PortCall::Detach(_))).count();
@@ -451,7 +430,7 @@ fn removing_what_is_not_registered_does_nothing() {
 #[test]
 fn a_second_remove_does_not_wait_for_the_first() {
     let (port, registration) = mocked();
-    let (gate, ended) = announced_call_back(&port, &registration);
+    let (gate, ended) = another_callback(&port, &registration);
     gate.wait();
     let first = Arc::clone(&registration);
     let first = spawn(move || first.remove());
@@ -542,7 +521,7 @@ fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
     let (gate, stop) = Gate::new();
     let port = Pausing { port: MockPort::new(), before_schedule: Arc::new(Mutex::new(Some(Box::new(stop)))) };
     let registration = Arc::new(Registration::new(port.clone(), Scripted::default(), any_descriptor()));
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     port.port.fire(Action::Out);
     let claimer = Arc::clone(&registration);
     let ended = spawn(move || {
@@ -667,7 +646,7 @@ fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
 }
 
 #[test]
-fn who_waits_until_it_is_settled_waits_for_the_removal_on_another_thread() {
+fn remove_and_wait_waits_for_the_removal_on_another_thread() {
     let (port, registration) = mocked();
     let (gate, ended) = call_back(&port, &registration);
     gate.wait();
@@ -677,7 +656,7 @@ fn who_waits_until_it_is_settled_waits_for_the_removal_on_another_thread() {
 
     let waiting = Arc::clone(&registration);
     let settled = spawn(move || {
-        waiting.wait_until_settled();
+        waiting.remove_and_wait();
         waiting.phase()
     });
 
@@ -703,7 +682,7 @@ fn removed_inside(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receive
 
 // Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_058
 #[rstest]
-#[case::wait_until_settled(|registration: Arc<Mocked>| registration.wait_until_settled())]
+#[case::remove_and_wait(|registration: Arc<Mocked>| registration.remove_and_wait())]
 #[case::drop(|registration| drop(registration))]
 fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<Mocked>)) {
     let (port, registration) = mocked();
@@ -719,15 +698,16 @@ fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<
     received(&waited, "who waits, after that");
 }
 
+// Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_101
 #[test]
-fn inside_a_call_back_nobody_waits_until_it_is_settled() {
+fn inside_a_callback_that_a_removal_waits_for_remove_and_wait_does_what_the_removal_would() {
     let (_port, registration) = mocked();
     let claimed = Arc::clone(&registration);
     let call_back = move || {
         let removing = Arc::clone(&claimed);
         let removed = spawn(move || removing.remove());
         eventually("the removal begins", || claimed.phase() == Phase::Removing);
-        claimed.wait_until_settled();
+        claimed.remove_and_wait();
         (removed, claimed.phase())
     };
 
@@ -738,7 +718,7 @@ fn inside_a_call_back_nobody_waits_until_it_is_settled() {
         received(&told, "what the call-back saw")
     });
 
-    assert_eq!(phase, Phase::Removing, "the removal waits for the call-back");
+    assert_eq!(phase, Phase::Removed);
     assert!(received(&removed, "the removal"));
 }
 

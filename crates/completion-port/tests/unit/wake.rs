@@ -226,13 +226,13 @@ fn interrupted_calls_of_register_and_remove_are_made_again() {
 
     let ((own, _peer), (handler, released)) = (crate::common::pair(), crate::common::Scripted::releasing());
     let registration = Registration::new(port.clone(), handler, own);
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
     assert!(registration.remove());
 
     assert_eq!((calls.made(PortSyscall::EpollAdd), calls.made(PortSyscall::EpollDelete)), (3, 2));
     // It was really deleted: it can be added again.
     let descriptor = crate::common::received(&released, "the release");
-    drop(Registration::new(port, crate::common::Scripted::default(), descriptor).register().unwrap());
+    Registration::new(port, crate::common::Scripted::default(), descriptor).register(|| ()).unwrap();
 }
 
 // Tests_SRS_COMPLETION_PORT_01_062

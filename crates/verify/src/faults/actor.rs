@@ -83,7 +83,7 @@ pub(super) fn act_inside(world: &Arc<World>, operation: &Operation, random: &mut
 pub(super) fn close(world: &World, end: &End) {
     let only = end.book.begins_to_close();
     end.socket.close();
-    end.socket.wait_until_settled();
+    end.socket.close_and_wait();
     if only && end.socket.state() == SocketState::Closed {
         end.book.has_closed("close", false, &world.ledger);
     }

@@ -1,0 +1,88 @@
+//! A subscriber of log lines that always panics, for instance one that prints into a closed pipe: no thread ends, nothing
+//! hangs, everything completes once. In a process of its own, because the subscriber is all of the process's.
+
+use async_socket_linux::{AsyncSocket, ExecutionEngine, ReceiveResult, SendResult, SocketState};
+use integration_tests::call::{block_sending, open, receive};
+use integration_tests::{Transport, inbox, within};
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tracing::{Event, Metadata, Subscriber, span};
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+struct Panics;
+
+impl Panics {
+    fn panic(&self, what: &str) -> ! {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        panic!("a subscriber's panic in {what}, on purpose");
+    }
+}
+
+impl Subscriber for Panics {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
+        tracing::subscriber::Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        // Every other time it comes as far as the event.
+        if PANICS.load(Ordering::Relaxed).is_multiple_of(2) { self.panic("enabled") } else { true }
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        self.panic("new_span")
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        self.panic("event")
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+// Tests_SRS_COMPLETION_PORT_01_110
+#[test]
+fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
+    std::panic::set_hook(Box::new(|_| {}));
+    tracing::subscriber::set_global_default(Panics).expect("the first subscriber");
+    within("everything", || {
+        let engine = ExecutionEngine::builder().threads(1).build().expect("the engine is made");
+        for round in 0..20 {
+            let (descriptor, mut peer) = Transport::TcpV4.pair();
+            let socket = open(&engine, descriptor);
+            // A callback that panics is logged on the port's thread.
+            let (done, told) = inbox();
+            let panics = move |_| {
+                done.put(());
+                panic!("a callback's panic, on purpose");
+            };
+            socket.receive_async([0; 1], panics).expect("receive_async");
+            peer.write_all(b"x").expect("the peer writes");
+            told.only();
+            let next = receive(&socket, [0; 1]);
+            peer.write_all(b"y").expect("the peer writes");
+            assert_eq!(next.only().result, ReceiveResult::Ok, "round {round}");
+            // A send that blocks is logged on the caller's thread, and its end where the socket is closed.
+            let (blocked, _) = block_sending(&socket);
+            let waits = receive(&socket, [0; 1]);
+            if round % 2 == 0 {
+                socket.close();
+                assert_eq!(socket.state(), SocketState::Closed);
+            }
+            drop(Arc::into_inner(socket).expect("the last reference"));
+            assert_eq!(blocked.only().result, SendResult::Abandoned);
+            assert_eq!(waits.only().result, ReceiveResult::Abandoned);
+            // What had gone out can still be read, and then the end.
+            let _ = peer.read(&mut [0; 1024]);
+        }
+    });
+    let _ = std::panic::take_hook();
+    assert!(PANICS.load(Ordering::Relaxed) >= 20, "the subscriber was asked");
+}
