@@ -82,7 +82,7 @@ fn sends_from_several_threads_do_not_interleave() {
     assert!(bytes.chunks(SIZE).all(|chunk| chunk.iter().all(|byte| *byte == chunk[0])), "each send is in one piece");
 }
 
-// Tests_SRS_COMPLETION_PORT_01_021
+// Tests_SRS_COMPLETION_PORT_01_021, Tests_SRS_COMPLETION_PORT_01_107
 #[test]
 fn what_a_claim_leaves_is_read_before_what_was_added_meanwhile() {
     let port = port().1;

@@ -84,6 +84,32 @@ fn a_descriptor_that_the_handler_refuses_stays_unwatched() {
     assert!(epoll_entries(number).is_empty());
 }
 
+// Tests_SRS_COMPLETION_PORT_01_109
+#[test]
+fn a_descriptor_over_which_the_handler_panics_stays_unwatched_and_its_registration_can_be_dropped() {
+    struct Panics;
+    impl Handler for Panics {
+        type Descriptor = OwnedFd;
+        type Operation = ();
+
+        fn prepare(&self, _: &OwnedFd) -> std::io::Result<()> {
+            panic!("on purpose");
+        }
+
+        fn attempt(&self, (): (), _: Action, _: Attempt<'_, Self>) {}
+    }
+    let _alone = alone();
+    let pipe = OwnedFd::from(std::io::pipe().unwrap().0);
+    let number = pipe.as_raw_fd();
+    let registration = Registration::new(port().1, Panics, pipe);
+
+    registration.register(|| ()).expect_err("the handler panics");
+
+    assert!(epoll_entries(number).is_empty());
+    integration_tests::within("the drop", || drop(registration));
+    assert!(!is_open(number));
+}
+
 // Tests_SRS_COMPLETION_PORT_01_008
 #[rstest]
 #[case::while_it_watches(false)]

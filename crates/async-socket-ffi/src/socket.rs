@@ -59,8 +59,14 @@ pub unsafe extern "C" fn async_socket_create(
     })
 }
 
-/// Closes and frees a socket. NULL is ignored. Allowed inside any of its call-backs; what is in use is then freed when
-/// they have returned.
+/// Closes and frees a socket. NULL is ignored. When it returns, no callback of the socket runs or will run on any thread, but
+/// for those that it is called from. So a callback may destroy its socket and free what the others use, also while
+/// operations are pending: they are called back before this returns.
+///
+/// If another thread, or an outer frame of this one, is closing the socket, this completes what is not completed yet as
+/// abandoned, and waits for the callback that the other thread is in. It does so on every thread, a port's too. Two callbacks
+/// on two threads that close or destroy each other's sockets wait for each other for ever; one port and one sending thread
+/// suffice. Do not hold a lock that a callback of the socket takes.
 ///
 /// # Safety
 /// `async_socket` is NULL or a handle that nobody uses again.
@@ -117,8 +123,12 @@ pub unsafe extern "C" fn async_socket_open_async(
     })
 }
 
-/// Closes a socket: abandons what is pending, and returns when no call-back of it runs any more, but for those it is
-/// called from. Does nothing for NULL or a socket that is not open.
+/// Closes a socket: waits for callbacks of it that run on other threads, abandons what is pending, and returns when no callback
+/// of it runs any more, but for those it is called from. Does nothing for NULL or a socket that is not open.
+///
+/// A second close returns at once while another thread is closing the socket, and callbacks may then still run; destroy waits
+/// for them. Two callbacks on two threads that close each other's sockets wait for each other for ever; one port and one
+/// sending thread suffice. Do not hold a lock that a callback of the socket takes.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.

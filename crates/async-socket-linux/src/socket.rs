@@ -39,6 +39,7 @@ pub enum CreateError {
 
 /// An asynchronous socket on epoll. The promises are those of [`AsyncSocket`].
 ///
+/// [`close`](AsyncSocket::close) returns at once, while callbacks may still run, if another thread is closing the socket.
 /// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it as
 /// [`close_and_wait`](Self::close_and_wait) does: when that returns, no callback of the socket runs or will run, but for
 /// those that it is dropped in.

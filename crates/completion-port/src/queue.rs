@@ -459,6 +459,7 @@ impl<H: Handler> Core<H> {
         Turn::Again
     }
 
+    // Codes_SRS_COMPLETION_PORT_01_108
     #[cold]
     fn run_next_of_any_kind(&self, remembered: Remembered) -> bool {
         let error_end = self.error_end.load(Ordering::Relaxed);

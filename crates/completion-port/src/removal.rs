@@ -99,6 +99,7 @@ impl<H: Handler> Core<H> {
     /// Does of a removal what can be done. Keeps little on the stack while it runs callbacks, for the callback of an
     /// abandoned operation can drop the next registration, and so on.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_101
+    // Codes_SRS_COMPLETION_PORT_01_103
     pub(crate) fn go_on(&self, role: Role, detach: Option<Detach<'_, H::Descriptor>>) {
         let mut worker = Worker { role, detach, has_told: false, is_counted: false };
         loop {

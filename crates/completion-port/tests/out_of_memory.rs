@@ -73,7 +73,7 @@ fn a_queue_that_cannot_grow_keeps_what_it_has(#[case] before: usize) {
     assert_eq!(registration.handler().completed().len(), accepted);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_012
+// Tests_SRS_COMPLETION_PORT_01_012, Tests_SRS_COMPLETION_PORT_01_107
 #[test]
 fn what_a_claim_cannot_queue_comes_back_and_the_claim_is_held_still() {
     let (port, registration) = mocked();

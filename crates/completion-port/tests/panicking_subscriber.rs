@@ -1,0 +1,51 @@
+//! A subscriber of log lines that always panics. In a process of its own, because the subscriber is all of the process's.
+
+mod common;
+
+use common::{op, real, real_port, received};
+use completion_port::Direction;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tracing::{Event, Metadata, Subscriber, span};
+
+static PANICS: AtomicUsize = AtomicUsize::new(0);
+
+struct Panics;
+
+impl Subscriber for Panics {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        PANICS.fetch_add(1, Ordering::Relaxed);
+        panic!("a subscriber's panic, on purpose");
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+// Tests_SRS_COMPLETION_PORT_01_110
+#[test]
+fn the_ports_thread_survives_a_callback_and_a_log_that_panic() {
+    tracing::subscriber::set_global_default(Panics).expect("the first subscriber");
+    let (_calls, port) = real_port();
+    let (registration, _peer) = real(&port);
+    for _ in 0..3 {
+        registration.add(Direction::Out, op("bad").then(|| panic!("a callback's panic, on purpose"))).unwrap();
+        let (operation, told) = op("good").told();
+        registration.add(Direction::Out, operation).unwrap();
+        received(&told, "the operation after the panic");
+    }
+    assert!(registration.remove());
+    assert!(PANICS.load(Ordering::Relaxed) >= 4, "the subscriber was asked, first when the port was made");
+}
