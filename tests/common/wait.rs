@@ -14,12 +14,16 @@ pub const LIMIT: Duration = Duration::from_secs(20);
 pub fn watch_over_this_process() {
     const LONG: Duration = Duration::from_secs(100);
     static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
-    let began = || BEGAN.lock().unwrap_or_else(PoisonError::into_inner);
-    if began().replace(Instant::now()).is_some() {
+    let earlier = BEGAN.lock().unwrap_or_else(PoisonError::into_inner).replace(Instant::now());
+    if earlier.is_some() {
         return;
     }
+    let left = || {
+        let began = *BEGAN.lock().unwrap_or_else(PoisonError::into_inner);
+        began.and_then(|began| LONG.checked_sub(began.elapsed()))
+    };
     thread::spawn(move || {
-        while let Some(left) = LONG.checked_sub(began().map_or(LONG, |began| began.elapsed())) {
+        while let Some(left) = left() {
             thread::sleep(left);
         }
         // Not `eprintln!`, which libtest would keep to itself.

@@ -23,11 +23,16 @@ pub const LIMIT: Duration = Duration::from_secs(10);
 pub fn watch_over_all() {
     const LONG: Duration = Duration::from_secs(60);
     static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
-    if BEGAN.lock().replace(Instant::now()).is_some() {
+    let earlier = BEGAN.lock().replace(Instant::now());
+    if earlier.is_some() {
         return;
     }
-    thread::spawn(|| {
-        while let Some(left) = LONG.checked_sub(BEGAN.lock().map_or(LONG, |began| began.elapsed())) {
+    let left = || {
+        let began = *BEGAN.lock();
+        began.and_then(|began| LONG.checked_sub(began.elapsed()))
+    };
+    thread::spawn(move || {
+        while let Some(left) = left() {
             thread::sleep(left);
         }
         eprintln!("a test hangs: none has begun for {LONG:?}");
