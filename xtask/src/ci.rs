@@ -5,6 +5,7 @@
 
 use crate::workspace;
 use anyhow::bail;
+use std::env;
 use std::fmt;
 use std::time::{Duration, Instant};
 use xshell::{Shell, cmd};
@@ -68,13 +69,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
 }
 
 impl Step {
-    fn run(&self, shell: &Shell) -> xshell::Result<()> {
-        let args = self.args;
-        let mut command = cmd!(shell, "cargo {args...}").quiet();
+    fn run(&self, shell: &Shell) -> anyhow::Result<()> {
+        let mut command = match self.args {
+            // This program: asked for it by name, cargo would build it again if it was built along with the tests.
+            ["xtask", args @ ..] => shell.cmd(env::current_exe()?).args(args),
+            args => cmd!(shell, "cargo {args...}"),
+        };
         if let Some((name, value)) = self.env {
             command = command.env(name, value);
         }
-        command.run()
+        Ok(command.quiet().run()?)
     }
 }
 

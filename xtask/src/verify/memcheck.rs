@@ -33,7 +33,8 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     }
     let mut passed = 0;
     for chosen in &RUNS[..if run.long { 2 } else { 1 }] {
-        let line = format!("cargo test --no-fail-fast -p integration-tests {chosen} --test-threads 2 {NOT_HERE}");
+        // Of the workspace, so that nothing is built that `cargo test` has not built.
+        let line = format!("cargo test --no-fail-fast --workspace {chosen} --test-threads 2 {NOT_HERE}");
         let text = run.succeeds(under(run, &line))?;
         let reports = text.lines().filter(|line| line.starts_with(REPORT)).count();
         ensure!(reports == 0, "reports of {reports} lines; see {}", run.log().display());
