@@ -34,7 +34,20 @@ impl HeldKernel {
     }
 }
 
+/// Opens every kind of socket: there are events that only datagrams show.
 impl SocketSyscalls for HeldKernel {
+    fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.is_connecting(fd)
+    }
+
+    fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.lingers(fd)
+    }
+
+    fn stop_lingering(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        Kernel.stop_lingering(fd)
+    }
+
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         wait_at(&self.at_open);
         Kernel.short_read_drains(fd)

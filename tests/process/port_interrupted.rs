@@ -59,8 +59,8 @@ impl PortSyscalls for Observed {
         result
     }
 
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        Kernel.wake(eventfd)
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
+        Kernel.wake(epoll, eventfd, data)
     }
 }
 

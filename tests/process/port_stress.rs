@@ -97,7 +97,7 @@ impl World {
     }
 
     /// Counts what was refused as settled.
-    fn note<E>(&self, added: Result<(), completion_port::Refused<Operation, E>>) {
+    fn note<T, E>(&self, added: Result<(), completion_port::Refused<T, E>>) {
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = added {
             drop(refused); // which counts as lost, so it is taken out again

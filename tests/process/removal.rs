@@ -220,7 +220,9 @@ fn a_chain_of_abandoned_callbacks_that_destroy_the_next_socket_takes_little_stac
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_042
 #[rstest]
-fn a_second_close_returns_at_once_while_a_callback_runs(#[values(Transport::TcpV4, Transport::Unix)] transport: Transport) {
+fn a_second_close_returns_at_once_while_a_callback_runs(
+    #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
+) {
     let engine = engine(1);
     let (descriptor, _peer) = transport.pair();
     let socket = open(&engine, descriptor);

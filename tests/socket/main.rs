@@ -4,6 +4,7 @@
 
 mod blocking_mode;
 mod callback_threads;
+mod careless_buffers;
 mod careless_programs;
 mod chains;
 mod close;
@@ -16,6 +17,7 @@ mod error_queue;
 mod fairness;
 mod full_duplex;
 mod interleaving;
+mod kinds;
 mod large_transfers;
 mod lent_buffers;
 mod many_sockets;

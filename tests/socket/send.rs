@@ -158,15 +158,18 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
 fn any_other_errno_is_an_error_that_names_it() {
     let (one, other) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     one.connect(other.local_addr().unwrap()).unwrap();
-    let socket = open(&engine(1), one.into());
+    let socket = AsyncSocketLinux::create_with(engine(1).completion_port(), HeldKernel::default(), one.into());
+    socket.open_async(|_| {}).unwrap();
 
-    // No datagram is that long.
-    let refused = try_send(&socket, vec![3; 100_000]).unwrap_err();
+    // No datagram is that long, and no stream has such a limit.
+    let refused = socket.send_async(vec![3; 100_000], |_| panic!("called back")).unwrap_err();
 
     assert_eq!(refused.error, SendError::Os { os_error: nix::libc::EMSGSIZE, bytes_sent: 0 });
     assert_eq!(refused.error.sync_result(), SendSyncResult::Error);
     assert_eq!(refused.returned, vec![3; 100_000]);
-    send_now(&socket, b"a datagram that fits goes all the same");
+    let (done, sent) = inbox();
+    socket.send_async(b"a datagram that fits goes all the same", move |sent| done.put(sent.result)).unwrap();
+    assert_eq!(sent.only(), SendResult::Ok);
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_060, Tests_SRS_ASYNC_SOCKET_LINUX_11_095

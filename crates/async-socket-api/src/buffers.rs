@@ -5,8 +5,15 @@
 //! implementation can garble its own data but never memory.
 
 use crate::{Refused, Slice, SliceError};
+use sealed::OnlyThisCrate;
 use std::ops::RangeBounds;
 use std::sync::Arc;
+
+pub(crate) mod sealed {
+    /// An argument that no other crate can name.
+    #[derive(Debug)]
+    pub struct OnlyThisCrate;
+}
 
 /// A buffer to send from.
 ///
@@ -73,6 +80,22 @@ pub trait IoBufMut: Send + 'static {
 ///
 /// Every [`IoBuf`] is a list of one; `Vec`s and arrays of buffers are longer ones. All buffers of a list have one type;
 /// an enum that implements [`IoBuf`] makes one type of several.
+///
+/// A list has the same buffers with the same lengths as long as it is lent. A socket does not rely on that: a list that shows
+/// other lengths than when it was accepted ends in an error, and one that panics breaks the stream if a part of it was sent.
+/// Nor can an implementation vouch for its own length:
+/// ```compile_fail,E0050
+/// struct Boasting;
+///
+/// impl async_socket_api::IoBufs for Boasting {
+///     fn slices_from(&self, _: usize) -> impl Iterator<Item = &[u8]> {
+///         std::iter::empty()
+///     }
+///     fn checked_length(&self) -> Option<u32> {
+///         Some(1)
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a buffer nor a list of buffers that can be lent to a socket to send from",
     label = "this cannot be lent to send from",
@@ -84,9 +107,11 @@ pub trait IoBufs: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]>;
 
-    /// The sum of all lengths, of a list that passed the checks of [`Payload`](crate::Payload) when it was made. They
-    /// are not made again then.
-    fn checked_length(&self) -> Option<u32> {
+    /// The sum of all lengths, if this crate checked the list when it made it. Only this crate can name the argument, so
+    /// no other implementation can vouch for itself.
+    // Codes_SRS_SOCKET_01_040
+    #[doc(hidden)]
+    fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {
         None
     }
 }
@@ -107,7 +132,8 @@ pub trait IoBufsMut: Send + 'static {
     fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]>;
 
     /// See [`IoBufs::checked_length`].
-    fn checked_length(&self) -> Option<u32> {
+    #[doc(hidden)]
+    fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {
         None
     }
 }

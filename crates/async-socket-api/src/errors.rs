@@ -67,6 +67,16 @@ pub enum OpenError {
         /// What the kernel said: `EBADF` or `ENOTSOCK`, usually.
         source: io::Error,
     },
+    /// It is a socket, but not a connected stream: see [`UnsupportedKind`]. The socket still owns the descriptor.
+    #[error(
+        "descriptor {descriptor} is {kind}; only a stream socket that is connected, or being connected, can be opened"
+    )]
+    UnsupportedKind {
+        /// The descriptor's number.
+        descriptor: i32,
+        /// What it is instead.
+        kind: UnsupportedKind,
+    },
     /// The completion port could not watch the descriptor. The socket still owns it, and the open
     /// may be tried again.
     #[error("descriptor {descriptor} could not be added to the completion port")]
@@ -76,6 +86,40 @@ pub enum OpenError {
         /// What the kernel said: `ENOMEM` or `ENOSPC`, usually.
         source: io::Error,
     },
+}
+
+/// The kinds of socket that cannot be opened.
+///
+/// An asynchronous socket carries a stream of bytes. On a socket with messages a receive could not tell an empty message
+/// from the end of the stream, and would lose what does not fit into its buffer; a listening socket never has bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum UnsupportedKind {
+    /// `SOCK_DGRAM`: UDP, or Unix datagrams.
+    Datagram,
+    /// `SOCK_SEQPACKET`
+    SequencedPackets,
+    /// `SOCK_RAW`
+    Raw,
+    /// `SOCK_RDM`
+    ReliableDatagram,
+    /// It listens for connections.
+    Listening,
+    /// Another type than `SOCK_STREAM`.
+    Other,
+}
+
+impl fmt::Display for UnsupportedKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Datagram => "a datagram socket",
+            Self::SequencedPackets => "a socket of sequenced packets",
+            Self::Raw => "a raw socket",
+            Self::ReliableDatagram => "a socket of reliable datagrams",
+            Self::Listening => "a listening socket",
+            Self::Other => "a socket of a type without a stream",
+        })
+    }
 }
 
 /// Why a send was refused.
@@ -110,6 +154,13 @@ pub enum SendError {
         /// How many bytes of this payload the kernel had taken.
         bytes_sent: u32,
     },
+    /// A buffer showed other bytes than when the call checked it: fewer, more, or none. If a part had gone out, the
+    /// stream is broken.
+    #[error("a buffer changed its length while it was sent, after {bytes_sent} bytes")]
+    BuffersChanged {
+        /// How many bytes the kernel had taken.
+        bytes_sent: u32,
+    },
     /// There is no memory to queue the operation.
     #[error("no memory to queue the send after {bytes_sent} bytes")]
     OutOfMemory {
@@ -132,9 +183,12 @@ impl SendError {
     pub fn sync_result(&self) -> SendSyncResult {
         match self {
             Self::NotOpen { .. } | Self::Disconnected { .. } | Self::StreamBroken => SendSyncResult::Abandoned,
-            Self::Payload(_) | Self::Os { .. } | Self::OutOfMemory { .. } | Self::Inherited | Self::PortFailed => {
-                SendSyncResult::Error
-            }
+            Self::Payload(_)
+            | Self::Os { .. }
+            | Self::BuffersChanged { .. }
+            | Self::OutOfMemory { .. }
+            | Self::Inherited
+            | Self::PortFailed => SendSyncResult::Error,
         }
     }
 }
@@ -191,8 +245,8 @@ impl From<SliceError> for io::Error {
 }
 
 /// What the kernel said, with its `errno`. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that was
-/// closed, [`InvalidInput`](io::ErrorKind::InvalidInput) for one that is open already, and
-/// [`Other`](io::ErrorKind::Other).
+/// closed, [`InvalidInput`](io::ErrorKind::InvalidInput) for one that is open already,
+/// [`Unsupported`](io::ErrorKind::Unsupported) for one that is no stream, and [`Other`](io::ErrorKind::Other).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<OpenError> for io::Error {
     fn from(error: OpenError) -> Self {
@@ -202,6 +256,7 @@ impl From<OpenError> for io::Error {
                 let kind = match error {
                     OpenError::DescriptorClosed => io::ErrorKind::NotConnected,
                     OpenError::NotClosed { .. } => io::ErrorKind::InvalidInput,
+                    OpenError::UnsupportedKind { .. } => io::ErrorKind::Unsupported,
                     _ => io::ErrorKind::Other,
                 };
                 Self::new(kind, error)
@@ -211,7 +266,8 @@ impl From<OpenError> for io::Error {
 }
 
 /// The `errno`, if there is one. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that is not open,
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off, what [`PayloadError`] becomes, and
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off,
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for buffers that changed, what [`PayloadError`] becomes, and
 /// [`Other`](io::ErrorKind::Other). How many bytes went out is lost.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<SendError> for io::Error {
@@ -226,6 +282,7 @@ impl From<SendError> for io::Error {
                 let kind = match error {
                     SendError::NotOpen { .. } => io::ErrorKind::NotConnected,
                     SendError::StreamBroken => io::ErrorKind::BrokenPipe,
+                    SendError::BuffersChanged { .. } => io::ErrorKind::InvalidInput,
                     _ => io::ErrorKind::Other,
                 };
                 Self::new(kind, error)

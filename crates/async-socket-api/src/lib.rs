@@ -46,7 +46,7 @@
 //!
 //! # Example: code over any asynchronous socket
 //! ```
-//! use async_socket_api::{AsyncSocket, Refused, SendError};
+//! use async_socket_api::{AsyncSocket, Refused, SendError, UnsupportedKind};
 //!
 //! fn greet(socket: &impl AsyncSocket) -> Result<(), Refused<&'static [u8], SendError>> {
 //!     socket.send_async(b"hello".as_slice(), |sent| println!("{:?}", sent.result))
@@ -62,7 +62,7 @@ mod slice;
 mod socket;
 
 pub use buffers::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
-pub use errors::{OpenError, ReceiveError, Refused, SendError};
+pub use errors::{OpenError, ReceiveError, Refused, SendError, UnsupportedKind};
 pub use payload::{Payload, PayloadError};
 pub use raw::{RawBuffer, RawBuffers, RawSlice};
 pub use results::{

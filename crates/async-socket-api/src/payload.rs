@@ -3,6 +3,7 @@
 //! Invariant: a [`Payload`] has at least one buffer, no null pointer, no empty buffer, and at most
 //! `u32::MAX` bytes. Everything behind it relies on that and checks nothing again.
 
+use crate::buffers::sealed::OnlyThisCrate;
 use crate::{IoBufs, IoBufsMut, RawBuffer, RawBuffers, Refused};
 use thiserror::Error;
 
@@ -98,7 +99,7 @@ impl<B: IoBufs> Payload<B> {
     /// [`PayloadError`] with the buffers, if there are none, one is empty, or they are longer than
     /// `u32::MAX` bytes together.
     pub fn to_send(buffers: B) -> Result<Self, Refused<B, PayloadError>> {
-        let checked = match buffers.checked_length() {
+        let checked = match buffers.checked_length(OnlyThisCrate) {
             Some(length) => Ok(length),
             None => total_length(buffers.slices_from(0).map(|slice| Some(slice.len()))),
         };
@@ -112,7 +113,7 @@ impl<B: IoBufsMut> Payload<B> {
     /// # Errors
     /// As for [`Payload::to_send`].
     pub fn to_receive_into(mut buffers: B) -> Result<Self, Refused<B, PayloadError>> {
-        let checked = match buffers.checked_length() {
+        let checked = match buffers.checked_length(OnlyThisCrate) {
             Some(length) => Ok(length),
             None => total_length(buffers.slices_mut_from(0).map(|slice| Some(slice.len()))),
         };

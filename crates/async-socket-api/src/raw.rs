@@ -4,6 +4,7 @@
 //! other and go through the same checks and the same calls; there is no second way in.
 #![allow(unsafe_code, reason = "turns the caller's pointers into slices, under the contract of `RawBuffers::copied`")]
 
+use crate::buffers::sealed::OnlyThisCrate;
 use crate::{IoBufs, IoBufsMut, PayloadError};
 use std::num::NonZeroU32;
 use std::ptr::NonNull;
@@ -59,7 +60,7 @@ impl IoBufs for RawSlice {
     }
 
     #[inline]
-    fn checked_length(&self) -> Option<u32> {
+    fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {
         Some(self.length.get())
     }
 }
@@ -73,7 +74,7 @@ impl IoBufsMut for RawSlice {
     }
 
     #[inline]
-    fn checked_length(&self) -> Option<u32> {
+    fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {
         Some(self.length.get())
     }
 }
@@ -146,7 +147,7 @@ impl IoBufs for RawBuffers {
     }
 
     #[inline]
-    fn checked_length(&self) -> Option<u32> {
+    fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {
         Some(self.total_length)
     }
 }
@@ -162,7 +163,7 @@ impl IoBufsMut for RawBuffers {
     }
 
     #[inline]
-    fn checked_length(&self) -> Option<u32> {
+    fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {
         Some(self.total_length)
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! rustix makes that as `epoll_pwait` and sets five of its six arguments. The kernel never looks at the sixth, but memcheck
 //! does, and reports whatever happens to be in that register. C teams have memcheck fail their tests for a report, so here
-//! every register that the call reads is set. The C library's own `epoll_wait` would do too, but it is a cancellation point,
-//! which costs a tenth of the instructions of an echo.
+//! every register that the call reads is set. The C library's own `epoll_wait` would do too, but it is a cancellation point, which
+//! costs more instructions.
 
 use completion_port::PortSyscalls;
 use completion_port::sys::{Errno, Event, EventFlags};
@@ -48,8 +48,8 @@ impl PortSyscalls for Kernel {
         wait::epoll_wait(epoll, events, block)
     }
 
-    fn wake(&self, eventfd: BorrowedFd<'_>) -> Result<(), Errno> {
-        REST.wake(eventfd)
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
+        REST.wake(epoll, eventfd, data)
     }
 }
 

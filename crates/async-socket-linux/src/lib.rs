@@ -9,7 +9,7 @@
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
-//! There is no `unsafe` code in this crate.
+//! There is one line of `unsafe` code in this crate: `getsockopt(TCP_ULP)`, which has no safe interface.
 //!
 //! # Threads
 //! Every call can be made from any thread, also inside any callback. In short, and at length at [`AsyncSocket`]:
@@ -45,11 +45,12 @@
 //! assert_eq!(received.recv()?.received(), b"hello");
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod engine;
 mod event;
 mod io_results;
+mod lent;
 mod operation;
 pub mod platform;
 mod pool;
@@ -57,11 +58,12 @@ mod pool_waiters;
 mod socket;
 pub mod sys;
 mod transfer;
+mod upper_layer;
 
 pub use async_socket_api::{
     AsyncSocket, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError, RawBuffer,
     RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion, SendError,
-    SendResult, SendSyncResult, Slice, SliceError, SocketState,
+    SendResult, SendSyncResult, Slice, SliceError, SocketState, UnsupportedKind,
 };
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};

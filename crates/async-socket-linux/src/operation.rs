@@ -7,7 +7,7 @@ use crate::event::Core;
 use crate::pool::{PoolPlace, PooledCompletion, Taken};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{
-    Cursor, Received, Sent, ShortRead, receive, receive_beside_descriptors, receive_into,
+    Cursor, Fault, Received, Sent, ShortRead, receive, receive_beside_descriptors, receive_into,
     receive_into_beside_descriptors, send_some,
 };
 use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
@@ -34,9 +34,37 @@ pub(crate) enum Ending {
     /// The socket was closed, or the peer sends no more.
     Abandoned,
     Failed(Option<Errno>),
+    /// A buffer shows another length than when it was checked.
+    BuffersChanged,
+}
+
+impl From<Fault> for Ending {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Os(errno) => Self::Failed(Some(errno)),
+            Fault::BuffersChanged => {
+                tracing::error!("a buffer changed its length while it was lent");
+                Self::BuffersChanged
+            }
+        }
+    }
 }
 
 impl Ending {
+    /// The end of the stream, which for a socket that was opened too early may be a connection that was never made.
+    #[cold]
+    fn of_stream<S: SocketSyscalls>(core: &Core<S>) -> Self {
+        core.cause_of(None).map_or(Self::Abandoned, |errno| Self::Failed(Some(errno)))
+    }
+
+    /// The same with the errno that it comes from, see [`Core::cause_of`].
+    fn traced<S: SocketSyscalls>(self, core: &Core<S>) -> Self {
+        match self {
+            Self::Failed(Some(errno)) => Self::Failed(core.cause_of(Some(errno))),
+            other => other,
+        }
+    }
+
     /// A reset counts as abandoned, with its errno.
     fn is_abandoned(self) -> bool {
         matches!(self, Self::Abandoned | Self::Failed(Some(Errno::CONNRESET)))
@@ -44,7 +72,7 @@ impl Ending {
 
     fn os_error(self) -> Option<i32> {
         match self {
-            Self::Abandoned => None,
+            Self::Abandoned | Self::BuffersChanged => None,
             Self::Failed(errno) => errno.map(Errno::raw_os_error),
         }
     }
@@ -177,7 +205,7 @@ where
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
             Some(Sent::Some) => attempt.partial(self),
             Some(Sent::Blocked) => attempt.pending(self),
-            Some(Sent::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
+            Some(Sent::Failed(fault)) => self.end(core, fault.into(), attempt),
             None => self.end(core, Ending::Failed(None), attempt),
         }
     }
@@ -188,6 +216,7 @@ where
     fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() else { return };
         core.send_failed(cursor.bytes);
+        let how = how.traced(core);
         let result = if how.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
         log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, bytes_sent = cursor.bytes, "send ended"));
         attempt.complete(false, recycled(self), || {
@@ -216,6 +245,7 @@ where
     #[cold]
     fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingReceive { buffers, on_complete }) = self[0].take() else { return };
+        let how = how.traced(core);
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
         log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, "receive ended"));
         attempt.complete(false, recycled(self), || {
@@ -273,8 +303,8 @@ fn receive_by<S, B, F>(
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
         Some(Received::Blocked) => attempt.pending(room),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
-        Some(Received::End) => room.end(core, Ending::Abandoned, attempt),
-        Some(Received::Failed(errno)) => room.end(core, Ending::Failed(Some(errno)), attempt),
+        Some(Received::End) => room.end(core, Ending::of_stream(core), attempt),
+        Some(Received::Failed(fault)) => room.end(core, fault.into(), attempt),
         None => room.end(core, Ending::Failed(None), attempt),
     }
 }
@@ -313,8 +343,8 @@ where
         drop(buffer);
         match received {
             Some(Received::Blocked) => attempt.pending(self),
-            Some(Received::End) => self.end(core, Ending::Abandoned, attempt),
-            Some(Received::Failed(errno)) => self.end(core, Ending::Failed(Some(errno)), attempt),
+            Some(Received::End) => self.end(core, Ending::of_stream(core), attempt),
+            Some(Received::Failed(fault)) => self.end(core, fault.into(), attempt),
             _ => self.end(core, Ending::Failed(None), attempt),
         }
     }
@@ -323,6 +353,7 @@ where
     #[cold]
     fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
         let Some(PendingPooled { place, on_complete, .. }) = self[0].take() else { return };
+        let how = how.traced(core);
         let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
         log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, "pooled receive ended"));
         attempt.complete(false, recycled(self), || {

@@ -7,11 +7,12 @@
 
 use crate::engine::ExecutionEngine;
 use crate::event::Core;
+use crate::lent::{Lent, Room, is_boxed};
 use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
 use crate::sys::{Errno, Kernel, SocketSyscalls};
-use crate::transfer::{Cursor, Sent, send_once, send_rest};
+use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SendResult, SocketState,
@@ -22,6 +23,7 @@ use completion_port::{
 };
 use std::fmt;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use thiserror::Error;
 
@@ -39,10 +41,38 @@ pub enum CreateError {
 
 /// An asynchronous socket on epoll. The promises are those of [`AsyncSocket`].
 ///
-/// [`close`](AsyncSocket::close) returns at once, while callbacks may still run, if another thread is closing the socket.
+/// # Which sockets
+/// A stream: TCP, Unix, or any other of type `SOCK_STREAM`. Opening any other kind, or a listening socket, fails with
+/// [`OpenError::UnsupportedKind`]. One whose connect is still in progress opens too: what is sent and received waits for the
+/// connection, and ends with the errno of the connect if there will be none. An upper layer such as kernel TLS has to be set
+/// up before the socket is opened.
+///
+/// # Closing and `SO_LINGER`
+/// A close in a callback on a port's thread never waits for the peer, because every other socket of the port would wait too:
+/// `SO_LINGER` with a time is switched off before, which loses no byte, because the kernel goes on sending. If the program
+/// has a duplicate of the descriptor, that does not linger any more either. A time of 0, which resets the connection, is left
+/// as it is. On a thread of the program, also in a callback that `send_async` runs there, a close lingers as the program asked.
+///
+/// # Arrays by value
+/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. What it costs of the stack,
+/// with optimisation, if it has more than 16 KiB:
+///
+/// | Where | How much |
+/// |---|---|
+/// | the thread that lends it | its size once, and twice more if the refusal is kept: `unwrap`, `?`, or a `match` that takes `returned` |
+/// | the port's thread, for the callback | its size once |
+/// | the thread that closes the socket, for the callback of what is abandoned | its size once |
+///
+/// So 1 MiB can be lent on a thread with 2 MiB, with `map_err(|refused| refused.error)` or `is_ok()`; without optimisation
+/// 128 KiB. Larger ones should be lent as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a pointer is moved, and
+/// which need no allocation of ours: an array of more than 16 KiB that is lent by value is put into a box, and sent by the
+/// port's thread instead of the caller's.
+///
+/// # Ownership
 /// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it as
 /// [`close_and_wait`](Self::close_and_wait) does: when that returns, no callback of the socket runs or will run, but for
-/// those that it is dropped in.
+/// those that it is dropped in. [`close`](AsyncSocket::close) returns at once, while callbacks may still run, if another
+/// thread is closing the socket.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -117,6 +147,72 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
     }
 
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+    fn send<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
+    where
+        B: IoBufs,
+        F: FnOnce(SendCompletion<B>) + Send + 'static,
+    {
+        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
+        match self.registration.try_claim(Direction::Out) {
+            Ok(claim) => self.send_now(payload, on_send_complete, claim),
+            Err(why) => {
+                let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
+                self.send_later(why, send)
+            }
+        }
+        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+    }
+
+    /// Leaves a large value to the port's thread from the beginning: the caller's stack still holds the value itself, and has
+    /// no place for what the callback gets.
+    #[inline(never)]
+    fn send_boxed<B, F>(&self, buffers: Lent<B>, on_send_complete: F) -> Result<(), Refused<Lent<B>, SendError>>
+    where
+        B: IoBufs,
+        F: FnOnce(SendCompletion<B>) + Send + 'static,
+    {
+        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
+        let on_complete = |sent: SendCompletion<Lent<B>>| {
+            let buffers = sent.buffers.into_inner();
+            on_send_complete(SendCompletion::new(sent.result, sent.os_error, sent.bytes_sent, buffers));
+        };
+        self.send_later(ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
+            .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_078, Codes_SRS_ASYNC_SOCKET_LINUX_11_102
+    #[inline(always)]
+    fn receive<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
+    where
+        B: IoBufsMut,
+        F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
+    {
+        let payload = Payload::to_receive_into(buffers).map_err(|refused| refused.map_error(ReceiveError::from))?;
+        let receive = PendingReceive { buffers: payload.into_buffers(), on_complete: on_receive_complete };
+        self.registration
+            .add(Direction::In, receive)
+            .map_err(|refused| Refused { error: self.receive_error(refused.error), returned: refused.returned.buffers })
+    }
+
+    #[inline(never)]
+    fn receive_boxed<B, F>(
+        &self,
+        buffers: Lent<B>,
+        on_receive_complete: F,
+    ) -> Result<(), Refused<Lent<B>, ReceiveError>>
+    where
+        B: IoBufsMut,
+        F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
+    {
+        self.receive(buffers, |received: ReceiveCompletion<Lent<B>>| {
+            let buffers = received.buffers.into_inner();
+            let (result, os_error, bytes) = (received.result, received.os_error, received.bytes_received);
+            on_receive_complete(ReceiveCompletion::new(result, os_error, bytes, buffers));
+        })
+    }
+
     #[cold]
     fn receive_error(&self, error: AddError) -> ReceiveError {
         match error {
@@ -157,12 +253,15 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     }
 
     /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.
+    ///
+    /// A buffer that panics unwinds to the caller. The claim is the last argument because the first to be dropped then: what
+    /// the callback captured may close the socket, which waits for the claim.
     #[inline]
     fn send_now<B, F>(
         &self,
-        claim: Claim<'_, Core<S>, P>,
         payload: Payload<B>,
         on_complete: F,
+        claim: Claim<'_, Core<S>, P>,
     ) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
@@ -190,30 +289,35 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// may close the socket.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
     #[cold]
-    fn not_sent_at_once<B, F>(
-        &self,
-        Unsent { claim, sent, mut send }: Unsent<'_, P, S, B, F>,
-    ) -> Result<(), NotSent<B, F>>
+    fn not_sent_at_once<B, F>(&self, unsent: Unsent<'_, P, S, B, F>) -> Result<(), NotSent<B, F>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
+        // In this order, so that the claim is dropped first if a buffer panics.
+        let mut send = unsent.send;
+        let claim = unsent.claim;
         let core = self.registration.handler();
-        let Some(sent) = sent else { return Err((SendError::StreamBroken, send)) };
-        match send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent) {
+        let Some(sent) = unsent.sent else { return Err((SendError::StreamBroken, send)) };
+        let on_panic = BreakStream(core);
+        let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
+        mem::forget(on_panic);
+        match sent {
             Sent::All => {
                 let PendingSend { payload, on_complete, cursor } = send;
                 let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
                 claim.complete(|| on_complete(sent));
                 Ok(())
             }
-            Sent::Failed(errno) => {
+            Sent::Failed(fault) => {
                 core.send_failed(send.cursor.bytes);
-                Err((send_error(errno, send.cursor.bytes), send))
+                Err((send_error(core, fault, send.cursor.bytes), send))
             }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
             Sent::Some | Sent::Blocked => {
-                log_caught(|| tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked"));
+                log_caught(|| {
+                    tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked")
+                });
                 claim.queue(send).map_err(|failed| {
                     // The claim is held until the stream is known to be broken.
                     let (_claim, send) = failed.returned;
@@ -257,8 +361,18 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
 /// sends everything at once has nothing of it in memory.
 struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
     claim: Claim<'a, Core<S>, P>,
-    sent: Option<Result<usize, Errno>>,
+    sent: Option<Result<usize, Fault>>,
     send: PendingSend<B, F>,
+}
+
+/// Breaks the stream if a buffer panics between two parts of a payload: the buffers are asked only after a part went out.
+// Codes_SRS_SOCKET_01_043
+struct BreakStream<'a, S: SocketSyscalls>(&'a Core<S>);
+
+impl<S: SocketSyscalls> Drop for BreakStream<'_, S> {
+    fn drop(&mut self) {
+        self.0.break_stream();
+    }
 }
 
 /// A send that was refused, and why.
@@ -277,7 +391,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         });
         opened.map_err(|error| {
             let descriptor = self.descriptor_number();
-            let error = open_error(error, descriptor);
+            let error = open_error(error, self.registration.handler());
             log_caught(|| tracing::debug!(descriptor, %error, "socket not opened"));
             error
         })
@@ -291,37 +405,42 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+    // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
+    #[inline(always)]
     fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
-        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
-        match self.registration.try_claim(Direction::Out) {
-            Ok(claim) => self.send_now(claim, payload, on_send_complete),
-            Err(why) => {
-                let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
-                self.send_later(why, send)
-            }
+        if const { !is_boxed::<B>() } {
+            return self.send(buffers, on_send_complete);
         }
-        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+        let Some(room) = Room::new() else {
+            return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
+        };
+        self.send_boxed(room.fill(buffers), on_send_complete).map_err(given_back)
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_078, Codes_SRS_ASYNC_SOCKET_LINUX_11_102
+    // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
     fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
     {
-        let payload = Payload::to_receive_into(buffers).map_err(|refused| refused.map_error(ReceiveError::from))?;
-        let receive = PendingReceive { buffers: payload.into_buffers(), on_complete: on_receive_complete };
-        self.registration
-            .add(Direction::In, receive)
-            .map_err(|refused| Refused { error: self.receive_error(refused.error), returned: refused.returned.buffers })
+        if const { !is_boxed::<B>() } {
+            return self.receive(buffers, on_receive_complete);
+        }
+        let Some(room) = Room::new() else {
+            return Err(Refused { error: ReceiveError::OutOfMemory, returned: buffers });
+        };
+        self.receive_boxed(room.fill(buffers), on_receive_complete).map_err(given_back)
     }
+}
+
+#[inline(always)]
+fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
+    Refused { error: refused.error, returned: refused.returned.into_inner() }
 }
 
 impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
@@ -346,7 +465,11 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
 }
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
-fn send_error(errno: Errno, bytes_sent: u32) -> SendError {
+fn send_error<S: SocketSyscalls>(core: &Core<S>, fault: Fault, bytes_sent: u32) -> SendError {
+    let errno = match fault {
+        Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
+        Fault::BuffersChanged => return SendError::BuffersChanged { bytes_sent },
+    };
     let os_error = errno.raw_os_error();
     match errno {
         Errno::CONNRESET | Errno::NOTCONN | Errno::PIPE => SendError::Disconnected { os_error, bytes_sent },
@@ -355,12 +478,17 @@ fn send_error(errno: Errno, bytes_sent: u32) -> SendError {
 }
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
-fn open_error(error: RegisterError, descriptor: RawFd) -> OpenError {
+// Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011
+fn open_error<S: SocketSyscalls>(error: RegisterError, core: &Core<S>) -> OpenError {
+    let descriptor = core.descriptor;
     match error {
         RegisterError::Inherited(_) => OpenError::Inherited,
         RegisterError::AlreadyUsed(Phase::Removed) => OpenError::DescriptorClosed,
         RegisterError::AlreadyUsed(phase) => OpenError::NotClosed { state: state_in(phase) },
-        RegisterError::Unusable(source) => OpenError::NotASocket { descriptor, source },
+        RegisterError::Unusable(source) => match core.unsupported_kind(&source) {
+            Some(kind) => OpenError::UnsupportedKind { descriptor, kind },
+            None => OpenError::NotASocket { descriptor, source },
+        },
         RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
         error => OpenError::NotRegistered { descriptor, source: io::Error::other(error) },
     }

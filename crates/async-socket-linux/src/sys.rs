@@ -3,9 +3,15 @@
 //! [`Kernel`] makes the real ones. Tests script or break them through [`SocketSyscalls`]. An
 //! implementation reports `EINTR` like the kernel does; the socket retries it.
 
+use crate::upper_layer::has_upper_layer;
+use async_socket_api::UnsupportedKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::sockopt::{socket_domain, socket_error, socket_protocol, socket_type};
-use rustix::net::{AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, SocketType, ipproto};
+use rustix::net::sockopt::{
+    set_socket_linger, socket_acceptconn, socket_domain, socket_error, socket_linger, socket_protocol, socket_type,
+};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, SocketType, getpeername, ipproto,
+};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -19,9 +25,12 @@ pub const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT)
 /// How every receive is made: never blocking, whatever mode the descriptor is in.
 pub const RECEIVE_FLAGS: RecvFlags = RecvFlags::DONTWAIT;
 
-/// The most bytes that Linux moves in one call (`MAX_RW_COUNT`, see `read(2)`): a transfer of just so many
-/// says nothing about what is left.
-pub const MAX_BYTES_PER_CALL: usize = 0x7fff_f000;
+/// A transfer of so many bytes or more says nothing about what is left, because Linux may have cut it short.
+///
+/// Linux moves at most `i32::MAX` bytes in one call, rounded down to whole pages (`MAX_RW_COUNT`, see `read(2)`). This is
+/// that limit for pages of 1 MiB, the largest that any architecture has.
+// Codes_SRS_SOCKET_01_032
+pub const MAX_BYTES_PER_CALL: usize = 0x7ff0_0000;
 
 /// The most buffers that one `sendmsg` or `recvmsg` takes (`IOV_MAX`, see `readv(2)`).
 pub const MAX_BUFFERS_PER_CALL: usize = 1024;
@@ -31,8 +40,30 @@ pub const MAX_BUFFERS_PER_CALL: usize = 1024;
 /// Errors are those of the man page of the call that each method names.
 #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
 pub trait SocketSyscalls: Send + Sync + 'static {
-    /// `getsockopt(SO_PROTOCOL)`: whether a short read means that the socket has no more for now.
-    /// True of TCP; not of Unix sockets, where a read also stops at passed descriptors, nor of datagrams.
+    /// `getsockopt(SO_TYPE)` and `SO_ACCEPTCONN`: why the socket cannot be opened, if it is no stream. Without an
+    /// implementation every socket can be.
+    fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
+        let _ = fd;
+        Ok(None)
+    }
+    /// `getpeername(2)`: whether the socket has no peer yet, because its connect is still in progress.
+    fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let _ = fd;
+        Ok(false)
+    }
+    /// `getsockopt(SO_LINGER)`: whether `close` may wait for the peer.
+    fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        let _ = fd;
+        Ok(false)
+    }
+    /// `setsockopt(SO_LINGER)`: has `close` return at once, while the kernel goes on sending.
+    fn stop_lingering(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        let _ = fd;
+        Ok(())
+    }
+    /// `getsockopt(SO_PROTOCOL)` and `TCP_ULP`: whether a short read means that the socket has no more for now. True of
+    /// TCP without an upper layer. Not of kernel TLS, whose reads stop at records, nor of Unix sockets, where a read also
+    /// stops at passed descriptors.
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
     /// `getsockopt(SO_DOMAIN)` and `SO_TYPE`: whether it is a Unix stream socket, whose reads stop short at passed
     /// descriptors or because there is no more for now. Asked if a short read alone does not say so.
@@ -58,7 +89,7 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno>;
     /// `recvmsg(2)` into at most [`MAX_BUFFERS_PER_CALL`] buffers.
     fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno>;
-    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue; `EAGAIN` if there is none.
+    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue; `EAGAIN` if there is none, or no queue.
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
@@ -74,8 +105,35 @@ pub trait SocketSyscalls: Send + Sync + 'static {
 pub struct Kernel;
 
 impl SocketSyscalls for Kernel {
+    // Codes_SRS_SOCKET_01_010
+    fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
+        Ok(match socket_type(fd)? {
+            SocketType::STREAM if socket_acceptconn(fd)? => Some(UnsupportedKind::Listening),
+            SocketType::STREAM => None,
+            SocketType::DGRAM => Some(UnsupportedKind::Datagram),
+            SocketType::SEQPACKET => Some(UnsupportedKind::SequencedPackets),
+            SocketType::RAW => Some(UnsupportedKind::Raw),
+            SocketType::RDM => Some(UnsupportedKind::ReliableDatagram),
+            _ => Some(UnsupportedKind::Other),
+        })
+    }
+
+    fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(matches!(getpeername(fd), Err(Errno::NOTCONN)))
+    }
+
+    fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        // A time of 0 does not wait, it resets.
+        Ok(socket_linger(fd)?.is_some_and(|time| !time.is_zero()))
+    }
+
+    fn stop_lingering(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        set_socket_linger(fd, None)
+    }
+
+    // Codes_SRS_SOCKET_01_031
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-        Ok(socket_protocol(fd)? == Some(ipproto::TCP))
+        Ok(socket_protocol(fd)? == Some(ipproto::TCP) && !has_upper_layer(fd)?)
     }
 
     fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
@@ -114,10 +172,16 @@ impl SocketSyscalls for Kernel {
         rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), flags).map(|message| message.bytes)
     }
 
+    // Codes_SRS_SOCKET_01_033
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        // Another socket takes no notice of the flag: a Unix one would give up what waits in front, passed descriptors
+        // for instance.
+        if !matches!(socket_domain(fd)?, AddressFamily::INET | AddressFamily::INET6 | AddressFamily::VSOCK) {
+            return Err(Errno::AGAIN);
+        }
         let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
         let message = rustix::net::recvmsg(fd, &mut [], &mut RecvAncillaryBuffer::default(), flags)?;
-        // A socket without an error queue, a Unix one for instance, takes no notice of the flag.
+        // An older vsock has no queue and takes no notice of the flag.
         if message.flags.contains(ReturnFlags::ERRQUEUE) { Ok(()) } else { Err(Errno::AGAIN) }
     }
 

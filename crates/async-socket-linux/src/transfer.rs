@@ -33,7 +33,16 @@ pub(crate) enum Sent {
     Some,
     /// The kernel takes no more for now.
     Blocked,
-    Failed(Errno),
+    Failed(Fault),
+}
+
+/// Why bytes cannot be moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What the kernel says.
+    Os(Errno),
+    /// The buffers show other lengths than when they were checked.
+    BuffersChanged,
 }
 
 /// Makes one call to send what is left.
@@ -49,23 +58,28 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
 }
 
 /// Makes one call to send a payload from a cursor on. How many bytes went.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_052
+///
+/// The buffers are asked anew, and safe code may answer anything. So what they show is sent only if it is as long as what
+/// is left: no call is made about nothing, which would wait for ever, nor about more than was accepted.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_SOCKET_01_041
 #[inline(always)]
 pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
     payload: &Payload<B>,
     cursor: Cursor,
-) -> Result<usize, Errno> {
+) -> Result<usize, Fault> {
+    let rest = payload.total_length().saturating_sub(cursor.bytes) as usize;
     let mut slices = payload.buffers().slices_from(cursor.index);
     let first = slices.next().and_then(|slice| slice.get(cursor.offset..)).unwrap_or_default();
     match (slices.next(), slices.size_hint().0) {
-        (None, _) => retry_interrupted(|| sys.send(fd, first, SEND_FLAGS)),
-        (Some(second), more) if more + 2 <= FEW_BUFFERS => {
-            send_vectored::<FEW_BUFFERS, S>(sys, fd, [first, second].into_iter().chain(slices))
+        (None, _) if first.len() != rest => Err(Fault::BuffersChanged),
+        (None, _) => retry_interrupted(|| sys.send(fd, first, SEND_FLAGS)).map_err(Fault::Os),
+        (Some(second), more) if more <= FEW_BUFFERS - 2 => {
+            send_vectored::<FEW_BUFFERS, S>(sys, fd, [first, second].into_iter().chain(slices), rest)
         }
         (Some(second), _) => {
-            send_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, [first, second].into_iter().chain(slices))
+            send_vectored::<MAX_BUFFERS_PER_CALL, S>(sys, fd, [first, second].into_iter().chain(slices), rest)
         }
     }
 }
@@ -78,7 +92,7 @@ pub(crate) fn send_rest<S: SocketSyscalls, B: IoBufs>(
     fd: BorrowedFd<'_>,
     payload: &Payload<B>,
     cursor: &mut Cursor,
-    sent: Result<usize, Errno>,
+    sent: Result<usize, Fault>,
 ) -> Sent {
     let mut sent = cursor.note(payload, sent);
     while sent == Sent::Some {
@@ -92,35 +106,44 @@ fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
     sys: &S,
     fd: BorrowedFd<'_>,
     slices: impl Iterator<Item = &'a [u8]>,
-) -> Result<usize, Errno> {
+    rest: usize,
+) -> Result<usize, Fault> {
     let array: ArrayVec<IoSlice<'a>, N> = slices.take(N).map(IoSlice::new).collect();
-    retry_interrupted(|| sys.sendmsg(fd, &array, SEND_FLAGS))
+    let length = array.iter().fold(0_usize, |length, slice| length.saturating_add(slice.len()));
+    // A full array may be the beginning of a longer list.
+    let fits = if array.is_full() { (1..=rest).contains(&length) } else { length == rest };
+    if !fits {
+        return Err(Fault::BuffersChanged);
+    }
+    retry_interrupted(|| sys.sendmsg(fd, &array, SEND_FLAGS)).map_err(Fault::Os)
 }
 
 impl Cursor {
     /// Moves by what one call came to.
-    fn note<B: IoBufs>(&mut self, payload: &Payload<B>, sent: Result<usize, Errno>) -> Sent {
+    fn note<B: IoBufs>(&mut self, payload: &Payload<B>, sent: Result<usize, Fault>) -> Sent {
         let rest = payload.total_length() - self.bytes;
         match sent {
             Ok(bytes) if bytes == rest as usize => {
                 self.bytes = payload.total_length();
                 Sent::All
             }
-            Ok(0) | Err(Errno::AGAIN) => Sent::Blocked,
+            Ok(0) | Err(Fault::Os(Errno::AGAIN)) => Sent::Blocked,
             Ok(bytes) => {
                 self.advance(payload.buffers(), bytes);
                 Sent::Some
             }
-            Err(errno) => Sent::Failed(errno),
+            Err(fault) => Sent::Failed(fault),
         }
     }
 
     #[cold]
     fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
+        // First, because a buffer that is asked below may panic: these bytes have gone out.
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.offset += bytes;
         for slice in buffers.slices_from(self.index) {
-            if self.offset < slice.len() {
+            // An empty slice was not there when the list was checked; `send_once` sees that too little is left.
+            if self.offset < slice.len() || slice.is_empty() {
                 break;
             }
             self.offset -= slice.len();
@@ -155,7 +178,7 @@ pub(crate) enum Received {
     Blocked,
     /// The peer sends no more.
     End,
-    Failed(Errno),
+    Failed(Fault),
 }
 
 /// Fills the buffers with what is there.
@@ -166,7 +189,7 @@ pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'
     let first = slices.next().unwrap_or_default();
     match (slices.next(), slices.size_hint().0) {
         (None, _) => receive_into(sys, fd, first),
-        (Some(second), more) if more + 2 <= FEW_BUFFERS => {
+        (Some(second), more) if more <= FEW_BUFFERS - 2 => {
             let slices = [first, second].into_iter().chain(slices);
             receive_vectored::<FEW_BUFFERS, S>(sys, fd, slices)
         }
@@ -210,7 +233,12 @@ pub(crate) fn receive_into_beside_descriptors<S: SocketSyscalls>(
 ) -> Received {
     let room = buffer.len().min(MAX_BYTES_PER_CALL);
     match retry_interrupted(|| sys.recv_beside_descriptors(fd, buffer, RECEIVE_FLAGS)) {
-        Ok((bytes, came_along)) => received(Ok(bytes), if came_along { 0 } else { room }),
+        Ok((bytes, came_along)) => match received(Ok(bytes), room) {
+            Received::Bytes { bytes, short, late_error } => {
+                Received::Bytes { bytes, short: short && !came_along, late_error }
+            }
+            nothing => nothing,
+        },
         Err(errno) => received(Err(errno), room),
     }
 }
@@ -233,16 +261,16 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
         match received(retry_interrupted(|| sys.recvmsg(fd, &mut array, RECEIVE_FLAGS)), room) {
             Received::Bytes { bytes, short, .. } => {
                 total = total.saturating_add(bytes);
-                if short || bytes as usize == MAX_BYTES_PER_CALL {
+                if short || bytes as usize >= MAX_BYTES_PER_CALL {
                     return Received::Bytes { bytes: total, short, late_error: None };
                 }
             }
             nothing if total == 0 => return nothing,
             // What arrived counts; the end or the error shows on the next receive.
-            Received::Failed(errno) => {
+            Received::Failed(Fault::Os(errno)) => {
                 return Received::Bytes { bytes: total, short: false, late_error: Some(errno) };
             }
-            Received::Blocked | Received::End => {
+            Received::Failed(Fault::BuffersChanged) | Received::Blocked | Received::End => {
                 return Received::Bytes { bytes: total, short: false, late_error: None };
             }
         }
@@ -251,13 +279,16 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
 
 fn received(result: Result<usize, Errno>, room: usize) -> Received {
     match result {
+        // A buffer without room was not there when the list was checked, and its 0 bytes are no end of the stream.
+        // Codes_SRS_SOCKET_01_042
+        Ok(0) if room == 0 => Received::Failed(Fault::BuffersChanged),
         Ok(0) => Received::End,
         Ok(bytes) => {
             let short = bytes < room;
-            // At most `MAX_BYTES_PER_CALL`.
+            // Less than 2 GiB, see `MAX_BYTES_PER_CALL`.
             Received::Bytes { bytes: bytes as u32, short, late_error: None }
         }
         Err(Errno::AGAIN) => Received::Blocked,
-        Err(errno) => Received::Failed(errno),
+        Err(errno) => Received::Failed(Fault::Os(errno)),
     }
 }

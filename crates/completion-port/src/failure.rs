@@ -66,7 +66,9 @@ impl<S: PortSyscalls> Shared<S> {
     pub(crate) fn note_failure_unless_intact(&self) -> bool {
         let intact = self.is_intact();
         if !intact && self.flags.fetch_or(FAILED, Ordering::AcqRel) & FAILED == 0 {
-            log_caught(|| tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed"));
+            log_caught(|| {
+                tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed")
+            });
         }
         intact
     }

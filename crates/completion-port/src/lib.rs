@@ -88,7 +88,7 @@ pub use callback::log_caught;
 pub use handler::{Action, Direction, Handler, IntoOperation};
 pub use one_shot::{Interest, OneShots, Waiter};
 pub use phase::Phase;
-pub use port::{CompletionPort, Port, Rearm, Source, Token, Turn};
+pub use port::{CompletionPort, Port, Rearm, Source, Token, Turn, is_port_thread};
 pub use readiness::Readiness;
 pub use registration::{AddError, Claim, ClaimError, Refused, RegisterError, Registration, Resumer, Unqueued};
 pub use sys::{Kernel, PortSyscalls};

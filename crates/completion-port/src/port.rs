@@ -198,7 +198,11 @@ per_thread! {
     static CURRENT_SINCE: Cell<Option<Generation>> = const { Cell::new(None) };
 }
 
-fn is_port_thread() -> bool {
+/// Whether the caller is on the thread of a [`CompletionPort`], any one: in a callback that it runs, for instance. What
+/// blocks here holds up every descriptor of that port.
+// Codes_SRS_SOCKET_01_001
+#[must_use]
+pub fn is_port_thread() -> bool {
     CURRENT.get() != 0 && CURRENT_SINCE.get().is_some_and(|generation| !generation.is_inherited())
 }
 

@@ -40,6 +40,9 @@ bitflags! {
         const HANG_UP = 1 << 5;
         /// An error was found, and not everybody who waited then has been told.
         const TELLING = 1 << 6;
+        /// Urgent data was reported once. A read also stops at a mark whose byte has been taken, of which no event tells, so
+        /// a short read never again means that no more is to come.
+        const WAS_URGENT = 1 << 7;
     }
 }
 
@@ -68,6 +71,7 @@ impl Remembered {
         news.set(Self::INPUT, events.contains(Readiness::IN) || (transfers && broken));
         news.set(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
         news.set(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
+        news.set(Self::WAS_URGENT, events.contains(Readiness::URGENT));
         news.set(Self::READ_HANG_UP, events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN));
         news.set(Self::ERROR, events.contains(Readiness::ERROR) && !transfers);
         news.set(Self::HANG_UP, events.contains(Readiness::HANG_UP) && !transfers);
@@ -155,11 +159,12 @@ impl Latch {
     }
 
     /// An attempt took all there was.
-    // Codes_SRS_COMPLETION_PORT_01_035
+    // Codes_SRS_COMPLETION_PORT_01_035, Codes_SRS_SOCKET_01_034
     #[inline]
     pub(crate) fn drained(&self, direction: Direction) {
+        const MAY_BE_MORE: Remembered = Remembered::INPUT_LASTS.union(Remembered::WAS_URGENT);
         let drained = match direction {
-            Direction::In if self.get().contains(Remembered::INPUT_LASTS) => return,
+            Direction::In if self.get().intersects(MAY_BE_MORE) => return,
             Direction::In => Remembered::INPUT,
             Direction::Out => Remembered::OUTPUT,
         };

@@ -226,7 +226,8 @@ impl<H: Handler> Core<H> {
             let lane = self.lane(direction);
             lane.has_operation().then(|| (lane.oldest() & !SUSPENDED, direction))
         };
-        let (_, direction) = [number(Direction::In), number(Direction::Out)].into_iter().flatten().min_by_key(|it| it.0)?;
+        let (_, direction) =
+            [number(Direction::In), number(Direction::Out)].into_iter().flatten().min_by_key(|it| it.0)?;
         self.lane(direction).set_oldest(NOTHING);
         if direction == Direction::In { input.slot.take() } else { output.slot.take() }
     }
@@ -245,7 +246,8 @@ impl<H: Handler> Core<H> {
             return false;
         }
         let own = self.own_lanes();
-        let all = [Direction::In, Direction::Out].into_iter().filter(|direction| self.lane(*direction).try_enter().is_none());
+        let all =
+            [Direction::In, Direction::Out].into_iter().filter(|direction| self.lane(*direction).try_enter().is_none());
         let occupied = all.fold(0, |lanes, direction| lanes | sign(direction));
         let others = occupied & !own;
         if occupied == 0 {

@@ -65,9 +65,9 @@ fn an_inherited_registration_refuses_everything_and_says_why() {
             assert!(!registration.resumer().resume(direction));
         }
         for inherited in [&*registration, &unregistered] {
-            assert!(matches!(inherited.register(), Err(RegisterError::Inherited(_))));
+            assert!(matches!(inherited.register(|| ()), Err(RegisterError::Inherited(_))));
             assert_eq!(inherited.phase(), Phase::Removed);
-            inherited.wait_until_settled();
+            inherited.remove_and_wait();
             assert!(!inherited.remove());
         }
         assert!(told.try_recv().is_err(), "nobody is called back");
@@ -102,7 +102,7 @@ fn an_inherited_port_and_its_one_shot_waits_refuse_everything() {
         let (new, _) = common::pair();
         let registration = Registration::new(port.clone(), Scripted::default(), new);
         assert!(
-            matches!(registration.register(), Err(RegisterError::Kernel(error)) if error.to_string().contains("fork"))
+            matches!(registration.register(|| ()), Err(RegisterError::Kernel(error)) if error.to_string().contains("fork"))
         );
         drop(waiting);
         assert!(told.try_recv().is_err(), "nobody is called back");
@@ -215,7 +215,7 @@ fn a_child_waits_for_no_thread_of_its_parent() {
     in_a_child(|| {
         assert_eq!(registration.phase(), Phase::Removed);
         assert!(registration.add(Direction::In, op("refused")).is_err());
-        drop(registration.begin_callback());
+        registration.remove_and_wait();
         registration.remove();
         assert!(!is_open(descriptor), "the child's copy is closed");
         registration.remove();

@@ -65,7 +65,7 @@ fn everything_that_waits_is_told_an_error_and_everything_new_is_refused(
     assert!(waiting.add(Interest::IN, (Arc::clone(&own), Box::new(|_| {}))).is_err());
     let (new, _) = common::pair();
     let late = Registration::new(port.clone(), common::Scripted::default(), new);
-    assert!(matches!(late.register(), Err(RegisterError::Kernel(error)) if error.raw_os_error() == Some(9)));
+    assert!(matches!(late.register(|| ()), Err(RegisterError::Kernel(error)) if error.raw_os_error() == Some(9)));
     drop((registration, other, waiting, late));
     received(&spawn(move || drop(port)), "the last drop");
 }

@@ -308,9 +308,8 @@ fn every_method_of_a_handler_may_remove(
     #[values("prepare", "is_error", "release")] place: &'static str,
     #[values(false, true)] waits: bool,
 ) {
-    let act: Act = Box::new(move |registration| {
-        if waits { registration.remove_and_wait() } else { _ = registration.remove() }
-    });
+    let act: Act =
+        Box::new(move |registration| if waits { registration.remove_and_wait() } else { _ = registration.remove() });
     let phase = on_another_thread("the end", move || {
         let (port, registration) = Reentrant::registered(place, act);
         registration.register(|| ()).expect("the mock accepts every descriptor");

@@ -25,7 +25,7 @@ fn thread_of(builder: CompletionPortBuilder) -> Thread {
     let port = builder.create().expect("a port");
     let (own, _peer) = common::pair();
     let registration = Registration::new(port, common::Scripted::default(), own);
-    drop(registration.register().expect("a socket"));
+    registration.register(|| ()).expect("a socket");
     let (tell, told) = channel();
     let looks = op("looks").then(move || {
         let name = thread::current().name().unwrap_or_default().to_owned();
@@ -123,9 +123,8 @@ fn everything_works_while_a_threads_own_variables_go() {
         received(&ran, "the operation");
         let (waits, abandoned) = op("waits").told();
         registration.add(Direction::In, waits).expect("registered");
-        registration.begin_callback().run(|| {
-            registration.remove();
-        });
+        registration.try_claim(Direction::In).expect_err("something waits");
+        registration.remove();
         received(&abandoned, "the abandoned operation");
         drop((registration, port));
         tell.send(()).expect("the test listens");

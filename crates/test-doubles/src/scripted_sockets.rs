@@ -1,7 +1,7 @@
 //! System calls on a socket that do what the test says. No kernel is asked.
 
-use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
+use async_socket_linux::{SocketSyscalls, UnsupportedKind};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::VecDeque;
 use std::fmt;
@@ -48,6 +48,8 @@ pub enum SocketCall {
     TakeError,
     /// `poll`
     IsBroken,
+    /// `setsockopt(SO_LINGER)`: off.
+    StopLingering,
     /// `close`: the descriptor.
     Close(RawFd),
 }
@@ -68,6 +70,9 @@ struct State {
     sends: VecDeque<Step>,
     receives: VecDeque<Step>,
     kind: VecDeque<Result<bool, Errno>>,
+    unsupported_kinds: VecDeque<Result<Option<UnsupportedKind>, Errno>>,
+    connecting: bool,
+    lingers: VecDeque<Result<bool, Errno>>,
     stops_at_descriptors: bool,
     error_messages: usize,
     /// The error event was about messages only.
@@ -108,6 +113,21 @@ impl ScriptedSockets {
     /// What the next question for the kind of socket gets; `Ok(false)` unless said.
     pub fn script_short_read_drains(&self, answer: Result<bool, Errno>) {
         self.state.lock().kind.push_back(answer);
+    }
+
+    /// What the next question for a kind that cannot be opened gets; `Ok(None)` unless said.
+    pub fn script_unsupported_kind(&self, answer: Result<Option<UnsupportedKind>, Errno>) {
+        self.state.lock().unsupported_kinds.push_back(answer);
+    }
+
+    /// Its connect is still in progress when it is opened.
+    pub fn connect_in_progress(&self) {
+        self.state.lock().connecting = true;
+    }
+
+    /// What the next question whether `close` may wait gets; `Ok(false)` unless said.
+    pub fn script_lingers(&self, answer: Result<bool, Errno>) {
+        self.state.lock().lingers.push_back(answer);
     }
 
     /// It is a Unix stream socket.
@@ -191,6 +211,23 @@ impl ScriptedSockets {
 }
 
 impl SocketSyscalls for ScriptedSockets {
+    fn unsupported_kind(&self, _: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
+        self.state.lock().unsupported_kinds.pop_front().unwrap_or(Ok(None))
+    }
+
+    fn is_connecting(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(self.state.lock().connecting)
+    }
+
+    fn lingers(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.state.lock().lingers.pop_front().unwrap_or(Ok(false))
+    }
+
+    fn stop_lingering(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        drop(self.begin(SocketCall::StopLingering));
+        Ok(())
+    }
+
     fn short_read_drains(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
         let mut state = self.begin(SocketCall::ShortReadDrains);
         state.kind.pop_front().unwrap_or(Ok(false))

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use xshell::Cmd;
 
 /// What the code can be given as `PLANTED` (see `crates/completion-port/src/sync.rs`), and a model that finds it.
-const DEFECTS: [(&str, &str); 19] = [
+const DEFECTS: [(&str, &str); 21] = [
     ("leaves", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
     ("adds to the rest", "registration::an_add_meets_the_end_of_a_claim"),

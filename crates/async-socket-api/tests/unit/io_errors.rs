@@ -2,7 +2,7 @@
 
 use async_socket_api::{
     IoBuf, OpenError, Payload, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion,
-    SendError, SendResult, SocketState,
+    SendError, SendResult, SocketState, UnsupportedKind,
 };
 use rstest::rstest;
 use std::cell::Cell;
@@ -37,9 +37,11 @@ fn an_error_with_an_errno_becomes_that_errno(#[case] error: impl Into<io::Error>
 #[case::send_of_a_payload(SendError::Payload(PAYLOAD), ErrorKind::InvalidInput)]
 #[case::send_when_not_open(SendError::NotOpen { state: STATE }, ErrorKind::NotConnected)]
 #[case::send_behind_a_gap(SendError::StreamBroken, ErrorKind::BrokenPipe)]
+#[case::send_of_buffers_that_changed(SendError::BuffersChanged { bytes_sent: 3 }, ErrorKind::InvalidInput)]
 #[case::receive_of_a_payload(ReceiveError::Payload(PAYLOAD), ErrorKind::InvalidInput)]
 #[case::receive_when_not_open(ReceiveError::NotOpen { state: STATE }, ErrorKind::NotConnected)]
 #[case::second_open(OpenError::NotClosed { state: SocketState::Open }, ErrorKind::InvalidInput)]
+#[case::open_of_no_stream(OpenError::UnsupportedKind { descriptor: 5, kind: UnsupportedKind::Raw }, ErrorKind::Unsupported)]
 #[case::open_after_close(OpenError::DescriptorClosed, ErrorKind::NotConnected)]
 #[case::range(vec![1_u8].slice(..2).unwrap_err().error, ErrorKind::InvalidInput)]
 fn an_error_without_an_errno_has_a_kind_and_says_why<E>(#[case] error: E, #[case] expected: ErrorKind)

@@ -26,6 +26,7 @@ const PAYLOAD: PayloadError = PayloadError::EmptyBuffer { index: 3 };
 #[case(SendError::Payload(PAYLOAD), SendSyncResult::Error)]
 #[case(SendError::Os { os_error: 105, bytes_sent: 0 }, SendSyncResult::Error)]
 #[case(SendError::OutOfMemory { bytes_sent: 0 }, SendSyncResult::Error)]
+#[case(SendError::BuffersChanged { bytes_sent: 0 }, SendSyncResult::Error)]
 fn a_refused_send_has_the_name_that_the_specification_gives_it(
     #[case] error: SendError,
     #[case] expected: SendSyncResult,

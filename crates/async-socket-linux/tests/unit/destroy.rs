@@ -226,9 +226,9 @@ fn inside_a_callback_that_a_close_waits_for_a_destroy_does_not_wait_for_the_clos
 fn in_an_abandoned_callback_of_a_close_a_destroy_completes_what_still_waits() {
     without_hanging(|| {
         let fixture = Fixture::open();
-        let (outcome, report) = common::Outcome::new();
+        let (outcome, report) = crate::common::Outcome::new();
         let own = Arc::clone(&fixture.socket);
-        let (second, report_second) = common::Outcome::new();
+        let (second, report_second) = crate::common::Outcome::new();
         let destroys = move |_| {
             own.close_and_wait();
             second.take();

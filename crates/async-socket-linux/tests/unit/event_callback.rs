@@ -360,6 +360,7 @@ fn a_short_read_from_tcp_proves_nothing_once_there_was(#[case] beside: Readiness
     assert_eq!(second.ended(ReceiveResult::Abandoned), None);
 }
 
+// Tests_SRS_SOCKET_01_030, Tests_SRS_SOCKET_01_031
 #[rstest]
 #[case::a_full_read_from_tcp(Fixture::open_tcp(), 4)]
 #[case::a_short_read_from_anything_else(Fixture::open(), 8)]

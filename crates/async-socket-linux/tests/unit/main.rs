@@ -5,12 +5,14 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod careless_buffers;
 mod close;
 mod create;
 mod destroy;
 mod error_event_without_error_queue;
 mod event_callback;
 mod io_results;
+mod kinds;
 mod open;
 mod pool;
 mod receive;

@@ -36,7 +36,7 @@ fn unix_datagrams() -> Pair {
     (one.into(), other.into())
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_092
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_092, Tests_SRS_SOCKET_01_030
 #[rstest]
 #[case::tcp(tcp, true, false)]
 #[case::udp(udp, false, false)]
@@ -100,6 +100,7 @@ fn a_reset_breaks_a_socket_and_its_error_is_taken_once() {
     assert_eq!(Kernel.take_error(socket), Ok(None));
 }
 
+// Tests_SRS_SOCKET_01_033
 #[rstest]
 #[case::tcp(tcp)]
 #[case::unix(unix)]

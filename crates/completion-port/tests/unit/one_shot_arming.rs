@@ -1,6 +1,8 @@
 //! `OneShots`: what the kernel is armed for, descriptors whose numbers come back, and drops that do not wait.
 
-use crate::common::{self, DONE, Gate, on_another_thread, op, real_port, received, round_trip, settled, spawn, stays_silent};
+use crate::common::{
+    self, DONE, Gate, on_another_thread, op, real_port, received, round_trip, settled, spawn, stays_silent,
+};
 use completion_port::sys::{Errno, EventFlags};
 use completion_port::{Action, CompletionPort, Direction, Interest, OneShots, Readiness, Registration};
 use parking_lot::Mutex;
@@ -240,7 +242,7 @@ fn a_registration_takes_over_what_a_wait_has_left() {
     dup2(&copy, &mut ours).unwrap();
 
     let registration = Registration::new(port, common::Scripted::default(), ours);
-    let registered = registration.register().map(drop);
+    let registered = registration.register(|| ());
 
     assert!(registered.is_ok(), "{registered:?}");
     let (reads, told) = op("reads").told();
@@ -292,7 +294,7 @@ fn the_rest_of_a_turn_leaves_alone_a_registration_that_has_the_number_by_then() 
     // The thread is about to arm the kernel for the wait for bytes. Meanwhile the number is closed without a word.
     dup2(&other, &mut ours).unwrap();
     let registration = Registration::new(port.clone(), common::Scripted::default(), ours);
-    drop(registration.register().unwrap());
+    registration.register(|| ()).unwrap();
 
     gate.open();
 

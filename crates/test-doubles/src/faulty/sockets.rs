@@ -3,12 +3,28 @@
 use super::{Fault, FaultySyscalls};
 use crate::no_memory::with_memory;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
-use async_socket_linux::{Kernel, SocketSyscalls};
+use async_socket_linux::{Kernel, SocketSyscalls, UnsupportedKind};
 use rustix::net::Shutdown;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 impl SocketSyscalls for FaultySyscalls {
+    fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
+        Kernel.unsupported_kind(fd)
+    }
+
+    fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.is_connecting(fd)
+    }
+
+    fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.lingers(fd)
+    }
+
+    fn stop_lingering(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        Kernel.stop_lingering(fd)
+    }
+
     fn short_read_drains(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
         self.interrupt()?;
         // Reads are short at random here.

@@ -1,7 +1,7 @@
 //! The kernel and the port under the library: faulty, and on demand with a defect that the simulation must notice.
 
-use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
+use async_socket_linux::{SocketSyscalls, UnsupportedKind};
 use completion_port::sys::{Event, EventFlags};
 use completion_port::{CompletionPort, CreatePortError, Interest, Port, PortSyscalls, Source, Token};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -63,6 +63,22 @@ impl Sys {
 }
 
 impl SocketSyscalls for Sys {
+    fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
+        self.faulty.unsupported_kind(fd)
+    }
+
+    fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.faulty.is_connecting(fd)
+    }
+
+    fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.faulty.lingers(fd)
+    }
+
+    fn stop_lingering(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.faulty.stop_lingering(fd)
+    }
+
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         self.faulty.short_read_drains(fd)
     }
