@@ -15,6 +15,7 @@ use std::thread;
 // Tests_SRS_COMPLETION_PORT_01_101, Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[test]
 fn destroying_in_an_abandoned_callback_of_a_close_on_a_plain_thread_completes_the_rest_and_returns() {
+    let _alone = alone();
     let (completed, outside) = inbox();
     within("the close", move || {
         let engine = engine(1);
@@ -39,6 +40,7 @@ fn destroying_in_an_abandoned_callback_of_a_close_on_a_plain_thread_completes_th
 // Tests_SRS_COMPLETION_PORT_01_058, Tests_SRS_COMPLETION_PORT_01_101, Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[test]
 fn destroying_on_a_ports_thread_waits_for_the_abandoned_callbacks_of_a_close_on_another_thread() {
+    let _alone = alone();
     let engine = engine(1);
     let (descriptor, _peer) = Transport::TcpV4.pair();
     let (others, mut others_peer) = Transport::TcpV4.pair();
@@ -104,10 +106,10 @@ impl IoBufMut for Closes {
 // Tests_SRS_COMPLETION_PORT_01_102
 #[test]
 fn a_buffer_that_closes_its_socket_while_it_is_received_into_does_not_hang() {
+    let _alone = alone();
     let engine = engine(1);
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     let number = descriptor.as_raw_fd();
-    let _alone = alone();
     let socket = open(&engine, descriptor);
     let (buffer, tell) = Closes::new();
     let (first, second) = (receive(&socket, buffer), receive(&socket, [0; 8]));
@@ -124,6 +126,7 @@ fn a_buffer_that_closes_its_socket_while_it_is_received_into_does_not_hang() {
 // Tests_SRS_COMPLETION_PORT_01_102
 #[test]
 fn a_buffer_that_closes_its_socket_while_it_is_sent_does_not_hang() {
+    let _alone = alone();
     let engine = engine(1);
     let (descriptor, _peer) = Transport::TcpV4.pair();
     let socket = open(&engine, descriptor);
@@ -145,6 +148,7 @@ fn a_buffer_that_closes_its_socket_while_it_is_sent_does_not_hang() {
 // Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_100
 #[test]
 fn opens_inside_a_hundred_opens_can_close_all_of_them() {
+    let _alone = alone();
     fn open_inside(engine: &async_socket_linux::ExecutionEngine, all: Arc<Mutex<Vec<Arc<Socket>>>>, left: usize) {
         let (descriptor, _peer) = Transport::Unix.pair();
         let socket = Socket::create(Some(engine), descriptor).expect("create");
@@ -190,6 +194,7 @@ fn chain(engine: &async_socket_linux::ExecutionEngine, links: usize, places: &Ar
 // Tests_SRS_COMPLETION_PORT_01_103
 #[test]
 fn a_chain_of_abandoned_callbacks_that_destroy_the_next_socket_takes_little_stack_per_link() {
+    let _alone = alone();
     const LINKS: usize = 400;
     let (gate, barrier) = gate();
     let engine = engine(1);
@@ -223,6 +228,7 @@ fn a_chain_of_abandoned_callbacks_that_destroy_the_next_socket_takes_little_stac
 fn a_second_close_returns_at_once_while_a_callback_runs(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
 ) {
+    let _alone = alone();
     let engine = engine(1);
     let (descriptor, _peer) = transport.pair();
     let socket = open(&engine, descriptor);

@@ -48,7 +48,14 @@ fn a_storm_of_signals_disturbs_no_transfer(#[values(Transport::TcpV4, Transport:
     let (descriptor, mut peer) = transport.pair();
     let socket = open(&engine, descriptor);
     let (done, thread) = inbox();
-    socket.receive_async([0_u8; 1], move |_| done.put(pthread_self())).unwrap();
+    let takes_signals = move |_| {
+        // The port's thread blocks them all, unless the program wants it otherwise.
+        let mut storm = SigSet::empty();
+        storm.add(Signal::SIGUSR1);
+        storm.thread_unblock().expect("a mask");
+        done.put(pthread_self());
+    };
+    socket.receive_async([0_u8; 1], takes_signals).unwrap();
     peer.write_all(b"x").unwrap();
     let port = thread.only();
     let caller = pthread_self();

@@ -7,7 +7,7 @@ use async_socket::{
 };
 use async_socket_linux::{AsyncSocket, OpenError, ReceiveResult, SendError, SendResult, SocketState, UnsupportedKind};
 use integration_tests::call::{engine, hold, open, receive, received, round_trip, send, try_send};
-use integration_tests::process::{alone, is_open};
+use integration_tests::process::is_open;
 use integration_tests::wire::{PatternChecker, pattern};
 use integration_tests::{Peer, Socket, Transport, eventually, inbox, send_now};
 use nix::libc::ECONNREFUSED;
@@ -20,6 +20,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 // ---- what is refused
@@ -51,6 +52,12 @@ fn unix_listener() -> Option<OwnedFd> {
     Some(UnixListener::bind(path).unwrap().into())
 }
 
+/// A number that a test has closed must not be another test's meanwhile.
+fn one_number_at_a_time() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 // Tests_SRS_SOCKET_01_010, Tests_SRS_SOCKET_01_011
 #[rstest]
 #[case::udp(udp, UnsupportedKind::Datagram, "a datagram socket")]
@@ -64,7 +71,7 @@ fn a_socket_without_a_stream_is_refused_by_name_and_closed_in_the_end(
     #[case] expected: UnsupportedKind,
     #[case] name: &str,
 ) {
-    let _alone = alone();
+    let _number = one_number_at_a_time();
     let Some(made) = make() else { return };
     // A number that nothing else here gets.
     let descriptor = rustix::io::fcntl_dupfd_cloexec(&made, 900).unwrap();
@@ -114,7 +121,7 @@ unsafe extern "C" fn never(_: *mut c_void, _: ASYNC_SOCKET_OPEN_RESULT) {
 // Tests_SRS_SOCKET_01_010, Tests_SRS_SOCKET_01_011
 #[test]
 fn a_c_program_gets_non_zero_for_a_socket_without_a_stream() {
-    let _alone = alone();
+    let _number = one_number_at_a_time();
     let made = UdpSocket::bind("127.0.0.1:0").unwrap();
     let number = rustix::io::fcntl_dupfd_cloexec(&made, 900).unwrap().into_raw_fd();
     assert_eq!(platform_init(), 0);

@@ -60,12 +60,16 @@ mod wait {
     use std::arch::asm;
     use std::os::fd::{AsRawFd as _, BorrowedFd};
 
+    /// The milliseconds that a wait lasts at most: a thread asleep does not notice that its epoll instance was closed. As
+    /// `completion_port::PortSyscalls::epoll_wait` asks for.
+    const AT_MOST: i32 = 1_000;
+
     #[inline]
     pub(super) fn epoll_wait(epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
         let present = events.len();
         let room = events.spare_capacity_mut();
         let count = i32::try_from(room.len()).unwrap_or(i32::MAX);
-        let milliseconds = if block { -1 } else { 0 };
+        let milliseconds = if block { AT_MOST } else { 0 };
         // SAFETY: there is room for `count` events.
         let result = unsafe { system_call(epoll.as_raw_fd(), room.as_mut_ptr().cast(), count, milliseconds) };
         match usize::try_from(result) {

@@ -248,8 +248,11 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// sending thread suffice. So does a lock that the caller holds and a callback waits for.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn close_and_wait(&self) {
+        let was_open = self.registration.phase() == Phase::Registered;
         self.registration.remove_and_wait();
-        log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
+        if was_open {
+            log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
+        }
     }
 
     /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.

@@ -4,6 +4,7 @@ use crate::common::{Attempted, Completed, Progress, Scripted, mocked, op, real, 
 use completion_port::{Action, AddError, Direction, IntoOperation, Readiness, Registration};
 use rstest::rstest;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
 
 // Tests_SRS_COMPLETION_PORT_01_010
@@ -174,12 +175,22 @@ fn what_a_call_back_adds_runs_in_the_same_turn(#[case] direction: Direction) {
 fn an_event_before_the_descriptor_is_fully_registered_is_remembered() {
     // The kernel reports a ready descriptor while `epoll_ctl` has not even returned.
     let (calls, port) = real_port();
-    let (served, round_trip_port) = (calls.clone(), port.clone());
-    calls.after(PortSyscall::EpollAdd, 2, move || crate::common::round_trip(&round_trip_port));
+    let (other, _other_peer) = real(&port);
+    let (tell, told_inside) = channel();
+    let inside = Arc::clone(&other);
+    // The first two were the eventfd's and the other descriptor's.
+    calls.after(PortSyscall::EpollAdd, 3, move || {
+        for _ in 0..2 {
+            let (operation, told) = op("round trip").told();
+            inside.add(Direction::Out, operation).unwrap();
+            received(&told, "the port's round trip");
+        }
+        tell.send(()).unwrap();
+    });
 
     let (registration, _peer) = real(&port);
 
-    assert_eq!(served.made(PortSyscall::EpollAdd), 4, "the round trips were made inside");
+    told_inside.try_recv().expect("the round trips were made inside");
     let (operation, told) = op("a").told();
     registration.add(Direction::Out, operation).unwrap();
     received(&told, "the operation on a descriptor that was ready before");

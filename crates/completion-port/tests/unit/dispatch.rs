@@ -409,7 +409,7 @@ fn once_the_kernel_said_eagain_a_drained_receive_is_believed_again() {
     let (port, registration) = mocked();
     registration.add(Direction::In, op("first").answers([Progress::Pending, DRAINED])).unwrap();
     registration.add(Direction::In, op("second")).unwrap();
-    port.deliver(Readiness::IN | Readiness::URGENT);
+    port.deliver(Readiness::IN | Readiness::READ_HANG_UP);
 
     port.fire(Action::In);
 
