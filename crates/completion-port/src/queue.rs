@@ -25,7 +25,7 @@ use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
 use crate::removal::Step;
-use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, full_fence, planted};
+use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, full_fence, planted};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
@@ -668,7 +668,7 @@ impl<H: Handler> Source for Core<H> {
         self.error_end.store(SUSPENDED, Ordering::Relaxed);
         self.signs.fetch_or(FAILED | resume_sign(Direction::In) | resume_sign(Direction::Out), Ordering::Relaxed);
         self.latch.tell();
-        full_fence("fails");
+        fence(Ordering::SeqCst);
         self.attend(Direction::In);
         self.attend(Direction::Out);
     }
