@@ -123,7 +123,7 @@ fn receive_array(socket: &Socket, done: &integration_tests::Outbox<()>) {
     let done = done.clone();
     socket
         .receive_async([0_u8; ARRAY], move |received| {
-            drop(received);
+            let _ = received;
             done.put(());
         })
         .map_err(|refused| refused.error)

@@ -131,7 +131,7 @@ fn a_child_of_a_busy_parent_hangs_nowhere() {
         .map(|_| {
             thread::spawn(|| {
                 while !is_over() {
-                    works(None)
+                    works(None);
                 }
             })
         })

@@ -16,7 +16,7 @@ pub(crate) struct Args {
     /// With the address sanitizer in the C code
     #[arg(long)]
     asan: bool,
-    /// Install below target/, find it by pkg-config and CMake, run under memcheck, helgrind and the thread sanitizer,
+    /// Install below target/, find it by pkg-config and `CMake`, run under memcheck, helgrind and the thread sanitizer,
     /// uninstall
     #[arg(long)]
     installed: bool,

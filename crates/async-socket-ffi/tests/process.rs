@@ -55,9 +55,7 @@ fn on_both_sides_of_a_fork_the_library_does_what_it_promises(#[case] kind: &str,
 fn the_log_says_why_a_child_is_refused() {
     let output = run(&compiled("forks.c"), "inherited-is-refused", "error");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    for function in
-        ["send refused", "receive refused", "async_socket_open_async", "completion_port_add"]
-    {
+    for function in ["send refused", "receive refused", "async_socket_open_async", "completion_port_add"] {
         let refused = |line: &&str| line.contains(function) && line.contains("before fork");
         assert!(said.lines().any(|line| refused(&line)), "nothing about {function} in:\n{said}");
     }

@@ -319,7 +319,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
             Sent::Some | Sent::Blocked => {
                 log_caught(|| {
-                    tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked")
+                    tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
                 });
                 claim.queue(send).map_err(|failed| {
                     // The claim is held until the stream is known to be broken.

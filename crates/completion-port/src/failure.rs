@@ -67,7 +67,7 @@ impl<S: PortSyscalls> Shared<S> {
         let intact = self.is_intact();
         if !intact && self.flags.fetch_or(FAILED, Ordering::AcqRel) & FAILED == 0 {
             log_caught(|| {
-                tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed")
+                tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed");
             });
         }
         intact

@@ -25,7 +25,9 @@ use crate::phase::Phase;
 use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
 use crate::removal::Step;
-use crate::sync::{Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, full_fence, planted};
+use crate::sync::{
+    Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, full_fence, planted,
+};
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 

@@ -97,7 +97,7 @@ fn an_inherited_port_and_its_one_shot_waits_refuse_everything() {
         let waiting = parents.take().expect("the child's copy");
         assert!(port.is_inherited());
         let refused = waiting.add(Interest::IN, (Arc::clone(&own), Box::new(|_| {}))).expect_err("inherited");
-        assert!(refused.get_ref().is_some_and(|error| error.is::<Inherited>()), "{refused}");
+        assert!(refused.get_ref().is_some_and(|reason| reason.downcast_ref::<Inherited>().is_some()), "{refused}");
         waiting.remove(own.as_fd());
         let (new, _) = common::pair();
         let registration = Registration::new(port.clone(), Scripted::default(), new);

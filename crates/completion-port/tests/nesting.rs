@@ -160,26 +160,29 @@ fn remove_inside_an_attempt_waits_for_the_callback_of_another_thread() {
 
 /// How a claim ends during which the registration was removed.
 fn complete(registration: &Mocked, direction: Direction) {
-    let claim = registration.try_claim(direction).unwrap();
+    let claim = registration.try_claim(direction).expect("nothing is at work");
     assert!(registration.remove());
     claim.complete(|| assert_eq!(registration.phase(), Phase::Removing));
 }
 
 fn queue(registration: &Mocked, direction: Direction) {
-    let claim = registration.try_claim(direction).unwrap();
+    let claim = registration.try_claim(direction).expect("nothing is at work");
     assert!(registration.remove());
-    claim.queue(op("queued")).unwrap();
+    claim.queue(op("queued")).expect("there is memory");
 }
 
 fn give_up(registration: &Mocked, direction: Direction) {
-    let claim = registration.try_claim(direction).unwrap();
+    let claim = registration.try_claim(direction).expect("nothing is at work");
     registration.remove_and_wait();
     drop(claim);
 }
 
 fn give_up_both(registration: &Mocked, direction: Direction) {
     let other = if direction == Direction::In { Direction::Out } else { Direction::In };
-    let (one, two) = (registration.try_claim(direction).unwrap(), registration.try_claim(other).unwrap());
+    let (one, two) = (
+        registration.try_claim(direction).expect("nothing is at work"),
+        registration.try_claim(other).expect("nothing is at work"),
+    );
     assert!(registration.remove());
     drop(one);
     assert_eq!(registration.phase(), Phase::Removing);
@@ -188,7 +191,10 @@ fn give_up_both(registration: &Mocked, direction: Direction) {
 
 fn complete_inside_a_callback(registration: &Mocked, direction: Direction) {
     let other = if direction == Direction::In { Direction::Out } else { Direction::In };
-    let (one, two) = (registration.try_claim(direction).unwrap(), registration.try_claim(other).unwrap());
+    let (one, two) = (
+        registration.try_claim(direction).expect("nothing is at work"),
+        registration.try_claim(other).expect("nothing is at work"),
+    );
     one.complete(|| {
         assert!(registration.remove());
         two.complete(|| ());

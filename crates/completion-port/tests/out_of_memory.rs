@@ -75,6 +75,7 @@ fn a_queue_that_cannot_grow_keeps_what_it_has(#[case] before: usize) {
 
 // Tests_SRS_COMPLETION_PORT_01_012, Tests_SRS_COMPLETION_PORT_01_107
 #[test]
+#[allow(clippy::result_large_err, reason = "there is no memory for a box")]
 fn what_a_claim_cannot_queue_comes_back_and_the_claim_is_held_still() {
     let (port, registration) = mocked();
     let claim = registration.try_claim(Direction::Out).unwrap();

@@ -39,8 +39,10 @@ fn thread_of(builder: CompletionPortBuilder) -> Thread {
 fn stack_size() -> usize {
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     let mut size = 0;
+    // SAFETY: always succeeds.
+    let this_thread = unsafe { libc::pthread_self() };
     // SAFETY: fills the attributes of a thread that runs.
-    assert_eq!(unsafe { libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) }, 0);
+    assert_eq!(unsafe { libc::pthread_getattr_np(this_thread, attributes.as_mut_ptr()) }, 0);
     // SAFETY: just filled.
     assert_eq!(unsafe { libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut size) }, 0);
     // SAFETY: just filled, and not used again.

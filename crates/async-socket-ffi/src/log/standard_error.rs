@@ -41,8 +41,10 @@ fn without_sigpipe(write: impl FnOnce()) {
     }
     // SAFETY: the set that was there before.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
-    // SAFETY: errno is this thread's own.
-    unsafe { *libc::__errno_location() = errno };
+    // SAFETY: always succeeds.
+    let location = unsafe { libc::__errno_location() };
+    // SAFETY: this thread's own `errno`, which is there as long as the thread.
+    unsafe { *location = errno };
 }
 
 fn empty_set() -> libc::sigset_t {

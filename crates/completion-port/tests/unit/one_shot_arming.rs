@@ -275,7 +275,7 @@ fn a_descriptor_of_a_registration_is_refused_and_left_to_it() {
 fn registered_number(registration: &Arc<common::Real>) -> Number {
     let (tell, told) = channel();
     let look = op("looks").answers([DONE]);
-    registration.add(Direction::Out, look.then(move || tell.send(()).unwrap_or_default())).unwrap();
+    registration.add(Direction::Out, look.then(move || tell.send(()).unwrap_or_default())).expect("registered");
     received(&told, "room");
     let claim = registration.try_claim(Direction::Out).expect("it is idle");
     Number::of(claim.descriptor())

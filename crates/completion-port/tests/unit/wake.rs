@@ -94,7 +94,7 @@ fn a_wake_up_between_looking_and_sleeping_is_not_lost() {
     calls.after(PortSyscall::EpollWait, next, move || {
         let operation = op("late").then(move || late_tell.send("late").expect("the test listens"));
         crate::common::on_another_thread("the late add", move || {
-            late.add(Direction::Out, operation).expect("registered")
+            late.add(Direction::Out, operation).expect("registered");
         });
     });
 

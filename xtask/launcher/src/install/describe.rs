@@ -1,4 +1,4 @@
-//! What pkg-config and CMake read.
+//! What pkg-config and `CMake` read.
 
 use super::SONAME;
 use super::place::{Place, shared_name};

@@ -1,4 +1,4 @@
-//! `cargo xtask install`: builds the C library and puts the header, both libraries, the pkg-config file, the CMake package
+//! `cargo xtask install`: builds the C library and puts the header, both libraries, the pkg-config file, the `CMake` package
 //! and the checkers' suppression files in their places; `--uninstall` takes them away.
 //!
 //! Everything is built and described before the first file is written, and all files appear together or not at all.
