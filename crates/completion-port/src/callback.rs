@@ -148,6 +148,7 @@ pub(crate) fn leave() {
 
 /// A stack of registrations: few without allocation, more with. Nothing of it is ever dropped, so that a thread has no
 /// destructor to run for it; what is allocated is freed when it is empty.
+// Codes_SRS_COMPLETION_PORT_01_080
 struct Nested {
     few: [usize; FEW],
     len: usize,

@@ -461,6 +461,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
+    // Codes_SRS_COMPLETION_PORT_01_085
     fn serve(&self, turns: &mut Turns) {
         let mut events = Vec::with_capacity(EVENTS_PER_WAIT);
         loop {

@@ -150,6 +150,7 @@ impl RawTryMutex {
         self.taken.compare_exchange(free, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
+    // Codes_SRS_COMPLETION_PORT_01_084
     #[cold]
     fn try_lock_in_child(&self) -> bool {
         !self.made_in.is_inherited() && self.take(FREE)

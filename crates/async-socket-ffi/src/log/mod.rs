@@ -190,6 +190,7 @@ fn deliver(level: Level, line: &line::Line) {
     }
 }
 
+// Codes_SRS_C_LIBRARY_01_012
 fn hand_over(level: ASYNC_SOCKET_LOG_LEVEL, line: &line::Line) {
     if INSIDE.get() {
         return;
