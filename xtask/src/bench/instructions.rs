@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use std::fs;
 
 /// How many connections, and how many messages on each in the short and in the long run.
-const LOADS: [(usize, u64, u64); 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 2, 5)];
+const LOADS: [(usize, u64, u64); 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 5, 25)];
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
