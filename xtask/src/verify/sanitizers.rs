@@ -18,7 +18,8 @@ const SHORT: &str = "-p integration-tests --test socket --test port --test proce
 /// with its own); and memory that a sanitizer holds back or adds does not show whether ours is flat, or how much it is.
 const NOT_HERE: &str = "-- --skip a_c_program_ --skip the_program_says_what_was_wrong \
                         --skip leave_memory_and_descriptors_flat --skip leave_nothing_behind \
-                        --skip ten_thousand_silent_peers_cost_little_memory_and_no_time";
+                        --skip ten_thousand_silent_peers_cost_little_memory_and_no_time \
+                        --skip takes_little_stack_per_link --skip on_a_stack_of_two --skip an_array_of_";
 
 /// What the short forms leave out, because it takes long there.
 const SLOW: &str = "--skip a_million_ --skip chains::";
