@@ -12,7 +12,7 @@ const TARGETS: [&str; 3] = ["x86_64-unknown-linux-gnu", "i686-unknown-linux-gnu"
 /// What is run: the arguments of `cargo test`.
 const TESTS: [&str; 3] = [
     "-p async-socket-api --tests",
-    "-p completion-port --test add --test claim --test debug --test dispatch --test register",
+    "-p completion-port --test unit -- add:: claim:: debug:: dispatch:: register::",
     "-p async-socket-ffi --lib",
 ];
 
