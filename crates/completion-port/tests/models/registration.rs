@@ -83,7 +83,7 @@ fn an_add_meets_the_end_of_a_claim() {
 
 #[test]
 fn an_add_meets_who_attends_to_another() {
-    check("an_add_meets_who_attends_to_another", 3, || {
+    check("an_add_meets_who_attends_to_another", 4, || {
         let world = World::new();
         world.arrive(3, Readiness::OUT);
         world.port.turn();
