@@ -183,7 +183,6 @@ unsafe extern "C" fn event_with_null(context: *mut c_void, _: COMPLETION_PORT_EP
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_026, Tests_SRS_ASYNC_SOCKET_LINUX_11_050, Tests_SRS_ASYNC_SOCKET_LINUX_11_071
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_079
 #[test]
 fn every_call_back_may_have_null_as_its_context() {
     let _platform = Platform::start();

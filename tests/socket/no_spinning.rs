@@ -28,7 +28,7 @@ fn assert_sleeps(thread: i32) {
     assert!(worked < WORK, "the port's thread worked {worked:?} of {WATCHED:?}");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_091
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_079, Tests_SRS_ASYNC_SOCKET_LINUX_11_091
 #[rstest]
 fn a_half_close_while_nothing_is_pending_is_reported_by_the_next_receive(
     #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,

@@ -33,7 +33,6 @@ impl Waiter for CallBack {
     }
 
     /// Hands the context back as it came; it may be NULL.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
     fn fire(self, action: Action) {
         // SAFETY: the caller of `completion_port_add` gave the function to be called so.
         unsafe { (self.on_event)(self.context.pointer(), action.into()) };

@@ -145,7 +145,6 @@ fn the_context_of_a_receive_may_be_null() {
     assert_eq!(NULLS[2].load(Ordering::Relaxed), 1);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_079
 #[test]
 fn the_context_of_a_raw_event_may_be_null_and_is_handed_back_unseen() {
     let port = completion_port_create();
@@ -160,7 +159,6 @@ fn the_context_of_a_raw_event_may_be_null_and_is_handed_back_unseen() {
     unsafe { completion_port_dec_ref(port) };
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_079
 #[test]
 fn an_event_that_nothing_waits_for_does_nothing_and_loses_nothing() {
     let _platform = Platform::start();

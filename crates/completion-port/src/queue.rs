@@ -427,6 +427,7 @@ impl<H: Handler> Core<H> {
 
     /// Attempts the oldest operation that can run now. False if there is none, or if somebody else is inside its lane,
     /// who will ask for another turn.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
     #[inline(always)]
     fn run_next(&self, remembered: Remembered) -> bool {
         if !remembered.is_plain() {

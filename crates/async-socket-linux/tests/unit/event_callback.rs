@@ -71,6 +71,7 @@ fn bytes_that_came_before_a_read_hang_up_are_delivered_before_the_end() {
     assert_eq!(third.ended(ReceiveResult::Abandoned), None);
 }
 
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_079
 #[test]
 fn a_read_hang_up_while_nothing_waits_shows_on_the_next_receive() {
     let fixture = Fixture::open();
