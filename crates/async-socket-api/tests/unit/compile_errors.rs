@@ -72,8 +72,9 @@ fn compile(body: &str) -> (bool, String) {
     let snippet = format!(
         "#![allow(unused)]\nuse async_socket_api::*;\npub fn snippet(socket: &impl AsyncSocket) {{\n    {body}\n}}\n"
     );
+    // Written to standard output, which leads nowhere. As root, `-o /dev/null` would put a file in the place of the device.
     let mut rustc = Command::new(rustc())
-        .args(["--edition=2024", "--crate-type=lib", "--crate-name=snippet", "--emit=metadata", "-o", "/dev/null"])
+        .args(["--edition=2024", "--crate-type=lib", "--crate-name=snippet", "--emit=metadata=-"])
         .arg("--extern")
         .arg(format!("async_socket_api={}", this_crate(&dependencies).display()))
         .arg("-L")
