@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: what the library costs. A file per command; `docs/benchmarks/README.md` says how to read them.
 
 mod allocations;
+mod cache;
+mod callgrind;
 mod compare;
 mod heap;
 mod instructions;
@@ -38,6 +40,8 @@ enum Measure {
     Allocations(Check),
     /// Memory per idle connection
     Memory(Check),
+    /// Misses of the first-level data cache per echo, in callgrind's simulation
+    Cache(Check),
 }
 
 #[derive(clap::Args)]
@@ -55,6 +59,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Some(Measure::Syscalls(args)) => syscalls::run(args.check),
         Some(Measure::Allocations(args)) => allocations::run(args.check),
         Some(Measure::Memory(args)) => memory::run(args.check),
+        Some(Measure::Cache(args)) => cache::run(args.check),
     }
 }
 
