@@ -1,13 +1,15 @@
 //! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
 
 use completion_port::sys::Errno;
-use completion_port::{Action, AddError, CompletionPort, Direction, Interest, OneShots};
+use completion_port::{
+    Action, AddError, Attempt, CompletionPort, Direction, Handler, Interest, OneShots, RegisterError, Registration,
+};
 use integration_tests::inbox;
 use integration_tests::port::{Operation, port, reads, socket, start, writes};
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use test_doubles::{FailingAllocator, without_memory};
+use test_doubles::{FailingAllocator, allocations_tried, fail_nth_allocation, without_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -73,4 +75,83 @@ fn a_raw_wait_that_finds_no_memory_is_refused_and_works_later() {
     peer.write_all(b"x").unwrap();
 
     assert!(told.take(accepted + 1).iter().all(|action| *action == Action::In));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_135
+#[test]
+fn a_descriptor_that_finds_no_memory_is_not_registered_and_can_be_later() {
+    // Not a scripted port, as above.
+    let port = CompletionPort::create().unwrap();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let again = without_memory(|| Registration::try_new(port, Reading, ours)).expect_err("there is no memory").returned;
+    let registration = Registration::new(again.0, again.1, again.2);
+
+    let refused = without_memory(|| registration.register(|| ())).expect_err("there is no memory");
+
+    assert!(
+        matches!(refused, RegisterError::Kernel(error) if error.raw_os_error() == Some(Errno::NOMEM.raw_os_error()))
+    );
+    registration.register(|| ()).expect("there is memory again");
+    let (tell, told) = inbox();
+    registration.add(Direction::In, Box::new(move |bytes| tell.put(bytes))).map_err(|refused| refused.error).unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(told.only(), 1);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_136
+#[test]
+fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
+    let port = CompletionPort::create().unwrap();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let registration = Registration::new(port, Reading, ours);
+    registration.register(|| ()).unwrap();
+    let (tell, told) = inbox();
+    let [warms_up, first, second] = [(); 3].map(|()| {
+        let tell = tell.clone();
+        Box::new(move |bytes| test_doubles::with_memory(|| tell.put(bytes))) as Callback
+    });
+    registration.add(Direction::In, warms_up).map_err(|refused| refused.error).unwrap();
+    peer.write_all(b"xy").unwrap();
+    assert_eq!(told.only(), 1);
+
+    let added = without_memory(|| registration.add(Direction::In, first).map_err(|refused| refused.error));
+    added.expect("an idle direction has room for one");
+    assert_eq!(told.only(), 1, "no event came for it: it was scheduled");
+    registration.add(Direction::In, second).map_err(|refused| refused.error).unwrap();
+    without_memory(|| drop(registration));
+    assert_eq!(told.only(), 0, "abandoned");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_137
+#[test]
+fn a_port_that_finds_no_memory_is_an_error() {
+    for nth in 1..4 {
+        fail_nth_allocation(nth);
+        let created = CompletionPort::create();
+        let tried = allocations_tried();
+        let error = created.expect_err("an allocation has failed").source;
+        assert_eq!((tried, error.raw_os_error()), (nth, Some(Errno::NOMEM.raw_os_error())));
+    }
+}
+
+type Callback = Box<dyn FnOnce(usize) + Send>;
+
+/// Reads a byte for each operation.
+struct Reading;
+
+impl Handler for Reading {
+    type Descriptor = UnixStream;
+    type Operation = Callback;
+
+    fn attempt(&self, operation: Callback, _: Action, attempt: Attempt<'_, Self>) {
+        match attempt.run(|mut stream| stream.read(&mut [0])) {
+            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => attempt.pending(operation),
+            got => {
+                let bytes = got.and_then(Result::ok).unwrap_or(0);
+                attempt.complete(false, None, || operation(bytes));
+            }
+        }
+    }
 }

@@ -70,14 +70,29 @@ impl CompletionPortBuilder {
         CompletionPort::start(sys, self)
     }
 
-    /// Starts the port's thread. What the standard library would panic about is an error.
-    pub(crate) fn start_thread(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    /// How the port's thread shall be. What the standard library would panic about is an error.
+    pub(crate) fn thread(self) -> Result<ThreadSettings, Errno> {
         const ALL_BUT_ROUNDING: usize = isize::MAX as usize - (1 << 20);
-        let name = self.thread_name.unwrap_or_else(|| THREAD_NAME.to_owned());
-        let stack_size = self.thread_stack_size.unwrap_or_else(default_stack_size);
-        if stack_size > ALL_BUT_ROUNDING || name.contains('\0') {
-            return Err(Errno::INVAL.into());
+        let is_said = self.thread_name.is_some();
+        let mut name = self.thread_name.unwrap_or_default();
+        if !is_said {
+            name.try_reserve_exact(THREAD_NAME.len()).map_err(|_| Errno::NOMEM)?;
+            name.push_str(THREAD_NAME);
         }
-        thread::spawn(name, stack_size, run)
+        let stack_size = self.thread_stack_size.unwrap_or_else(default_stack_size);
+        let is_possible = stack_size <= ALL_BUT_ROUNDING && !name.contains('\0');
+        if is_possible { Ok(ThreadSettings { name, stack_size }) } else { Err(Errno::INVAL) }
+    }
+}
+
+/// What a port's thread is started with.
+pub(crate) struct ThreadSettings {
+    name: String,
+    stack_size: usize,
+}
+
+impl ThreadSettings {
+    pub(crate) fn start(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+        thread::spawn(self.name, self.stack_size, run)
     }
 }

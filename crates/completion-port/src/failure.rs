@@ -4,11 +4,11 @@
 //! another file is behind one of the two numbers. Then the port has *failed*: the thread has everything that waits end with an
 //! error, and goes on without the kernel, for what is left to drop.
 
-use crate::callback::log_caught;
-use crate::port::{CHANGED, DETACHED, FAILED, NOTIFIED, STOPPING, Shared, WAKE};
-use crate::sync::{Ordering, thread};
+use crate::callback::{log_caught, run_caught};
+use crate::shared::{PortFlags, Shared, WAKE};
+use crate::sync::thread;
 use crate::sys::{Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
-use crate::table::Turns;
+use crate::table::Table;
 use std::os::fd::AsFd;
 
 impl<S: PortSyscalls> Shared<S> {
@@ -26,14 +26,14 @@ impl<S: PortSyscalls> Shared<S> {
     /// Wakes the thread, whose flags were so before there was something to wake it for. False if it cannot be woken; it then
     /// wakes by itself within a second.
     // Codes_SRS_COMPLETION_PORT_01_092
-    pub(crate) fn wake(&self, before: u8) -> bool {
-        if before & DETACHED != 0 {
+    pub(crate) fn wake(&self, before: PortFlags) -> bool {
+        if before.contains(PortFlags::DETACHED) {
             // It looks at the flags under this lock before it waits.
-            drop(self.ready.lock());
-            self.stirred.notify_all();
+            drop(self.pending.lock());
+            self.notified.notify_all();
             return true;
         }
-        match retry_interrupted(|| self.sys.wake(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE)) {
+        match retry_interrupted(|| self.sys.wake(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE.0)) {
             Ok(()) => true,
             Err(error) => {
                 log_caught(|| tracing::error!(%error, "the port could not be woken"));
@@ -42,13 +42,9 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    pub(crate) fn has_failed(&self) -> bool {
-        self.flags.load(Ordering::Relaxed) & FAILED != 0
-    }
-
     /// Whether what is behind the two numbers is what the port has made: only its own epoll instance knows its own eventfd.
     pub(crate) fn is_intact(&self) -> bool {
-        let modified = || self.sys.epoll_modify(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE, WAKE_UP);
+        let modified = || self.sys.epoll_modify(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE.0, WAKE_UP);
         !matches!(retry_interrupted(modified), Err(Errno::BADF | Errno::INVAL | Errno::NOENT | Errno::PERM))
     }
 
@@ -65,7 +61,7 @@ impl<S: PortSyscalls> Shared<S> {
     #[cold]
     pub(crate) fn note_failure_unless_intact(&self) -> bool {
         let intact = self.is_intact();
-        if !intact && self.flags.fetch_or(FAILED, Ordering::AcqRel) & FAILED == 0 {
+        if !intact && !self.set_flags(PortFlags::FAILED).contains(PortFlags::FAILED) {
             log_caught(|| {
                 tracing::error!("other code has closed the port's epoll instance or eventfd: the port has failed");
             });
@@ -75,17 +71,26 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// Waits without the kernel's objects, which are gone.
     // Codes_SRS_COMPLETION_PORT_01_091
-    pub(crate) fn wait_detached(&self, turns: &mut Turns, first: bool, idle: bool) {
+    pub(crate) fn wait_detached(&self, table: &mut Table, first: bool, idle: bool) {
         if first {
-            self.flags.fetch_or(DETACHED, Ordering::AcqRel);
-            let sources: Vec<_> = turns.table.iter().filter_map(|watched| watched.source.clone()).collect();
-            sources.iter().for_each(|source| turns.fail(source));
-            turns.due = turns.again.len();
-            return;
+            self.set_flags(PortFlags::DETACHED);
+            self.fail_sources(table);
+            return table.begin_round();
         }
-        let mut ready = self.ready.lock();
-        while idle && self.flags.load(Ordering::Acquire) & (NOTIFIED | CHANGED | STOPPING) == 0 {
-            self.stirred.wait(&mut ready);
+        let mut pending = self.pending.lock();
+        while idle && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) {
+            self.notified.wait(&mut pending);
+        }
+    }
+
+    /// Has every source end what waits.
+    #[cold]
+    pub(crate) fn fail_sources(&self, table: &mut Table) {
+        for index in 0..table.len() {
+            if let Some(source) = table.source(index) {
+                run_caught("failure", || source.on_port_failure());
+                table.enqueue(index);
+            }
         }
     }
 }

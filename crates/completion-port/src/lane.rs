@@ -9,7 +9,8 @@
 //!   can lie there until the next is put in.
 
 use crate::handler::{Handler, IntoOperation};
-use crate::sync::{Arc, AtomicU64, MutexGuard, Ordering, TryMutex, TryMutexGuard};
+use crate::memory::TryArc;
+use crate::sync::{AtomicU64, MutexGuard, Ordering, TryMutex, TryMutexGuard};
 use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::mem;
@@ -34,7 +35,7 @@ pub(crate) struct Lane<H: Handler> {
 /// What is inside.
 pub(crate) struct Work<H: Handler> {
     /// None after a removal.
-    pub(crate) half: Option<Arc<H::Descriptor>>,
+    pub(crate) half: Option<TryArc<H::Descriptor>>,
     pub(crate) slot: Option<H::Operation>,
 }
 
@@ -62,7 +63,7 @@ impl<H: Handler> DerefMut for Inside<'_, H> {
 }
 
 impl<H: Handler> Lane<H> {
-    pub(crate) fn new(half: Arc<H::Descriptor>) -> Self {
+    pub(crate) fn new(half: TryArc<H::Descriptor>) -> Self {
         Self { work: TryMutex::new(Work { half: Some(half), slot: None }), oldest: AtomicU64::new(NOTHING) }
     }
 
@@ -84,7 +85,7 @@ impl<H: Handler> Lane<H> {
     }
 
     /// The half, in a child of `fork` that has inherited the lane; an error if a thread was at work on it at that moment.
-    pub(crate) fn take_inherited(&self) -> Result<Option<Arc<H::Descriptor>>, ()> {
+    pub(crate) fn take_inherited(&self) -> Result<Option<TryArc<H::Descriptor>>, ()> {
         self.work.try_lock_inherited().map(|mut work| work.half.take()).ok_or(())
     }
 
@@ -167,7 +168,7 @@ impl<O> Rest<O> {
 
     /// Keeps an emptied operation for the next one; without memory to keep it, it is freed.
     fn keep(&mut self, emptied: Option<O>) {
-        if self.emptied.len() < KEPT && self.emptied.try_reserve(1).is_ok() {
+        if emptied.is_some() && self.emptied.len() < KEPT && self.emptied.try_reserve(1).is_ok() {
             self.emptied.extend(emptied);
         }
     }

@@ -64,6 +64,7 @@ compile_error!(
 mod attempt;
 mod builder;
 mod callback;
+mod dispatch;
 mod errors;
 mod failure;
 mod handler;
@@ -78,6 +79,8 @@ mod queue;
 mod readiness;
 mod registration;
 mod removal;
+mod shared;
+mod source;
 mod sync;
 pub mod sys;
 mod table;
@@ -85,10 +88,14 @@ mod table;
 pub use attempt::Attempt;
 pub use builder::{CompletionPortBuilder, CreatePortError};
 pub use callback::log_caught;
+pub use dispatch::is_port_thread;
 pub use handler::{Action, Direction, Handler, IntoOperation};
 pub use one_shot::{Interest, OneShots, Waiter};
 pub use phase::Phase;
-pub use port::{CompletionPort, Port, Rearm, Source, Token, Turn, is_port_thread};
+pub use port::{CompletionPort, Port};
 pub use readiness::Readiness;
-pub use registration::{AddError, Claim, ClaimError, Refused, RegisterError, Registration, Resumer, Unqueued};
+pub use registration::{
+    AddError, Claim, ClaimError, NotMade, OutOfMemory, Refused, RegisterError, Registration, Resumer, Unqueued,
+};
+pub use source::{Dispatch, Rearm, Source, SourceRef, Token};
 pub use sys::{Kernel, PortSyscalls};

@@ -7,7 +7,7 @@
 //! Invariant: every `epoll_ctl` for a number is made with the table locked. So a number that changes hands between a look
 //! at the table and the `epoll_ctl` cannot cost its new owner its entry.
 
-use crate::port::Token;
+use crate::source::Token;
 use crate::sys::{Errno, EventFlags, PortSyscalls, retry_interrupted};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};

@@ -12,10 +12,12 @@
 
 use crate::callback::run_caught;
 use crate::handler::{Action, Direction};
-use crate::port::{CompletionPort, Port, Rearm, Source, Token, Turn};
+use crate::memory::TryArc;
+use crate::port::{CompletionPort, Port};
 use crate::process::{Generation, Inherited};
 use crate::readiness::Readiness;
-use crate::sync::{Arc, Condvar, Mutex, MutexGuard};
+use crate::source::{Dispatch, Rearm, Source, Token};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::sys::{Errno, EventFlags};
 use bitflags::bitflags;
 use rustix::fs::fstat;
@@ -93,7 +95,7 @@ impl<D: AsFd + Send + 'static, F: FnOnce(Action) + Send + 'static> Waiter for (D
 pub struct OneShots<W: Waiter, P: Port = CompletionPort> {
     port: P,
     made_in: Generation,
-    watches: Mutex<HashMap<RawFd, Arc<Watch<W>>>>,
+    watches: Mutex<HashMap<RawFd, TryArc<Watch<W>>>>,
 }
 
 /// One descriptor.
@@ -159,7 +161,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
 
     fn add_locked(
         &self,
-        watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
+        watches: &mut HashMap<RawFd, TryArc<Watch<W>>>,
         identity: (u64, u64),
         interest: Interest,
         mut waiter: W,
@@ -190,7 +192,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
 
     fn add_new(
         &self,
-        watches: &mut HashMap<RawFd, Arc<Watch<W>>>,
+        watches: &mut HashMap<RawFd, TryArc<Watch<W>>>,
         identity: (u64, u64),
         interest: Interest,
         waiter: W,
@@ -199,9 +201,9 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
             return Err((Errno::NOMEM.into(), waiter));
         }
         let number = waiter.descriptor().as_raw_fd();
-        let watch = Arc::new(Watch::new(identity));
+        let Ok(watch) = TryArc::try_new(Watch::new(identity)) else { return Err((Errno::NOMEM.into(), waiter)) };
         watch.wait(interest, waiter, |descriptor, _, all| {
-            self.port.attach_once(descriptor, all, Arc::clone(&watch) as _)
+            self.port.attach_once(descriptor, all, watch.clone().into())
         })?;
         watches.insert(number, watch);
         Ok(())
@@ -246,7 +248,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
 /// What an `add` leaves to be done without the lock.
 struct Added<W> {
     /// What the number belonged to before.
-    stale: Option<Arc<Watch<W>>>,
+    stale: Option<TryArc<Watch<W>>>,
     refused: Option<(io::Error, W)>,
 }
 
@@ -395,22 +397,22 @@ impl<W: Waiter> Source for Watch<W> {
     /// Fires every waiter whose event it is. What is added meanwhile waits for the next event, for which `add` has armed
     /// the kernel.
     // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
-    fn on_ready(&self, events: Readiness) -> Turn {
+    fn on_ready(&self, events: Readiness) -> Dispatch {
         if self.made_in.is_inherited() {
-            return Turn::Over;
+            return Dispatch::Idle;
         }
         let mut state = self.state.lock();
         state.armed = None;
         let events = if state.port_failed { Readiness::ERROR } else { events };
         let end = state.next;
         while let Some((waiter, action)) = state.take_due(events, end) {
-            let Some(locked) = self.fire(state, waiter, action) else { return Turn::Over };
+            let Some(locked) = self.fire(state, waiter, action) else { return Dispatch::Idle };
             state = locked;
         }
         if state.waiters.is_empty() && state.waiters.capacity() > ROOM_KEPT {
             state.waiters = VecDeque::new();
         }
-        if state.needs_arming() { Turn::Rearm } else { Turn::Over }
+        if state.needs_arming() { Dispatch::Rearm } else { Dispatch::Idle }
     }
 
     // Codes_SRS_COMPLETION_PORT_01_121

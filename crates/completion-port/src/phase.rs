@@ -6,10 +6,11 @@
 use crate::callback::{enter, leave, run_caught};
 use crate::handler::{Direction, Handler};
 use crate::lane::Inside;
-use crate::port::Token;
+use crate::memory::TryArc;
 use crate::process::close_inherited;
 use crate::queue::{CLOSED, Core, LET_GO, Slow};
-use crate::sync::{Arc, MutexGuard, Ordering};
+use crate::source::Token;
+use crate::sync::{MutexGuard, Ordering};
 use std::mem;
 
 /// What a registration goes through, in this order. A registering that fails goes back to the beginning.
@@ -79,7 +80,7 @@ impl<H: Handler> Core<H> {
         Ok(attached.map(|attached| attached.map(drop)))
     }
 
-    fn begin_registering(&self) -> Result<Arc<H::Descriptor>, Phase> {
+    fn begin_registering(&self) -> Result<TryArc<H::Descriptor>, Phase> {
         let mut slow = self.slow.lock();
         if slow.phase != Phase::Unregistered {
             return Err(slow.phase);
@@ -132,13 +133,13 @@ impl<H: Handler> Core<H> {
     /// may be locked, or half changed, by a thread that does not exist here.
     // Codes_SRS_COMPLETION_PORT_01_083
     #[cold]
-    pub(crate) fn release_inherited(self: &Arc<Self>) {
-        if self.signs.fetch_or(LET_GO, Ordering::Relaxed) & LET_GO != 0 {
+    pub(crate) fn release_inherited(this: &TryArc<Self>) {
+        if this.signs.fetch_or(LET_GO, Ordering::Relaxed) & LET_GO != 0 {
             return;
         }
         // What waits is the parent's: it is not even dropped.
-        mem::forget(Arc::clone(self));
-        match [Direction::In, Direction::Out].map(|direction| self.lane(direction).take_inherited()) {
+        mem::forget(this.clone());
+        match [Direction::In, Direction::Out].map(|direction| this.lane(direction).take_inherited()) {
             [Ok(Some(half)), Ok(Some(second))] => {
                 drop(second);
                 run_caught("release", || drop(half));
@@ -148,7 +149,7 @@ impl<H: Handler> Core<H> {
             // A thread of the parent had one of them, so it was open; that thread's half is leaked.
             halves => {
                 mem::forget(halves);
-                close_inherited(self.number);
+                close_inherited(this.number);
             }
         }
     }

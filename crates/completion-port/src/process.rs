@@ -10,6 +10,7 @@
 #![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
 #![cfg_attr(loom, allow(dead_code, reason = "a model neither forks nor starts threads"))]
 
+use crate::memory::try_box;
 use lock_api::{GuardNoSend, RawMutex};
 use std::fmt;
 use std::io;
@@ -204,7 +205,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
     /// This process's value. Threads that come at once get the same.
     ///
     /// # Errors
-    /// `ENOMEM`, if forks cannot be noticed.
+    /// `ENOMEM`, if forks cannot be noticed, and [`OutOfMemory`](io::ErrorKind::OutOfMemory).
     pub fn get(&'static self) -> io::Result<&'static T> {
         let now = Generation::watched()?;
         let mut newest = self.newest.load(Ordering::Acquire);
@@ -214,7 +215,9 @@ impl<T: Default + Send + Sync> PerProcess<T> {
             if let Some(slot) = seen.filter(|slot| slot.made_in == now) {
                 return Ok(&slot.value);
             }
-            let fresh = Box::into_raw(Box::new(Slot { made_in: now, value: T::default(), _inherited: seen }));
+            let fresh = Slot { made_in: now, value: T::default(), _inherited: seen };
+            let fresh = try_box(fresh).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+            let fresh = Box::into_raw(fresh).cast();
             newest = match self.newest.compare_exchange(newest, fresh, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => fresh,
                 Err(other) => {

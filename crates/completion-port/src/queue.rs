@@ -20,13 +20,13 @@ use crate::attempt::Attempt;
 use crate::callback::{is_in_turn, mark, run_caught, run_in_claim, run_in_counted_claim, run_in_turn};
 use crate::handler::{Action, Direction, Handler, IntoOperation};
 use crate::lane::{Inside, Lane, NO_OPERATION, NOTHING, Rest, SUSPENDED};
-use crate::memory::try_box;
+use crate::memory::{TryArc, try_box};
 use crate::phase::Phase;
-use crate::port::{Source, Token, Turn};
 use crate::readiness::{Latch, Readiness, Remembered};
 use crate::removal::Step;
+use crate::source::{Dispatch, Source, Token};
 use crate::sync::{
-    Arc, AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, full_fence, planted,
+    AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, fence, full_fence, injected_bug,
 };
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -128,12 +128,27 @@ pub(crate) struct Taken<'a, H: Handler> {
 }
 
 impl<H: Handler> Core<H> {
-    pub(crate) fn new(handler: H, descriptor: H::Descriptor) -> Self {
-        let number = descriptor.as_fd().as_raw_fd();
-        let half = Arc::new(descriptor);
+    /// The handler and the descriptor come back if there is no memory.
+    pub(crate) fn try_new(handler: H, descriptor: H::Descriptor) -> Result<TryArc<Self>, (H, H::Descriptor)> {
+        let half = match TryArc::try_new(descriptor) {
+            Ok(half) => half,
+            Err(descriptor) => return Err((handler, descriptor)),
+        };
+        TryArc::try_new(Self::new(handler, half)).map_err(Self::into_parts)
+    }
+
+    /// What an unused core was made of.
+    fn into_parts(self) -> (H, H::Descriptor) {
+        let halves = [&self.input, &self.output].map(|lane| lane.try_enter().and_then(|mut inside| inside.half.take()));
+        let descriptor = halves.into_iter().flatten().find_map(TryArc::into_inner);
+        (self.handler, descriptor.expect("each of the two lanes of an unused core has its half"))
+    }
+
+    fn new(handler: H, half: TryArc<H::Descriptor>) -> Self {
+        let number = half.as_fd().as_raw_fd();
         Self {
             handler,
-            input: Lane::new(Arc::clone(&half)),
+            input: Lane::new(half.clone()),
             output: Lane::new(half),
             latch: Latch::default(),
             signs: AtomicU8::new(CLOSED),
@@ -164,6 +179,11 @@ impl<H: Handler> Core<H> {
         }
     }
 
+    /// The port's name for the registration, once it is registered.
+    pub(crate) fn token(&self) -> Token {
+        self.slow.lock().token
+    }
+
     /// Whether the registration was made before a `fork`, in a parent of this process.
     // Codes_SRS_COMPLETION_PORT_01_081
     #[inline]
@@ -188,9 +208,9 @@ impl<H: Handler> Core<H> {
     /// Whether a newcomer who is inside may begin: nothing waits, and operations are accepted.
     #[inline(always)]
     fn is_vacant(&self, direction: Direction) -> bool {
-        let closed = if planted("overlooks the end") { 0 } else { CLOSED };
-        let rest = if planted("overlooks the rest") { 0 } else { sign(direction) };
-        let slot_is_empty = self.lane(direction).oldest() == NOTHING || planted("overlooks the slot");
+        let closed = if injected_bug("overlooks the end") { 0 } else { CLOSED };
+        let rest = if injected_bug("overlooks the rest") { 0 } else { sign(direction) };
+        let slot_is_empty = self.lane(direction).oldest() == NOTHING || injected_bug("overlooks the slot");
         slot_is_empty && self.signs() & (closed | rest | FAILED) == 0
     }
 
@@ -384,7 +404,7 @@ impl<H: Handler> Core<H> {
             }
             drop(inside);
             full_fence("leaves after attending");
-            if planted("attends only once") {
+            if injected_bug("attends only once") {
                 break;
             }
         }
@@ -397,7 +417,7 @@ impl<H: Handler> Core<H> {
 
     /// Tells whoever waits for a removal that a lane was left.
     fn tell_if_closed(&self) {
-        if self.signs() & CLOSED != 0 && !planted("leaves without a word") {
+        if self.signs() & CLOSED != 0 && !injected_bug("leaves without a word") {
             self.tell_removal();
         }
     }
@@ -453,13 +473,13 @@ impl<H: Handler> Core<H> {
     /// What a turn does after its first operation. Apart, for most turns have only one, and are shorter without a loop.
     #[cold]
     #[inline(never)]
-    fn run_others(&self) -> Turn {
+    fn run_others(&self) -> Dispatch {
         for _ in 1..OPERATIONS_PER_TURN {
             if !self.run_next(self.latch.get()) {
-                return Turn::Over;
+                return Dispatch::Idle;
             }
         }
-        Turn::Again
+        Dispatch::Yielded
     }
 
     // Codes_SRS_COMPLETION_PORT_01_108
@@ -467,7 +487,7 @@ impl<H: Handler> Core<H> {
     fn run_next_of_any_kind(&self, remembered: Remembered) -> bool {
         let error_end = self.error_end.load(Ordering::Relaxed);
         // Looked at before the slots: what leaves a rest meanwhile is in its slot then.
-        let signs = if planted("overlooks what moves up") { 0 } else { self.signs.load(Ordering::Acquire) };
+        let signs = if injected_bug("overlooks what moves up") { 0 } else { self.signs.load(Ordering::Acquire) };
         let runnable = |direction| {
             let number = self.lane(direction).oldest();
             let error = || (number < error_end).then_some(Action::Error);
@@ -643,7 +663,7 @@ const fn resume_sign(direction: Direction) -> u8 {
 
 impl<H: Handler> Source for Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_036, Codes_SRS_COMPLETION_PORT_01_040
-    fn on_ready(&self, events: Readiness) -> Turn {
+    fn on_ready(&self, events: Readiness) -> Dispatch {
         let remembered = if events.is_empty() {
             self.scheduled.swap(false, Ordering::AcqRel);
             self.latch.get()
@@ -654,7 +674,7 @@ impl<H: Handler> Source for Core<H> {
         let counted = self.count();
         full_fence("merges an event");
         let turn = run_in_turn(self.id(), || {
-            if self.run_next(remembered) && self.can_run(self.latch.get()) { self.run_others() } else { Turn::Over }
+            if self.run_next(remembered) && self.can_run(self.latch.get()) { self.run_others() } else { Dispatch::Idle }
         });
         drop(counted);
         turn

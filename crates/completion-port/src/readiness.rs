@@ -1,7 +1,7 @@
 //! What the kernel reports about a descriptor, and what the port remembers of it.
 
 use crate::handler::{Action, Direction};
-use crate::sync::{AtomicU32, Ordering, planted};
+use crate::sync::{AtomicU32, Ordering, injected_bug};
 use crate::sys::EventFlags;
 use bitflags::bitflags;
 
@@ -154,7 +154,11 @@ impl Latch {
     pub(crate) fn exhausted_since(&self, before: Remembered, direction: Direction) {
         let action = if direction == Direction::In { Action::In } else { Action::Out };
         self.change(|now| {
-            if now.ticks() == before.ticks() || planted("no count of events") { now.exhausted(action) } else { now }
+            if now.ticks() == before.ticks() || injected_bug("no count of events") {
+                now.exhausted(action)
+            } else {
+                now
+            }
         });
     }
 

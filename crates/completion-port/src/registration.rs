@@ -3,12 +3,14 @@
 use crate::callback::claims_refused;
 use crate::handler::{Direction, Handler, IntoOperation};
 use crate::lane::Inside;
+use crate::memory::TryArc;
 use crate::phase::Phase;
-use crate::port::{CompletionPort, Port, Source};
+use crate::port::{CompletionPort, Port};
 use crate::process::Inherited;
 use crate::queue::{After, Core, NotQueued, Rejected, Taken};
 use crate::removal::Role;
-use crate::sync::{Arc, Ordering, fence};
+use crate::sync::{Ordering, fence};
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
 use std::mem::{self, ManuallyDrop};
@@ -47,6 +49,11 @@ pub enum RegisterError {
     #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
     Kernel(#[source] io::Error),
 }
+
+/// There is no memory for what was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("out of memory")]
+pub struct OutOfMemory;
 
 /// Why an operation was not queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -95,21 +102,38 @@ pub enum ClaimError {
     PortFailed,
 }
 
+/// What a registration was to be made of, for which there is no memory.
+pub type NotMade<H, P> = Refused<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
+
 /// One descriptor on a port, and the operations that wait for it.
 ///
 /// All methods can be called from any thread, also from inside a callback or an attempt. Dropping the registration does
 /// what [`remove_and_wait`](Self::remove_and_wait) does, and releases the descriptor.
 pub struct Registration<H: Handler, P: Port = CompletionPort> {
-    core: Arc<Core<H>>,
+    core: TryArc<Core<H>>,
     port: P,
 }
 
 impl<H: Handler, P: Port> Registration<H, P> {
     /// Takes a descriptor, which must be in non-blocking mode or be used with calls that do not block. The port does not
     /// watch it yet, but is kept alive.
+    ///
+    /// Without memory it ends the process, as `Box::new` does; [`try_new`](Self::try_new) does not.
     #[must_use]
     pub fn new(port: P, handler: H, descriptor: H::Descriptor) -> Self {
-        Self { core: Arc::new(Core::new(handler, descriptor)), port }
+        Self::try_new(port, handler, descriptor).unwrap_or_else(|_| handle_alloc_error(Layout::new::<Core<H>>()))
+    }
+
+    /// [`new`](Self::new) that can fail.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`], and what was handed over.
+    // Codes_SRS_COMPLETION_PORT_01_135
+    pub fn try_new(port: P, handler: H, descriptor: H::Descriptor) -> Result<Self, NotMade<H, P>> {
+        match Core::try_new(handler, descriptor) {
+            Ok(core) => Ok(Self { core, port }),
+            Err((handler, descriptor)) => Err(Refused { error: OutOfMemory, returned: (port, handler, descriptor) }),
+        }
     }
 
     /// The handler.
@@ -152,14 +176,13 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
         let attach = |descriptor: &H::Descriptor| {
             self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
-            let source: Arc<dyn Source> = Arc::clone(&self.core) as _;
-            self.port.attach(descriptor.as_fd(), source).map_err(RegisterError::Kernel)
+            self.port.attach(descriptor.as_fd(), self.core.clone().into()).map_err(RegisterError::Kernel)
         };
         // One that is not called is dropped at the end, for its destructor is foreign code.
         let mut callback = Some(callback);
         match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
             Ok(Some(attached)) => attached,
-            Ok(None) => Err(RegisterError::Unusable(io::Error::other("its preparation panicked"))),
+            Ok(None) => Err(RegisterError::Unusable(io::ErrorKind::Other.into())),
             Err(phase) => Err(RegisterError::AlreadyUsed(phase)),
         }
     }
@@ -225,7 +248,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// What lets suspended operations run again. It keeps the port and the registration's memory.
     #[must_use]
     pub fn resumer(&self) -> Resumer<H, P> {
-        Resumer { core: Arc::clone(&self.core), port: self.port.clone() }
+        Resumer { core: self.core.clone(), port: self.port.clone() }
     }
 
     /// Stops watching: deletes the descriptor from epoll, waits for what runs on other threads, completes everything that
@@ -248,7 +271,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_102
     pub fn remove(&self) -> bool {
         if self.core.is_inherited() {
-            self.core.release_inherited();
+            Core::release_inherited(&self.core);
             return false;
         }
         let has_begun = self.core.begin_removal();
@@ -269,7 +292,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_058, Codes_SRS_COMPLETION_PORT_01_101
     pub fn remove_and_wait(&self) {
         if self.core.is_inherited() {
-            return self.core.release_inherited();
+            return Core::release_inherited(&self.core);
         }
         self.core.wait_for_registering_and_begin_removal();
         self.go_on(Role::Waiter);
@@ -291,7 +314,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     fn do_what_is_left(&self, after: After, role: Role) {
         match after {
             After::Nothing => {}
-            After::Schedule => self.port.schedule(Arc::clone(&self.core) as _),
+            After::Schedule => self.port.schedule(self.core.token()),
             After::Closed => self.go_on(role),
         }
     }
@@ -335,7 +358,7 @@ impl<H: Handler, P: Port> fmt::Debug for Registration<H, P> {
 
 /// Lets operations that were [suspended](crate::Attempt::suspend) run again.
 pub struct Resumer<H: Handler, P: Port = CompletionPort> {
-    core: Arc<Core<H>>,
+    core: TryArc<Core<H>>,
     port: P,
 }
 
@@ -347,7 +370,7 @@ impl<H: Handler, P: Port> Resumer<H, P> {
         let (waits, after) = self.core.resume(direction);
         match after {
             After::Nothing => {}
-            After::Schedule => self.port.schedule(Arc::clone(&self.core) as _),
+            After::Schedule => self.port.schedule(self.core.token()),
             After::Closed => self.core.go_on(Role::Passer, None),
         }
         waits
@@ -356,7 +379,7 @@ impl<H: Handler, P: Port> Resumer<H, P> {
 
 impl<H: Handler, P: Port> Clone for Resumer<H, P> {
     fn clone(&self) -> Self {
-        Self { core: Arc::clone(&self.core), port: self.port.clone() }
+        Self { core: self.core.clone(), port: self.port.clone() }
     }
 }
 

@@ -14,10 +14,11 @@ use crate::attempt::Attempt;
 use crate::callback::{depth, enter, leave, run_caught};
 use crate::handler::{Action, Direction, Handler};
 use crate::lane::{Inside, NOTHING, SUSPENDED};
+use crate::memory::TryArc;
 use crate::phase::Phase;
-use crate::port::Token;
 use crate::queue::{CLOSED, Core, REMOVAL_WAITS, Slow, sign};
-use crate::sync::{Arc, MutexGuard, Ordering, full_fence, planted};
+use crate::source::Token;
+use crate::sync::{MutexGuard, Ordering, full_fence, injected_bug};
 
 /// How far a removal is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +63,9 @@ struct Worker<'a, D> {
 
 /// What a thread is to do about a removal.
 enum Task<H: Handler> {
-    Detach(Arc<H::Descriptor>, Token),
+    Detach(TryArc<H::Descriptor>, Token),
     Abandon(H::Operation),
-    Release(Option<Arc<H::Descriptor>>),
+    Release(Option<TryArc<H::Descriptor>>),
     Wait,
     /// Nothing, now or at all.
     Stop,
@@ -125,7 +126,7 @@ impl<H: Handler> Core<H> {
         }
         let mut slow = self.slow.lock();
         let passes = matches!(worker.role, Role::Passer | Role::Detacher);
-        if passes && !worker.is_counted && (slow.workers > 0 || planted("what is left stays")) {
+        if passes && !worker.is_counted && (slow.workers > 0 || injected_bug("what is left stays")) {
             return Task::Stop;
         }
         if !worker.is_counted {
@@ -148,7 +149,7 @@ impl<H: Handler> Core<H> {
     }
 
     fn wait(&self, slow: &mut MutexGuard<'_, Slow<H>>, worker: &mut Worker<'_, H::Descriptor>) {
-        let parks = worker.role == Role::Waiter && !planted("nobody is parked");
+        let parks = worker.role == Role::Waiter && !injected_bug("nobody is parked");
         let (callbacks, lanes) = if parks { (depth(self.id()), self.own_lanes()) } else { (0, 0) };
         slow.parked_callbacks += callbacks;
         slow.parked_lanes |= lanes;
@@ -235,8 +236,8 @@ impl<H: Handler> Core<H> {
     /// Whether callbacks run, or steps are taken, that this thread has to wait for.
     fn do_others_run(&self, slow: &Slow<H>) -> bool {
         let running = self.callbacks.load(Ordering::Acquire) & !REMOVAL_WAITS;
-        let own = if planted("own callback is waited for") { 0 } else { depth(self.id()) };
-        running > own + slow.parked_callbacks && !planted("callbacks are not waited for")
+        let own = if injected_bug("own callback is waited for") { 0 } else { depth(self.id()) };
+        running > own + slow.parked_callbacks && !injected_bug("callbacks are not waited for")
     }
 
     /// Whether another thread is inside a lane and has to be waited for.
@@ -265,13 +266,13 @@ impl<H: Handler> Core<H> {
         own.fold(0, |lanes, direction| lanes | sign(direction))
     }
 
-    fn any_half(&self) -> Option<Arc<H::Descriptor>> {
+    fn any_half(&self) -> Option<TryArc<H::Descriptor>> {
         let of = |direction| self.lane(direction).try_enter().and_then(|inside| inside.half.clone());
         of(Direction::In).or_else(|| of(Direction::Out))
     }
 
     #[inline(never)]
-    fn detach(&self, descriptor: Arc<H::Descriptor>, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
+    fn detach(&self, descriptor: TryArc<H::Descriptor>, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
         if let Some(detach) = detach {
             run_caught("detaching", || detach(&descriptor, token));
         }
@@ -292,7 +293,7 @@ impl<H: Handler> Core<H> {
     }
 
     #[inline(never)]
-    fn release_last(&self, last: Option<Arc<H::Descriptor>>) {
+    fn release_last(&self, last: Option<TryArc<H::Descriptor>>) {
         self.release(last);
         if !self.is_inherited() {
             self.slow.lock().phase = Phase::Removed;
@@ -301,8 +302,8 @@ impl<H: Handler> Core<H> {
     }
 
     /// Gives the handler the descriptor: there is no other reference to it.
-    pub(crate) fn release(&self, last: Option<Arc<H::Descriptor>>) {
-        if let Some(descriptor) = last.and_then(Arc::into_inner) {
+    pub(crate) fn release(&self, last: Option<TryArc<H::Descriptor>>) {
+        if let Some(descriptor) = last.and_then(TryArc::into_inner) {
             run_caught("release", || self.handler.release(descriptor));
         }
     }

@@ -12,13 +12,12 @@ pub(crate) use self::loom::*;
 #[cfg(not(loom))]
 pub(crate) use self::native::*;
 
-pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::Ordering;
 
 /// The full fence between the two steps that `after` is the first of: the table in `queue.rs`.
 #[inline(always)]
 pub(crate) fn full_fence(after: &'static str) {
-    if !planted(after) {
+    if !injected_bug(after) {
         fence(Ordering::SeqCst);
     }
 }

@@ -1,82 +1,350 @@
-//! What is watched, by token: the thread's own table, and what it has not heard of yet.
+//! Which sources a port reports to: the port thread's own table, and the changes that it has not applied yet.
+//!
+//! Invariants:
+//! * Everything that removing and scheduling need is reserved when a source is inserted: an entry in `slots`, room in the
+//!   thread's table, and the links of the lists, which lie in these entries. So inserting is the only step that can lack
+//!   memory.
+//! * The thread frees an index only after it has applied its removal. So within the changes of one index the insertion
+//!   comes first.
 
-use crate::callback::run_caught;
-use crate::port::{Source, Token};
-use crate::sync::{Arc, planted};
-use std::collections::VecDeque;
-use std::mem;
+use crate::source::{SourceRef, Token};
+use crate::sync::injected_bug;
 
-/// Which places in the thread's table are free, and what it has not heard of yet.
-#[derive(Default)]
-pub(crate) struct News {
-    pub(crate) changes: Vec<Change>,
-    pub(crate) free: Vec<usize>,
-    /// How many places there are.
-    pub(crate) places: usize,
-    pub(crate) generation: u32,
+/// In `next`: the entry is in no list.
+const UNLISTED: u32 = u32::MAX;
+/// In `next`: the entry is the last of its list.
+const END: u32 = u32::MAX - 1;
+/// The generation of an entry without a source.
+const NONE: u32 = 0;
+/// The eventfd's token has all bits set.
+const LAST_GENERATION: u32 = u32::MAX >> 1;
+
+/// Changes to the table that the port's thread has not applied yet, and which indices are free.
+pub(crate) struct PendingChanges {
+    /// One for each index that was ever in use.
+    slots: Vec<Slot>,
+    inserted: Vec<Inserted>,
+    /// A table with more room, for the thread to move its own into.
+    larger_table: Vec<Entry>,
+    /// How much room the thread's table has, or will have when it has moved.
+    table_capacity: usize,
+    /// Indices that were removed or scheduled.
+    dirty: List,
+    /// The first free index; the others follow by `next`.
+    free: u32,
+    generation: u32,
+    /// How many insertions and removals wait.
+    changes: usize,
 }
 
-/// Somebody is watched from now on, or nobody any more, by a name.
-pub(crate) struct Change {
-    pub(crate) token: Token,
-    pub(crate) source: Option<Arc<dyn Source>>,
+struct Slot {
+    generation: u32,
+    /// The next in `dirty` or among the free, in which an index never is at the same time.
+    next: u32,
 }
 
-/// What the thread alone has: its table, and how far it is with its turns.
-#[derive(Default)]
-pub(crate) struct Turns {
-    /// Who is watched, by place.
-    pub(crate) table: Vec<Change>,
-    /// Who wanted another turn, or asked for one.
-    pub(crate) again: VecDeque<Arc<dyn Source>>,
-    /// How many of them have it now; who wants another has it after the next wait.
-    pub(crate) due: usize,
+struct Inserted {
+    token: Token,
+    source: SourceRef,
 }
 
-impl News {
-    pub(crate) fn new_token(&mut self) -> Token {
-        self.generation = self.generation.wrapping_add(1);
-        // The eventfd's token has all bits set.
-        let generation = self.generation & (u32::MAX >> 1);
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.places += 1;
-            self.places - 1
-        });
-        Token(u64::from(generation) << 32 | place as u64)
+/// A queue of indices, whose links lie in the entries.
+#[derive(Clone, Copy)]
+struct List {
+    first: u32,
+    last: u32,
+}
+
+impl List {
+    const EMPTY: Self = Self { first: END, last: END };
+}
+
+/// Entries that can be in one list.
+trait Linked {
+    fn next(&mut self) -> &mut u32;
+}
+
+impl Linked for Slot {
+    fn next(&mut self) -> &mut u32 {
+        &mut self.next
     }
 }
 
-impl Turns {
+impl Linked for Entry {
+    #[inline]
+    fn next(&mut self) -> &mut u32 {
+        &mut self.next
+    }
+}
+
+impl List {
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.first == END
+    }
+
+    /// False if the entry is in a list already.
+    fn push_back<L: Linked>(&mut self, entries: &mut [L], index: u32) -> bool {
+        let next = entries[index as usize].next();
+        if *next != UNLISTED {
+            return false;
+        }
+        *next = END;
+        if self.is_empty() {
+            self.first = index;
+        } else {
+            *entries[self.last as usize].next() = index;
+        }
+        self.last = index;
+        true
+    }
+
+    fn pop_front<L: Linked>(&mut self, entries: &mut [L]) -> Option<u32> {
+        if self.is_empty() {
+            return None;
+        }
+        let index = self.first;
+        self.first = std::mem::replace(entries[index as usize].next(), UNLISTED);
+        Some(index)
+    }
+
+    /// Puts another list in front of this one.
+    fn prepend<L: Linked>(&mut self, entries: &mut [L], front: Self) {
+        if front.is_empty() {
+            return;
+        }
+        if self.is_empty() {
+            self.last = front.last;
+        } else {
+            *entries[front.last as usize].next() = self.first;
+        }
+        self.first = front.first;
+    }
+}
+
+impl PendingChanges {
+    pub(crate) const fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            inserted: Vec::new(),
+            larger_table: Vec::new(),
+            table_capacity: 0,
+            dirty: List::EMPTY,
+            free: END,
+            generation: NONE,
+            changes: 0,
+        }
+    }
+
+    /// Gives a source a token. The source comes back if there is no memory.
+    // Codes_SRS_COMPLETION_PORT_01_135
+    pub(crate) fn insert(&mut self, source: SourceRef) -> Result<Token, SourceRef> {
+        let Some(index) = self.free_index() else { return Err(source) };
+        self.generation = if self.generation == LAST_GENERATION { 1 } else { self.generation + 1 };
+        let token = Token::new(self.generation, index);
+        self.slots[index as usize] = Slot { generation: self.generation, next: UNLISTED };
+        self.inserted.push(Inserted { token, source });
+        self.changes += 1;
+        Ok(token)
+    }
+
+    /// A free index, for which the thread's table has room, and room in `inserted`.
+    fn free_index(&mut self) -> Option<u32> {
+        self.inserted.try_reserve(1).ok()?;
+        if self.free == END {
+            self.free = self.new_index()?;
+        }
+        let index = self.free;
+        self.free = self.slots[index as usize].next;
+        Some(index)
+    }
+
+    fn new_index(&mut self) -> Option<u32> {
+        let indices = self.slots.len();
+        let index = u32::try_from(indices).ok().filter(|index| *index < END)?;
+        if indices == self.slots.capacity() {
+            self.slots.try_reserve_exact(growth(indices)).ok()?;
+        }
+        if indices >= self.table_capacity {
+            let mut larger = Vec::new();
+            larger.try_reserve_exact(indices + growth(indices)).ok()?;
+            self.table_capacity = larger.capacity();
+            self.larger_table = larger;
+        }
+        self.slots.push(Slot { generation: NONE, next: END });
+        Some(index)
+    }
+
+    /// Notes that a source is removed. Returns how many changes wait.
+    pub(crate) fn remove(&mut self, token: Token) -> usize {
+        if let Some(slot) = self.slot(token) {
+            slot.generation = NONE;
+            self.dirty.push_back(&mut self.slots, token.index());
+            self.changes += 1;
+        }
+        self.changes
+    }
+
+    /// Notes that a source wants to be called. Whether it is there.
+    // Codes_SRS_COMPLETION_PORT_01_136
+    pub(crate) fn schedule(&mut self, token: Token) -> bool {
+        let is_there = self.slot(token).is_some();
+        if is_there {
+            self.dirty.push_back(&mut self.slots, token.index());
+        }
+        is_there
+    }
+
+    fn slot(&mut self, token: Token) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(token.index() as usize)?;
+        (slot.generation == token.generation() && slot.generation != NONE).then_some(slot)
+    }
+}
+
+/// By how many entries a table of so many grows: a quarter, not as many again, because with many thousands of sources the
+/// rest of the table is most of the memory that nothing uses.
+const fn growth(entries: usize) -> usize {
+    entries / 4 + 16
+}
+
+/// What the port's thread alone has: its table, and the sources that are to be called without an event.
+pub(crate) struct Table {
+    entries: Vec<Entry>,
+    /// Sources that have yielded or were scheduled.
+    run_queue: List,
+    queued: usize,
+    /// How many of the run queue are called in this round. A source that yields then is called in the next.
+    pub(crate) remaining: usize,
+    /// Sources were inserted since [`take_has_new`](Self::take_has_new).
+    has_new: bool,
+}
+
+struct Entry {
+    source: Option<SourceRef>,
+    generation: u32,
+    /// The next in the run queue. It outlives the source: a successor that is called once too often finds nothing to do.
+    next: u32,
+}
+
+/// What the thread has to do about a change.
+pub(crate) enum TableOp {
+    /// Drop a removed source, which may be the last reference to a user's handler.
+    Drop(Option<SourceRef>),
+    /// Nothing: the source is in the run queue now.
+    Queued,
+}
+
+/// Sources that were scheduled since the last look.
+pub(crate) struct Scheduled(List);
+
+impl Scheduled {
+    pub(crate) const fn new() -> Self {
+        Self(List::EMPTY)
+    }
+}
+
+impl Table {
+    pub(crate) const fn new() -> Self {
+        Self { entries: Vec::new(), run_queue: List::EMPTY, queued: 0, remaining: 0, has_new: false }
+    }
+
     // Codes_SRS_COMPLETION_PORT_01_053
     #[inline]
-    pub(crate) fn watched(&self, token: u64) -> Option<&Arc<dyn Source>> {
-        let watched = self.table.get(Token(token).place())?;
-        if watched.token.0 == token || planted("no generation") { watched.source.as_ref() } else { None }
-    }
-
-    /// Has a source end what waits.
-    pub(crate) fn fail(&mut self, source: &Arc<dyn Source>) {
-        run_caught("failure", || source.on_port_failure());
-        self.again.push_back(Arc::clone(source));
-    }
-
-    /// Returns who was there before.
-    pub(crate) fn enter(&mut self, place: usize, change: Change) -> Option<Change> {
-        if let Some(watched) = self.table.get_mut(place) {
-            return Some(mem::replace(watched, change));
+    pub(crate) fn source_at(&self, token: Token) -> Option<&SourceRef> {
+        let entry = self.entries.get(token.index() as usize)?;
+        if entry.generation == token.generation() || injected_bug("no generation") {
+            entry.source.as_ref()
+        } else {
+            None
         }
-        if self.table.len() == self.table.capacity() {
-            // A quarter more, not twice as much: with many thousands this is most of the memory that is not used.
-            self.table.reserve_exact(self.table.len() / 4 + 16);
-        }
-        // Places are given one after the other, and heard of in the same order.
-        self.table.push(change);
-        None
     }
-}
 
-impl Change {
-    pub(crate) fn is_source_of(&self, token: Token) -> bool {
-        self.token == token && self.source.is_some()
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.entries.len()).unwrap_or(END)
+    }
+
+    #[inline]
+    pub(crate) fn source(&self, index: u32) -> Option<&SourceRef> {
+        self.entries.get(index as usize)?.source.as_ref()
+    }
+
+    #[inline]
+    pub(crate) fn has_queued(&self) -> bool {
+        !self.run_queue.is_empty()
+    }
+
+    /// Begins a round: everything that is in the run queue now is called in it.
+    pub(crate) fn begin_round(&mut self) {
+        self.remaining = self.queued;
+    }
+
+    /// Has a source called after those that are in the run queue. If it is there already, once is enough.
+    pub(crate) fn enqueue(&mut self, index: u32) {
+        self.queued += usize::from(self.run_queue.push_back(&mut self.entries, index));
+    }
+
+    /// The next index of this round.
+    pub(crate) fn next_of_round(&mut self) -> Option<u32> {
+        self.remaining = self.remaining.checked_sub(1)?;
+        let index = self.run_queue.pop_front(&mut self.entries)?;
+        self.queued -= 1;
+        Some(index)
+    }
+
+    /// Applies the insertions and one more change. `None` if there is none. Needs no memory, and runs no foreign code.
+    pub(crate) fn apply_next(&mut self, pending: &mut PendingChanges, scheduled: &mut Scheduled) -> Option<TableOp> {
+        self.insert_all(pending);
+        let Some(index) = pending.dirty.pop_front(&mut pending.slots) else {
+            pending.changes = 0;
+            return None;
+        };
+        let slot = &mut pending.slots[index as usize];
+        let entry = &mut self.entries[index as usize];
+        if slot.generation != NONE {
+            let listed = scheduled.0.push_back(&mut self.entries, index);
+            self.queued += usize::from(listed);
+            self.remaining += usize::from(listed);
+            return Some(TableOp::Queued);
+        }
+        entry.generation = NONE;
+        slot.next = std::mem::replace(&mut pending.free, index);
+        Some(TableOp::Drop(entry.source.take()))
+    }
+
+    /// What was scheduled comes before what has yielded.
+    pub(crate) fn queue_scheduled(&mut self, scheduled: &Scheduled) {
+        self.run_queue.prepend(&mut self.entries, scheduled.0);
+    }
+
+    fn insert_all(&mut self, pending: &mut PendingChanges) {
+        if pending.inserted.is_empty() {
+            return;
+        }
+        if pending.larger_table.capacity() > self.entries.capacity() {
+            let mut larger = std::mem::take(&mut pending.larger_table);
+            larger.append(&mut self.entries);
+            self.entries = larger;
+        }
+        self.has_new = true;
+        // Freed rather than kept, because it is as large as the largest burst of insertions.
+        for Inserted { token, source } in std::mem::take(&mut pending.inserted) {
+            let index = token.index() as usize;
+            while self.entries.len() <= index {
+                self.entries.push(Entry { source: None, generation: NONE, next: UNLISTED });
+            }
+            let entry = &mut self.entries[index];
+            entry.generation = token.generation();
+            entry.source = Some(source);
+        }
+    }
+
+    /// Whether sources were inserted since the last call.
+    pub(crate) fn take_has_new(&mut self) -> bool {
+        std::mem::take(&mut self.has_new)
+    }
+
+    /// The last source, for the end of the port.
+    pub(crate) fn pop(&mut self) -> Option<Option<SourceRef>> {
+        self.entries.pop().map(|entry| entry.source)
     }
 }

@@ -1,6 +1,6 @@
 //! A completion port without epoll and without a thread: the test fires the events.
 
-use completion_port::{Action, Direction, Interest, Port, Readiness, Source, Token, Turn};
+use completion_port::{Action, Direction, Dispatch, Interest, Port, Readiness, SourceRef, Token};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
@@ -36,8 +36,8 @@ pub struct MockPort {
 #[derive(Default)]
 struct State {
     calls: Vec<PortCall>,
-    sources: BTreeMap<u64, Arc<dyn Source>>,
-    scheduled: VecDeque<Arc<dyn Source>>,
+    sources: BTreeMap<u64, SourceRef>,
+    scheduled: VecDeque<SourceRef>,
     next_token: u64,
     attach_fails: VecDeque<i32>,
     rearm_fails: VecDeque<i32>,
@@ -111,22 +111,22 @@ impl MockPort {
         turns
     }
 
-    fn next_scheduled(&self) -> Option<Arc<dyn Source>> {
+    fn next_scheduled(&self) -> Option<SourceRef> {
         self.state.lock().scheduled.pop_front()
     }
 
-    fn turn(&self, source: Arc<dyn Source>, events: Readiness) {
+    fn turn(&self, source: SourceRef, events: Readiness) {
         FIRING.set(FIRING.get() + 1);
         let turn = source.on_ready(events);
         FIRING.set(FIRING.get() - 1);
         match turn {
-            Turn::Over => {}
-            Turn::Again => self.state.lock().scheduled.push_back(source),
-            Turn::Rearm => source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest)),
+            Dispatch::Idle => {}
+            Dispatch::Yielded => self.state.lock().scheduled.push_back(source),
+            Dispatch::Rearm => source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest)),
         }
     }
 
-    fn insert(&self, call: PortCall, source: Arc<dyn Source>) -> io::Result<Token> {
+    fn insert(&self, call: PortCall, source: SourceRef) -> io::Result<Token> {
         let mut state = self.state.lock();
         state.calls.push(call);
         if let Some(errno) = state.attach_fails.pop_front() {
@@ -138,15 +138,15 @@ impl MockPort {
         Ok(Token(token))
     }
 
-    fn latest(&self) -> Arc<dyn Source> {
+    fn latest(&self) -> SourceRef {
         let state = self.state.lock();
         let (_, source) = state.sources.last_key_value().expect("a descriptor is attached");
-        Arc::clone(source)
+        source.clone()
     }
 }
 
 impl Port for MockPort {
-    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
+    fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token> {
         self.insert(PortCall::Attach(descriptor.as_raw_fd()), source)
     }
 
@@ -163,12 +163,7 @@ impl Port for MockPort {
         drop(source);
     }
 
-    fn attach_once(
-        &self,
-        descriptor: BorrowedFd<'_>,
-        interest: Interest,
-        source: Arc<dyn Source>,
-    ) -> io::Result<Token> {
+    fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> io::Result<Token> {
         self.insert(PortCall::AttachOnce(descriptor.as_raw_fd(), interest), source)
     }
 
@@ -186,10 +181,11 @@ impl Port for MockPort {
         self.forget(token);
     }
 
-    fn schedule(&self, source: Arc<dyn Source>) {
+    fn schedule(&self, token: Token) {
         let mut state = self.state.lock();
         state.calls.push(PortCall::Schedule);
-        state.scheduled.push_back(source);
+        let source = state.sources.get(&token.0).cloned();
+        state.scheduled.extend(source);
     }
 
     fn is_current_thread(&self) -> bool {

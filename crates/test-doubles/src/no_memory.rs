@@ -8,6 +8,14 @@ use std::ptr;
 thread_local! {
     /// How many bytes one allocation may have.
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Which allocations are counted, if any are.
+    static COUNT: Cell<Option<Count>> = const { Cell::new(None) };
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Count {
+    tried: usize,
+    fails: usize,
 }
 
 /// The system's allocator, until a thread says that it shall get no memory. Put it in a test binary of its own:
@@ -66,9 +74,24 @@ pub fn without_memory_beyond<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     within(bytes, call)
 }
 
-/// Makes a call during which the calling thread gets memory, whatever was said.
+/// Makes a call during which the calling thread gets memory, whatever was said, and nothing is counted.
 pub fn with_memory<T>(call: impl FnOnce() -> T) -> T {
-    within(usize::MAX, call)
+    let count = COUNT.take();
+    let result = within(usize::MAX, call);
+    if count.is_some() {
+        COUNT.set(count);
+    }
+    result
+}
+
+/// Counts the allocations of the calling thread from now on; the `nth`, of which the first is 1, fails.
+pub fn fail_nth_allocation(nth: usize) {
+    COUNT.set(Some(Count { tried: 0, fails: nth }));
+}
+
+/// Ends what [`fail_nth_allocation`] began. How many allocations were tried.
+pub fn allocations_tried() -> usize {
+    COUNT.take().map_or(0, |count| count.tried)
 }
 
 fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
@@ -80,5 +103,11 @@ fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
 
 /// A thread that is ending has no such setting any more, but memory.
 fn has_memory(bytes: usize) -> bool {
-    LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
+    let fits = LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true);
+    let is_counted_out = COUNT.try_with(|count| {
+        let counted = count.get().map(|it| Count { tried: it.tried + 1, ..it });
+        count.set(counted);
+        counted.is_some_and(|it| it.tried == it.fails)
+    });
+    fits && !is_counted_out.unwrap_or(false)
 }

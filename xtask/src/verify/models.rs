@@ -39,7 +39,7 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let models_run = tests_passed(&text);
     ensure!(models_run > 0 && interleavings > 0, "no model ran");
     for (defect, model) in DEFECTS {
-        let Printed { ok, text } = run.printed(models(run, model).env("PLANTED", defect))?;
+        let Printed { ok, text } = run.printed(models(run, model).env("INJECTED_BUG", defect))?;
         ensure!(text.contains("running 1 test\n"), "no model {model} ran; see {}", run.log().display());
         ensure!(!ok && text.contains("model failed"), "{model} does not notice the planted defect: {defect}");
     }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_defect_that_can_be_planted_is() {
-        let call = Regex::new(r#"(?:planted|full_fence)\("([^"]+)"\)"#).unwrap();
+        let call = Regex::new(r#"(?:injected_bug|full_fence)\("([^"]+)"\)"#).unwrap();
         let source = workspace::root().unwrap().join("crates/completion-port/src");
         let mut planted = BTreeSet::new();
         for file in WalkDir::new(source).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {

@@ -24,10 +24,10 @@ pub(crate) mod thread {
     }
 }
 
-/// Whether the code shall have a defect, for the models to find: the one that `PLANTED` names.
-pub(crate) fn planted(defect: &'static str) -> bool {
-    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
-    PLANTED.get_or_init(|| std::env::var("PLANTED").ok()).as_deref() == Some(defect)
+/// Whether the code shall have a defect, for the models to find: the one that `INJECTED_BUG` names.
+pub(crate) fn injected_bug(defect: &'static str) -> bool {
+    static INJECTED_BUG: OnceLock<Option<String>> = OnceLock::new();
+    INJECTED_BUG.get_or_init(|| std::env::var("INJECTED_BUG").ok()).as_deref() == Some(defect)
 }
 
 /// loom's own `try_lock` waits for who takes the lock just before it, and never fails for one who has just left.

@@ -82,6 +82,6 @@ impl Condvar {
 
 /// Whether the code shall have a defect, for the models to find: never.
 #[inline(always)]
-pub(crate) const fn planted(_defect: &'static str) -> bool {
+pub(crate) const fn injected_bug(_defect: &'static str) -> bool {
     false
 }

@@ -19,8 +19,8 @@ struct Inner {
 
 #[derive(Default)]
 struct Epoll {
-    /// The eventfd's, and then the descriptor's.
-    tokens: [Option<u64>; 2],
+    /// The eventfd's, and then the descriptors'.
+    tokens: [Option<u64>; 3],
     events: Vec<(u64, EventFlags)>,
 }
 
@@ -65,7 +65,7 @@ impl PortSyscalls for ModelKernel {
     fn epoll_add(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, data: u64, _: EventFlags) -> Result<(), Errno> {
         self.change(|epoll| {
             let free = epoll.tokens.iter_mut().find(|token| token.is_none());
-            *free.expect("the model has one descriptor at a time") = Some(data);
+            *free.expect("the model has two descriptors at a time") = Some(data);
         });
         Ok(())
     }

@@ -3,7 +3,7 @@
 use crate::kernel::any_descriptor;
 use crate::world::ModelPort;
 use crate::{ANY, check};
-use completion_port::{Action, Interest, OneShots, Port, Readiness, Source, Token, Turn};
+use completion_port::{Action, Dispatch, Interest, OneShots, Port, Readiness, SourceRef, Token};
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread;
@@ -50,7 +50,7 @@ fn an_event_under_way_meets_a_removal() {
 struct OneEvent(Arc<Mutex<Kernel>>);
 
 struct Kernel {
-    source: Option<Arc<dyn Source>>,
+    source: Option<SourceRef>,
     ready: Readiness,
     armed: Readiness,
 }
@@ -75,7 +75,7 @@ impl OneEvent {
         let Some(source) = kernel.source.clone().filter(|_| !events.is_empty()) else { return false };
         kernel.armed = Readiness::empty();
         drop(kernel);
-        if source.on_ready(events) == Turn::Rearm {
+        if source.on_ready(events) == Dispatch::Rearm {
             source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest));
         }
         true
@@ -83,7 +83,7 @@ impl OneEvent {
 }
 
 impl Port for OneEvent {
-    fn attach(&self, _: BorrowedFd<'_>, _: Arc<dyn Source>) -> io::Result<Token> {
+    fn attach(&self, _: BorrowedFd<'_>, _: SourceRef) -> io::Result<Token> {
         unreachable!("nothing is registered here")
     }
 
@@ -99,7 +99,7 @@ impl Port for OneEvent {
         drop(source);
     }
 
-    fn attach_once(&self, _: BorrowedFd<'_>, interest: Interest, source: Arc<dyn Source>) -> io::Result<Token> {
+    fn attach_once(&self, _: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> io::Result<Token> {
         self.kernel().source = Some(source);
         self.arm(interest);
         Ok(Token(0))
@@ -118,7 +118,7 @@ impl Port for OneEvent {
         self.forget(token);
     }
 
-    fn schedule(&self, _: Arc<dyn Source>) {
+    fn schedule(&self, _: Token) {
         unreachable!("one-shot waits need no turn without an event")
     }
 

@@ -2,11 +2,11 @@
 
 use crate::kernel::{ModelKernel, any_descriptor};
 use crate::{ANY, check};
+use completion_port::memory::TryArc;
 use completion_port::sys::EventFlags;
-use completion_port::{CompletionPort, Direction, Port, Readiness, Source, Turn};
+use completion_port::{CompletionPort, Direction, Dispatch, Port, Readiness, Source, Token};
 use loom::sync::{Condvar, Mutex};
 use loom::thread;
-use std::sync::Arc;
 
 type ModelledPort = CompletionPort<ModelKernel>;
 
@@ -14,6 +14,10 @@ fn port() -> (ModelKernel, ModelledPort) {
     let kernel = ModelKernel::default();
     let port = CompletionPort::create_with(kernel.clone()).expect("the model's calls succeed");
     (kernel, port)
+}
+
+fn attach(port: &ModelledPort, noted: &TryArc<Noted>) -> Token {
+    port.attach(any_descriptor(), noted.clone().into()).expect("the model's calls succeed")
 }
 
 /// Notes its turns, and does something in the first.
@@ -25,12 +29,12 @@ struct Noted {
 }
 
 impl Noted {
-    fn new() -> Arc<Self> {
-        Arc::default()
+    fn new() -> TryArc<Self> {
+        TryArc::new(Self::default())
     }
 
-    fn doing(first: impl FnOnce() + Send + 'static) -> Arc<Self> {
-        Arc::new(Self { first: std::sync::Mutex::new(Some(Box::new(first))), ..Self::default() })
+    fn doing(first: impl FnOnce() + Send + 'static) -> TryArc<Self> {
+        TryArc::new(Self { first: std::sync::Mutex::new(Some(Box::new(first))), ..Self::default() })
     }
 
     /// Sleeps until there was a turn: for ever, which loom finds, if the port forgets it.
@@ -47,14 +51,14 @@ impl Noted {
 }
 
 impl Source for Noted {
-    fn on_ready(&self, events: Readiness) -> Turn {
+    fn on_ready(&self, events: Readiness) -> Dispatch {
         let first = self.first.lock().expect("no panic").take();
         if let Some(first) = first {
             first();
         }
         self.turns.lock().expect("no panic").push(events);
         self.had_one.notify_all();
-        Turn::Over
+        Dispatch::Idle
     }
 
     fn queued(&self, _: Direction) -> usize {
@@ -67,11 +71,12 @@ fn who_is_scheduled_has_a_turn() {
     check("who_is_scheduled_has_a_turn", 3, || {
         let (_, port) = port();
         let (one, other) = (Noted::new(), Noted::new());
+        let (first, second) = (attach(&port, &one), attach(&port, &other));
         let scheduler = thread::spawn({
-            let (port, other) = (port.clone(), Arc::clone(&other));
-            move || port.schedule(other)
+            let port = port.clone();
+            move || port.schedule(second)
         });
-        port.schedule(Arc::clone(&one) as _);
+        port.schedule(first);
         one.wait();
         other.wait();
         scheduler.join().expect("no panic");
@@ -86,10 +91,10 @@ fn who_is_scheduled_from_inside_a_turn_has_one() {
         let (_, port) = port();
         let inner = Noted::new();
         let outer = Noted::doing({
-            let (port, inner) = (port.clone(), Arc::clone(&inner));
+            let (port, inner) = (port.clone(), attach(&port, &inner));
             move || port.schedule(inner)
         });
-        port.schedule(Arc::clone(&outer) as _);
+        port.schedule(attach(&port, &outer));
         inner.wait();
         drop(port);
         assert_eq!((outer.turns().len(), inner.turns().len()), (1, 1));
@@ -101,13 +106,13 @@ fn a_late_event_finds_nobody() {
     check("a_late_event_finds_nobody", 3, || {
         let (kernel, port) = port();
         let (old, round, new) = (Noted::new(), Noted::new(), Noted::new());
-        let gone = port.attach(any_descriptor(), old).expect("the model's calls succeed");
+        let gone = attach(&port, &old);
         kernel.arrive(EventFlags::IN);
         port.detach(any_descriptor(), gone);
         // With this the thread has heard of it, so the new one gets the place of the old one, but not its events.
-        port.schedule(Arc::clone(&round) as _);
+        port.schedule(attach(&port, &round));
         round.wait();
-        let token = port.attach(any_descriptor(), Arc::clone(&new) as _).expect("the model's calls succeed");
+        let token = attach(&port, &new);
         kernel.arrive_late(gone, EventFlags::IN);
         port.detach(any_descriptor(), token);
         drop(port);
@@ -120,7 +125,7 @@ fn an_event_reaches_who_is_attached() {
     check("an_event_reaches_who_is_attached", 3, || {
         let (kernel, port) = port();
         let noted = Noted::new();
-        let token = port.attach(any_descriptor(), Arc::clone(&noted) as _).expect("the model's calls succeed");
+        let token = attach(&port, &noted);
         let peer = thread::spawn(move || kernel.arrive(EventFlags::IN));
         noted.wait();
         peer.join().expect("no panic");
@@ -151,7 +156,7 @@ fn the_last_reference_can_go_inside_a_turn() {
             let port = port.clone();
             move || drop(port)
         });
-        port.schedule(Arc::clone(&noted) as _);
+        port.schedule(attach(&port, &noted));
         drop(port);
         noted.wait();
     });

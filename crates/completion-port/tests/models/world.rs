@@ -3,7 +3,7 @@
 
 use crate::kernel::any_descriptor;
 use completion_port::{
-    Action, Attempt, Direction, Handler, Interest, Port, Readiness, Registration, Source, Token, Turn,
+    Action, Attempt, Direction, Dispatch, Handler, Interest, Port, Readiness, Registration, SourceRef, Token,
 };
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -277,10 +277,10 @@ pub struct ModelPort(Arc<Mutex<Work>>);
 
 #[derive(Default)]
 struct Work {
-    attached: Option<Arc<dyn Source>>,
+    attached: Option<SourceRef>,
     /// Edges that were not delivered yet.
     events: Option<Readiness>,
-    scheduled: Vec<Arc<dyn Source>>,
+    scheduled: Vec<SourceRef>,
     /// The next attachment fails.
     fails: bool,
 }
@@ -309,13 +309,13 @@ impl ModelPort {
         drop(work);
         let busy = event.is_some() || !scheduled.is_empty();
         if let Some((events, source)) = event
-            && source.on_ready(events) == Turn::Again
+            && source.on_ready(events) == Dispatch::Yielded
         {
             scheduled.push(source);
         }
         for source in scheduled {
-            if source.on_ready(Readiness::empty()) == Turn::Again {
-                self.schedule(source);
+            if source.on_ready(Readiness::empty()) == Dispatch::Yielded {
+                self.work().scheduled.push(source);
             }
         }
         busy
@@ -323,7 +323,7 @@ impl ModelPort {
 }
 
 impl Port for ModelPort {
-    fn attach(&self, _: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
+    fn attach(&self, _: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token> {
         let mut work = self.work();
         if mem::take(&mut work.fails) {
             return Err(io::ErrorKind::OutOfMemory.into());
@@ -336,7 +336,7 @@ impl Port for ModelPort {
         self.forget(token);
     }
 
-    fn attach_once(&self, descriptor: BorrowedFd<'_>, _: Interest, source: Arc<dyn Source>) -> io::Result<Token> {
+    fn attach_once(&self, descriptor: BorrowedFd<'_>, _: Interest, source: SourceRef) -> io::Result<Token> {
         self.attach(descriptor, source)
     }
 
@@ -363,8 +363,10 @@ impl Port for ModelPort {
         drop(source);
     }
 
-    fn schedule(&self, source: Arc<dyn Source>) {
-        self.work().scheduled.push(source);
+    fn schedule(&self, _: Token) {
+        let mut work = self.work();
+        let source = work.attached.clone();
+        work.scheduled.extend(source);
     }
 
     fn is_current_thread(&self) -> bool {

@@ -1,10 +1,12 @@
 //! A panic in foreign code ends where it began.
 
-use crate::common::{A_WHILE, Operation, Scripted, log, mocked, op, real, real_port, received};
-use completion_port::{Action, Direction, Port, Readiness, Registration, Source, Turn};
+use crate::common::{Operation, Scripted, log, mocked, op, real, real_port, received, round_trip};
+use completion_port::memory::TryArc;
+use completion_port::{Action, Direction, Dispatch, Port, Readiness, Registration, Source};
 use rstest::rstest;
-use std::sync::Arc;
-use std::thread;
+use std::io::pipe;
+use std::os::fd::AsFd;
+use std::sync::mpsc::{Sender, channel};
 use test_doubles::{MockPort, any_descriptor};
 
 fn panics_in_attempt() -> Operation {
@@ -116,17 +118,18 @@ fn a_panic_with_a_payload_that_panics_leaves_the_thread_alive() {
 }
 
 /// A handler's destructor is foreign code too.
-struct BadHandler;
+struct BadHandler(Sender<()>);
 
 impl Drop for BadHandler {
     fn drop(&mut self) {
+        self.0.send(()).expect("the test listens");
         panic!("a handler's panic, on purpose");
     }
 }
 
 impl Source for BadHandler {
-    fn on_ready(&self, _: Readiness) -> Turn {
-        Turn::Over
+    fn on_ready(&self, _: Readiness) -> Dispatch {
+        Dispatch::Idle
     }
 
     fn queued(&self, _: Direction) -> usize {
@@ -140,8 +143,12 @@ fn a_handler_that_panics_when_dropped_leaves_the_thread_alive() {
     let (_calls, port) = real_port();
     let (good, _peer) = real(&port);
     let (port, good) = (Box::leak(Box::new(port)), Box::leak(Box::new(good)));
-    port.schedule(Arc::new(BadHandler));
-    thread::sleep(A_WHILE); // until the thread has dropped it
+    let (tell, dropped) = channel();
+    let (silent, _writer) = pipe().expect("a pipe is made");
+    let bad = port.attach(silent.as_fd(), TryArc::new(BadHandler(tell)).into()).expect("a pipe can be watched");
+    port.detach(silent.as_fd(), bad);
+    round_trip(port);
+    received(&dropped, "the drop of the handler");
 
     let (operation, told) = op("good").told();
     good.add(Direction::Out, operation).unwrap();

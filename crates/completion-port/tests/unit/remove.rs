@@ -2,8 +2,10 @@
 
 use crate::common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
 use crate::common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
+use completion_port::memory::TryArc;
 use completion_port::{
-    Action, ClaimError, CompletionPort, Direction, Interest, Phase, Port, Readiness, Registration, Source, Token, Turn,
+    Action, ClaimError, CompletionPort, Direction, Dispatch, Interest, Phase, Port, Readiness, Registration, Source,
+    SourceRef, Token,
 };
 use parking_lot::Mutex;
 use rstest::rstest;
@@ -467,7 +469,7 @@ struct Pausing {
 }
 
 impl Port for Pausing {
-    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> std::io::Result<Token> {
+    fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> std::io::Result<Token> {
         self.port.attach(descriptor, source)
     }
 
@@ -479,12 +481,7 @@ impl Port for Pausing {
         self.port.forget(token);
     }
 
-    fn attach_once(
-        &self,
-        descriptor: BorrowedFd<'_>,
-        interest: Interest,
-        source: Arc<dyn Source>,
-    ) -> std::io::Result<Token> {
+    fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> std::io::Result<Token> {
         self.port.attach_once(descriptor, interest, source)
     }
 
@@ -504,10 +501,10 @@ impl Port for Pausing {
         self.port.is_on_port_thread()
     }
 
-    fn schedule(&self, source: Arc<dyn Source>) {
+    fn schedule(&self, token: Token) {
         let pause = self.before_schedule.lock().take();
         pause.into_iter().for_each(|pause| pause());
-        self.port.schedule(source);
+        self.port.schedule(token);
     }
 
     fn is_current_thread(&self) -> bool {
@@ -546,8 +543,8 @@ fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
 struct Idle(#[expect(dead_code, reason = "only its drop matters")] Arc<()>);
 
 impl Source for Idle {
-    fn on_ready(&self, _: Readiness) -> Turn {
-        Turn::Over
+    fn on_ready(&self, _: Readiness) -> Dispatch {
+        Dispatch::Idle
     }
 
     fn queued(&self, _: Direction) -> usize {
@@ -560,8 +557,8 @@ fn attached_and_detached(port: &CompletionPort<ScriptedPort>, count: usize) -> W
     let (silent, _writer) = pipe().expect("a pipe is made");
     let alive = Arc::new(());
     for _ in 0..count {
-        let idle = Arc::new(Idle(Arc::clone(&alive)));
-        let token = port.attach(silent.as_fd(), idle).expect("a pipe can be watched");
+        let idle = TryArc::new(Idle(Arc::clone(&alive)));
+        let token = port.attach(silent.as_fd(), idle.into()).expect("a pipe can be watched");
         port.detach(silent.as_fd(), token);
     }
     Arc::downgrade(&alive)
@@ -590,10 +587,10 @@ fn a_thread_that_sleeps_is_woken_to_drop_what_sixty_four_removals_have_left() {
 struct Runs(Mutex<Option<Box<dyn FnOnce() + Send>>>);
 
 impl Source for Runs {
-    fn on_ready(&self, _: Readiness) -> Turn {
+    fn on_ready(&self, _: Readiness) -> Dispatch {
         let first = self.0.lock().take();
         first.into_iter().for_each(|first| first());
-        Turn::Over
+        Dispatch::Idle
     }
 
     fn queued(&self, _: Direction) -> usize {
@@ -609,7 +606,9 @@ fn what_is_removed_on_the_ports_thread_is_dropped_before_that_sleeps() {
     let ((tell, told), inside) = (channel(), port.clone());
     let remove = move || tell.send(attached_and_detached(&inside, 1)).expect("the test listens");
 
-    port.schedule(Arc::new(Runs(Mutex::new(Some(Box::new(remove))))));
+    let (pipe, _writer) = pipe().expect("a pipe is made");
+    let runs = TryArc::new(Runs(Mutex::new(Some(Box::new(remove)))));
+    port.schedule(port.attach(pipe.as_fd(), runs.into()).expect("a pipe can be watched"));
 
     let alive = received(&told, "the turn");
     eventually("it is dropped", || alive.strong_count() == 0);
@@ -629,7 +628,7 @@ fn a_thread_that_sleeps_is_not_woken_for_one_removal() {
 fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
     let (_, port) = real_port();
     let (silent, _writer) = pipe().expect("a pipe is made");
-    let token = port.attach(silent.as_fd(), Arc::new(Idle(Arc::default()))).expect("a pipe can be watched");
+    let token = port.attach(silent.as_fd(), TryArc::new(Idle(Arc::default())).into()).expect("a pipe can be watched");
     port.detach(silent.as_fd(), token);
     port.forget(token);
     round_trip(&port);
@@ -731,7 +730,8 @@ fn no_two_that_have_a_place_after_each_other_have_one_name() {
     round_trip(&port);
     let mut names = Vec::new();
     for _ in 0..16 {
-        let token = port.attach(silent.as_fd(), Arc::new(Idle(Arc::default()))).expect("a pipe can be watched");
+        let token =
+            port.attach(silent.as_fd(), TryArc::new(Idle(Arc::default())).into()).expect("a pipe can be watched");
         port.detach(silent.as_fd(), token);
         // The thread runs, hears of it, and the place is free.
         let (operation, told) = op("runs").told();

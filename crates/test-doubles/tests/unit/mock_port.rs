@@ -1,8 +1,9 @@
 //! `MockPort`: records what it is asked, and reports what the test fires, in that order and on that thread.
 
-use completion_port::{Action, Direction, Port, Readiness, Source, Token, Turn};
+use completion_port::memory::TryArc;
+use completion_port::{Action, Direction, Dispatch, Port, Readiness, Source, Token};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use test_doubles::{MockPort, PortCall, any_descriptor};
 
 /// Notes what it is told, and asks for as many more turns as it was made with.
@@ -13,8 +14,8 @@ struct Noting {
 }
 
 impl Noting {
-    fn on(port: &MockPort, more_turns: usize) -> Arc<Self> {
-        Arc::new(Self { port: port.clone(), told: Mutex::default(), more_turns: Mutex::new(more_turns) })
+    fn on(port: &MockPort, more_turns: usize) -> TryArc<Self> {
+        TryArc::new(Self { port: port.clone(), told: Mutex::default(), more_turns: Mutex::new(more_turns) })
     }
 
     /// The events of each turn, and whether it counted as on the port's thread.
@@ -24,15 +25,15 @@ impl Noting {
 }
 
 impl Source for Noting {
-    fn on_ready(&self, events: Readiness) -> Turn {
+    fn on_ready(&self, events: Readiness) -> Dispatch {
         self.told.lock().expect("not poisoned").push((events, self.port.is_current_thread()));
         let mut more = self.more_turns.lock().expect("not poisoned");
         match more.checked_sub(1) {
             Some(left) => {
                 *more = left;
-                Turn::Again
+                Dispatch::Yielded
             }
-            None => Turn::Over,
+            None => Dispatch::Idle,
         }
     }
 
@@ -41,9 +42,9 @@ impl Source for Noting {
     }
 }
 
-fn attach(port: &MockPort, source: &Arc<Noting>) -> (OwnedFd, Token) {
+fn attach(port: &MockPort, source: &TryArc<Noting>) -> (OwnedFd, Token) {
     let descriptor = any_descriptor();
-    let token = port.attach(descriptor.as_fd(), Arc::clone(source) as _).expect("attached");
+    let token = port.attach(descriptor.as_fd(), source.clone().into()).expect("attached");
     (descriptor, token)
 }
 
@@ -84,9 +85,9 @@ fn events_go_to_what_was_attached_last() {
 fn what_was_scheduled_or_wants_another_turn_runs_when_told_to() {
     let port = MockPort::new();
     let source = Noting::on(&port, 2);
-    let _attached = attach(&port, &source);
+    let (_descriptor, token) = attach(&port, &source);
 
-    port.schedule(Arc::clone(&source) as _);
+    port.schedule(token);
     assert_eq!(source.told(), [], "not before it is told to");
     assert_eq!(port.run_scheduled(), 3, "the one that was asked for and two more");
 
@@ -101,10 +102,10 @@ fn the_next_attachment_fails_once() {
     let descriptor = any_descriptor();
     port.fail_next_attach(12);
 
-    let error = port.attach(descriptor.as_fd(), Arc::clone(&source) as _).expect_err("as told");
+    let error = port.attach(descriptor.as_fd(), source.clone().into()).expect_err("as told");
     assert_eq!(error.raw_os_error(), Some(12));
-    assert_eq!(Arc::strong_count(&source), 1, "nothing is attached");
-    port.attach(descriptor.as_fd(), source).expect("only the next one");
+    assert_eq!(TryArc::references(&source), 1, "nothing is attached");
+    port.attach(descriptor.as_fd(), source.into()).expect("only the next one");
 }
 
 #[test]
@@ -112,7 +113,7 @@ fn what_was_asked_is_recorded_in_order() {
     let port = MockPort::new();
     let source = Noting::on(&port, 0);
     let (descriptor, token) = attach(&port, &source);
-    port.schedule(source);
+    port.schedule(token);
     port.detach(descriptor.as_fd(), token);
 
     let number = descriptor.as_raw_fd();

@@ -3,13 +3,13 @@
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
 use completion_port::sys::{Event, EventFlags};
-use completion_port::{CompletionPort, CreatePortError, Interest, Port, PortSyscalls, Source, Token};
-use std::io::{self, IoSlice, IoSliceMut};
+use completion_port::{CompletionPort, PortSyscalls};
+use std::io::{IoSlice, IoSliceMut};
 use std::mem;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use test_doubles::{FaultySyscalls, with_memory};
+use test_doubles::FaultySyscalls;
 
 /// Something that is wrong on purpose, to see whether it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -161,59 +161,5 @@ impl PortSyscalls for Sys {
     }
 }
 
-/// A port that gets memory also from a thread that has none: what runs short here is an operation's context.
-#[derive(Debug, Clone)]
-pub(super) struct SimPort(CompletionPort<Sys>);
-
-impl SimPort {
-    pub(super) fn create(sys: &Sys) -> Result<Self, CreatePortError> {
-        CompletionPort::create_with(sys.clone()).map(Self)
-    }
-}
-
-impl Port for SimPort {
-    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
-        self.0.attach(descriptor, source)
-    }
-
-    fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        self.0.detach(descriptor, token);
-    }
-
-    fn forget(&self, token: Token) {
-        self.0.forget(token);
-    }
-
-    fn attach_once(
-        &self,
-        descriptor: BorrowedFd<'_>,
-        interest: Interest,
-        source: Arc<dyn Source>,
-    ) -> io::Result<Token> {
-        self.0.attach_once(descriptor, interest, source)
-    }
-
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.rearm(descriptor, token, interest)
-    }
-
-    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        self.0.detach_once(descriptor, token);
-    }
-
-    fn forget_once(&self, number: RawFd, token: Token) {
-        self.0.forget_once(number, token);
-    }
-
-    fn schedule(&self, source: Arc<dyn Source>) {
-        with_memory(|| self.0.schedule(source));
-    }
-
-    fn is_current_thread(&self) -> bool {
-        self.0.is_current_thread()
-    }
-
-    fn is_on_port_thread(&self) -> bool {
-        self.0.is_on_port_thread()
-    }
-}
+/// The ports of the simulation.
+pub(super) type SimPort = CompletionPort<Sys>;

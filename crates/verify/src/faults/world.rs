@@ -56,7 +56,7 @@ impl World {
     pub(super) fn new(program: &Program, defect: Option<Defect>, undertaker: Sender<Place>) -> Self {
         let sys = Sys::new(FaultySyscalls::with_seed(program.faults, program.seed), defect);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener on loopback");
-        let ports = (0..program.ports).map(|_| until_ok(|| SimPort::create(&sys))).collect();
+        let ports = (0..program.ports).map(|_| until_ok(|| SimPort::create_with(sys.clone()))).collect();
         Self {
             program: program.clone(),
             sys,

@@ -1,0 +1,155 @@
+//! What a port's thread and the references to the port share.
+//!
+//! Invariants:
+//! * The thread does not sleep while `NOTIFIED` is set, and applies the pending changes after clearing it. So a thread that
+//!   finds it set need not wake the port's thread.
+//! * A thread of a child of `fork` never looks into the epoll set that it shares with the parent: `process::untouched` then
+//!   differs from every value of `flags`.
+
+use crate::membership::{Epoll, Membership};
+use crate::one_shot::Interest;
+use crate::process::{Generation, Inherited};
+use crate::source::{SourceRef, Token};
+use crate::sync::{AtomicU8, Condvar, Mutex, Ordering};
+use crate::sys::{Errno, PortSyscalls};
+use crate::table::PendingChanges;
+use bitflags::bitflags;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+/// The token of the eventfd.
+pub(crate) const WAKE: Token = Token(u64::MAX);
+
+bitflags! {
+    /// What the thread has not seen yet, and what it has to know before it sleeps. Empty, if it can sleep.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) struct PortFlags: u8 {
+        /// A source was scheduled.
+        const NOTIFIED = 1;
+        /// Sources were inserted or removed.
+        const TABLE_DIRTY = 1 << 1;
+        /// The last reference is gone.
+        const STOPPING = 1 << 2;
+        /// Always: the thread polls before it sleeps.
+        const POLLS = 1 << 3;
+        /// The epoll instance or the eventfd is gone.
+        const FAILED = 1 << 4;
+        /// The thread knows that, and waits without the kernel's objects.
+        const DETACHED = 1 << 5;
+    }
+}
+
+impl PortFlags {
+    pub(crate) const PENDING: Self = Self::NOTIFIED.union(Self::TABLE_DIRTY);
+}
+
+pub(crate) struct Shared<S> {
+    pub(crate) sys: S,
+    pub(crate) epoll: OwnedFd,
+    pub(crate) eventfd: OwnedFd,
+    pub(crate) made_in: Generation,
+    pub(crate) pending: Mutex<PendingChanges>,
+    pub(crate) members: Mutex<Membership>,
+    /// Signalled instead of the eventfd once the thread is `DETACHED`, with the lock of `pending`.
+    pub(crate) notified: Condvar,
+    flags: AtomicU8,
+    /// For how long to ask the kernel again and again before the thread sleeps.
+    pub(crate) busy_poll: Option<Duration>,
+}
+
+impl<S: PortSyscalls> Shared<S> {
+    pub(crate) fn new(
+        sys: S,
+        [epoll, eventfd]: [OwnedFd; 2],
+        made_in: Generation,
+        members: Membership,
+        busy_poll: Duration,
+    ) -> Self {
+        let busy_poll = (busy_poll > Duration::ZERO).then_some(busy_poll);
+        let flags = if busy_poll.is_some() { PortFlags::POLLS } else { PortFlags::empty() };
+        Self {
+            sys,
+            epoll,
+            eventfd,
+            made_in,
+            pending: Mutex::new(PendingChanges::new()),
+            members: Mutex::new(members),
+            notified: Condvar::new(),
+            flags: AtomicU8::new(flags.bits()),
+            busy_poll,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn flags(&self) -> PortFlags {
+        PortFlags::from_bits_retain(self.flags.load(Ordering::Acquire))
+    }
+
+    /// Returns the flags of before.
+    #[inline]
+    pub(crate) fn set_flags(&self, flags: PortFlags) -> PortFlags {
+        PortFlags::from_bits_retain(self.flags.fetch_or(flags.bits(), Ordering::AcqRel))
+    }
+
+    pub(crate) fn clear_flags(&self, flags: PortFlags) {
+        self.flags.fetch_and(flags.complement().bits(), Ordering::AcqRel);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.flags().contains(PortFlags::FAILED)
+    }
+
+    #[inline]
+    pub(crate) fn has_pending(&self) -> bool {
+        self.flags().intersects(PortFlags::PENDING)
+    }
+
+    /// The port, if anything can be attached to it.
+    // Codes_SRS_COMPLETION_PORT_01_082, Codes_SRS_COMPLETION_PORT_01_093
+    pub(crate) fn usable(&self) -> io::Result<&Self> {
+        if self.made_in.is_inherited() {
+            return Err(Inherited.into());
+        }
+        if self.has_failed() {
+            return Err(Errno::BADF.into());
+        }
+        Ok(self)
+    }
+
+    pub(crate) fn insert(&self, source: SourceRef) -> io::Result<Token> {
+        let inserted = self.pending.lock().insert(source);
+        // One that comes back is dropped without the lock.
+        let token = inserted.map_err(|_source| Errno::NOMEM)?;
+        self.set_flags(PortFlags::TABLE_DIRTY);
+        Ok(token)
+    }
+
+    /// Returns how many changes the thread has not applied.
+    pub(crate) fn remove(&self, token: Token) -> usize {
+        let changes = self.pending.lock().remove(token);
+        self.set_flags(PortFlags::TABLE_DIRTY);
+        changes
+    }
+
+    /// Has the thread apply the pending changes. If the caller is the thread, no wake-up is needed.
+    pub(crate) fn notify_unless(&self, is_current_thread: bool) {
+        let before = self.set_flags(PortFlags::NOTIFIED);
+        if !before.contains(PortFlags::NOTIFIED) && !is_current_thread {
+            self.wake(before);
+        }
+    }
+
+    pub(crate) fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        let modified = self.members.lock().modify_lent(&self.epoll(), descriptor, token, interest.once());
+        modified.map_err(|error| {
+            self.look_into(error);
+            // `ENOENT` would mean another descriptor.
+            if self.has_failed() { Errno::BADF.into() } else { error.into() }
+        })
+    }
+
+    pub(crate) fn epoll(&self) -> Epoll<'_, S> {
+        Epoll { sys: &self.sys, instance: self.epoll.as_fd() }
+    }
+}

@@ -1,0 +1,68 @@
+//! What a port knows of those that it reports events to.
+
+use crate::handler::Direction;
+use crate::memory::TryArc;
+use crate::one_shot::Interest;
+use crate::readiness::Readiness;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+/// Something that a port reports events to.
+pub trait Source: Send + Sync {
+    /// Takes note of the events and runs the operations whose turn has come.
+    fn on_ready(&self, events: Readiness) -> Dispatch;
+
+    /// Asks `port` for one event more, after a dispatch that ended with [`Dispatch::Rearm`].
+    fn rearm(&self, port: &Rearm<'_>) {
+        let _ = port;
+    }
+
+    /// How many operations wait in a direction.
+    fn queued(&self, direction: Direction) -> usize;
+
+    /// The port has lost its epoll instance or its eventfd, which other code has closed: no event will come any more. What
+    /// waits is to end with an error in the next dispatch, and nothing is to be accepted. May be called several times.
+    fn on_port_failure(&self) {}
+}
+
+/// A port's reference to a source.
+pub type SourceRef = TryArc<dyn Source>;
+
+/// [`Port::rearm`](crate::Port::rearm) of the port that calls a source.
+pub type Rearm<'a> = dyn Fn(BorrowedFd<'_>, Token, Interest) -> io::Result<()> + 'a;
+
+/// What a source wants after it was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Dispatch {
+    /// Nothing is left to run.
+    Idle,
+    /// Something is left: call again after the others had their turn.
+    Yielded,
+    /// Nothing is left to run, but the one event that was reported is not all that is waited for: call
+    /// [`Source::rearm`] now.
+    Rearm,
+}
+
+/// A port's name for an attached source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Token(pub u64);
+
+impl Token {
+    pub(crate) const fn new(generation: u32, index: u32) -> Self {
+        Self((generation as u64) << 32 | index as u64)
+    }
+
+    /// The index in the port's table.
+    #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the half of a token that is the index")]
+    pub(crate) const fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// Tells sources apart that have the same index one after the other. Never 0 in a token that a port has given.
+    #[inline]
+    pub(crate) const fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}
