@@ -1,9 +1,9 @@
 //! A set of completion ports: how many threads sockets are spread over.
 
+use crate::counted::Counted;
+use crate::sys::Errno;
 use completion_port::{CompletionPort, CompletionPortBuilder, CreatePortError};
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -26,18 +26,18 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct ExecutionEngine {
-    set: Arc<Set>,
+    set: Counted<Set>,
 }
 
 struct Set {
-    ports: Box<[CompletionPort]>,
+    ports: Vec<CompletionPort>,
     next: AtomicUsize,
 }
 
 impl ExecutionEngine {
     /// Says how the engine shall be.
     pub fn builder() -> ExecutionEngineBuilder {
-        ExecutionEngineBuilder { threads: 1, port: CompletionPort::builder() }
+        ExecutionEngineBuilder { threads: 1, thread_name: None, port: CompletionPort::builder() }
     }
 
     /// The next port of the set, as a new reference.
@@ -72,6 +72,8 @@ impl fmt::Debug for ExecutionEngine {
 #[must_use]
 pub struct ExecutionEngineBuilder {
     threads: usize,
+    /// Kept apart, because a builder of a port cannot be copied without memory once it has a name.
+    thread_name: Option<String>,
     port: CompletionPortBuilder,
 }
 
@@ -91,7 +93,7 @@ impl ExecutionEngineBuilder {
 
     /// The name of each thread; see [`CompletionPortBuilder::thread_name`].
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
-        self.port = self.port.thread_name(name);
+        self.thread_name = Some(name.into());
         self
     }
 
@@ -105,10 +107,31 @@ impl ExecutionEngineBuilder {
     /// Creates the ports and their threads.
     ///
     /// # Errors
-    /// [`CreatePortError`] of the first port that could not be created; the others are gone then.
+    /// [`CreatePortError`] of the first port that could not be created, or for want of memory. The others are gone then.
+    // Codes_SRS_SOCKET_01_050
     pub fn build(self) -> Result<ExecutionEngine, CreatePortError> {
-        let threads = NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN);
-        let ports = (0..threads.get()).map(|_| self.port.clone().create()).collect::<Result<_, _>>()?;
-        Ok(ExecutionEngine { set: Arc::new(Set { ports, next: AtomicUsize::new(0) }) })
+        let threads = self.threads.max(1);
+        let mut ports = Vec::new();
+        ports.try_reserve_exact(threads).map_err(|_| no_memory())?;
+        for _ in 0..threads {
+            let port = match &self.thread_name {
+                None => self.port.clone(),
+                Some(name) => self.port.clone().thread_name(try_copied(name)?),
+            };
+            ports.push(port.create()?);
+        }
+        let set = Counted::try_new(Set { ports, next: AtomicUsize::new(0) }).ok_or_else(no_memory)?;
+        Ok(ExecutionEngine { set })
     }
+}
+
+fn try_copied(name: &str) -> Result<String, CreatePortError> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(name.len()).map_err(|_| no_memory())?;
+    copy.push_str(name);
+    Ok(copy)
+}
+
+fn no_memory() -> CreatePortError {
+    CreatePortError { call: "malloc", source: Errno::NOMEM.into() }
 }

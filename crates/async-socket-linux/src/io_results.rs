@@ -2,8 +2,8 @@
 
 use crate::pool::{PoolError, PooledCompletion};
 use crate::socket::CreateError;
+use crate::sys::errno_behind;
 use async_socket_api::ReceiveCompletion;
-use std::error::Error;
 use std::io;
 
 /// What the kernel said, with its `errno`.
@@ -14,17 +14,14 @@ impl From<CreateError> for io::Error {
     }
 }
 
-/// The `errno` of the first of the causes that has one.
-fn errno_behind(error: &(dyn Error + 'static)) -> Option<i32> {
-    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
-    own.or_else(|| errno_behind(error.source()?))
-}
-
-/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), or [`InvalidInput`](io::ErrorKind::InvalidInput) for what was asked.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<PoolError> for io::Error {
     fn from(error: PoolError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
+        match error {
+            PoolError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            error => Self::new(io::ErrorKind::InvalidInput, error),
+        }
     }
 }
 

@@ -9,7 +9,8 @@
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
-//! There is one line of `unsafe` code in this crate: `getsockopt(TCP_ULP)`, which has no safe interface.
+//! Two modules have `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface, and `counted`, because
+//! `Arc::new` ends the process when memory runs out.
 //!
 //! # Threads
 //! Every call can be made from any thread, also inside any callback. In short, and at length at [`AsyncSocket`]:
@@ -47,6 +48,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod counted;
 mod engine;
 mod event;
 mod io_results;

@@ -43,7 +43,7 @@ impl From<Fault> for Ending {
         match fault {
             Fault::Os(errno) => Self::Failed(Some(errno)),
             Fault::BuffersChanged => {
-                tracing::error!("a buffer changed its length while it was lent");
+                log_caught(|| tracing::error!("a buffer changed its length while it was lent"));
                 Self::BuffersChanged
             }
         }
@@ -153,6 +153,7 @@ where
     put_into_new(Some(operation), room)
 }
 
+// Codes_SRS_SOCKET_01_050
 #[cold]
 fn put_into_new<S, T>(operation: Option<T>, room: &mut Option<Queued<S>>) -> Result<(), T>
 where

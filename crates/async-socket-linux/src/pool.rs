@@ -6,6 +6,7 @@
 //! * A buffer that comes back is granted to the first in the queue, and no other receive takes it. A receive that ends
 //!   leaves the queue, and its grant goes to the next.
 
+use crate::counted::Counted;
 use crate::event::Core;
 use crate::pool_waiters::{Note, Resume, Ticket, Waiters};
 use crate::sys::SocketSyscalls;
@@ -13,10 +14,9 @@ use async_socket_api::{IoBuf, ReceiveResult};
 use completion_port::memory::try_box;
 use completion_port::process::Generation;
 use completion_port::{Direction, Port, Resumer};
-use parking_lot::Mutex;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 /// Why a pool cannot be made.
@@ -32,6 +32,9 @@ pub enum PoolError {
     /// A pool of no buffers would never be of use.
     #[error("a pool of 0 buffers")]
     NoBuffers,
+    /// There is no memory for the pool itself.
+    #[error("no memory for a pool")]
+    OutOfMemory,
 }
 
 /// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async), shared by as many
@@ -65,14 +68,22 @@ pub enum PoolError {
 /// ```
 #[derive(Clone)]
 pub struct BufferPool {
-    shared: Arc<Shared>,
+    shared: Counted<Shared>,
 }
 
 struct Shared {
     made_in: Generation,
     buffer_bytes: usize,
     limit: usize,
+    /// A lock of the standard library, which allocates nothing when two threads meet.
     state: Mutex<State>,
+}
+
+impl Shared {
+    /// A panic leaves nothing half done: no foreign code runs with the lock held.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Default)]
@@ -114,7 +125,7 @@ impl PoolPlace {
     // Codes_SRS_BUFFER_POOL_01_010
     pub(crate) fn take<S: SocketSyscalls, P: Port>(&mut self, resumer: &Resumer<Core<S>, P>) -> Taken {
         let shared = &*self.pool.shared;
-        let mut state = shared.state.lock();
+        let mut state = shared.lock();
         let Some(ticket) = self.ticket else {
             if state.waiters.waiting() == 0
                 && state.spare(shared.limit) > 0
@@ -148,7 +159,7 @@ impl Drop for PoolPlace {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let shared = &*self.pool.shared;
-            let mut state = shared.state.lock();
+            let mut state = shared.lock();
             let note = state.waiters.remove(ticket);
             state.grant(shared.limit);
             drop(state);
@@ -162,7 +173,7 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`PoolError`]
-    // Codes_SRS_BUFFER_POOL_01_001, Codes_SRS_BUFFER_POOL_01_002
+    // Codes_SRS_BUFFER_POOL_01_001, Codes_SRS_BUFFER_POOL_01_002, Codes_SRS_BUFFER_POOL_01_012
     pub fn new(buffer_bytes: usize, limit: usize) -> Result<Self, PoolError> {
         if buffer_bytes == 0 || u32::try_from(buffer_bytes).is_err() {
             return Err(PoolError::BufferBytes { buffer_bytes });
@@ -170,8 +181,8 @@ impl BufferPool {
         if limit == 0 {
             return Err(PoolError::NoBuffers);
         }
-        let made_in = Generation::current();
-        Ok(Self { shared: Arc::new(Shared { made_in, buffer_bytes, limit, state: Mutex::default() }) })
+        let shared = Shared { made_in: Generation::current(), buffer_bytes, limit, state: Mutex::default() };
+        Counted::try_new(shared).map(|shared| Self { shared }).ok_or(PoolError::OutOfMemory)
     }
 
     /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment:
@@ -188,7 +199,7 @@ impl BufferPool {
         if self.is_inherited() {
             return 0;
         }
-        self.shared.state.lock().made
+        self.shared.lock().made
     }
 
     /// How many buffers are not in use now, of those that were made. 0 if the pool is inherited.
@@ -197,11 +208,11 @@ impl BufferPool {
         if self.is_inherited() {
             return 0;
         }
-        self.shared.state.lock().free.len()
+        self.shared.lock().free.len()
     }
 
     fn wrap(&self, bytes: Box<[u8]>) -> PooledBuffer {
-        PooledBuffer { bytes, filled: 0, pool: Arc::clone(&self.shared) }
+        PooledBuffer { bytes, filled: 0, pool: self.shared.clone() }
     }
 }
 
@@ -215,6 +226,7 @@ impl State {
         self.free.pop().or_else(|| self.make(buffer_bytes))
     }
 
+    // Codes_SRS_SOCKET_01_050
     fn make(&mut self, buffer_bytes: usize) -> Option<Box<[u8]>> {
         // It will come back, and must then find room.
         self.free.try_reserve(self.made + 1).ok()?;
@@ -246,7 +258,7 @@ impl fmt::Debug for BufferPool {
         if self.is_inherited() {
             return f.debug_struct("BufferPool").field("inherited", &true).finish_non_exhaustive();
         }
-        let state = self.shared.state.lock();
+        let state = self.shared.lock();
         f.debug_struct("BufferPool")
             .field("buffer_bytes", &self.shared.buffer_bytes)
             .field("limit", &self.shared.limit)
@@ -261,7 +273,7 @@ impl fmt::Debug for BufferPool {
 pub struct PooledBuffer {
     bytes: Box<[u8]>,
     filled: usize,
-    pool: Arc<Shared>,
+    pool: Counted<Shared>,
 }
 
 impl PooledBuffer {
@@ -302,7 +314,7 @@ impl Drop for PooledBuffer {
         if self.pool.made_in.is_inherited() {
             return;
         }
-        let mut state = self.pool.state.lock();
+        let mut state = self.pool.lock();
         state.free.push(bytes);
         state.grant(self.pool.limit);
     }

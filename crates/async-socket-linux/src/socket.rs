@@ -11,7 +11,7 @@ use crate::lent::{Lent, Room, is_boxed};
 use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sys::{Errno, Kernel, SocketSyscalls};
+use crate::sys::{Errno, Kernel, SocketSyscalls, errno_behind};
 use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
@@ -493,8 +493,14 @@ fn open_error<S: SocketSyscalls>(error: RegisterError, core: &Core<S>) -> OpenEr
             None => OpenError::NotASocket { descriptor, source },
         },
         RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
-        error => OpenError::NotRegistered { descriptor, source: io::Error::other(error) },
+        error => OpenError::NotRegistered { descriptor, source: without_memory(&error) },
     }
+}
+
+/// The `errno` behind an error, or none: an [`io::Error`] of anything else needs memory, which may be what is lacking.
+// Codes_SRS_SOCKET_01_050
+fn without_memory(error: &RegisterError) -> io::Error {
+    errno_behind(error).map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error)
 }
 
 fn state_in(phase: Phase) -> SocketState {

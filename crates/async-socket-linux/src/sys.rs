@@ -12,7 +12,8 @@ use rustix::net::sockopt::{
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, SocketType, getpeername, ipproto,
 };
-use std::io::{IoSlice, IoSliceMut};
+use std::error::Error;
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub use rustix::io::Errno;
@@ -198,4 +199,10 @@ impl SocketSyscalls for Kernel {
     fn close(&self, fd: OwnedFd) {
         completion_port::process::close(fd);
     }
+}
+
+/// The `errno` of the first of an error's causes that has one.
+pub(crate) fn errno_behind(error: &(dyn Error + 'static)) -> Option<i32> {
+    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
+    own.or_else(|| errno_behind(error.source()?))
 }

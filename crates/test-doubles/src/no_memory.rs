@@ -8,6 +8,10 @@ use std::ptr;
 thread_local! {
     /// How many bytes one allocation may have.
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
+    /// Which allocation fails, counted from 1; 0 if none does and none is counted.
+    static NTH: Cell<usize> = const { Cell::new(0) };
+    /// How many allocations there were since `NTH` was set.
+    static TRIED: Cell<usize> = const { Cell::new(0) };
 }
 
 /// The system's allocator, until a thread says that it shall get no memory. Put it in a test binary of its own:
@@ -66,9 +70,22 @@ pub fn without_memory_beyond<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     within(bytes, call)
 }
 
-/// Makes a call during which the calling thread gets memory, whatever was said.
+/// Makes a call during which the calling thread gets memory, whatever was said. [`failing_nth`] does not count it.
 pub fn with_memory<T>(call: impl FnOnce() -> T) -> T {
-    within(usize::MAX, call)
+    let before = NTH.replace(0);
+    let result = within(usize::MAX, call);
+    NTH.set(before);
+    result
+}
+
+/// Makes a call of which the `nth` allocation on the calling thread fails, counted from 1, and no other. How many it made
+/// comes with the result; if these are fewer than `nth`, none has failed.
+pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
+    TRIED.set(0);
+    NTH.set(nth);
+    let result = call();
+    NTH.set(0);
+    (result, TRIED.get())
 }
 
 fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
@@ -80,5 +97,15 @@ fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
 
 /// A thread that is ending has no such setting any more, but memory.
 fn has_memory(bytes: usize) -> bool {
-    LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
+    let is_nth = NTH.try_with(|nth| nth.get() > 0 && count() == nth.get()).unwrap_or(false);
+    !is_nth && LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
+}
+
+fn count() -> usize {
+    TRIED
+        .try_with(|tried| {
+            tried.set(tried.get() + 1);
+            tried.get()
+        })
+        .unwrap_or(0)
 }
