@@ -46,7 +46,7 @@ impl<S: SocketSyscalls> Core<S> {
         Self {
             sys,
             descriptor,
-            receiving: AtomicU32::new(ShortRead::Nothing as u32),
+            receiving: AtomicU32::new(ShortRead::ProvesNothing as u32),
             stream_broken: AtomicBool::new(false),
             found_at_open: AtomicU8::new(0),
             event_error: AtomicU16::new(0),
@@ -60,12 +60,12 @@ impl<S: SocketSyscalls> Core<S> {
     }
 
     pub(crate) fn short_read(&self) -> ShortRead {
-        const NO_MORE: u8 = ShortRead::NoMore as u8;
-        const UNLESS: u8 = ShortRead::NoMoreUnlessDescriptors as u8;
+        const NO_MORE: u8 = ShortRead::Drained as u8;
+        const UNLESS: u8 = ShortRead::DrainedUnlessFdsPassed as u8;
         match self.receiving.load(Ordering::Relaxed).to_le_bytes()[0] {
-            NO_MORE => ShortRead::NoMore,
-            UNLESS => ShortRead::NoMoreUnlessDescriptors,
-            _ => ShortRead::Nothing,
+            NO_MORE => ShortRead::Drained,
+            UNLESS => ShortRead::DrainedUnlessFdsPassed,
+            _ => ShortRead::ProvesNothing,
         }
     }
 
@@ -151,11 +151,11 @@ impl<S: SocketSyscalls> Handler for Core<S> {
         let connecting = retry_interrupted(|| self.sys.is_connecting(fd))?;
         self.found_at_open.store(if connecting { CONNECTING } else { 0 }, Ordering::Relaxed);
         let short_read = if retry_interrupted(|| self.sys.short_read_drains(fd))? {
-            ShortRead::NoMore
-        } else if retry_interrupted(|| self.sys.stops_at_descriptors(fd))? {
-            ShortRead::NoMoreUnlessDescriptors
+            ShortRead::Drained
+        } else if retry_interrupted(|| self.sys.is_unix_stream(fd))? {
+            ShortRead::DrainedUnlessFdsPassed
         } else {
-            ShortRead::Nothing
+            ShortRead::ProvesNothing
         };
         self.set_receiving(short_read, 0);
         Ok(())

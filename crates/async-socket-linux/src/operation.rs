@@ -7,8 +7,8 @@ use crate::event::Core;
 use crate::pool::{PoolPlace, PooledCompletion, Taken};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{
-    Cursor, Fault, Received, Sent, ShortRead, receive, receive_beside_descriptors, receive_into,
-    receive_into_beside_descriptors, send_some,
+    Cursor, Fault, Received, Sent, ShortRead, receive, receive_into, receive_into_noting_scm_rights,
+    receive_noting_scm_rights, send_some,
 };
 use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
 use completion_port::memory::try_box;
@@ -270,8 +270,8 @@ fn receive_mindfully<S, B, F>(
         return room.end(core, Ending::Failed(Some(errno)), attempt);
     }
     let short_read = core.short_read();
-    receive_by(room, core, attempt, short_read != ShortRead::Nothing, |sys, fd, buffers| match short_read {
-        ShortRead::NoMoreUnlessDescriptors => receive_beside_descriptors(sys, fd, buffers),
+    receive_by(room, core, attempt, short_read != ShortRead::ProvesNothing, |sys, fd, buffers| match short_read {
+        ShortRead::DrainedUnlessFdsPassed => receive_noting_scm_rights(sys, fd, buffers),
         _ => receive(sys, fd, buffers),
     });
 }
@@ -327,13 +327,13 @@ where
             Taken::Empty => return attempt.suspend(self),
             Taken::OutOfMemory => return self.end(core, Ending::Failed(Some(Errno::NOMEM)), attempt),
         };
-        let beside = core.short_read() == ShortRead::NoMoreUnlessDescriptors;
-        let read = if beside { receive_into_beside_descriptors::<S> } else { receive_into::<S> };
+        let beside = core.short_read() == ShortRead::DrainedUnlessFdsPassed;
+        let read = if beside { receive_into_noting_scm_rights::<S> } else { receive_into::<S> };
         let received = attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room()));
         if let Some(Received::Bytes { bytes, short, .. }) = received {
             buffer.set_filled(bytes as usize);
             if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
-                let drained = short && core.short_read() != ShortRead::Nothing;
+                let drained = short && core.short_read() != ShortRead::ProvesNothing;
                 attempt.complete(drained, recycled(self), || {
                     on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) });
                 });

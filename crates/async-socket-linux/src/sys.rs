@@ -68,13 +68,13 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
     /// `getsockopt(SO_DOMAIN)` and `SO_TYPE`: whether it is a Unix stream socket, whose reads stop short at passed
     /// descriptors or because there is no more for now. Asked if a short read alone does not say so.
-    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    fn is_unix_stream(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         let _ = fd;
         Ok(false)
     }
     /// `recvmsg(2)` into one buffer, with no room for descriptors: the bytes, and whether some came along
     /// (`MSG_CTRUNC`). For sockets that stop at them.
-    fn recv_beside_descriptors(
+    fn recv_noting_scm_rights(
         &self,
         fd: BorrowedFd<'_>,
         buffer: &mut [u8],
@@ -137,12 +137,12 @@ impl SocketSyscalls for Kernel {
         Ok(socket_protocol(fd)? == Some(ipproto::TCP) && !has_upper_layer(fd)?)
     }
 
-    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    fn is_unix_stream(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(socket_domain(fd)? == AddressFamily::UNIX && socket_type(fd)? == SocketType::STREAM)
     }
 
     #[inline]
-    fn recv_beside_descriptors(
+    fn recv_noting_scm_rights(
         &self,
         fd: BorrowedFd<'_>,
         buffer: &mut [u8],

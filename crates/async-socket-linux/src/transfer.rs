@@ -157,10 +157,11 @@ impl Cursor {
 #[repr(u8)]
 pub(crate) enum ShortRead {
     /// There is no more for now: TCP.
-    NoMore = 0,
+    Drained = 0,
     /// There is no more for now, unless descriptors came along: a Unix stream socket.
-    NoMoreUnlessDescriptors = 1,
-    Nothing = 2,
+    DrainedUnlessFdsPassed = 1,
+    /// Nothing: the read may have stopped at a record, for instance.
+    ProvesNothing = 2,
 }
 
 /// What one attempt to receive came to.
@@ -209,7 +210,7 @@ pub(crate) fn receive_into<S: SocketSyscalls>(sys: &S, fd: BorrowedFd<'_>, buffe
 
 /// The same from a socket whose reads stop at descriptors: short only if none came along. That is asked about one buffer
 /// only.
-pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
+pub(crate) fn receive_noting_scm_rights<S: SocketSyscalls, B: IoBufsMut>(
     sys: &S,
     fd: BorrowedFd<'_>,
     buffers: &mut B,
@@ -217,7 +218,7 @@ pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
     let mut slices = buffers.slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
     if slices.next().is_none() {
-        return receive_into_beside_descriptors(sys, fd, first);
+        return receive_into_noting_scm_rights(sys, fd, first);
     }
     drop(slices);
     match receive(sys, fd, buffers) {
@@ -226,13 +227,13 @@ pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
     }
 }
 
-pub(crate) fn receive_into_beside_descriptors<S: SocketSyscalls>(
+pub(crate) fn receive_into_noting_scm_rights<S: SocketSyscalls>(
     sys: &S,
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> Received {
     let room = buffer.len().min(MAX_BYTES_PER_CALL);
-    match retry_interrupted(|| sys.recv_beside_descriptors(fd, buffer, RECEIVE_FLAGS)) {
+    match retry_interrupted(|| sys.recv_noting_scm_rights(fd, buffer, RECEIVE_FLAGS)) {
         Ok((bytes, came_along)) => match received(Ok(bytes), room) {
             Received::Bytes { bytes, short, late_error } => {
                 Received::Bytes { bytes, short: short && !came_along, late_error }

@@ -171,7 +171,7 @@ pub fn is_send(call: &SocketCall) -> bool {
 }
 
 pub fn is_receive(call: &SocketCall) -> bool {
-    matches!(call, SocketCall::Recv(..) | SocketCall::RecvMsg(..))
+    matches!(call, SocketCall::Recv(..) | SocketCall::RecvNotingScmRights(..) | SocketCall::RecvMsg(..))
 }
 
 pub fn is_close(call: &SocketCall) -> bool {

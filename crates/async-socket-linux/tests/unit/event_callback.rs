@@ -317,10 +317,10 @@ fn a_short_read_from_tcp_is_believed_until_the_next_event() {
 
 #[rstest]
 #[case::nothing_came_along(Step::bytes("short"), 1)]
-#[case::descriptors_came_along(Step::DeliversBesideDescriptors(b"short".to_vec()), 2)]
+#[case::descriptors_came_along(Step::DeliversWithScmRights(b"short".to_vec()), 2)]
 fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[case] step: Step, #[case] calls: usize) {
     let fixture = Fixture::closed();
-    fixture.sys.stop_at_descriptors();
+    fixture.sys.be_a_unix_stream();
     fixture.socket.open_async(|_| {}).expect("the socket opens");
     let (first, second) = (fixture.receive(vec![0; 8]), fixture.receive(vec![0; 8]));
     fixture.sys.script_recv([step]);
@@ -335,7 +335,7 @@ fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[c
 #[test]
 fn a_short_read_into_several_buffers_is_not_believed_of_a_unix_stream() {
     let fixture = Fixture::closed();
-    fixture.sys.stop_at_descriptors();
+    fixture.sys.be_a_unix_stream();
     fixture.socket.open_async(|_| {}).expect("the socket opens");
     let (first, second) = (fixture.receive([[0; 4], [0; 4]]), fixture.receive(vec![0; 8]));
     fixture.sys.script_recv([Step::bytes("short"), Step::bytes("more")]);

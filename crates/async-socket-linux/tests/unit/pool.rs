@@ -72,10 +72,10 @@ fn the_call_back_gets_just_the_bytes_that_arrived_and_can_change_them() {
 
 #[rstest]
 #[case::nothing_came_along(Step::bytes("short"), 1)]
-#[case::descriptors_came_along(Step::DeliversBesideDescriptors(b"short".to_vec()), 2)]
+#[case::descriptors_came_along(Step::DeliversWithScmRights(b"short".to_vec()), 2)]
 fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[case] step: Step, #[case] calls: usize) {
     let (fixture, pool) = (Fixture::closed(), pool(2));
-    fixture.sys.stop_at_descriptors();
+    fixture.sys.be_a_unix_stream();
     fixture.socket.open_async(|_| {}).expect("the socket opens");
     let (first, second) = (receive(&fixture, &pool), receive(&fixture, &pool));
     fixture.sys.script_recv([step]);

@@ -45,11 +45,11 @@ fn unix_datagrams() -> Pair {
 fn the_kind_of_a_socket_says_what_a_short_read_means(
     #[case] make: fn() -> Pair,
     #[case] drains: bool,
-    #[case] stops_at_descriptors: bool,
+    #[case] is_unix_stream: bool,
 ) {
     let (socket, _peer) = make();
     assert_eq!(Kernel.short_read_drains(socket.as_fd()), Ok(drains));
-    assert_eq!(Kernel.stops_at_descriptors(socket.as_fd()), Ok(stops_at_descriptors));
+    assert_eq!(Kernel.is_unix_stream(socket.as_fd()), Ok(is_unix_stream));
 }
 
 #[rstest]
@@ -66,7 +66,7 @@ fn a_read_tells_whether_descriptors_came_along(#[case] count: usize) {
     sendmsg(&peer, &[IoSlice::new(b"bytes")], &mut control, SendFlags::empty()).expect("the peer sends");
 
     let mut buffer = [0; 8];
-    let read = Kernel.recv_beside_descriptors(socket.as_fd(), &mut buffer, RECEIVE_FLAGS);
+    let read = Kernel.recv_noting_scm_rights(socket.as_fd(), &mut buffer, RECEIVE_FLAGS);
 
     assert_eq!((read, &buffer), (Ok((5, count > 0)), b"bytes\0\0\0"));
 }
@@ -154,6 +154,6 @@ impl SocketSyscalls for Plain {
 #[test]
 fn who_does_not_know_of_descriptors_is_not_believed_that_none_came_along() {
     let (socket, _peer) = unix();
-    assert_eq!(Plain.stops_at_descriptors(socket.as_fd()), Ok(false));
-    assert_eq!(Plain.recv_beside_descriptors(socket.as_fd(), &mut [0; 8], RECEIVE_FLAGS), Ok((3, true)));
+    assert_eq!(Plain.is_unix_stream(socket.as_fd()), Ok(false));
+    assert_eq!(Plain.recv_noting_scm_rights(socket.as_fd(), &mut [0; 8], RECEIVE_FLAGS), Ok((3, true)));
 }
