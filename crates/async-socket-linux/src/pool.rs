@@ -7,13 +7,9 @@
 //!   leaves the queue, and its grant goes to the next.
 
 use crate::counted::Counted;
-use crate::event::Core;
-use crate::pool_waiters::{Note, Resume, Ticket, Waiters};
-use crate::sys::SocketSyscalls;
+use crate::pool_waiters::{Note, PoolWaiters, Ticket};
 use async_socket_api::{IoBuf, ReceiveResult};
-use completion_port::memory::try_box;
 use completion_port::process::Generation;
-use completion_port::{Direction, Port, Resumer};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -90,17 +86,11 @@ impl Shared {
 struct State {
     free: Vec<Box<[u8]>>,
     made: usize,
-    waiters: Waiters,
-}
-
-impl<S: SocketSyscalls, P: Port> Resume for [Resumer<Core<S>, P>; 1] {
-    fn resume(&self) {
-        self[0].resume(Direction::In);
-    }
+    waiters: PoolWaiters,
 }
 
 /// What came of asking the pool for a buffer.
-pub(crate) enum Taken {
+pub(crate) enum FromPool {
     Buffer(PooledBuffer),
     /// There is none; the receive will be resumed.
     Empty,
@@ -120,10 +110,11 @@ impl PoolPlace {
         Self { pool: pool.clone(), ticket: None }
     }
 
-    /// Takes a buffer if there is one that no receive waits for, or that is granted to this one.
+    /// Takes a buffer if there is one that no receive waits for, or that is granted to this one. Otherwise the receive is
+    /// queued with a `note`, unless it is already.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
     // Codes_SRS_BUFFER_POOL_01_010
-    pub(crate) fn take<S: SocketSyscalls, P: Port>(&mut self, resumer: &Resumer<Core<S>, P>) -> Taken {
+    pub(crate) fn take(&mut self, note: impl FnOnce() -> Option<Note>) -> FromPool {
         let shared = &*self.pool.shared;
         let mut state = shared.lock();
         let Some(ticket) = self.ticket else {
@@ -132,25 +123,25 @@ impl PoolPlace {
                 && let Some(bytes) = state.take(shared.buffer_bytes)
             {
                 drop(state);
-                return Taken::Buffer(self.pool.wrap(bytes));
+                return FromPool::Buffer(self.pool.wrap(bytes));
             }
-            self.ticket = state.wait(|| try_box(resumer.clone()).ok().map(|note| note as Note));
-            return if self.ticket.is_some() { Taken::Empty } else { Taken::OutOfMemory };
+            self.ticket = state.wait(note);
+            return if self.ticket.is_some() { FromPool::Empty } else { FromPool::OutOfMemory };
         };
         if !state.waiters.is_granted(ticket) {
-            return Taken::Empty;
+            return FromPool::Empty;
         }
         let Some(bytes) = state.take(shared.buffer_bytes) else {
             // There was no memory for a new one. One that is in use will come back.
             state.waiters.take_grant_back(ticket);
-            return Taken::Empty;
+            return FromPool::Empty;
         };
         let note = state.waiters.remove(ticket);
         state.grant(shared.limit);
         drop(state);
         drop(note);
         self.ticket = None;
-        Taken::Buffer(self.pool.wrap(bytes))
+        FromPool::Buffer(self.pool.wrap(bytes))
     }
 }
 
@@ -249,7 +240,7 @@ impl State {
     /// They are resumed with the lock held: that runs no user's code, and none of them can leave meanwhile.
     fn grant(&mut self, limit: usize) {
         let available = self.free.len() + usize::from(self.made < limit);
-        while self.waiters.waiting() > 0 && self.waiters.granted() < available && self.waiters.grant_next() {}
+        while self.waiters.waiting() > 0 && self.waiters.granted() < available && self.waiters.wake_next() {}
     }
 }
 

@@ -21,9 +21,9 @@ pub(crate) trait Resume: Send {
 /// What has a waiter try again.
 pub(crate) type Note = Box<dyn Resume>;
 
-pub(crate) struct Waiters {
+pub(crate) struct PoolWaiters {
     /// By ticket. Who has left is only marked, so that leaving is cheap.
-    queue: VecDeque<Waiter>,
+    queue: VecDeque<PoolWaiter>,
     next: NonZeroU64,
     /// Nothing before this ticket waits for a grant.
     first_waiting: NonZeroU64,
@@ -31,21 +31,21 @@ pub(crate) struct Waiters {
     granted: usize,
 }
 
-struct Waiter {
+struct PoolWaiter {
     ticket: Ticket,
     granted: bool,
     /// `None` if it has left.
     note: Option<Note>,
 }
 
-impl Default for Waiters {
+impl Default for PoolWaiters {
     fn default() -> Self {
         let first = NonZeroU64::MIN;
         Self { queue: VecDeque::new(), next: first, first_waiting: first, waiting: 0, granted: 0 }
     }
 }
 
-impl Waiters {
+impl PoolWaiters {
     /// How many wait without a grant.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
@@ -62,13 +62,13 @@ impl Waiters {
         let note = note()?;
         let ticket = Ticket(self.next);
         self.next = self.next.saturating_add(1);
-        self.queue.push_back(Waiter { ticket, granted: false, note: Some(note) });
+        self.queue.push_back(PoolWaiter { ticket, granted: false, note: Some(note) });
         self.waiting += 1;
         Some(ticket)
     }
 
     /// Grants a buffer to the first that has none granted, and has it try again. False if there is none.
-    pub(crate) fn grant_next(&mut self) -> bool {
+    pub(crate) fn wake_next(&mut self) -> bool {
         let start = self.queue.partition_point(|waiter| waiter.ticket.0 < self.first_waiting);
         let mut rest = self.queue.range_mut(start..);
         let Some(next) = rest.find(|waiter| waiter.note.is_some() && !waiter.granted) else {

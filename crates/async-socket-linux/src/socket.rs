@@ -6,25 +6,23 @@
 //! * No call touches the socket after it has started a user's call-back.
 
 use crate::engine::ExecutionEngine;
-use crate::event::Core;
+use crate::kinds::{PendingPooled, PendingReceive};
 use crate::lent::{Lent, Room, is_boxed};
-use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sys::{Errno, Kernel, SocketSyscalls, errno_behind};
-use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
+use crate::sending::{send, send_boxed};
+use crate::socket_core::{SocketCore, state_in};
+use crate::sys::{Kernel, SocketSyscalls, errno_behind};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
-    SendCompletion, SendError, SendResult, SocketState,
+    SendCompletion, SendError, SocketState,
 };
 use completion_port::{
-    AddError, Claim, ClaimError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration,
-    log_caught,
+    AddError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration, log_caught,
 };
 use std::fmt;
 use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use thiserror::Error;
 
 /// Why a socket could not be created.
@@ -85,7 +83,7 @@ pub enum CreateError {
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
-    registration: Registration<Core<S>, P>,
+    registration: Registration<SocketCore<S>, P>,
 }
 
 impl AsyncSocketLinux {
@@ -122,7 +120,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     pub fn create_with(port: P, sys: S, socket: OwnedFd) -> Self {
         let descriptor = socket.as_raw_fd();
         log_caught(|| tracing::debug!(descriptor, "socket created"));
-        Self { registration: Registration::new(port, Core::new(sys, descriptor), socket) }
+        Self { registration: Registration::new(port, SocketCore::new(sys, descriptor), socket) }
     }
 
     /// Receives at least one byte into a buffer of `pool`, which is taken only when bytes have arrived: a receive that
@@ -145,40 +143,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let resumer = self.registration.resumer();
         let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
         self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
-    }
-
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
-    fn send<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
-        match self.registration.try_claim(Direction::Out) {
-            Ok(claim) => self.send_now(payload, on_send_complete, claim),
-            Err(why) => {
-                let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
-                self.send_later(why, send)
-            }
-        }
-        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
-    }
-
-    /// Leaves a large value to the port's thread from the beginning: the caller's stack still holds the value itself, and has
-    /// no place for what the callback gets.
-    #[inline(never)]
-    fn send_boxed<B, F>(&self, buffers: Lent<B>, on_send_complete: F) -> Result<(), Refused<Lent<B>, SendError>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
-        let on_complete = |sent: SendCompletion<Lent<B>>| {
-            let buffers = sent.buffers.into_inner();
-            on_send_complete(SendCompletion::new(sent.result, sent.os_error, sent.bytes_sent, buffers));
-        };
-        self.send_later(ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
-            .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
@@ -254,132 +218,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
         }
     }
-
-    /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.
-    ///
-    /// A buffer that panics unwinds to the caller. The claim is the last argument because the first to be dropped then: what
-    /// the callback captured may close the socket, which waits for the claim.
-    #[inline]
-    fn send_now<B, F>(
-        &self,
-        payload: Payload<B>,
-        on_complete: F,
-        claim: Claim<'_, Core<S>, P>,
-    ) -> Result<(), NotSent<B, F>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        let core = self.registration.handler();
-        let sent = if core.is_stream_broken() {
-            None
-        } else {
-            Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
-        };
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
-        if sent == Some(Ok(payload.total_length() as usize)) {
-            claim.complete(|| {
-                let bytes = payload.total_length();
-                on_complete(SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers()));
-            });
-            return Ok(());
-        }
-        let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
-        self.not_sent_at_once(Unsent { claim, sent, send })
-    }
-
-    /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
-    /// may close the socket.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
-    #[cold]
-    fn not_sent_at_once<B, F>(&self, unsent: Unsent<'_, P, S, B, F>) -> Result<(), NotSent<B, F>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        // In this order, so that the claim is dropped first if a buffer panics.
-        let mut send = unsent.send;
-        let claim = unsent.claim;
-        let core = self.registration.handler();
-        let Some(sent) = unsent.sent else { return Err((SendError::StreamBroken, send)) };
-        let on_panic = BreakStream(core);
-        let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
-        mem::forget(on_panic);
-        match sent {
-            Sent::All => {
-                let PendingSend { payload, on_complete, cursor } = send;
-                let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
-                claim.complete(|| on_complete(sent));
-                Ok(())
-            }
-            Sent::Failed(fault) => {
-                core.send_failed(send.cursor.bytes);
-                Err((send_error(core, fault, send.cursor.bytes), send))
-            }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
-            Sent::Some | Sent::Blocked => {
-                log_caught(|| {
-                    tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
-                });
-                claim.queue(send).map_err(|failed| {
-                    // The claim is held until the stream is known to be broken.
-                    let (_claim, send) = failed.returned;
-                    let bytes_sent = send.cursor.bytes;
-                    core.send_failed(bytes_sent);
-                    (SendError::OutOfMemory { bytes_sent }, send)
-                })
-            }
-        }
-    }
-
-    /// Queues a send behind the ones that were accepted before it, if that is why it was not granted.
-    #[cold]
-    fn send_later<B, F>(&self, why: ClaimError, send: PendingSend<B, F>) -> Result<(), NotSent<B, F>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        match why {
-            ClaimError::InUse => {}
-            ClaimError::Inherited(_) => return Err((SendError::Inherited, send)),
-            ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
-            _ => return Err((SendError::NotOpen { state: self.state() }, send)),
-        }
-        if self.registration.handler().is_stream_broken() {
-            return Err((SendError::StreamBroken, send));
-        }
-        self.registration.add(Direction::Out, send).map_err(|refused| {
-            let error = match refused.error {
-                AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
-                AddError::Inherited(_) => SendError::Inherited,
-                AddError::PortFailed => SendError::PortFailed,
-                _ => SendError::NotOpen { state: self.state() },
-            };
-            (error, refused.returned)
-        })
-    }
 }
-
-/// A send that is not done after its first call, and what that came to; none if it was not made. Together, so that who
-/// sends everything at once has nothing of it in memory.
-struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
-    claim: Claim<'a, Core<S>, P>,
-    sent: Option<Result<usize, Fault>>,
-    send: PendingSend<B, F>,
-}
-
-/// Breaks the stream if a buffer panics between two parts of a payload: the buffers are asked only after a part went out.
-// Codes_SRS_SOCKET_01_043
-struct BreakStream<'a, S: SocketSyscalls>(&'a Core<S>);
-
-impl<S: SocketSyscalls> Drop for BreakStream<'_, S> {
-    fn drop(&mut self) {
-        self.0.break_stream();
-    }
-}
-
-/// A send that was refused, and why.
-type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
 impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_031
@@ -416,12 +255,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         if const { !is_boxed::<B>() } {
-            return self.send(buffers, on_send_complete);
+            return send(&self.registration, buffers, on_send_complete);
         }
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
         };
-        self.send_boxed(room.fill(buffers), on_send_complete).map_err(given_back)
+        send_boxed(&self.registration, room.fill(buffers), on_send_complete).map_err(given_back)
     }
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
@@ -467,22 +306,9 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
     }
 }
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
-fn send_error<S: SocketSyscalls>(core: &Core<S>, fault: Fault, bytes_sent: u32) -> SendError {
-    let errno = match fault {
-        Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
-        Fault::BuffersChanged => return SendError::BuffersChanged { bytes_sent },
-    };
-    let os_error = errno.raw_os_error();
-    match errno {
-        Errno::CONNRESET | Errno::NOTCONN | Errno::PIPE => SendError::Disconnected { os_error, bytes_sent },
-        _ => SendError::Os { os_error, bytes_sent },
-    }
-}
-
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
 // Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011
-fn open_error<S: SocketSyscalls>(error: RegisterError, core: &Core<S>) -> OpenError {
+fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> OpenError {
     let descriptor = core.descriptor;
     match error {
         RegisterError::Inherited(_) => OpenError::Inherited,
@@ -501,13 +327,4 @@ fn open_error<S: SocketSyscalls>(error: RegisterError, core: &Core<S>) -> OpenEr
 // Codes_SRS_SOCKET_01_050
 fn without_memory(error: &RegisterError) -> io::Error {
     errno_behind(error).map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error)
-}
-
-fn state_in(phase: Phase) -> SocketState {
-    match phase {
-        Phase::Unregistered | Phase::Removed => SocketState::Closed,
-        Phase::Registering => SocketState::Opening,
-        Phase::Registered => SocketState::Open,
-        Phase::Removing => SocketState::Closing,
-    }
 }

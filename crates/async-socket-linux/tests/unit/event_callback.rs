@@ -315,6 +315,7 @@ fn a_short_read_from_tcp_is_believed_until_the_next_event() {
     assert_eq!(second.received(), b"next");
 }
 
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_083, Tests_SRS_SOCKET_01_030
 #[rstest]
 #[case::nothing_came_along(Step::bytes("short"), 1)]
 #[case::descriptors_came_along(Step::DeliversWithScmRights(b"short".to_vec()), 2)]
@@ -330,6 +331,8 @@ fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[c
     assert_eq!(first.received(), b"short");
     second.assert_pending();
     assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (calls, 0));
+    let noting = fixture.sys.count(|call| *call == SocketCall::RecvNotingScmRights(8, RECEIVE_FLAGS));
+    assert_eq!(noting, calls, "a plain recv does not tell of descriptors");
 }
 
 #[test]
