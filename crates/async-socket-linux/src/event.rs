@@ -55,7 +55,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 
     /// On a port thread `close` must not wait for one peer while all other sockets of the port wait for it. Without
     /// lingering it returns at once, and the kernel goes on sending.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
     fn release(&self, descriptor: OwnedFd) {
         let fd = descriptor.as_fd();
         if is_port_thread() && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {

@@ -2,8 +2,8 @@
 
 use crate::pool::{PoolError, PooledCompletion};
 use crate::socket::CreateError;
-use crate::sys::errno_behind;
 use async_socket_api::ReceiveCompletion;
+use std::error::Error;
 use std::io;
 
 /// What the kernel said, with its `errno`.
@@ -36,4 +36,10 @@ impl PooledCompletion {
         // A buffer has at most `u32::MAX` bytes.
         ReceiveCompletion::new(self.result, self.os_error, u32::try_from(bytes).unwrap_or(u32::MAX), ()).io_result()
     }
+}
+
+/// The `errno` of the first of an error's causes that has one.
+fn errno_behind(error: &(dyn Error + 'static)) -> Option<i32> {
+    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
+    own.or_else(|| errno_behind(error.source()?))
 }

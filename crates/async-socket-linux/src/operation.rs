@@ -226,9 +226,8 @@ fn conclude<S: SocketSyscalls, K: Kind<S>>(
 ) {
     match progress {
         Progress::Done { done, drained } => {
-            if let Some(operation) = slot[0].take() {
-                attempt.complete(drained, recycled(slot), || operation.succeed(done));
-            }
+            let Some(operation) = slot[0].take() else { return };
+            attempt.complete(drained, recycled(slot), || operation.succeed(done));
         }
         Progress::Part => attempt.partial(slot),
         Progress::Blocked => attempt.pending(slot),

@@ -1,10 +1,10 @@
-//! Buffers that are taken only when bytes have arrived: receives that park no memory.
+//! Buffers that a receive takes only when bytes have arrived, so that a receive that waits holds no memory.
 //!
 //! Invariants:
 //! * A buffer is in the pool, or in one [`PooledBuffer`].
 //! * A receive that finds the pool empty is queued under the lock that also guards returned buffers, so it cannot miss one.
-//! * A buffer that comes back is granted to the first in the queue, and no other receive takes it. A receive that ends
-//!   leaves the queue, and its grant goes to the next.
+//! * A buffer that comes back is granted to the first receive in the queue, and no other receive takes it. A receive that
+//!   ends leaves the queue, and its grant goes to the next.
 
 use crate::counted::Counted;
 use crate::pool_waiters::{Note, PoolWaiters, Ticket};
@@ -25,7 +25,7 @@ pub enum PoolError {
         /// What was asked for.
         buffer_bytes: usize,
     },
-    /// A pool of no buffers would never be of use.
+    /// A pool needs at least one buffer.
     #[error("a pool of 0 buffers")]
     NoBuffers,
     /// There is no memory for the pool itself.
@@ -33,18 +33,18 @@ pub enum PoolError {
     OutOfMemory,
 }
 
-/// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async), shared by as many
-/// sockets as you like.
+/// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async). Any number of sockets
+/// can share it.
 ///
-/// Buffers are made when first needed and kept. When all of them are in use, receives wait until one is dropped, and get
+/// Buffers are made when first needed, and kept. When all of them are in use, receives wait until one is dropped. They get
 /// buffers in the order in which they found the pool empty. Nothing is lost, because what the peer sends stays with the
-/// kernel. So the limit bounds the memory, whatever the number of connections. A program that holds on to all buffers for
-/// ever waits for ever.
+/// kernel. So the limit bounds the memory, whatever the number of connections. If the program keeps all buffers, the receives
+/// wait for ever.
 ///
-/// A receive that waits for a buffer keeps its port alive, like every pending operation. Once it is done, or its socket
-/// is closed, the pool knows nothing of it.
+/// A receive that waits for a buffer keeps its port alive, as every pending operation does. Once it is done, or its socket is
+/// closed, the pool keeps nothing of it.
 ///
-/// `clone` gives another handle to the same pool.
+/// A clone is another handle to the same pool.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, BufferPool};
@@ -71,7 +71,7 @@ struct Shared {
     made_in: Generation,
     buffer_bytes: usize,
     limit: usize,
-    /// A lock of the standard library, which allocates nothing when two threads meet.
+    /// The standard library's lock, because it allocates nothing when two threads want it at once.
     state: Mutex<State>,
 }
 
@@ -92,16 +92,16 @@ struct State {
 /// What came of asking the pool for a buffer.
 pub(crate) enum FromPool {
     Buffer(PooledBuffer),
-    /// There is none; the receive will be resumed.
+    /// There is no buffer now. The receive is queued, and will be resumed.
     Empty,
-    /// There is none, and no memory for one or to note who waits.
+    /// There is no buffer, and no memory to make one or to queue the receive.
     OutOfMemory,
 }
 
-/// A receive's relation to its pool. It leaves the pool's queue when it is dropped.
+/// A receive's place in its pool. Dropping it takes the receive out of the pool's queue.
 pub(crate) struct PoolPlace {
     pool: BufferPool,
-    /// From when the receive found the pool empty until it gets a buffer.
+    /// The place in the queue: there from when the receive found the pool empty until it gets a buffer.
     ticket: Option<Ticket>,
 }
 
@@ -132,12 +132,12 @@ impl PoolPlace {
             return FromPool::Empty;
         }
         let Some(bytes) = state.take(shared.buffer_bytes) else {
-            // There was no memory for a new one. One that is in use will come back.
+            // There was no memory for a new buffer. Another receive has one, which will come back.
             state.waiters.take_grant_back(ticket);
             return FromPool::Empty;
         };
         let note = state.waiters.remove(ticket);
-        state.grant(shared.limit);
+        state.grant_free(shared.limit);
         drop(state);
         drop(note);
         self.ticket = None;
@@ -152,7 +152,7 @@ impl Drop for PoolPlace {
             let shared = &*self.pool.shared;
             let mut state = shared.lock();
             let note = state.waiters.remove(ticket);
-            state.grant(shared.limit);
+            state.grant_free(shared.limit);
             drop(state);
             drop(note);
         }
@@ -160,7 +160,7 @@ impl Drop for PoolPlace {
 }
 
 impl BufferPool {
-    /// A pool of at most `limit` buffers of `buffer_bytes` bytes, none of which is made yet.
+    /// Makes a pool of at most `limit` buffers of `buffer_bytes` bytes each, and none of the buffers yet.
     ///
     /// # Errors
     /// [`PoolError`]
@@ -176,8 +176,8 @@ impl BufferPool {
         Counted::try_new(shared).map(|shared| Self { shared }).ok_or(PoolError::OutOfMemory)
     }
 
-    /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment:
-    /// receives from it are refused, and buffers that are dropped are freed.
+    /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment.
+    /// So receives from it are refused, and buffers that are dropped are freed.
     // Codes_SRS_COMPLETION_PORT_01_086
     #[must_use]
     pub fn is_inherited(&self) -> bool {
@@ -219,7 +219,7 @@ impl State {
 
     // Codes_SRS_SOCKET_01_050
     fn make(&mut self, buffer_bytes: usize) -> Option<Box<[u8]>> {
-        // It will come back, and must then find room.
+        // Room for when it comes back, so that this needs no memory then.
         self.free.try_reserve(self.made + 1).ok()?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(buffer_bytes).ok()?;
@@ -228,17 +228,17 @@ impl State {
         Some(bytes.into_boxed_slice())
     }
 
-    /// Queues a receive, because a buffer that is in use will come back. `None` if none is in use, or without memory.
+    /// Queues a receive that waits for a buffer in use to come back. `None` if no buffer is in use, or without memory.
     #[cold]
     fn wait(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
         if self.made > 0 { self.waiters.push(note) } else { None }
     }
 
-    /// Grants what is free to those who wait, and has them try again. If more buffers can be made, for which there was no
-    /// memory before, the next one tries that.
+    /// Grants the free buffers to the receives that wait, and resumes these. If more buffers can be made, for which there was
+    /// no memory before, one receive more is resumed to try that.
     ///
-    /// They are resumed with the lock held: that runs no user's code, and none of them can leave meanwhile.
-    fn grant(&mut self, limit: usize) {
+    /// The lock is held meanwhile, so that no receive leaves the queue. Resuming runs no code of the program.
+    fn grant_free(&mut self, limit: usize) {
         let available = self.free.len() + usize::from(self.made < limit);
         while self.waiters.waiting() > 0 && self.waiters.granted() < available && self.waiters.wake_next() {}
     }
@@ -260,7 +260,7 @@ impl fmt::Debug for BufferPool {
     }
 }
 
-/// Received bytes in a buffer of a [`BufferPool`]; dropping it gives the buffer back. Can be sent as it is.
+/// Received bytes in a buffer of a [`BufferPool`]. It can be sent as it is. Dropping it gives the buffer back to the pool.
 pub struct PooledBuffer {
     bytes: Box<[u8]>,
     filled: usize,
@@ -307,7 +307,7 @@ impl Drop for PooledBuffer {
         }
         let mut state = self.pool.lock();
         state.free.push(bytes);
-        state.grant(self.pool.limit);
+        state.grant_free(self.pool.limit);
     }
 }
 
@@ -317,7 +317,7 @@ impl fmt::Debug for PooledBuffer {
     }
 }
 
-/// What a pooled receive's call-back gets.
+/// What a pooled receive's callback gets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PooledCompletion {

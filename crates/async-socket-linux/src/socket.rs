@@ -1,9 +1,9 @@
 //! The socket: its states, and the calls of the specification.
 //!
 //! Invariants:
-//! * The descriptor is the registration's from create on, which releases it once everything has been completed.
-//! * The socket's state is the registration's phase: there is no second one that could contradict it.
-//! * No call touches the socket after it has started a user's call-back.
+//! * The registration owns the descriptor from create on, and releases it once everything has been completed.
+//! * The socket's state is the registration's phase, so there is no second state that could contradict it.
+//! * No call touches the socket after it has started a callback of the program.
 
 use crate::engine::ExecutionEngine;
 use crate::kinds::{PendingPooled, PendingReceive};
@@ -12,7 +12,7 @@ use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
 use crate::sending::{send, send_boxed};
 use crate::socket_core::{SocketCore, state_in};
-use crate::sys::{Kernel, SocketSyscalls, errno_behind};
+use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SocketState,
@@ -41,36 +41,38 @@ pub enum CreateError {
 ///
 /// # Which sockets
 /// A stream: TCP, Unix, or any other of type `SOCK_STREAM`. Opening any other kind, or a listening socket, fails with
-/// [`OpenError::UnsupportedKind`]. One whose connect is still in progress opens too: what is sent and received waits for the
-/// connection, and ends with the errno of the connect if there will be none. An upper layer such as kernel TLS has to be set
-/// up before the socket is opened.
+/// [`OpenError::UnsupportedKind`]. A socket whose connect is still in progress opens too. Its sends and receives wait for the
+/// connection, and end with the errno of the connect if that fails. An upper layer such as kernel TLS has to be set up before
+/// the socket is opened.
 ///
 /// # Closing and `SO_LINGER`
-/// A close in a callback on a port's thread never waits for the peer, because every other socket of the port would wait too:
-/// `SO_LINGER` with a time is switched off before, which loses no byte, because the kernel goes on sending. If the program
-/// has a duplicate of the descriptor, that does not linger any more either. A time of 0, which resets the connection, is left
-/// as it is. On a thread of the program, also in a callback that `send_async` runs there, a close lingers as the program asked.
+/// A close in a callback on a port thread never waits for the peer, because every other socket of the port would wait too.
+/// The socket therefore switches `SO_LINGER` with a time off before it closes the descriptor. No byte is lost, because the
+/// kernel goes on sending. A duplicate of the descriptor does not linger any more either. A time of 0, which resets the
+/// connection, is left as it is. On a thread of the program a close lingers as the program asked, also in a callback that
+/// `send_async` runs there.
 ///
 /// # Arrays by value
-/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. What it costs of the stack,
-/// with optimisation, if it has more than 16 KiB:
+/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. An array of more than 16 KiB needs
+/// so much stack, with optimisation:
 ///
 /// | Where | How much |
 /// |---|---|
 /// | the thread that lends it | its size once, and twice more if the refusal is kept: `unwrap`, `?`, or a `match` that takes `returned` |
-/// | the port's thread, for the callback | its size once |
-/// | the thread that closes the socket, for the callback of what is abandoned | its size once |
+/// | the port thread, for the callback | its size once |
+/// | the thread that closes the socket, for an abandoned callback | its size once |
 ///
 /// So 1 MiB can be lent on a thread with 2 MiB, with `map_err(|refused| refused.error)` or `is_ok()`; without optimisation
-/// 128 KiB. Larger ones should be lent as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a pointer is moved, and
-/// which need no allocation of ours: an array of more than 16 KiB that is lent by value is put into a box, and sent by the
-/// port's thread instead of the caller's.
+/// 128 KiB. Lend larger arrays as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a pointer is moved.
+///
+/// An array of more than 16 KiB that is lent by value costs an allocation, because the socket puts it into a box. The port
+/// thread sends it, not the caller's.
 ///
 /// # Ownership
-/// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it as
-/// [`close_and_wait`](Self::close_and_wait) does: when that returns, no callback of the socket runs or will run, but for
-/// those that it is dropped in. [`close`](AsyncSocket::close) returns at once, while callbacks may still run, if another
-/// thread is closing the socket.
+/// The socket owns the descriptor from [`create`](Self::create) on. Dropping the socket closes it as
+/// [`close_and_wait`](Self::close_and_wait) does: no callback of the socket runs or will run afterwards, except those that it
+/// is dropped in. [`close`](AsyncSocket::close) returns at once if another thread is closing the socket, and callbacks may
+/// then still run.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -83,19 +85,19 @@ pub enum CreateError {
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
+    // Its drop closes the socket and gives up the port, whatever ours below does.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022
     registration: Registration<SocketCore<S>, P>,
 }
 
 impl AsyncSocketLinux {
-    /// Makes a socket of a connected descriptor, on the next port of `execution_engine`, or of the
-    /// process-wide one if that is `None`.
+    /// Makes a socket of a connected descriptor, on the next port of `execution_engine`. `None` means the process-wide engine.
     ///
-    /// The descriptor should be in non-blocking mode; one in blocking mode works too, since no
-    /// call of ours ever blocks on it.
+    /// The descriptor may be in blocking or non-blocking mode. No call of the library blocks on it.
     ///
     /// # Errors
-    /// [`CreateError`] and the descriptor. Whether the descriptor can be used shows on
-    /// [`open_async`](AsyncSocket::open_async).
+    /// [`CreateError`] and the descriptor. Only [`open_async`](AsyncSocket::open_async) finds out whether the descriptor can
+    /// be used.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_001, Codes_SRS_ASYNC_SOCKET_LINUX_11_002
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006
     pub fn create(
@@ -123,15 +125,15 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         Self { registration: Registration::new(port, SocketCore::new(sys, descriptor), socket) }
     }
 
-    /// Receives at least one byte into a buffer of `pool`, which is taken only when bytes have arrived: a receive that
-    /// waits holds no payload memory. Like [`receive_async`](AsyncSocket::receive_async) in everything else, and in one
-    /// queue with it.
+    /// Receives at least one byte into a buffer of `pool`. The buffer is taken only when bytes have arrived, so a receive that
+    /// waits holds no payload memory. In everything else this is [`receive_async`](AsyncSocket::receive_async), and both wait
+    /// in one queue.
     ///
-    /// The buffer goes back to the pool when it is dropped, after it was sent for instance. When the pool is empty the
-    /// receive waits for that; see [`BufferPool`].
+    /// The buffer goes back to the pool when it is dropped, for instance after it was sent. A receive that finds the pool
+    /// empty waits for a buffer, see [`BufferPool`].
     ///
     /// # Errors
-    /// [`ReceiveError`]; the call-back then never runs.
+    /// [`ReceiveError`]; the callback then never runs.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_008
     pub fn receive_pooled_async<F>(&self, pool: &BufferPool, on_receive_complete: F) -> Result<(), ReceiveError>
     where
@@ -187,7 +189,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
     }
 
-    /// The state at this moment; another thread may change it at any time.
+    /// The state at this moment. Another thread may change it at any time.
     #[must_use]
     pub fn state(&self) -> SocketState {
         state_in(self.registration.phase())
@@ -201,15 +203,16 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.handler().descriptor
     }
 
-    /// What dropping the socket does, for a program that shares it by other means than references: closes the socket, and
-    /// returns when no callback of it runs or will run on any thread, but for those that the caller is inside of.
+    /// Does what the drop does, for a program that shares the socket by other means than references. It closes the socket, and
+    /// returns when no callback of it runs or will run on any thread, except those that the caller is inside of.
     ///
-    /// If another thread is closing the socket, this helps: it completes what is not completed yet as abandoned on the
-    /// calling thread, and waits for the callback that the other thread is in. If another thread is opening it, this waits for
-    /// that first. All this holds on every thread, a port's too.
+    /// If another thread is closing the socket, this call helps: it completes as abandoned, on the calling thread, what is not
+    /// completed yet, and waits for the callback that the other thread is in. If another thread is opening the socket, this
+    /// call waits for that first. All this holds on every thread, a port thread too.
     ///
-    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever; one port and one
-    /// sending thread suffice. So does a lock that the caller holds and a callback waits for.
+    /// # Deadlocks
+    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever. One port thread and
+    /// one thread that sends suffice. A lock that the caller holds and a callback waits for is such a pair too.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn close_and_wait(&self) {
         let was_open = self.registration.phase() == Phase::Registered;
@@ -286,11 +289,9 @@ fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
 }
 
 impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
-    /// The specification's `async_socket_destroy`.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
+    /// The specification's `async_socket_destroy`. The registration's own drop would close the socket too. It is done here
+    /// so that the log says so afterwards.
     fn drop(&mut self) {
-        // What was never opened the registration releases.
         self.registration.remove_and_wait();
         log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed"));
     }
@@ -307,7 +308,7 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
 }
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
-// Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011
+// Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011, Codes_SRS_SOCKET_01_050
 fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> OpenError {
     let descriptor = core.descriptor;
     match error {
@@ -319,12 +320,7 @@ fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> 
             None => OpenError::NotASocket { descriptor, source },
         },
         RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
-        error => OpenError::NotRegistered { descriptor, source: without_memory(&error) },
+        // Without the error in it, because that would need memory.
+        _ => OpenError::NotRegistered { descriptor, source: io::ErrorKind::Other.into() },
     }
-}
-
-/// The `errno` behind an error, or none: an [`io::Error`] of anything else needs memory, which may be what is lacking.
-// Codes_SRS_SOCKET_01_050
-fn without_memory(error: &RegisterError) -> io::Error {
-    errno_behind(error).map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error)
 }
