@@ -1,4 +1,4 @@
-//! What happens when there is no memory to queue an operation. Has an allocator of its own, which fails on demand.
+//! What calls do when there is no memory. The binary has an allocator of its own, which fails on demand.
 #![allow(unsafe_code, reason = "raw lists of buffers are unsafe to make")]
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
@@ -153,11 +153,10 @@ fn an_operation_that_gets_eagain_while_another_is_queued_needs_no_more_memory() 
     });
 }
 
-// An operation of more than 96 bytes is boxed, and a box that cannot be allocated
-// ends the process.
+// A large callback makes a large operation, and `Box::new` would end the process.
 #[test]
-fn a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused() {
-    in_a_process_of_its_own("a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused", || {
+fn a_receive_with_a_large_callback_that_cannot_be_queued_is_refused() {
+    in_a_process_of_its_own("a_receive_with_a_large_callback_that_cannot_be_queued_is_refused", || {
         let (_port, _sys, socket) = open_socket();
         let large = [1_u8; 256];
 
@@ -229,7 +228,7 @@ fn buffers_go_back_to_their_pool_without_memory() {
 // ---- every allocation of every call
 
 /// A socket, and what became of the operations that it accepted.
-struct World {
+struct Setup {
     port: MockPort,
     sys: Sys,
     socket: Option<Socket>,
@@ -241,7 +240,7 @@ struct World {
     alive: Arc<()>,
 }
 
-impl World {
+impl Setup {
     fn closed() -> Self {
         let (port, sys) = (MockPort::new(), Sys::default());
         Self {
@@ -257,9 +256,9 @@ impl World {
     }
 
     fn open() -> Self {
-        let mut world = Self::closed();
-        world.open_it();
-        world
+        let mut setup = Self::closed();
+        setup.open_it();
+        setup
     }
 
     fn socket(&self) -> &Socket {
@@ -342,91 +341,91 @@ impl World {
 }
 
 /// What happens before a call, the call, and how many allocations it makes at least. 0 means none.
-type Case = (&'static str, fn() -> World, fn(&mut World), usize);
+type Case = (&'static str, fn() -> Setup, fn(&mut Setup), usize);
 
 /// A large value is boxed.
 const LARGE: usize = 20_000;
 
-fn pending() -> World {
-    let mut world = World::open();
-    world.receive::<4>();
-    world.send("waits");
-    world
+fn pending() -> Setup {
+    let mut setup = Setup::open();
+    setup.receive::<4>();
+    setup.send("waits");
+    setup
 }
 
-fn pooled() -> World {
-    let mut world = World::open();
-    world.receive_pooled();
-    world.sys.deliver_next(4);
-    world
+fn pooled() -> Setup {
+    let mut setup = Setup::open();
+    setup.receive_pooled();
+    setup.sys.deliver_next(4);
+    setup
 }
 
-fn dry() -> World {
-    let mut world = World::open();
-    world.hold_a_buffer();
-    world.hold_a_buffer();
-    world.receive_pooled();
-    world
+fn used_up() -> Setup {
+    let mut setup = Setup::open();
+    setup.hold_a_buffer();
+    setup.hold_a_buffer();
+    setup.receive_pooled();
+    setup
 }
 
-fn waiting() -> World {
-    let mut world = World::open();
-    world.wait_for_a_buffer();
-    world
+fn waiting() -> Setup {
+    let mut setup = Setup::open();
+    setup.wait_for_a_buffer();
+    setup
 }
 
-fn broken_off() -> World {
-    let world = World::open();
-    world.sys.take_next(2);
-    world
+fn broken_off() -> Setup {
+    let setup = Setup::open();
+    setup.sys.take_next(2);
+    setup
 }
 
-fn taking() -> World {
-    let world = World::open();
-    world.sys.take_next(5);
-    world
+fn taking() -> Setup {
+    let setup = Setup::open();
+    setup.sys.take_next(5);
+    setup
 }
 
 const CASES: [Case; 23] = [
-    ("open", World::closed, World::open_it, 0),
-    ("receive", World::open, World::receive::<4>, 1),
-    ("receive behind another", pending, World::receive::<4>, 2),
-    ("receive of a large value", World::open, World::receive::<LARGE>, 2),
-    ("send that is taken", taking, |world| world.send("taken"), 0),
-    ("send that is blocked", World::open, |world| world.send("blocked"), 1),
-    ("send of several that is blocked", World::open, |world| world.send(["one", "two"]), 1),
-    ("send that is blocked half-way", broken_off, |world| world.send("half"), 1),
-    ("send behind another", pending, |world| world.send("behind"), 2),
-    ("send of a large value", World::open, |world| world.send([7; LARGE]), 2),
-    ("pooled receive", World::open, World::receive_pooled, 1),
-    ("pooled receive behind another", pooled, World::receive_pooled, 2),
-    ("readable, with nothing there", pending, |world| world.port.fire(Action::In), 0),
+    ("open", Setup::closed, Setup::open_it, 0),
+    ("receive", Setup::open, Setup::receive::<4>, 1),
+    ("receive behind another", pending, Setup::receive::<4>, 2),
+    ("receive of a large value", Setup::open, Setup::receive::<LARGE>, 2),
+    ("send that is taken", taking, |setup| setup.send("taken"), 0),
+    ("send that is blocked", Setup::open, |setup| setup.send("blocked"), 1),
+    ("send of several that is blocked", Setup::open, |setup| setup.send(["one", "two"]), 1),
+    ("send that is blocked half-way", broken_off, |setup| setup.send("half"), 1),
+    ("send behind another", pending, |setup| setup.send("behind"), 2),
+    ("send of a large value", Setup::open, |setup| setup.send([7; LARGE]), 2),
+    ("pooled receive", Setup::open, Setup::receive_pooled, 1),
+    ("pooled receive behind another", pooled, Setup::receive_pooled, 2),
+    ("readable, with nothing there", pending, |setup| setup.port.fire(Action::In), 0),
     (
         "readable",
         pending,
-        |world| {
-            world.sys.deliver_next(4);
-            world.port.fire(Action::In);
+        |setup| {
+            setup.sys.deliver_next(4);
+            setup.port.fire(Action::In);
         },
         0,
     ),
     (
         "writable",
         pending,
-        |world| {
-            world.sys.take_next(5);
-            world.port.fire(Action::Out);
+        |setup| {
+            setup.sys.take_next(5);
+            setup.port.fire(Action::Out);
         },
         0,
     ),
-    ("error", pending, |world| world.port.fire(Action::Error), 0),
-    ("hang-up", pending, |world| world.port.fire(Action::RdHup), 0),
-    ("readable, from the pool", pooled, |world| world.port.fire(Action::In), 2),
-    ("readable, with the pool dry", dry, |world| world.port.fire(Action::In), 2),
-    ("a buffer goes back to a receive that waits", waiting, |world| world.held.clear(), 0),
-    ("close of what waits", pending, |world| world.socket().close(), 0),
-    ("close of what waits for a buffer", waiting, |world| world.socket().close(), 0),
-    ("drop of what waits", pending, |world| drop(world.socket.take()), 0),
+    ("error", pending, |setup| setup.port.fire(Action::Error), 0),
+    ("hang-up", pending, |setup| setup.port.fire(Action::RdHup), 0),
+    ("readable, from the pool", pooled, |setup| setup.port.fire(Action::In), 2),
+    ("readable, with the pool used up", used_up, |setup| setup.port.fire(Action::In), 2),
+    ("a buffer goes back to a receive that waits", waiting, |setup| setup.held.clear(), 0),
+    ("close of what waits", pending, |setup| setup.socket().close(), 0),
+    ("close of what waits for a buffer", waiting, |setup| setup.socket().close(), 0),
+    ("drop of what waits", pending, |setup| drop(setup.socket.take()), 0),
 ];
 
 // Tests_SRS_SOCKET_01_050, Tests_SRS_BUFFER_POOL_01_005
@@ -435,9 +434,9 @@ fn no_call_ends_the_process_whichever_of_its_allocations_fails() {
     in_a_process_of_its_own("no_call_ends_the_process_whichever_of_its_allocations_fails", || {
         for (case, before, call, allocations) in CASES {
             let tried = (1..100).find_map(|nth| {
-                let mut world = before();
-                let ((), tried) = failing_nth(nth, || call(&mut world));
-                world.settle(case);
+                let mut setup = before();
+                let ((), tried) = failing_nth(nth, || call(&mut setup));
+                setup.settle(case);
                 (tried < nth).then_some(tried)
             });
             let tried = tried.expect("a call ends");
@@ -474,12 +473,12 @@ fn an_engine_for_which_there_is_no_memory_is_an_error(#[case] threads: usize) {
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
 
-/// Repeats a call without memory until the room that is there already has been used up.
+/// Repeats a call without memory until it has used up the room that was there.
 fn refused_for_lack_of_memory<E>(mut call: impl FnMut() -> Result<(), E>) -> E {
     (0..100).find_map(|_| without_memory(&mut call).err()).expect("a queue does not hold 100 without growing")
 }
 
-/// Runs a test in a process of its own, since what fails here ends the process.
+/// Runs a test in a process of its own, because a failure ends the process.
 fn in_a_process_of_its_own(name: &str, test: impl FnOnce()) {
     const CHILD: &str = "OUT_OF_MEMORY_CHILD";
     if std::env::var_os(CHILD).is_some() {
@@ -495,8 +494,8 @@ fn in_a_process_of_its_own(name: &str, test: impl FnOnce()) {
 
 // ---- the socket
 
-/// System calls that need no memory. A send takes what [`take_next`](Self::take_next) said and then no more; a receive
-/// finds what [`deliver_next`](Self::deliver_next) said.
+/// System calls that need no memory. A send takes as many bytes as [`take_next`](Self::take_next) said, and then no more. A
+/// receive finds as many as [`deliver_next`](Self::deliver_next) said.
 #[derive(Clone, Default)]
 struct Sys(Arc<SysState>);
 
@@ -509,10 +508,10 @@ struct SysState {
 
 type Socket = AsyncSocketLinux<MockPort, Sys>;
 
-/// More than anything else that a test allocates.
+/// More bytes than any other allocation of a test.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// The call-back has memory.
+/// Receives from a pool. The callback has memory.
 fn receive_pooled(socket: &Socket, pool: &BufferPool) -> Receiver<PooledCompletion> {
     let (done, received) = channel();
     let report = move |completion| with_memory(|| done.send(completion).unwrap_or(()));
@@ -527,9 +526,9 @@ fn open_socket() -> (MockPort, Sys, Socket) {
     (port, sys, socket)
 }
 
-/// What a call-back got that has run.
+/// What a callback got. It has run.
 fn taken<T>(outcome: &Receiver<T>) -> T {
-    outcome.try_recv().expect("the call-back has run")
+    outcome.try_recv().expect("the callback has run")
 }
 
 impl Sys {
@@ -546,7 +545,7 @@ impl Sys {
     }
 }
 
-/// So many bytes once, then `EAGAIN`.
+/// This many bytes once, then `EAGAIN`.
 fn once(bytes: &AtomicUsize) -> Result<usize, Errno> {
     match bytes.swap(0, Ordering::Relaxed) {
         0 => Err(Errno::AGAIN),

@@ -1,4 +1,4 @@
-//! The seam to the kernel: what the real system calls say of real sockets, and what is said for those who script only some.
+//! The seam to the kernel: what the real system calls say of real sockets, and what an implementation says by default.
 
 use async_socket_linux::sys::{Errno, RECEIVE_FLAGS, RecvFlags, SEND_FLAGS, SendFlags};
 use async_socket_linux::{Kernel, SocketSyscalls};
@@ -36,7 +36,7 @@ fn unix_datagrams() -> Pair {
     (one.into(), other.into())
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_092, Tests_SRS_SOCKET_01_030
+// Tests_SRS_SOCKET_01_030
 #[rstest]
 #[case::tcp(tcp, true, false)]
 #[case::udp(udp, false, false)]
@@ -152,7 +152,7 @@ impl SocketSyscalls for Plain {
 }
 
 #[test]
-fn who_does_not_know_of_descriptors_is_not_believed_that_none_came_along() {
+fn system_calls_that_do_not_know_of_descriptors_count_as_if_some_came_along() {
     let (socket, _peer) = unix();
     assert_eq!(Plain.is_unix_stream(socket.as_fd()), Ok(false));
     assert_eq!(Plain.recv_noting_scm_rights(socket.as_fd(), &mut [0; 8], RECEIVE_FLAGS), Ok((3, true)));
