@@ -53,17 +53,17 @@ impl SocketSyscalls for HeldKernel {
         Kernel.short_read_drains(fd)
     }
 
-    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-        Kernel.stops_at_descriptors(fd)
+    fn is_unix_stream(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Kernel.is_unix_stream(fd)
     }
 
-    fn recv_beside_descriptors(
+    fn recv_noting_scm_rights(
         &self,
         fd: BorrowedFd<'_>,
         buffer: &mut [u8],
         flags: RecvFlags,
     ) -> Result<(usize, bool), Errno> {
-        Kernel.recv_beside_descriptors(fd, buffer, flags)
+        Kernel.recv_noting_scm_rights(fd, buffer, flags)
     }
 
     fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {

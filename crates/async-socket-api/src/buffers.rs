@@ -1,8 +1,7 @@
 //! Buffers that are lent to a socket, and lists of them.
 //!
-//! Invariant: nothing here is `unsafe`. A socket asks a buffer for its slice anew each time it is
-//! about to touch the bytes, so a buffer may move in memory while it is lent, and a careless
-//! implementation can garble its own data but never memory.
+//! Invariant: nothing here is `unsafe`. A socket asks a buffer for its slice each time it is about to touch the bytes. So a
+//! buffer may move in memory while it is lent, and a wrong implementation can garble its own data but never memory.
 
 use crate::{Refused, Slice, SliceError};
 use sealed::OnlyThisCrate;
@@ -17,11 +16,10 @@ pub(crate) mod sealed {
 
 /// A buffer to send from.
 ///
-/// It is moved into the socket for as long as the operation lasts and comes back in the callback,
-/// or in the error if the call was refused.
+/// It is moved into the socket for as long as the operation lasts. It comes back in the callback, or in the error if the call
+/// was refused.
 ///
-/// Implementations return the same bytes on every call while the buffer is lent, and do not call
-/// into the socket from here.
+/// An implementation returns the same bytes on every call while the buffer is lent, and does not call the socket.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a buffer that can be lent to a socket to send from",
     label = "this cannot be lent to send from",
@@ -32,10 +30,10 @@ pub trait IoBuf: Send + 'static {
     /// The bytes to send.
     fn as_slice(&self) -> &[u8];
 
-    /// A range of this buffer as a buffer of its own, to send from or to receive into. Nothing is copied;
+    /// A range of this buffer as a buffer of its own, to send from or to receive into. Nothing is copied.
     /// [`Slice::into_inner`] gives the buffer back.
     ///
-    /// Types with a method of this name of their own keep it: `Bytes::slice` gives `Bytes`.
+    /// A type with a method of this name keeps its own: `Bytes::slice` gives `Bytes`.
     ///
     /// # Errors
     /// [`SliceError`] and the buffer, if the range does not lie within it.
@@ -78,12 +76,12 @@ pub trait IoBufMut: Send + 'static {
 
 /// One buffer or a list of buffers to send from, in order.
 ///
-/// Every [`IoBuf`] is a list of one; `Vec`s and arrays of buffers are longer ones. All buffers of a list have one type;
-/// an enum that implements [`IoBuf`] makes one type of several.
+/// Every [`IoBuf`] is a list of one. `Vec`s and arrays of buffers are longer lists. All buffers of a list have one type. An enum
+/// that implements [`IoBuf`] makes one type of several.
 ///
-/// A list has the same buffers with the same lengths as long as it is lent. A socket does not rely on that: a list that shows
-/// other lengths than when it was accepted ends in an error, and one that panics breaks the stream if a part of it was sent.
-/// Nor can an implementation vouch for its own length:
+/// A list has the same buffers with the same lengths as long as it is lent. A socket does not rely on that. If a list shows
+/// other lengths than when it was accepted, the operation ends in an error. If a list panics after a part of it was sent, the
+/// stream is broken. An implementation cannot vouch for its own length:
 /// ```compile_fail,E0050
 /// struct Boasting;
 ///
@@ -107,7 +105,7 @@ pub trait IoBufs: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]>;
 
-    /// The sum of all lengths, if this crate checked the list when it made it. Only this crate can name the argument, so
+    /// The sum of all lengths, if this crate checked the list when it made the list. No other crate can name the argument, so
     /// no other implementation can vouch for itself.
     // Codes_SRS_SOCKET_01_040
     #[doc(hidden)]
@@ -118,7 +116,7 @@ pub trait IoBufs: Send + 'static {
 
 /// One buffer or a list of buffers to receive into, in order.
 ///
-/// Every [`IoBufMut`] is a list of one; `Vec`s and arrays of buffers are longer ones.
+/// Every [`IoBufMut`] is a list of one. `Vec`s and arrays of buffers are longer lists.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is neither a buffer nor a list of buffers that can be lent to a socket to receive into",
     label = "this cannot be lent to receive into",

@@ -7,8 +7,8 @@ use thiserror::Error;
 
 /// A call that was refused: the reason, and what the caller had handed over.
 ///
-/// It is an error, so `?` passes it on; what was lent goes along as long as the error lives. Converted into
-/// [`io::Error`] it keeps only the reason: what was lent is dropped, and a descriptor thereby closed.
+/// It is an error, so `?` passes it on, and what was lent goes along as long as the error lives. Converted into [`io::Error`]
+/// it keeps only the reason. What was lent is then dropped, and a descriptor thereby closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Refused<T, E> {
     /// Why.
@@ -47,7 +47,7 @@ impl<T, E: std::error::Error> std::error::Error for Refused<T, E> {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// It is open, or on its way to or from it.
+    /// The socket is open, opening or closing.
     #[error("the socket is {state}, only a CLOSED one can be opened")]
     NotClosed {
         /// The state it is in.
@@ -56,10 +56,10 @@ pub enum OpenError {
     /// The socket, or the engine that it lives on, was made before `fork`, in a parent of this process.
     #[error("the socket was made before fork, in the parent process: make a new one in this process")]
     Inherited,
-    /// It was closed, and its descriptor with it.
+    /// The socket was closed, and its descriptor with it.
     #[error("the socket was closed, its descriptor is gone")]
     DescriptorClosed,
-    /// The descriptor is not one of an open socket.
+    /// The descriptor is closed, or is no socket.
     #[error("descriptor {descriptor} is not a usable socket")]
     NotASocket {
         /// The descriptor's number.
@@ -67,7 +67,7 @@ pub enum OpenError {
         /// What the kernel said: `EBADF` or `ENOTSOCK`, usually.
         source: io::Error,
     },
-    /// It is a socket, but not a connected stream: see [`UnsupportedKind`]. The socket still owns the descriptor.
+    /// The descriptor is a socket, but not a connected stream: see [`UnsupportedKind`]. The socket still owns it.
     #[error(
         "descriptor {descriptor} is {kind}; only a stream socket that is connected, or being connected, can be opened"
     )]
@@ -77,8 +77,7 @@ pub enum OpenError {
         /// What it is instead.
         kind: UnsupportedKind,
     },
-    /// The completion port could not watch the descriptor. The socket still owns it, and the open
-    /// may be tried again.
+    /// The completion port could not watch the descriptor. The socket still owns it, and the open may be tried again.
     #[error("descriptor {descriptor} could not be added to the completion port")]
     NotRegistered {
         /// The descriptor's number.
@@ -91,7 +90,7 @@ pub enum OpenError {
 /// The kinds of socket that cannot be opened.
 ///
 /// An asynchronous socket carries a stream of bytes. On a socket with messages a receive could not tell an empty message
-/// from the end of the stream, and would lose what does not fit into its buffer; a listening socket never has bytes.
+/// from the end of the stream, and would lose what does not fit into its buffer. A listening socket never has bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UnsupportedKind {
@@ -103,7 +102,7 @@ pub enum UnsupportedKind {
     Raw,
     /// `SOCK_RDM`
     ReliableDatagram,
-    /// It listens for connections.
+    /// A socket that listens for connections.
     Listening,
     /// Another type than `SOCK_STREAM`.
     Other,
@@ -154,8 +153,7 @@ pub enum SendError {
         /// How many bytes of this payload the kernel had taken.
         bytes_sent: u32,
     },
-    /// A buffer showed other bytes than when the call checked it: fewer, more, or none. If a part had gone out, the
-    /// stream is broken.
+    /// A buffer did not show as many bytes as when the call checked it. If a part had gone out, the stream is broken.
     #[error("a buffer changed its length while it was sent, after {bytes_sent} bytes")]
     BuffersChanged {
         /// How many bytes the kernel had taken.
@@ -170,7 +168,7 @@ pub enum SendError {
     /// The socket was made before `fork`, in a parent of this process.
     #[error("the socket was made before fork, in the parent process: make a new one in this process")]
     Inherited,
-    /// Other code has closed what the library needs of the kernel, for instance with `closefrom`.
+    /// Other code has closed the epoll instance or the eventfd of the completion port, for instance with `closefrom`.
     #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
     PortFailed,
 }
@@ -212,7 +210,7 @@ pub enum ReceiveError {
     /// The socket was made before `fork`, in a parent of this process.
     #[error("the socket was made before fork, in the parent process: make a new one in this process")]
     Inherited,
-    /// Other code has closed what the library needs of the kernel, for instance with `closefrom`.
+    /// Other code has closed the epoll instance or the eventfd of the completion port, for instance with `closefrom`.
     #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
     PortFailed,
 }

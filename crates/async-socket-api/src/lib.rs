@@ -1,10 +1,11 @@
 //! What a completion-based asynchronous socket is: the model of Windows IOCP, as Rust types.
 //!
-//! A program lends buffers and a callback to a socket, gets control back at once, and the
-//! callback runs exactly once when the work is done, returning the buffers. This crate says what
-//! that means and checks what can be checked without a kernel; it does no I/O and knows no
-//! platform. `async-socket-linux` implements it on epoll; implement [`AsyncSocket`] yourself for
-//! another transport.
+//! A program lends buffers and a callback to a socket, and gets control back at once. When the work is done, the callback runs
+//! exactly once and gives the buffers back. This crate says what that means, and checks what can be checked without a kernel.
+//! It does no I/O and knows no platform.
+//!
+//! What lives in other crates: `async-socket-linux` implements the trait on epoll, with a pool of buffers and the choice of
+//! threads. `async-socket-ffi` is its C ABI. Implement [`AsyncSocket`] yourself for another transport.
 //!
 //! | Concept | Type |
 //! |---|---|
@@ -20,10 +21,10 @@
 //! Every error converts into [`std::io::Error`], and a completion says how it ended as an `io::Result`
 //! ([`ReceiveCompletion::io_result`], [`SendCompletion::io_result`]), where the end of the stream is `Ok(0)`.
 //!
-//! On which threads callbacks run, which of them may overlap and which locks not to hold is said at [`AsyncSocket`].
+//! [`AsyncSocket`] says on which threads callbacks run, which of them may overlap, and which locks not to hold.
 //!
 //! # Example: send back what was received
-//! Only the received bytes go out, without a copy, and the same memory is received into again:
+//! Only the received bytes go out, and nothing is copied. The next receive gets the same memory again:
 //! ```
 //! use async_socket_api::{AsyncSocket, ReceiveResult, SendResult};
 //! use std::sync::Arc;
@@ -70,3 +71,8 @@ pub use results::{
 };
 pub use slice::{Slice, SliceError};
 pub use socket::AsyncSocket;
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}

@@ -1,7 +1,7 @@
 //! The one place where a list of buffers is checked.
 //!
-//! Invariant: a [`Payload`] has at least one buffer, no null pointer, no empty buffer, and at most
-//! `u32::MAX` bytes. Everything behind it relies on that and checks nothing again.
+//! Invariant: a [`Payload`] had at least one buffer, no null pointer, no empty buffer, and at most `u32::MAX` bytes when it was
+//! made. Buffers of the program may show other lengths later, which a socket notices.
 
 use crate::buffers::sealed::OnlyThisCrate;
 use crate::{IoBufs, IoBufsMut, RawBuffer, RawBuffers, Refused};
@@ -40,7 +40,7 @@ pub enum PayloadError {
     },
 }
 
-/// Buffers that passed every check: the type that cannot be wrong afterwards.
+/// Buffers that passed every check.
 ///
 /// ```
 /// use async_socket_api::{Payload, PayloadError};
@@ -122,8 +122,7 @@ impl<B: IoBufsMut> Payload<B> {
 }
 
 impl RawBuffers {
-    /// Checks a list of pointers and lengths without touching what they point to, and returns the
-    /// sum of the lengths.
+    /// Checks a list of pointers and lengths, and returns the sum of the lengths. It does not touch what they point to.
     ///
     /// # Errors
     /// The first [`PayloadError`] in the order of the list.
@@ -133,7 +132,7 @@ impl RawBuffers {
     }
 }
 
-/// Adds up the lengths; `None` stands for a null pointer.
+/// Adds up the lengths. `None` stands for a null pointer.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_045, Codes_SRS_ASYNC_SOCKET_LINUX_11_046, Codes_SRS_ASYNC_SOCKET_LINUX_11_047
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_048, Codes_SRS_ASYNC_SOCKET_LINUX_11_066, Codes_SRS_ASYNC_SOCKET_LINUX_11_067
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_068, Codes_SRS_ASYNC_SOCKET_LINUX_11_069

@@ -1,7 +1,7 @@
-//! Memory that only a pointer knows: the `unsafe` entry on which the C ABI stands.
+//! Memory that is known only by a pointer: the `unsafe` entry on which the C ABI stands.
 //!
-//! The only module of this crate with `unsafe` code. [`RawBuffers`] and [`RawSlice`] are lists of buffers like any
-//! other and go through the same checks and the same calls; there is no second way in.
+//! This is the only module of this crate with `unsafe` code. [`RawBuffers`] and [`RawSlice`] are lists of buffers like any
+//! other, and go through the same checks and the same calls.
 #![allow(unsafe_code, reason = "turns the caller's pointers into slices, under the contract of `RawBuffers::copied`")]
 
 use crate::buffers::sealed::OnlyThisCrate;
@@ -20,18 +20,18 @@ pub struct RawBuffer {
     pub length: u32,
 }
 
-// SAFETY: a pointer and a number; what may be done with the memory is `RawBuffers::copied`'s contract.
+// SAFETY: a pointer and a number. The contract of `RawBuffers::copied` says what may be done with the memory.
 unsafe impl Send for RawBuffer {}
 
-/// One checked [`RawBuffer`], whose memory stays the caller's: a list of one, known to be that when the program is
-/// compiled, so that nothing on its way looks for a second.
+/// One checked [`RawBuffer`], whose memory stays the caller's. The compiler knows that it is a list of one, so that nothing on
+/// its way looks for a second buffer.
 #[derive(Debug)]
 pub struct RawSlice {
     pointer: NonNull<u8>,
     length: NonZeroU32,
 }
 
-// SAFETY: a pointer and a number; what may be done with the memory is `RawSlice::checked`'s contract.
+// SAFETY: a pointer and a number. The contract of `RawSlice::checked` says what may be done with the memory.
 unsafe impl Send for RawSlice {}
 
 impl RawSlice {
@@ -68,7 +68,7 @@ impl IoBufs for RawSlice {
 impl IoBufsMut for RawSlice {
     #[inline]
     fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
-        // SAFETY: valid for writes of `length` bytes by `checked`'s contract; `&mut self` keeps a second one away.
+        // SAFETY: valid for writes of `length` bytes by `checked`'s contract. `&mut self` excludes a second slice.
         let slice = || unsafe { slice::from_raw_parts_mut(self.pointer.as_ptr(), self.length.get() as usize) };
         (first == 0).then(slice).into_iter()
     }
@@ -81,8 +81,8 @@ impl IoBufsMut for RawSlice {
 
 /// A checked list of [`RawBuffer`]s whose memory stays the caller's.
 ///
-/// The list of pointers and lengths is copied, so the caller's array may go away as soon as the
-/// call returns; the bytes are the caller's and are neither copied nor freed.
+/// The list of pointers and lengths is copied, so the caller's array may go away as soon as the call returns. The bytes stay
+/// the caller's, and are neither copied nor freed.
 #[derive(Debug)]
 pub struct RawBuffers {
     list: List,
@@ -104,9 +104,10 @@ impl RawBuffers {
     /// bytes, or no memory for the copy of the list.
     ///
     /// # Safety
-    /// Until the returned value is dropped, each `pointer` is valid for `length` bytes: for reads
-    /// if the buffers are sent from, for writes and disjoint from all others if they are received
-    /// into; nobody else writes to them, and while they are received into nobody reads them.
+    /// Until the returned value is dropped:
+    /// * If the buffers are sent from, each `pointer` is valid for reads of `length` bytes, and no other code writes to them.
+    /// * If they are received into, each `pointer` is valid for writes of `length` bytes, the buffers are disjoint, and no other
+    ///   code reads them or writes to them.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
     #[inline(always)]
     pub unsafe fn copied(list: &[RawBuffer]) -> Result<Self, PayloadError> {
@@ -156,8 +157,8 @@ impl IoBufsMut for RawBuffers {
     #[inline]
     fn slices_mut_from(&mut self, first: usize) -> impl Iterator<Item = &mut [u8]> {
         self.list().get(first..).unwrap_or_default().iter().map(|buffer| {
-            // SAFETY: not null (checked), valid for writes of `length` bytes and disjoint from the
-            // others by `copied`'s contract; `&mut self` keeps a second iterator away.
+            // SAFETY: not null (checked), valid for writes of `length` bytes and disjoint from the others by `copied`'s
+            // contract. `&mut self` excludes a second iterator.
             unsafe { slice::from_raw_parts_mut(buffer.pointer, buffer.length as usize) }
         })
     }

@@ -1,6 +1,6 @@
 //! What callbacks get, and the specification's result enums.
 //!
-//! The values are the C ABI's: 0 is never a result, so a zeroed C variable is recognisably none.
+//! The values are those of the C ABI. 0 is never a result, so that a zeroed C variable is not mistaken for one.
 
 use crate::{IoBuf, IoBufMut, IoBufs, Slice};
 use std::fmt;
@@ -8,7 +8,7 @@ use std::io;
 
 /// The states of a socket.
 ///
-/// `Closed → Opening → Open → Closing → Closed`; after a close the descriptor is gone.
+/// `Closed → Opening → Open → Closing → Closed`. After a close the descriptor is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum SocketState {
@@ -127,11 +127,10 @@ impl<B> SendCompletion<B> {
 pub struct ReceiveCompletion<B> {
     /// How it ended.
     pub result: ReceiveResult,
-    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one;
-    /// an orderly end of the stream has none.
+    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one. An orderly end of the stream
+    /// has none.
     pub os_error: Option<i32>,
-    /// How many bytes were filled, from the front of the first buffer on; 0 unless
-    /// [`ReceiveResult::Ok`].
+    /// How many bytes were filled, from the front of the first buffer on: 0 unless the result is [`ReceiveResult::Ok`].
     pub bytes_received: u32,
     /// What was lent.
     pub buffers: B,
@@ -144,8 +143,8 @@ impl<B> ReceiveCompletion<B> {
         Self { result, os_error, bytes_received, buffers }
     }
 
-    /// How it ended, as [`io::Read::read`] would say it: the number of bytes, and `Ok(0)` if there will be no more. That
-    /// is so when the peer has finished, and also when the program itself has closed the socket.
+    /// How it ended, as [`io::Read::read`] would say it: the number of bytes, and `Ok(0)` if there will be no more. There will
+    /// be no more when the peer has finished, and also when the program itself has closed the socket.
     ///
     /// # Errors
     /// The `errno` of a connection that was reset or failed; [`Other`](io::ErrorKind::Other) if the kernel gave none.
@@ -166,10 +165,10 @@ impl<B> ReceiveCompletion<B> {
     }
 }
 
-/// What was received: the filled part of what was lent, empty unless the result is [`ReceiveResult::Ok`].
+/// The received bytes: the filled part of what was lent. It is empty unless the result is [`ReceiveResult::Ok`].
 // Codes_SRS_LENT_BUFFERS_01_007
 impl<B: IoBuf> ReceiveCompletion<B> {
-    /// The received bytes of a single buffer; [`received_slices`](Self::received_slices) is for lists.
+    /// The received bytes of a single buffer. [`received_slices`](Self::received_slices) is for lists.
     #[must_use]
     pub fn received(&self) -> &[u8] {
         front(self.buffers.as_slice(), self.bytes_received as usize)
@@ -191,8 +190,8 @@ impl<B: IoBufs> ReceiveCompletion<B> {
 
 // Codes_SRS_LENT_BUFFERS_01_007
 impl<B: IoBufMut> ReceiveCompletion<B> {
-    /// The received bytes of a single buffer as a buffer that can be sent as it is: an echo sends this. Nothing is
-    /// copied, and [`Slice::into_inner`] gives the whole buffer back for the next receive.
+    /// The received bytes of a single buffer as a buffer that can be sent, for instance by an echo. Nothing is copied, and
+    /// [`Slice::into_inner`] gives the whole buffer back for the next receive.
     #[must_use]
     pub fn into_slice(mut self) -> Slice<B> {
         let length = self.buffers.as_mut_slice().len();
@@ -202,7 +201,7 @@ impl<B: IoBufMut> ReceiveCompletion<B> {
 
 // Codes_SRS_LENT_BUFFERS_01_007
 impl ReceiveCompletion<Vec<u8>> {
-    /// The received bytes: the lent vector, cut off behind them. Nothing is copied, and the capacity stays.
+    /// The received bytes as the lent vector, cut off behind them. Nothing is copied, and the capacity stays.
     #[must_use]
     pub fn into_received(mut self) -> Vec<u8> {
         self.buffers.truncate(self.bytes_received as usize);
@@ -213,7 +212,7 @@ impl ReceiveCompletion<Vec<u8>> {
 // Codes_SRS_LENT_BUFFERS_01_007
 #[cfg(feature = "bytes")]
 impl ReceiveCompletion<bytes::BytesMut> {
-    /// The received bytes: the lent buffer, cut off behind them. Nothing is copied, and the capacity stays.
+    /// The received bytes as the lent buffer, cut off behind them. Nothing is copied, and the capacity stays.
     #[must_use]
     pub fn into_received(mut self) -> bytes::BytesMut {
         self.buffers.truncate(self.bytes_received as usize);

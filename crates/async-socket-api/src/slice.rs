@@ -1,7 +1,7 @@
-//! A part of a buffer as a buffer: what was received goes out again without a copy.
+//! A part of a buffer as a buffer, for instance to send what was received without a copy.
 //!
-//! Invariant: the range lies within the buffer as it was when the slice was made. A buffer that shrinks later shows
-//! fewer bytes or none; nothing here panics.
+//! Invariant: the range lies within the buffer as it was when the slice was made. If the buffer shrinks later, the slice shows
+//! fewer bytes or none. Nothing here panics.
 
 use crate::{IoBuf, IoBufMut, Refused};
 use std::fmt;
@@ -27,7 +27,7 @@ use thiserror::Error;
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// A slice may be empty; a socket refuses to send or to fill an empty one, as it refuses every empty buffer.
+/// A slice may be empty. A socket refuses to send or to fill an empty slice, as it refuses every empty buffer.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Slice<B> {
     buffer: B,
@@ -51,7 +51,7 @@ pub struct SliceError {
 /// The range as two numbers, if it lies within `length` bytes.
 // Codes_SRS_LENT_BUFFERS_01_002
 fn checked(range: &impl RangeBounds<usize>, length: usize) -> Result<Range<usize>, SliceError> {
-    // A saturated bound is beyond every buffer, for none has `usize::MAX` bytes.
+    // A saturated bound is beyond every buffer, because no buffer has `usize::MAX` bytes.
     let start = match range.start_bound() {
         Bound::Included(start) => *start,
         Bound::Excluded(before) => before.saturating_add(1),
@@ -79,7 +79,7 @@ impl<B> Slice<B> {
         }
     }
 
-    /// The first `filled` bytes of a buffer of `length` bytes; all of them if `filled` is more.
+    /// The first `filled` bytes of a buffer of `length` bytes, or all of them if `filled` is more.
     pub(crate) fn front(buffer: B, filled: usize, length: usize) -> Self {
         Self { buffer, start: 0, end: filled.min(length) }
     }

@@ -4,22 +4,21 @@ use crate::{
     IoBufs, IoBufsMut, OpenError, OpenResult, ReceiveCompletion, ReceiveError, Refused, SendCompletion, SendError,
 };
 
-/// A connected socket with the completion model: lend buffers and a callback, get called when the
-/// work is done.
+/// A connected socket with the completion model: lend buffers and a callback, and get called when the work is done.
 ///
 /// # What every implementation promises
-/// * **Exactly once.** A call that returns `Ok` has its callback run exactly once; a call that
-///   returns `Err` never, and it changed nothing (but see [`SendError`] for bytes already sent).
+/// * **Exactly once.** If a call returns `Ok`, its callback runs exactly once. If it returns `Err`, the callback never runs
+///   and nothing has changed, except that a part of a payload may have been sent, see [`SendError`].
 /// * **Buffers come back**, in the callback or in the error, whatever happened.
 /// * **Order.** Sends reach the peer in the order they were accepted, each payload in one piece,
 ///   whichever threads they come from. Receives are filled in the order they were accepted.
-/// * **Any thread.** Everything can be called from any thread at any time, also from inside any
-///   callback of the same socket. Dropping the socket closes it.
-/// * **Panics.** A callback that panics is caught and logged; the socket lives on.
+/// * **Any thread.** Everything can be called from any thread at any time, also inside any callback of the same socket.
+///   Dropping the socket closes it.
+/// * **Panics.** A panic of a callback is caught and logged, and the socket lives on.
 ///
 /// # On which thread a callback runs
-/// An implementation completes operations on a thread of its own, called the *port thread* here. Several sockets
-/// usually share one. Callbacks run there, or inside a call of yours:
+/// An implementation completes operations on a thread of its own, called the *port thread* here. Several sockets usually
+/// share one port thread. Callbacks run there, or inside a call of the program:
 ///
 /// | Callback | Runs |
 /// |---|---|
@@ -29,8 +28,8 @@ use crate::{
 /// | of a receive | on the port thread, never inside [`receive_async`](Self::receive_async) |
 /// | of anything that [`close`](Self::close) or the drop abandons | on the thread that closes or drops, inside that call |
 ///
-/// A callback must not block for long: it holds up the thread that runs it. On the port thread that is every socket
-/// of the port.
+/// A callback must not block for long, because it holds up the thread that runs it. On the port thread it holds up every
+/// socket of the port.
 ///
 /// # Which callbacks overlap
 /// * The port thread runs one callback at a time. So callbacks of receives do not overlap, and come in order.
@@ -74,8 +73,8 @@ use crate::{
 /// callbacks on top of itself.
 ///
 /// # Choosing an implementation at run time
-/// The trait is generic over what is lent, and therefore not `dyn`-compatible; wrap it in an enum
-/// or in a trait of your own.
+/// The trait is generic over what is lent, and therefore not `dyn`-compatible. Wrap the implementations in an enum, or in a
+/// trait of your own.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an asynchronous socket",
     label = "the trait `AsyncSocket` is not implemented for this",
@@ -99,8 +98,8 @@ pub trait AsyncSocket: Send + Sync {
     /// * It does nothing unless the socket is open. If another thread is closing already, it therefore returns at once,
     ///   while callbacks may still run. Only dropping the socket waits for these.
     ///
-    /// The drop goes further: it returns when no callback of this socket runs or will run on any thread, also none that
-    /// has closed the socket itself, except those that it was called from inside of.
+    /// The drop goes further. It returns when no callback of this socket runs or will run on any thread, not even one that
+    /// closes the socket itself. Excepted are only the callbacks that it was called from inside of.
     ///
     /// # Deadlocks
     /// Two callbacks on different threads that close or drop each other's sockets wait for each other for ever. One
@@ -110,8 +109,8 @@ pub trait AsyncSocket: Send + Sync {
 
     /// Sends buffers in order as one payload.
     ///
-    /// The callback runs when the kernel has taken every byte, or the send failed: possibly
-    /// before this call returns, on the calling thread.
+    /// The callback runs when the kernel has taken every byte, or the send has failed. It may run before this call returns,
+    /// on the calling thread.
     ///
     /// Buffers are lent by value. If the compiler says that a borrowed slice does not live long enough, lend the owner
     /// of the bytes (part of it with [`IoBuf::slice`](crate::IoBuf::slice)) or a copy.
@@ -125,8 +124,8 @@ pub trait AsyncSocket: Send + Sync {
 
     /// Receives at least one byte into buffers, in order, and as many as have arrived.
     ///
-    /// The callback runs on the port thread, never inside this call. What was received is the front of the buffers:
-    /// see [`ReceiveCompletion::received`] and [`into_slice`](ReceiveCompletion::into_slice).
+    /// The callback runs on the port thread, never inside this call. The received bytes are at the front of the buffers, see
+    /// [`ReceiveCompletion::received`] and [`into_slice`](ReceiveCompletion::into_slice).
     ///
     /// # Errors
     /// [`ReceiveError`] and the buffers; the callback then never runs.

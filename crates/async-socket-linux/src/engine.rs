@@ -1,18 +1,17 @@
-//! A set of completion ports: how many threads sockets are spread over.
+//! A set of completion ports, over which sockets are spread.
 
+use crate::counted::Counted;
+use crate::sys::Errno;
 use completion_port::{CompletionPort, CompletionPortBuilder, CreatePortError};
 use std::fmt;
-use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A set of completion ports. Each new socket takes the next one, so a process uses as many cores as it
-/// asks for while every single socket stays on one thread.
+/// A set of completion ports. Each new socket takes the next port. So a process uses as many cores as it asks for, while every
+/// single socket stays on one thread.
 ///
-/// `clone` gives another handle to the same set. The threads end when the last handle and the last
-/// socket are gone. What its threads do about signals, `fork` and descriptors that other code closes is told at
-/// [`CompletionPort`].
+/// A clone is another handle to the same set. The threads end when the last handle and the last socket are gone.
+/// [`CompletionPort`] says what its threads do about signals, `fork`, and descriptors that other code closes.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
@@ -26,35 +25,35 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct ExecutionEngine {
-    set: Arc<Set>,
+    set: Counted<Set>,
 }
 
 struct Set {
-    ports: Box<[CompletionPort]>,
+    ports: Vec<CompletionPort>,
     next: AtomicUsize,
 }
 
 impl ExecutionEngine {
-    /// Says how the engine shall be.
+    /// Gives a builder for an engine with one thread.
     pub fn builder() -> ExecutionEngineBuilder {
-        ExecutionEngineBuilder { threads: 1, port: CompletionPort::builder() }
+        ExecutionEngineBuilder { threads: 1, thread_name: None, port: CompletionPort::builder() }
     }
 
-    /// The next port of the set, as a new reference.
+    /// A new reference to the next port of the set.
     #[must_use]
     pub fn completion_port(&self) -> CompletionPort {
         let index = self.set.next.fetch_add(1, Ordering::Relaxed) % self.set.ports.len();
         self.set.ports[index].clone()
     }
 
-    /// Whether the engine was made before a `fork`, in a parent of this process: no socket can be created on it then.
+    /// Whether the engine was made before a `fork`, in a parent of this process. No socket can be created on it then.
     // Codes_SRS_PLATFORM_01_006
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.set.ports.iter().any(CompletionPort::is_inherited)
     }
 
-    /// How many ports, and so threads, there are.
+    /// How many ports there are, each with one thread.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.set.ports.len()
@@ -72,30 +71,31 @@ impl fmt::Debug for ExecutionEngine {
 #[must_use]
 pub struct ExecutionEngineBuilder {
     threads: usize,
+    /// Not in `port`, because copying a builder with a name ends the process when memory runs out.
+    thread_name: Option<String>,
     port: CompletionPortBuilder,
 }
 
 impl ExecutionEngineBuilder {
-    /// How many ports, and so threads: 1 unless said. 0 counts as 1.
+    /// How many ports there shall be, each with one thread: 1 by default. 0 counts as 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// For how long each thread looks for events again and again before it sleeps; see
-    /// [`CompletionPortBuilder::busy_poll`]. 0 unless said.
+    /// For how long each thread polls for events before it sleeps, see [`CompletionPortBuilder::busy_poll`]: 0 by default.
     pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
         self.port = self.port.busy_poll(busy_poll);
         self
     }
 
-    /// The name of each thread; see [`CompletionPortBuilder::thread_name`].
+    /// The name of each thread, see [`CompletionPortBuilder::thread_name`].
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
-        self.port = self.port.thread_name(name);
+        self.thread_name = Some(name.into());
         self
     }
 
-    /// The bytes of stack of each thread, on which callbacks run; see [`CompletionPortBuilder::thread_stack_size`].
+    /// How many bytes of stack each thread has, on which callbacks run. See [`CompletionPortBuilder::thread_stack_size`].
     // Codes_SRS_PLATFORM_01_005
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.port = self.port.thread_stack_size(bytes);
@@ -105,10 +105,31 @@ impl ExecutionEngineBuilder {
     /// Creates the ports and their threads.
     ///
     /// # Errors
-    /// [`CreatePortError`] of the first port that could not be created; the others are gone then.
+    /// [`CreatePortError`] of the first port that could not be created, or for want of memory. No port is left then.
+    // Codes_SRS_SOCKET_01_050
     pub fn build(self) -> Result<ExecutionEngine, CreatePortError> {
-        let threads = NonZeroUsize::new(self.threads).unwrap_or(NonZeroUsize::MIN);
-        let ports = (0..threads.get()).map(|_| self.port.clone().create()).collect::<Result<_, _>>()?;
-        Ok(ExecutionEngine { set: Arc::new(Set { ports, next: AtomicUsize::new(0) }) })
+        let threads = self.threads.max(1);
+        let mut ports = Vec::new();
+        ports.try_reserve_exact(threads).map_err(|_| no_memory())?;
+        for _ in 0..threads {
+            let port = match &self.thread_name {
+                None => self.port.clone(),
+                Some(name) => self.port.clone().thread_name(try_copied(name)?),
+            };
+            ports.push(port.create()?);
+        }
+        let set = Counted::try_new(Set { ports, next: AtomicUsize::new(0) }).ok_or_else(no_memory)?;
+        Ok(ExecutionEngine { set })
     }
+}
+
+fn try_copied(name: &str) -> Result<String, CreatePortError> {
+    let mut copy = String::new();
+    copy.try_reserve_exact(name.len()).map_err(|_| no_memory())?;
+    copy.push_str(name);
+    Ok(copy)
+}
+
+fn no_memory() -> CreatePortError {
+    CreatePortError { call: "malloc", source: Errno::NOMEM.into() }
 }

@@ -14,17 +14,14 @@ impl From<CreateError> for io::Error {
     }
 }
 
-/// The `errno` of the first of the causes that has one.
-fn errno_behind(error: &(dyn Error + 'static)) -> Option<i32> {
-    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
-    own.or_else(|| errno_behind(error.source()?))
-}
-
-/// [`InvalidInput`](io::ErrorKind::InvalidInput).
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), or [`InvalidInput`](io::ErrorKind::InvalidInput) for what was asked.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<PoolError> for io::Error {
     fn from(error: PoolError) -> Self {
-        Self::new(io::ErrorKind::InvalidInput, error)
+        match error {
+            PoolError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            error => Self::new(io::ErrorKind::InvalidInput, error),
+        }
     }
 }
 
@@ -39,4 +36,10 @@ impl PooledCompletion {
         // A buffer has at most `u32::MAX` bytes.
         ReceiveCompletion::new(self.result, self.os_error, u32::try_from(bytes).unwrap_or(u32::MAX), ()).io_result()
     }
+}
+
+/// The `errno` of the first of an error's causes that has one.
+fn errno_behind(error: &(dyn Error + 'static)) -> Option<i32> {
+    let own = error.downcast_ref().and_then(io::Error::raw_os_error);
+    own.or_else(|| errno_behind(error.source()?))
 }

@@ -1,18 +1,17 @@
-//! Large values that are lent, arrays for instance: they travel in a box, because every move of the value itself would need
+//! Large values that are lent, arrays for instance. They travel in a box, because every move of the value itself would need
 //! its size on the stack once more.
 //!
-//! Invariant: between the call that lends a large value and the callback that gives it back, the value is moved twice: into
+//! Invariant: between the call that lends a large value and the callback that gives it back, the value is moved twice, into
 //! the box, and out of it into what the callback gets.
 
 use async_socket_api::{IoBufs, IoBufsMut};
 use std::mem;
 
-/// Values of more bytes than this are boxed. Smaller ones go into the room of the operation that was there before, without
-/// an allocation.
+/// Values of more bytes than this are boxed. Smaller values go into the slot of an earlier operation, without an allocation.
 const LARGEST_UNBOXED: usize = 16 * 1024;
 
 // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
-/// Whether values of this type are boxed. Decided when the program is compiled.
+/// Whether values of this type are boxed. The compiler knows it.
 pub(crate) const fn is_boxed<B>() -> bool {
     mem::size_of::<B>() > LARGEST_UNBOXED
 }
@@ -33,6 +32,7 @@ pub(crate) struct Room<B>(Vec<B>);
 
 impl<B> Room<B> {
     /// `None` if there is no memory.
+    // Codes_SRS_SOCKET_01_050
     pub(crate) fn new() -> Option<Self> {
         let mut room = Vec::new();
         room.try_reserve_exact(1).ok()?;

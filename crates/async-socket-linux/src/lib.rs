@@ -1,23 +1,28 @@
 //! Asynchronous sockets for Linux with the completion model of Windows IOCP, on epoll.
 //!
-//! Hand over a connected socket, lend it buffers and callbacks, and get called when the work is
-//! done. A socket makes no thread of its own: it lives on a [completion port](completion_port), one
-//! epoll instance and one thread, of which an [`ExecutionEngine`] can hold several.
+//! Hand over a connected socket, lend it buffers and callbacks, and get called when the work is done. A socket has no thread of
+//! its own. It lives on a [completion port](completion_port), which is one epoll instance and one thread. An
+//! [`ExecutionEngine`] holds one or several.
 //!
-//! * [`AsyncSocketLinux`] is the socket; its methods are those of the trait [`AsyncSocket`].
-//! * [`ExecutionEngine`] says how many threads there are; [`platform`] holds the process-wide one.
+//! * [`AsyncSocketLinux`] is the socket. Its methods are those of the trait [`AsyncSocket`].
+//! * [`ExecutionEngine`] says how many threads there are. [`platform`] holds the process-wide engine.
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
-//! There is one line of `unsafe` code in this crate: `getsockopt(TCP_ULP)`, which has no safe interface.
+//! What lives in other crates: the trait, the buffers that can be lent and the results are those of [`async_socket_api`], and
+//! are exported here too. Descriptors that are no sockets can be watched with [`completion_port`]. The C ABI is
+//! `async-socket-ffi`. Mocks and faulty system calls for tests are in `test-doubles`.
+//!
+//! Two modules have `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface, and `counted`, because
+//! `Arc::new` ends the process when memory runs out.
 //!
 //! # Threads
-//! Every call can be made from any thread, also inside any callback. In short, and at length at [`AsyncSocket`]:
+//! Every call can be made from any thread, also inside any callback. [`AsyncSocket`] says it at length. In short:
 //!
 //! * The *port thread* is the one thread of the socket's completion port. Receives, and sends that had to wait, call
 //!   back there, one at a time for all sockets of the port. A callback that blocks holds up all of them.
-//! * A send that the kernel takes at once calls back inside `send_async`, an open inside `open_async`, and what close or
-//!   drop abandons inside that call: on the caller's thread and stack.
+//! * A send that the kernel takes at once calls back inside `send_async`, an open inside `open_async`, and what close or drop
+//!   abandons inside that call. These callbacks run on the caller's thread and stack.
 //! * Callbacks of one socket can overlap if one of them runs inside a call. Two threads that send get their bytes out in
 //!   order, but the callbacks may begin and end in the other order.
 //! * Hold no lock that a callback takes while you open, send, close or drop. Close and drop also wait for callbacks on
@@ -47,15 +52,19 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod counted;
 mod engine;
 mod event;
 mod io_results;
+mod kinds;
 mod lent;
 mod operation;
 pub mod platform;
 mod pool;
 mod pool_waiters;
+mod sending;
 mod socket;
+mod socket_core;
 pub mod sys;
 mod transfer;
 mod upper_layer;
@@ -70,7 +79,11 @@ pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
 pub use socket::{AsyncSocketLinux, CreateError};
 pub use sys::{Kernel, SocketSyscalls};
 
-/// The examples of the README, as tests.
+/// The examples of both READMEs, the repository's and the crate's, as tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
-mod readme {}
+mod readme {
+    #[doc = include_str!("../../../README.md")]
+    mod of_the_repository {}
+    #[doc = include_str!("../README.md")]
+    mod of_the_crate {}
+}

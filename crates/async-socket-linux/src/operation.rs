@@ -1,365 +1,237 @@
 //! A send or a receive that waits: the specification's `io_context`.
 //!
-//! Invariant: an operation owns what was lent and the call-back, and lets go of both together, once. What is left then
-//! is room for the next operation of the same kind, so that nothing is allocated per operation.
+//! Each kind of operation ([`Kind`]) says how it is tried and what its callback gets. What follows from that is the same for
+//! all of them, and is here.
+//!
+//! Invariant: an operation owns what was lent and the callback, and lets go of both together, once. Its slot is then kept
+//! for the next operation of the same kind, so that nothing is allocated per operation.
 
-use crate::event::Core;
-use crate::pool::{PoolPlace, PooledCompletion, Taken};
+use crate::socket_core::SocketCore;
 use crate::sys::{Errno, SocketSyscalls};
-use crate::transfer::{
-    Cursor, Fault, Received, Sent, ShortRead, receive, receive_beside_descriptors, receive_into,
-    receive_into_beside_descriptors, send_some,
-};
-use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
+use crate::transfer::Fault;
 use completion_port::memory::try_box;
-use completion_port::{Attempt, IntoOperation, Port, Resumer, log_caught};
+use completion_port::{Attempt, log_caught};
 use std::any::Any;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd};
 
 /// An operation of any kind, as it waits in a queue.
 pub(crate) type Queued<S> = Box<dyn Operation<S>>;
 
-/// What can be asked of it. Implemented by the room for one, which is empty once that has been completed.
+/// What the port asks of an operation. Implemented by its slot, which is empty once the operation is complete.
 pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
-    /// Tries on, and calls back if it is done then.
-    fn attempt(self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>);
+    /// Tries to go on, and calls back if the operation is done then.
+    fn attempt(self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>);
     /// Calls back without another try.
-    fn end(self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>);
+    fn fail(self: Box<Self>, core: &SocketCore<S>, failure: Failure, attempt: Attempt<'_, SocketCore<S>>);
+}
+
+/// A kind of operation.
+pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
+    /// What the log says when one fails.
+    const FAILED: &'static str;
+    /// What a try that is done leaves for the callback.
+    type Done;
+
+    /// Makes one try.
+    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<Self::Done>;
+
+    /// Whether [`attempt`](Self::attempt) will do. If not, [`attempt_slowly`](Self::attempt_slowly) is called.
+    #[inline(always)]
+    fn is_fast_path(core: &SocketCore<S>) -> bool {
+        let _ = core;
+        true
+    }
+
+    /// The try that checks everything, in a function of its own, so that the fast path stays short.
+    fn attempt_slowly(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<Self::Done> {
+        self.attempt(core, attempt)
+    }
+
+    /// Calls back with the result.
+    fn succeed(self, done: Self::Done);
+
+    /// How many bytes went out, if it is a send.
+    fn bytes_sent(&self) -> Option<u32> {
+        None
+    }
+
+    /// Calls back with a failure.
+    fn fail(self, failure: Failure);
+}
+
+/// What one try came to.
+pub(crate) enum Progress<D> {
+    /// The operation is done.
+    Done {
+        done: D,
+        /// The kernel has no more for now, so the next operation waits for an event.
+        drained: bool,
+    },
+    /// A part is done, and the rest may follow at once.
+    Part,
+    /// The operation waits for an event.
+    Blocked,
+    /// The operation waits for something else, which resumes it.
+    Suspended,
+    Failed(Failure),
 }
 
 /// How an operation ends other than well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum Failure {
     /// The socket was closed, or the peer sends no more.
     Abandoned,
-    Failed(Option<Errno>),
+    /// An error, with what the kernel said if it said anything.
+    Errno(Option<Errno>),
     /// A buffer shows another length than when it was checked.
     BuffersChanged,
 }
 
-impl From<Fault> for Ending {
+impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
         match fault {
-            Fault::Os(errno) => Self::Failed(Some(errno)),
+            Fault::Os(errno) => Self::Errno(Some(errno)),
             Fault::BuffersChanged => {
-                tracing::error!("a buffer changed its length while it was lent");
+                log_caught(|| tracing::error!("a buffer changed its length while it was lent"));
                 Self::BuffersChanged
             }
         }
     }
 }
 
-impl Ending {
-    /// The end of the stream, which for a socket that was opened too early may be a connection that was never made.
+impl Failure {
+    /// The end of the stream. For a socket that was opened while it was being connected, it may mean that there was never a
+    /// connection.
     #[cold]
-    fn of_stream<S: SocketSyscalls>(core: &Core<S>) -> Self {
-        core.cause_of(None).map_or(Self::Abandoned, |errno| Self::Failed(Some(errno)))
+    pub(crate) fn end_of_stream<S>(core: &SocketCore<S>) -> Self {
+        core.cause_of(None).map_or(Self::Abandoned, |errno| Self::Errno(Some(errno)))
     }
 
-    /// The same with the errno that it comes from, see [`Core::cause_of`].
-    fn traced<S: SocketSyscalls>(self, core: &Core<S>) -> Self {
+    /// The same failure with the errno that it comes from, see [`SocketCore::cause_of`].
+    fn traced<S>(self, core: &SocketCore<S>) -> Self {
         match self {
-            Self::Failed(Some(errno)) => Self::Failed(core.cause_of(Some(errno))),
+            Self::Errno(Some(errno)) => Self::Errno(core.cause_of(Some(errno))),
             other => other,
         }
     }
 
-    /// A reset counts as abandoned, with its errno.
-    fn is_abandoned(self) -> bool {
-        matches!(self, Self::Abandoned | Self::Failed(Some(Errno::CONNRESET)))
+    /// Whether the callback is told `Abandoned` rather than `Error`. A reset counts as abandoned, with its errno.
+    pub(crate) fn is_abandoned(self) -> bool {
+        matches!(self, Self::Abandoned | Self::Errno(Some(Errno::CONNRESET)))
     }
 
-    fn os_error(self) -> Option<i32> {
+    pub(crate) fn os_error(self) -> Option<i32> {
         match self {
             Self::Abandoned | Self::BuffersChanged => None,
-            Self::Failed(errno) => errno.map(Errno::raw_os_error),
+            Self::Errno(errno) => errno.map(Errno::raw_os_error),
         }
     }
 }
 
-/// A send and how far it is.
-pub(crate) struct PendingSend<B, F> {
-    pub(crate) payload: Payload<B>,
-    pub(crate) on_complete: F,
-    pub(crate) cursor: Cursor,
-}
+/// The place of one operation: full while it waits, and empty once it is complete. It is an array of one because such a box
+/// can be allocated without ending the process when memory runs out, see [`try_box`].
+pub(crate) type Slot<K> = [Option<K>; 1];
 
-/// A receive.
-pub(crate) struct PendingReceive<B, F> {
-    /// Checked; their length is not needed any more.
-    pub(crate) buffers: B,
-    pub(crate) on_complete: F,
-}
+/// Up to how many bytes an empty slot is kept for the next operation. A larger one has room for lent arrays. Moving those
+/// costs more than a new allocation, and an idle socket shall not hold their memory.
+const LARGEST_KEPT: usize = 2 * 1024;
 
-/// A receive that takes its buffer from a pool when bytes have arrived.
-pub(crate) struct PendingPooled<S: SocketSyscalls, P: Port, F> {
-    pub(crate) place: PoolPlace,
-    pub(crate) resumer: Resumer<Core<S>, P>,
-    pub(crate) on_complete: F,
-}
-
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_056
-impl<S, B, F> IntoOperation<Queued<S>> for PendingSend<B, F>
-where
-    S: SocketSyscalls,
-    B: IoBufs,
-    F: FnOnce(SendCompletion<B>) + Send + 'static,
-{
-    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
-        put_into(self, room)
-    }
-}
-
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_073
-impl<S, B, F> IntoOperation<Queued<S>> for PendingReceive<B, F>
-where
-    S: SocketSyscalls,
-    B: IoBufsMut,
-    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
-{
-    #[inline(always)]
-    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
-        put_into(self, room)
-    }
-}
-
-impl<S, P, F> IntoOperation<Queued<S>> for PendingPooled<S, P, F>
-where
-    S: SocketSyscalls,
-    P: Port,
-    F: FnOnce(PooledCompletion) + Send + 'static,
-{
-    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
-        put_into(self, room)
-    }
-}
-
-/// Puts an operation into the room that another of its kind has left, or into a new one.
+/// What is kept of a slot whose operation is complete.
 #[inline(always)]
-fn put_into<S, T>(operation: T, room: &mut Option<Queued<S>>) -> Result<(), T>
+fn recycled<S, K>(slot: Box<Slot<K>>) -> Option<Queued<S>>
 where
     S: SocketSyscalls,
-    T: 'static,
-    [Option<T>; 1]: Operation<S>,
+    K: Kind<S>,
 {
-    if let Some(emptied) = room
-        && let Some([left]) = (&mut **emptied as &mut dyn Any).downcast_mut::<[Option<T>; 1]>()
+    // The compiler knows the size.
+    if size_of::<Slot<K>>() <= LARGEST_KEPT { Some(slot) } else { None }
+}
+
+/// Puts an operation into the slot that another of its kind has left in `recycled`, or into a new one.
+#[inline(always)]
+pub(crate) fn store_in<S, K>(operation: K, recycled: &mut Option<Queued<S>>) -> Result<(), K>
+where
+    S: SocketSyscalls,
+    K: Kind<S>,
+{
+    if let Some(emptied) = recycled
+        && let Some([left]) = (&mut **emptied as &mut dyn Any).downcast_mut::<Slot<K>>()
     {
         // It is empty, so there is nothing to drop.
         mem::forget(left.replace(operation));
         return Ok(());
     }
-    put_into_new(Some(operation), room)
+    store_in_new(Some(operation), recycled)
 }
 
+// Codes_SRS_SOCKET_01_050
 #[cold]
-fn put_into_new<S, T>(operation: Option<T>, room: &mut Option<Queued<S>>) -> Result<(), T>
+fn store_in_new<S, K>(operation: Option<K>, recycled: &mut Option<Queued<S>>) -> Result<(), K>
 where
     S: SocketSyscalls,
-    [Option<T>; 1]: Operation<S>,
+    K: Kind<S>,
 {
     match try_box(operation) {
         Ok(new) => {
-            *room = Some(new);
+            *recycled = Some(new);
             Ok(())
         }
         Err(returned) => returned.map_or_else(|| unreachable!("it was put in"), Err),
     }
 }
 
-/// Up to how many bytes an emptied operation is kept for the next one. A larger one holds lent arrays: moving those costs
-/// more than allocating anew, and an idle socket shall not hold their memory.
-const LARGEST_KEPT: usize = 2 * 1024;
-
-/// What is left of an operation for the next one of its kind.
-#[inline(always)]
-fn recycled<S: SocketSyscalls, T>(room: Box<[Option<T>; 1]>) -> Option<Queued<S>>
-where
-    [Option<T>; 1]: Operation<S>,
-{
-    // Known when it is compiled.
-    if size_of::<[Option<T>; 1]>() <= LARGEST_KEPT { Some(room) } else { None }
-}
-
-impl<S, B, F> Operation<S> for [Option<PendingSend<B, F>>; 1]
-where
-    S: SocketSyscalls,
-    B: IoBufs,
-    F: FnOnce(SendCompletion<B>) + Send + 'static,
-{
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
-    fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
-        let Some(send) = &mut self[0] else { return };
-        if core.is_stream_broken() {
-            return self.end(core, Ending::Abandoned, attempt);
-        }
-        let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &send.payload, &mut send.cursor));
-        match sent {
-            Some(Sent::All) => {
-                if let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() {
-                    let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
-                    attempt.complete(false, recycled(self), || on_complete(sent));
-                }
-            }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
-            Some(Sent::Some) => attempt.partial(self),
-            Some(Sent::Blocked) => attempt.pending(self),
-            Some(Sent::Failed(fault)) => self.end(core, fault.into(), attempt),
-            None => self.end(core, Ending::Failed(None), attempt),
-        }
-    }
-
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_098
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_099, Codes_SRS_ASYNC_SOCKET_LINUX_11_100
-    #[cold]
-    fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
-        let Some(PendingSend { payload, on_complete, cursor }) = self[0].take() else { return };
-        core.send_failed(cursor.bytes);
-        let how = how.traced(core);
-        let result = if how.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
-        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, bytes_sent = cursor.bytes, "send ended"));
-        attempt.complete(false, recycled(self), || {
-            on_complete(SendCompletion::new(result, how.os_error(), cursor.bytes, payload.into_buffers()));
-        });
-    }
-}
-
-impl<S, B, F> Operation<S> for [Option<PendingReceive<B, F>>; 1]
-where
-    S: SocketSyscalls,
-    B: IoBufsMut,
-    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
-{
+impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
     #[inline]
-    fn attempt(self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
-        if core.receives_plainly() {
-            receive_by(self, core, attempt, true, receive::<S, B>);
-        } else {
-            receive_mindfully(self, core, attempt);
+    fn attempt(mut self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>) {
+        if !K::is_fast_path(core) {
+            return slow_path(self, core, attempt);
         }
+        let [Some(operation)] = &mut *self else { return };
+        let progress = operation.attempt(core, &attempt);
+        conclude(self, core, attempt, progress);
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_090
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_100
     #[cold]
-    fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
-        let Some(PendingReceive { buffers, on_complete }) = self[0].take() else { return };
-        let how = how.traced(core);
-        let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
-        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, "receive ended"));
-        attempt.complete(false, recycled(self), || {
-            on_complete(ReceiveCompletion::new(result, how.os_error(), 0, buffers));
-        });
+    fn fail(mut self: Box<Self>, core: &SocketCore<S>, failure: Failure, attempt: Attempt<'_, SocketCore<S>>) {
+        let Some(operation) = self[0].take() else { return };
+        let bytes_sent = operation.bytes_sent();
+        core.send_failed(bytes_sent.unwrap_or(0));
+        let failure = failure.traced(core);
+        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?failure, bytes_sent, "{}", K::FAILED));
+        attempt.complete(false, recycled(self), || operation.fail(failure));
     }
 }
 
-/// Apart, for it would double what the others run through.
 #[inline(never)]
-fn receive_mindfully<S, B, F>(
-    room: Box<[Option<PendingReceive<B, F>>; 1]>,
-    core: &Core<S>,
-    attempt: Attempt<'_, Core<S>>,
-) where
-    S: SocketSyscalls,
-    B: IoBufsMut,
-    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
-{
-    if let Some(errno) = core.take_late_error() {
-        return room.end(core, Ending::Failed(Some(errno)), attempt);
-    }
-    let short_read = core.short_read();
-    receive_by(room, core, attempt, short_read != ShortRead::Nothing, |sys, fd, buffers| match short_read {
-        ShortRead::NoMoreUnlessDescriptors => receive_beside_descriptors(sys, fd, buffers),
-        _ => receive(sys, fd, buffers),
-    });
+fn slow_path<S: SocketSyscalls, K: Kind<S>>(
+    mut slot: Box<Slot<K>>,
+    core: &SocketCore<S>,
+    attempt: Attempt<'_, SocketCore<S>>,
+) {
+    let [Some(operation)] = &mut *slot else { return };
+    let progress = operation.attempt_slowly(core, &attempt);
+    conclude(slot, core, attempt, progress);
 }
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
+/// Does what follows from one try.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_100
 #[inline(always)]
-fn receive_by<S, B, F>(
-    mut room: Box<[Option<PendingReceive<B, F>>; 1]>,
-    core: &Core<S>,
-    attempt: Attempt<'_, Core<S>>,
-    short_drains: bool,
-    read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
-) where
-    S: SocketSyscalls,
-    B: IoBufsMut,
-    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
-{
-    let Some(operation) = &mut room[0] else { return };
-    match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut operation.buffers)) {
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_092, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
-        Some(Received::Bytes { bytes, short, late_error }) => {
-            if let Some(errno) = late_error {
-                core.keep_late_error(errno);
-            }
-            if let Some(PendingReceive { buffers, on_complete }) = room[0].take() {
-                let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
-                attempt.complete(short && short_drains, recycled(room), || on_complete(received));
-            }
+fn conclude<S: SocketSyscalls, K: Kind<S>>(
+    mut slot: Box<Slot<K>>,
+    core: &SocketCore<S>,
+    attempt: Attempt<'_, SocketCore<S>>,
+    progress: Progress<K::Done>,
+) {
+    match progress {
+        Progress::Done { done, drained } => {
+            let Some(operation) = slot[0].take() else { return };
+            attempt.complete(drained, recycled(slot), || operation.succeed(done));
         }
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
-        Some(Received::Blocked) => attempt.pending(room),
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
-        Some(Received::End) => room.end(core, Ending::of_stream(core), attempt),
-        Some(Received::Failed(fault)) => room.end(core, fault.into(), attempt),
-        None => room.end(core, Ending::Failed(None), attempt),
-    }
-}
-
-impl<S, P, F> Operation<S> for [Option<PendingPooled<S, P, F>>; 1]
-where
-    S: SocketSyscalls,
-    P: Port,
-    F: FnOnce(PooledCompletion) + Send + 'static,
-{
-    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
-    fn attempt(mut self: Box<Self>, core: &Core<S>, attempt: Attempt<'_, Core<S>>) {
-        let Some(receive) = &mut self[0] else { return };
-        if let Some(errno) = core.take_late_error() {
-            return self.end(core, Ending::Failed(Some(errno)), attempt);
-        }
-        let mut buffer = match receive.place.take(&receive.resumer) {
-            Taken::Buffer(buffer) => buffer,
-            Taken::Empty => return attempt.suspend(self),
-            Taken::OutOfMemory => return self.end(core, Ending::Failed(Some(Errno::NOMEM)), attempt),
-        };
-        let beside = core.short_read() == ShortRead::NoMoreUnlessDescriptors;
-        let read = if beside { receive_into_beside_descriptors::<S> } else { receive_into::<S> };
-        let received = attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room()));
-        if let Some(Received::Bytes { bytes, short, .. }) = received {
-            buffer.set_filled(bytes as usize);
-            if let Some(PendingPooled { on_complete, .. }) = self[0].take() {
-                let drained = short && core.short_read() != ShortRead::Nothing;
-                attempt.complete(drained, recycled(self), || {
-                    on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) });
-                });
-            }
-            return;
-        }
-        // Codes_SRS_BUFFER_POOL_01_011
-        drop(buffer);
-        match received {
-            Some(Received::Blocked) => attempt.pending(self),
-            Some(Received::End) => self.end(core, Ending::of_stream(core), attempt),
-            Some(Received::Failed(fault)) => self.end(core, fault.into(), attempt),
-            _ => self.end(core, Ending::Failed(None), attempt),
-        }
-    }
-
-    // Codes_SRS_BUFFER_POOL_01_007
-    #[cold]
-    fn end(mut self: Box<Self>, core: &Core<S>, how: Ending, attempt: Attempt<'_, Core<S>>) {
-        let Some(PendingPooled { place, on_complete, .. }) = self[0].take() else { return };
-        let how = how.traced(core);
-        let result = if how.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error };
-        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?how, "pooled receive ended"));
-        attempt.complete(false, recycled(self), || {
-            // It may have been granted a buffer, which the next one shall have.
-            drop(place);
-            on_complete(PooledCompletion { result, os_error: how.os_error(), buffer: None });
-        });
+        Progress::Part => attempt.partial(slot),
+        Progress::Blocked => attempt.pending(slot),
+        Progress::Suspended => attempt.suspend(slot),
+        Progress::Failed(failure) => slot.fail(core, failure, attempt),
     }
 }

@@ -1,10 +1,10 @@
-//! The process-wide execution engine: what a socket lives on that was created with none.
+//! The process-wide execution engine, for sockets that are created without one.
 //!
-//! A Rust program need not call anything here: the engine is made, with one thread, when first
-//! needed, and lives until [`deinit`] or the end of the process.
+//! A Rust program need not call anything here. The engine is made with one thread when it is first needed, and lives until
+//! [`deinit`] or the end of the process.
 //!
-//! Each process has its own: in the child of a `fork` there is none at first, whatever the parent had, and the child's first
-//! use, or its [`init`], makes one. [`deinit`] in the child leaves the parent's alone.
+//! Each process has its own engine. In the child of a `fork` there is none at first, whatever the parent had. The child's first
+//! use, or its [`init`], makes one. [`deinit`] in the child does nothing to the parent's.
 
 use crate::engine::ExecutionEngine;
 use completion_port::process::PerProcess;
@@ -18,7 +18,7 @@ static ENGINE: PerProcess<Mutex<Option<ExecutionEngine>>> = PerProcess::new();
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum InitError {
-    /// There is one already, made by another `init` or by the first socket that was created without an engine.
+    /// There is an engine already. Another `init` made it, or the first socket that was created without an engine.
     #[error("the process-wide engine has {threads} threads already, not {asked}: init before the first use, or deinit")]
     AlreadyInitialized {
         /// How many threads it has.
@@ -31,10 +31,10 @@ pub enum InitError {
     CompletionPort(#[from] CreatePortError),
 }
 
-/// Makes the engine with as many threads; 0 counts as 1. Does nothing if there is one with just so many.
+/// Makes the engine with this number of threads. 0 counts as 1. Does nothing if there is an engine with the same number.
 ///
 /// # Errors
-/// [`InitError`]: there is one with another number of threads, or a port could not be created.
+/// [`InitError`]: there is an engine with another number of threads, or a port could not be created.
 // Codes_SRS_PLATFORM_01_001, Codes_SRS_PLATFORM_01_002
 pub fn init(threads: usize) -> Result<(), InitError> {
     let asked = threads.max(1);
@@ -45,10 +45,10 @@ pub fn init(threads: usize) -> Result<(), InitError> {
     }
 }
 
-/// Lets go of the engine. Sockets that live on it are not disturbed; its threads end with the last of them.
+/// Gives up the engine. Sockets on it go on working. Its threads end with the last of these.
 // Codes_SRS_PLATFORM_01_003
 pub fn deinit() {
-    // Dropped without the lock: that joins the threads.
+    // Dropped without the lock, because the drop joins the threads.
     let engine = lock().ok().and_then(|mut engine| engine.take());
     drop(engine);
 }
@@ -59,8 +59,8 @@ pub fn is_initialized() -> bool {
     lock().is_ok_and(|engine| engine.is_some())
 }
 
-/// The specification's `platform_get_completion_port`: a new reference to the next port of the engine, which
-/// is made if there is none.
+/// The specification's `platform_get_completion_port`: a new reference to the next port of the engine. If there is no engine,
+/// one is made.
 ///
 /// # Errors
 /// [`CreatePortError`], if the engine had to be made and could not.

@@ -1,22 +1,18 @@
-//! Buffers that are taken only when bytes have arrived: receives that park no memory.
+//! Buffers that a receive takes only when bytes have arrived, so that a receive that waits holds no memory.
 //!
 //! Invariants:
 //! * A buffer is in the pool, or in one [`PooledBuffer`].
 //! * A receive that finds the pool empty is queued under the lock that also guards returned buffers, so it cannot miss one.
-//! * A buffer that comes back is granted to the first in the queue, and no other receive takes it. A receive that ends
-//!   leaves the queue, and its grant goes to the next.
+//! * A buffer that comes back is granted to the first receive in the queue, and no other receive takes it. A receive that
+//!   ends leaves the queue, and its grant goes to the next.
 
-use crate::event::Core;
-use crate::pool_waiters::{Note, Resume, Ticket, Waiters};
-use crate::sys::SocketSyscalls;
+use crate::counted::Counted;
+use crate::pool_waiters::{Note, PoolWaiters, Ticket};
 use async_socket_api::{IoBuf, ReceiveResult};
-use completion_port::memory::try_box;
 use completion_port::process::Generation;
-use completion_port::{Direction, Port, Resumer};
-use parking_lot::Mutex;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use thiserror::Error;
 
 /// Why a pool cannot be made.
@@ -29,23 +25,26 @@ pub enum PoolError {
         /// What was asked for.
         buffer_bytes: usize,
     },
-    /// A pool of no buffers would never be of use.
+    /// A pool needs at least one buffer.
     #[error("a pool of 0 buffers")]
     NoBuffers,
+    /// There is no memory for the pool itself.
+    #[error("no memory for a pool")]
+    OutOfMemory,
 }
 
-/// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async), shared by as many
-/// sockets as you like.
+/// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async). Any number of sockets
+/// can share it.
 ///
-/// Buffers are made when first needed and kept. When all of them are in use, receives wait until one is dropped, and get
+/// Buffers are made when first needed, and kept. When all of them are in use, receives wait until one is dropped. They get
 /// buffers in the order in which they found the pool empty. Nothing is lost, because what the peer sends stays with the
-/// kernel. So the limit bounds the memory, whatever the number of connections. A program that holds on to all buffers for
-/// ever waits for ever.
+/// kernel. So the limit bounds the memory, whatever the number of connections. If the program keeps all buffers, the receives
+/// wait for ever.
 ///
-/// A receive that waits for a buffer keeps its port alive, like every pending operation. Once it is done, or its socket
-/// is closed, the pool knows nothing of it.
+/// A receive that waits for a buffer keeps its port alive, as every pending operation does. Once it is done, or its socket is
+/// closed, the pool keeps nothing of it.
 ///
-/// `clone` gives another handle to the same pool.
+/// A clone is another handle to the same pool.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, BufferPool};
@@ -65,42 +64,44 @@ pub enum PoolError {
 /// ```
 #[derive(Clone)]
 pub struct BufferPool {
-    shared: Arc<Shared>,
+    shared: Counted<Shared>,
 }
 
 struct Shared {
     made_in: Generation,
     buffer_bytes: usize,
     limit: usize,
+    /// The standard library's lock, because it allocates nothing when two threads want it at once.
     state: Mutex<State>,
+}
+
+impl Shared {
+    /// A panic leaves nothing half done: no foreign code runs with the lock held.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 #[derive(Default)]
 struct State {
     free: Vec<Box<[u8]>>,
     made: usize,
-    waiters: Waiters,
-}
-
-impl<S: SocketSyscalls, P: Port> Resume for [Resumer<Core<S>, P>; 1] {
-    fn resume(&self) {
-        self[0].resume(Direction::In);
-    }
+    waiters: PoolWaiters,
 }
 
 /// What came of asking the pool for a buffer.
-pub(crate) enum Taken {
+pub(crate) enum FromPool {
     Buffer(PooledBuffer),
-    /// There is none; the receive will be resumed.
+    /// There is no buffer now. The receive is queued, and will be resumed.
     Empty,
-    /// There is none, and no memory for one or to note who waits.
+    /// There is no buffer, and no memory to make one or to queue the receive.
     OutOfMemory,
 }
 
-/// A receive's relation to its pool. It leaves the pool's queue when it is dropped.
+/// A receive's place in its pool. Dropping it takes the receive out of the pool's queue.
 pub(crate) struct PoolPlace {
     pool: BufferPool,
-    /// From when the receive found the pool empty until it gets a buffer.
+    /// The place in the queue: there from when the receive found the pool empty until it gets a buffer.
     ticket: Option<Ticket>,
 }
 
@@ -109,37 +110,38 @@ impl PoolPlace {
         Self { pool: pool.clone(), ticket: None }
     }
 
-    /// Takes a buffer if there is one that no receive waits for, or that is granted to this one.
+    /// Takes a buffer if there is one that no receive waits for, or that is granted to this one. Otherwise the receive is
+    /// queued with a `note`, unless it is already.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
     // Codes_SRS_BUFFER_POOL_01_010
-    pub(crate) fn take<S: SocketSyscalls, P: Port>(&mut self, resumer: &Resumer<Core<S>, P>) -> Taken {
+    pub(crate) fn take(&mut self, note: impl FnOnce() -> Option<Note>) -> FromPool {
         let shared = &*self.pool.shared;
-        let mut state = shared.state.lock();
+        let mut state = shared.lock();
         let Some(ticket) = self.ticket else {
             if state.waiters.waiting() == 0
                 && state.spare(shared.limit) > 0
                 && let Some(bytes) = state.take(shared.buffer_bytes)
             {
                 drop(state);
-                return Taken::Buffer(self.pool.wrap(bytes));
+                return FromPool::Buffer(self.pool.wrap(bytes));
             }
-            self.ticket = state.wait(|| try_box(resumer.clone()).ok().map(|note| note as Note));
-            return if self.ticket.is_some() { Taken::Empty } else { Taken::OutOfMemory };
+            self.ticket = state.wait(note);
+            return if self.ticket.is_some() { FromPool::Empty } else { FromPool::OutOfMemory };
         };
         if !state.waiters.is_granted(ticket) {
-            return Taken::Empty;
+            return FromPool::Empty;
         }
         let Some(bytes) = state.take(shared.buffer_bytes) else {
-            // There was no memory for a new one. One that is in use will come back.
+            // There was no memory for a new buffer. Another receive has one, which will come back.
             state.waiters.take_grant_back(ticket);
-            return Taken::Empty;
+            return FromPool::Empty;
         };
         let note = state.waiters.remove(ticket);
-        state.grant(shared.limit);
+        state.grant_free(shared.limit);
         drop(state);
         drop(note);
         self.ticket = None;
-        Taken::Buffer(self.pool.wrap(bytes))
+        FromPool::Buffer(self.pool.wrap(bytes))
     }
 }
 
@@ -148,9 +150,9 @@ impl Drop for PoolPlace {
     fn drop(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             let shared = &*self.pool.shared;
-            let mut state = shared.state.lock();
+            let mut state = shared.lock();
             let note = state.waiters.remove(ticket);
-            state.grant(shared.limit);
+            state.grant_free(shared.limit);
             drop(state);
             drop(note);
         }
@@ -158,11 +160,11 @@ impl Drop for PoolPlace {
 }
 
 impl BufferPool {
-    /// A pool of at most `limit` buffers of `buffer_bytes` bytes, none of which is made yet.
+    /// Makes a pool of at most `limit` buffers of `buffer_bytes` bytes each, and none of the buffers yet.
     ///
     /// # Errors
     /// [`PoolError`]
-    // Codes_SRS_BUFFER_POOL_01_001, Codes_SRS_BUFFER_POOL_01_002
+    // Codes_SRS_BUFFER_POOL_01_001, Codes_SRS_BUFFER_POOL_01_002, Codes_SRS_BUFFER_POOL_01_012
     pub fn new(buffer_bytes: usize, limit: usize) -> Result<Self, PoolError> {
         if buffer_bytes == 0 || u32::try_from(buffer_bytes).is_err() {
             return Err(PoolError::BufferBytes { buffer_bytes });
@@ -170,12 +172,12 @@ impl BufferPool {
         if limit == 0 {
             return Err(PoolError::NoBuffers);
         }
-        let made_in = Generation::current();
-        Ok(Self { shared: Arc::new(Shared { made_in, buffer_bytes, limit, state: Mutex::default() }) })
+        let shared = Shared { made_in: Generation::current(), buffer_bytes, limit, state: Mutex::default() };
+        Counted::try_new(shared).map(|shared| Self { shared }).ok_or(PoolError::OutOfMemory)
     }
 
-    /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment:
-    /// receives from it are refused, and buffers that are dropped are freed.
+    /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment.
+    /// So receives from it are refused, and buffers that are dropped are freed.
     // Codes_SRS_COMPLETION_PORT_01_086
     #[must_use]
     pub fn is_inherited(&self) -> bool {
@@ -188,7 +190,7 @@ impl BufferPool {
         if self.is_inherited() {
             return 0;
         }
-        self.shared.state.lock().made
+        self.shared.lock().made
     }
 
     /// How many buffers are not in use now, of those that were made. 0 if the pool is inherited.
@@ -197,11 +199,11 @@ impl BufferPool {
         if self.is_inherited() {
             return 0;
         }
-        self.shared.state.lock().free.len()
+        self.shared.lock().free.len()
     }
 
     fn wrap(&self, bytes: Box<[u8]>) -> PooledBuffer {
-        PooledBuffer { bytes, filled: 0, pool: Arc::clone(&self.shared) }
+        PooledBuffer { bytes, filled: 0, pool: self.shared.clone() }
     }
 }
 
@@ -215,8 +217,9 @@ impl State {
         self.free.pop().or_else(|| self.make(buffer_bytes))
     }
 
+    // Codes_SRS_SOCKET_01_050
     fn make(&mut self, buffer_bytes: usize) -> Option<Box<[u8]>> {
-        // It will come back, and must then find room.
+        // Room for when it comes back, so that this needs no memory then.
         self.free.try_reserve(self.made + 1).ok()?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(buffer_bytes).ok()?;
@@ -225,19 +228,19 @@ impl State {
         Some(bytes.into_boxed_slice())
     }
 
-    /// Queues a receive, because a buffer that is in use will come back. `None` if none is in use, or without memory.
+    /// Queues a receive that waits for a buffer in use to come back. `None` if no buffer is in use, or without memory.
     #[cold]
     fn wait(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
         if self.made > 0 { self.waiters.push(note) } else { None }
     }
 
-    /// Grants what is free to those who wait, and has them try again. If more buffers can be made, for which there was no
-    /// memory before, the next one tries that.
+    /// Grants the free buffers to the receives that wait, and resumes these. If more buffers can be made, for which there was
+    /// no memory before, one receive more is resumed to try that.
     ///
-    /// They are resumed with the lock held: that runs no user's code, and none of them can leave meanwhile.
-    fn grant(&mut self, limit: usize) {
+    /// The lock is held meanwhile, so that no receive leaves the queue. Resuming runs no code of the program.
+    fn grant_free(&mut self, limit: usize) {
         let available = self.free.len() + usize::from(self.made < limit);
-        while self.waiters.waiting() > 0 && self.waiters.granted() < available && self.waiters.grant_next() {}
+        while self.waiters.waiting() > 0 && self.waiters.granted() < available && self.waiters.wake_next() {}
     }
 }
 
@@ -246,7 +249,7 @@ impl fmt::Debug for BufferPool {
         if self.is_inherited() {
             return f.debug_struct("BufferPool").field("inherited", &true).finish_non_exhaustive();
         }
-        let state = self.shared.state.lock();
+        let state = self.shared.lock();
         f.debug_struct("BufferPool")
             .field("buffer_bytes", &self.shared.buffer_bytes)
             .field("limit", &self.shared.limit)
@@ -257,11 +260,11 @@ impl fmt::Debug for BufferPool {
     }
 }
 
-/// Received bytes in a buffer of a [`BufferPool`]; dropping it gives the buffer back. Can be sent as it is.
+/// Received bytes in a buffer of a [`BufferPool`]. It can be sent as it is. Dropping it gives the buffer back to the pool.
 pub struct PooledBuffer {
     bytes: Box<[u8]>,
     filled: usize,
-    pool: Arc<Shared>,
+    pool: Counted<Shared>,
 }
 
 impl PooledBuffer {
@@ -302,9 +305,9 @@ impl Drop for PooledBuffer {
         if self.pool.made_in.is_inherited() {
             return;
         }
-        let mut state = self.pool.state.lock();
+        let mut state = self.pool.lock();
         state.free.push(bytes);
-        state.grant(self.pool.limit);
+        state.grant_free(self.pool.limit);
     }
 }
 
@@ -314,7 +317,7 @@ impl fmt::Debug for PooledBuffer {
     }
 }
 
-/// What a pooled receive's call-back gets.
+/// What a pooled receive's callback gets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PooledCompletion {

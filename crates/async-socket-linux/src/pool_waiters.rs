@@ -1,74 +1,74 @@
-//! The receives that found a pool empty, in the order in which they did.
+//! The receives that found a pool empty, in that order.
 //!
-//! Invariant: a waiter keeps its place until it gets a buffer or leaves. A grant is the right to one buffer, which only
-//! that waiter may take; it says nothing about the place.
+//! Invariant: a waiter keeps its place until it gets a buffer or leaves. A grant is the right to one buffer, which no other
+//! receive may take. A waiter with a grant still has its place.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
-/// How many waiters an empty queue may have room for.
+/// For how many waiters an empty queue may keep room.
 const ROOM_KEPT: usize = 64;
 
 /// A place in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(NonZeroU64);
 
-/// Has a receive try again.
+/// Resumes a receive.
 pub(crate) trait Resume: Send {
     fn resume(&self);
 }
 
-/// What has a waiter try again.
+/// What resumes one waiter.
 pub(crate) type Note = Box<dyn Resume>;
 
-pub(crate) struct Waiters {
-    /// By ticket. Who has left is only marked, so that leaving is cheap.
-    queue: VecDeque<Waiter>,
+pub(crate) struct PoolWaiters {
+    /// Sorted by ticket. A waiter that leaves is only marked, so that leaving is cheap.
+    queue: VecDeque<PoolWaiter>,
     next: NonZeroU64,
-    /// Nothing before this ticket waits for a grant.
+    /// No waiter with a ticket below this waits for a grant.
     first_waiting: NonZeroU64,
     waiting: usize,
     granted: usize,
 }
 
-struct Waiter {
+struct PoolWaiter {
     ticket: Ticket,
     granted: bool,
     /// `None` if it has left.
     note: Option<Note>,
 }
 
-impl Default for Waiters {
+impl Default for PoolWaiters {
     fn default() -> Self {
         let first = NonZeroU64::MIN;
         Self { queue: VecDeque::new(), next: first, first_waiting: first, waiting: 0, granted: 0 }
     }
 }
 
-impl Waiters {
-    /// How many wait without a grant.
+impl PoolWaiters {
+    /// How many waiters have no grant.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting
     }
 
-    /// How many have a grant that they have not used yet.
+    /// How many waiters have a grant that they have not used yet.
     pub(crate) fn granted(&self) -> usize {
         self.granted
     }
 
-    /// Appends a waiter; `None` if there is no memory.
+    /// Appends a waiter. `None` if there is no memory.
     pub(crate) fn push(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
         self.queue.try_reserve(1).ok()?;
         let note = note()?;
         let ticket = Ticket(self.next);
         self.next = self.next.saturating_add(1);
-        self.queue.push_back(Waiter { ticket, granted: false, note: Some(note) });
+        self.queue.push_back(PoolWaiter { ticket, granted: false, note: Some(note) });
         self.waiting += 1;
         Some(ticket)
     }
 
-    /// Grants a buffer to the first that has none granted, and has it try again. False if there is none.
-    pub(crate) fn grant_next(&mut self) -> bool {
+    /// Grants a buffer to the first waiter without a grant, and resumes it. False if there is none.
+    pub(crate) fn wake_next(&mut self) -> bool {
         let start = self.queue.partition_point(|waiter| waiter.ticket.0 < self.first_waiting);
         let mut rest = self.queue.range_mut(start..);
         let Some(next) = rest.find(|waiter| waiter.note.is_some() && !waiter.granted) else {
@@ -89,7 +89,7 @@ impl Waiters {
         self.find(ticket).and_then(|index| self.queue.get(index)).is_some_and(|waiter| waiter.granted)
     }
 
-    /// A grant came to nothing: the waiter waits for another, at its old place.
+    /// There was no buffer for a grant after all. The waiter waits for another grant at its old place.
     pub(crate) fn take_grant_back(&mut self, ticket: Ticket) {
         if let Some(waiter) = self.find(ticket).and_then(|index| self.queue.get_mut(index))
             && waiter.granted
@@ -101,7 +101,7 @@ impl Waiters {
         }
     }
 
-    /// Takes a waiter out. Its note is to be dropped without a lock.
+    /// Takes a waiter out. The caller drops its note without the pool's lock.
     pub(crate) fn remove(&mut self, ticket: Ticket) -> Option<Note> {
         let waiter = self.find(ticket).and_then(|index| self.queue.get_mut(index))?;
         let note = waiter.note.take()?;
@@ -118,7 +118,7 @@ impl Waiters {
         self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 
-    /// Lets go of the marks of those who have left, before they are more than half of the queue.
+    /// Removes the marks of waiters that have left, before they are more than half of the queue.
     fn tidy(&mut self) {
         while self.queue.front().is_some_and(|waiter| waiter.note.is_none()) {
             self.queue.pop_front();

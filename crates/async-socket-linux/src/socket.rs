@@ -1,30 +1,28 @@
 //! The socket: its states, and the calls of the specification.
 //!
 //! Invariants:
-//! * The descriptor is the registration's from create on, which releases it once everything has been completed.
-//! * The socket's state is the registration's phase: there is no second one that could contradict it.
-//! * No call touches the socket after it has started a user's call-back.
+//! * The registration owns the descriptor from create on, and releases it once everything has been completed.
+//! * The socket's state is the registration's phase, so there is no second state that could contradict it.
+//! * No call touches the socket after it has started a callback of the program.
 
 use crate::engine::ExecutionEngine;
-use crate::event::Core;
+use crate::kinds::{PendingPooled, PendingReceive};
 use crate::lent::{Lent, Room, is_boxed};
-use crate::operation::{PendingPooled, PendingReceive, PendingSend};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sys::{Errno, Kernel, SocketSyscalls};
-use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
+use crate::sending::{send, send_boxed};
+use crate::socket_core::{SocketCore, state_in};
+use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
-    SendCompletion, SendError, SendResult, SocketState,
+    SendCompletion, SendError, SocketState,
 };
 use completion_port::{
-    AddError, Claim, ClaimError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration,
-    log_caught,
+    AddError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration, log_caught,
 };
 use std::fmt;
 use std::io;
-use std::mem;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use thiserror::Error;
 
 /// Why a socket could not be created.
@@ -43,36 +41,38 @@ pub enum CreateError {
 ///
 /// # Which sockets
 /// A stream: TCP, Unix, or any other of type `SOCK_STREAM`. Opening any other kind, or a listening socket, fails with
-/// [`OpenError::UnsupportedKind`]. One whose connect is still in progress opens too: what is sent and received waits for the
-/// connection, and ends with the errno of the connect if there will be none. An upper layer such as kernel TLS has to be set
-/// up before the socket is opened.
+/// [`OpenError::UnsupportedKind`]. A socket whose connect is still in progress opens too. Its sends and receives wait for the
+/// connection, and end with the errno of the connect if that fails. An upper layer such as kernel TLS has to be set up before
+/// the socket is opened.
 ///
 /// # Closing and `SO_LINGER`
-/// A close in a callback on a port's thread never waits for the peer, because every other socket of the port would wait too:
-/// `SO_LINGER` with a time is switched off before, which loses no byte, because the kernel goes on sending. If the program
-/// has a duplicate of the descriptor, that does not linger any more either. A time of 0, which resets the connection, is left
-/// as it is. On a thread of the program, also in a callback that `send_async` runs there, a close lingers as the program asked.
+/// A close in a callback on a port thread never waits for the peer, because every other socket of the port would wait too.
+/// The socket therefore switches `SO_LINGER` with a time off before it closes the descriptor. No byte is lost, because the
+/// kernel goes on sending. A duplicate of the descriptor does not linger any more either. A time of 0, which resets the
+/// connection, is left as it is. On a thread of the program a close lingers as the program asked, also in a callback that
+/// `send_async` runs there.
 ///
 /// # Arrays by value
-/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. What it costs of the stack,
-/// with optimisation, if it has more than 16 KiB:
+/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. An array of more than 16 KiB needs
+/// so much stack, with optimisation:
 ///
 /// | Where | How much |
 /// |---|---|
 /// | the thread that lends it | its size once, and twice more if the refusal is kept: `unwrap`, `?`, or a `match` that takes `returned` |
-/// | the port's thread, for the callback | its size once |
-/// | the thread that closes the socket, for the callback of what is abandoned | its size once |
+/// | the port thread, for the callback | its size once |
+/// | the thread that closes the socket, for an abandoned callback | its size once |
 ///
 /// So 1 MiB can be lent on a thread with 2 MiB, with `map_err(|refused| refused.error)` or `is_ok()`; without optimisation
-/// 128 KiB. Larger ones should be lent as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a pointer is moved, and
-/// which need no allocation of ours: an array of more than 16 KiB that is lent by value is put into a box, and sent by the
-/// port's thread instead of the caller's.
+/// 128 KiB. Lend larger arrays as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a pointer is moved.
+///
+/// An array of more than 16 KiB that is lent by value costs an allocation, because the socket puts it into a box. The port
+/// thread sends it, not the caller's.
 ///
 /// # Ownership
-/// It owns the descriptor from [`create`](Self::create) on. Dropping it closes it as
-/// [`close_and_wait`](Self::close_and_wait) does: when that returns, no callback of the socket runs or will run, but for
-/// those that it is dropped in. [`close`](AsyncSocket::close) returns at once, while callbacks may still run, if another
-/// thread is closing the socket.
+/// The socket owns the descriptor from [`create`](Self::create) on. Dropping the socket closes it as
+/// [`close_and_wait`](Self::close_and_wait) does: no callback of the socket runs or will run afterwards, except those that it
+/// is dropped in. [`close`](AsyncSocket::close) returns at once if another thread is closing the socket, and callbacks may
+/// then still run.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -85,19 +85,19 @@ pub enum CreateError {
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
-    registration: Registration<Core<S>, P>,
+    // Its drop closes the socket and gives up the port, whatever ours below does.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022
+    registration: Registration<SocketCore<S>, P>,
 }
 
 impl AsyncSocketLinux {
-    /// Makes a socket of a connected descriptor, on the next port of `execution_engine`, or of the
-    /// process-wide one if that is `None`.
+    /// Makes a socket of a connected descriptor, on the next port of `execution_engine`. `None` means the process-wide engine.
     ///
-    /// The descriptor should be in non-blocking mode; one in blocking mode works too, since no
-    /// call of ours ever blocks on it.
+    /// The descriptor may be in blocking or non-blocking mode. No call of the library blocks on it.
     ///
     /// # Errors
-    /// [`CreateError`] and the descriptor. Whether the descriptor can be used shows on
-    /// [`open_async`](AsyncSocket::open_async).
+    /// [`CreateError`] and the descriptor. Only [`open_async`](AsyncSocket::open_async) finds out whether the descriptor can
+    /// be used.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_001, Codes_SRS_ASYNC_SOCKET_LINUX_11_002
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006
     pub fn create(
@@ -122,18 +122,18 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     pub fn create_with(port: P, sys: S, socket: OwnedFd) -> Self {
         let descriptor = socket.as_raw_fd();
         log_caught(|| tracing::debug!(descriptor, "socket created"));
-        Self { registration: Registration::new(port, Core::new(sys, descriptor), socket) }
+        Self { registration: Registration::new(port, SocketCore::new(sys, descriptor), socket) }
     }
 
-    /// Receives at least one byte into a buffer of `pool`, which is taken only when bytes have arrived: a receive that
-    /// waits holds no payload memory. Like [`receive_async`](AsyncSocket::receive_async) in everything else, and in one
-    /// queue with it.
+    /// Receives at least one byte into a buffer of `pool`. The buffer is taken only when bytes have arrived, so a receive that
+    /// waits holds no payload memory. In everything else this is [`receive_async`](AsyncSocket::receive_async), and both wait
+    /// in one queue.
     ///
-    /// The buffer goes back to the pool when it is dropped, after it was sent for instance. When the pool is empty the
-    /// receive waits for that; see [`BufferPool`].
+    /// The buffer goes back to the pool when it is dropped, for instance after it was sent. A receive that finds the pool
+    /// empty waits for a buffer, see [`BufferPool`].
     ///
     /// # Errors
-    /// [`ReceiveError`]; the call-back then never runs.
+    /// [`ReceiveError`]; the callback then never runs.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_008
     pub fn receive_pooled_async<F>(&self, pool: &BufferPool, on_receive_complete: F) -> Result<(), ReceiveError>
     where
@@ -145,40 +145,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let resumer = self.registration.resumer();
         let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
         self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
-    }
-
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
-    fn send<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
-        match self.registration.try_claim(Direction::Out) {
-            Ok(claim) => self.send_now(payload, on_send_complete, claim),
-            Err(why) => {
-                let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
-                self.send_later(why, send)
-            }
-        }
-        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
-    }
-
-    /// Leaves a large value to the port's thread from the beginning: the caller's stack still holds the value itself, and has
-    /// no place for what the callback gets.
-    #[inline(never)]
-    fn send_boxed<B, F>(&self, buffers: Lent<B>, on_send_complete: F) -> Result<(), Refused<Lent<B>, SendError>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
-        let on_complete = |sent: SendCompletion<Lent<B>>| {
-            let buffers = sent.buffers.into_inner();
-            on_send_complete(SendCompletion::new(sent.result, sent.os_error, sent.bytes_sent, buffers));
-        };
-        self.send_later(ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
-            .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
@@ -223,7 +189,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
     }
 
-    /// The state at this moment; another thread may change it at any time.
+    /// The state at this moment. Another thread may change it at any time.
     #[must_use]
     pub fn state(&self) -> SocketState {
         state_in(self.registration.phase())
@@ -237,15 +203,16 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.handler().descriptor
     }
 
-    /// What dropping the socket does, for a program that shares it by other means than references: closes the socket, and
-    /// returns when no callback of it runs or will run on any thread, but for those that the caller is inside of.
+    /// Does what the drop does, for a program that shares the socket by other means than references. It closes the socket, and
+    /// returns when no callback of it runs or will run on any thread, except those that the caller is inside of.
     ///
-    /// If another thread is closing the socket, this helps: it completes what is not completed yet as abandoned on the
-    /// calling thread, and waits for the callback that the other thread is in. If another thread is opening it, this waits for
-    /// that first. All this holds on every thread, a port's too.
+    /// If another thread is closing the socket, this call helps: it completes as abandoned, on the calling thread, what is not
+    /// completed yet, and waits for the callback that the other thread is in. If another thread is opening the socket, this
+    /// call waits for that first. All this holds on every thread, a port thread too.
     ///
-    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever; one port and one
-    /// sending thread suffice. So does a lock that the caller holds and a callback waits for.
+    /// # Deadlocks
+    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever. One port thread and
+    /// one thread that sends suffice. A lock that the caller holds and a callback waits for is such a pair too.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn close_and_wait(&self) {
         let was_open = self.registration.phase() == Phase::Registered;
@@ -254,132 +221,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
         }
     }
-
-    /// Sends on the caller's thread, and leaves what the kernel does not take at once to the port's.
-    ///
-    /// A buffer that panics unwinds to the caller. The claim is the last argument because the first to be dropped then: what
-    /// the callback captured may close the socket, which waits for the claim.
-    #[inline]
-    fn send_now<B, F>(
-        &self,
-        payload: Payload<B>,
-        on_complete: F,
-        claim: Claim<'_, Core<S>, P>,
-    ) -> Result<(), NotSent<B, F>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        let core = self.registration.handler();
-        let sent = if core.is_stream_broken() {
-            None
-        } else {
-            Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
-        };
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
-        if sent == Some(Ok(payload.total_length() as usize)) {
-            claim.complete(|| {
-                let bytes = payload.total_length();
-                on_complete(SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers()));
-            });
-            return Ok(());
-        }
-        let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
-        self.not_sent_at_once(Unsent { claim, sent, send })
-    }
-
-    /// A send that is refused comes back whole, so that it goes after the claim has ended: what its call-back captured
-    /// may close the socket.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
-    #[cold]
-    fn not_sent_at_once<B, F>(&self, unsent: Unsent<'_, P, S, B, F>) -> Result<(), NotSent<B, F>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        // In this order, so that the claim is dropped first if a buffer panics.
-        let mut send = unsent.send;
-        let claim = unsent.claim;
-        let core = self.registration.handler();
-        let Some(sent) = unsent.sent else { return Err((SendError::StreamBroken, send)) };
-        let on_panic = BreakStream(core);
-        let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
-        mem::forget(on_panic);
-        match sent {
-            Sent::All => {
-                let PendingSend { payload, on_complete, cursor } = send;
-                let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
-                claim.complete(|| on_complete(sent));
-                Ok(())
-            }
-            Sent::Failed(fault) => {
-                core.send_failed(send.cursor.bytes);
-                Err((send_error(core, fault, send.cursor.bytes), send))
-            }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
-            Sent::Some | Sent::Blocked => {
-                log_caught(|| {
-                    tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
-                });
-                claim.queue(send).map_err(|failed| {
-                    // The claim is held until the stream is known to be broken.
-                    let (_claim, send) = failed.returned;
-                    let bytes_sent = send.cursor.bytes;
-                    core.send_failed(bytes_sent);
-                    (SendError::OutOfMemory { bytes_sent }, send)
-                })
-            }
-        }
-    }
-
-    /// Queues a send behind the ones that were accepted before it, if that is why it was not granted.
-    #[cold]
-    fn send_later<B, F>(&self, why: ClaimError, send: PendingSend<B, F>) -> Result<(), NotSent<B, F>>
-    where
-        B: IoBufs,
-        F: FnOnce(SendCompletion<B>) + Send + 'static,
-    {
-        match why {
-            ClaimError::InUse => {}
-            ClaimError::Inherited(_) => return Err((SendError::Inherited, send)),
-            ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
-            _ => return Err((SendError::NotOpen { state: self.state() }, send)),
-        }
-        if self.registration.handler().is_stream_broken() {
-            return Err((SendError::StreamBroken, send));
-        }
-        self.registration.add(Direction::Out, send).map_err(|refused| {
-            let error = match refused.error {
-                AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
-                AddError::Inherited(_) => SendError::Inherited,
-                AddError::PortFailed => SendError::PortFailed,
-                _ => SendError::NotOpen { state: self.state() },
-            };
-            (error, refused.returned)
-        })
-    }
 }
-
-/// A send that is not done after its first call, and what that came to; none if it was not made. Together, so that who
-/// sends everything at once has nothing of it in memory.
-struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
-    claim: Claim<'a, Core<S>, P>,
-    sent: Option<Result<usize, Fault>>,
-    send: PendingSend<B, F>,
-}
-
-/// Breaks the stream if a buffer panics between two parts of a payload: the buffers are asked only after a part went out.
-// Codes_SRS_SOCKET_01_043
-struct BreakStream<'a, S: SocketSyscalls>(&'a Core<S>);
-
-impl<S: SocketSyscalls> Drop for BreakStream<'_, S> {
-    fn drop(&mut self) {
-        self.0.break_stream();
-    }
-}
-
-/// A send that was refused, and why.
-type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
 impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_031
@@ -416,12 +258,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         if const { !is_boxed::<B>() } {
-            return self.send(buffers, on_send_complete);
+            return send(&self.registration, buffers, on_send_complete);
         }
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
         };
-        self.send_boxed(room.fill(buffers), on_send_complete).map_err(given_back)
+        send_boxed(&self.registration, room.fill(buffers), on_send_complete).map_err(given_back)
     }
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
@@ -447,11 +289,9 @@ fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
 }
 
 impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
-    /// The specification's `async_socket_destroy`.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
+    /// The specification's `async_socket_destroy`. The registration's own drop would close the socket too. It is done here
+    /// so that the log says so afterwards.
     fn drop(&mut self) {
-        // What was never opened the registration releases.
         self.registration.remove_and_wait();
         log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed"));
     }
@@ -467,22 +307,9 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
     }
 }
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
-fn send_error<S: SocketSyscalls>(core: &Core<S>, fault: Fault, bytes_sent: u32) -> SendError {
-    let errno = match fault {
-        Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
-        Fault::BuffersChanged => return SendError::BuffersChanged { bytes_sent },
-    };
-    let os_error = errno.raw_os_error();
-    match errno {
-        Errno::CONNRESET | Errno::NOTCONN | Errno::PIPE => SendError::Disconnected { os_error, bytes_sent },
-        _ => SendError::Os { os_error, bytes_sent },
-    }
-}
-
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
-// Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011
-fn open_error<S: SocketSyscalls>(error: RegisterError, core: &Core<S>) -> OpenError {
+// Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011, Codes_SRS_SOCKET_01_050
+fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> OpenError {
     let descriptor = core.descriptor;
     match error {
         RegisterError::Inherited(_) => OpenError::Inherited,
@@ -493,15 +320,7 @@ fn open_error<S: SocketSyscalls>(error: RegisterError, core: &Core<S>) -> OpenEr
             None => OpenError::NotASocket { descriptor, source },
         },
         RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
-        error => OpenError::NotRegistered { descriptor, source: io::Error::other(error) },
-    }
-}
-
-fn state_in(phase: Phase) -> SocketState {
-    match phase {
-        Phase::Unregistered | Phase::Removed => SocketState::Closed,
-        Phase::Registering => SocketState::Opening,
-        Phase::Registered => SocketState::Open,
-        Phase::Removing => SocketState::Closing,
+        // Without the error in it, because that would need memory.
+        _ => OpenError::NotRegistered { descriptor, source: io::ErrorKind::Other.into() },
     }
 }

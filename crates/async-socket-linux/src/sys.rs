@@ -1,7 +1,7 @@
 //! The seam to the kernel: every system call on a socket, and nothing else.
 //!
-//! [`Kernel`] makes the real ones. Tests script or break them through [`SocketSyscalls`]. An
-//! implementation reports `EINTR` like the kernel does; the socket retries it.
+//! [`Kernel`] makes the real calls. Tests script or break them through [`SocketSyscalls`]. An implementation reports `EINTR` as
+//! the kernel does, and the socket makes the call again.
 
 use crate::upper_layer::has_upper_layer;
 use async_socket_api::UnsupportedKind;
@@ -25,7 +25,7 @@ pub const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT)
 /// How every receive is made: never blocking, whatever mode the descriptor is in.
 pub const RECEIVE_FLAGS: RecvFlags = RecvFlags::DONTWAIT;
 
-/// A transfer of so many bytes or more says nothing about what is left, because Linux may have cut it short.
+/// A transfer of this many bytes or more says nothing about what is left, because Linux may have cut it short.
 ///
 /// Linux moves at most `i32::MAX` bytes in one call, rounded down to whole pages (`MAX_RW_COUNT`, see `read(2)`). This is
 /// that limit for pages of 1 MiB, the largest that any architecture has.
@@ -40,8 +40,8 @@ pub const MAX_BUFFERS_PER_CALL: usize = 1024;
 /// Errors are those of the man page of the call that each method names.
 #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
 pub trait SocketSyscalls: Send + Sync + 'static {
-    /// `getsockopt(SO_TYPE)` and `SO_ACCEPTCONN`: why the socket cannot be opened, if it is no stream. Without an
-    /// implementation every socket can be.
+    /// `getsockopt(SO_TYPE)` and `SO_ACCEPTCONN`: why the socket cannot be opened, if it is no stream. By default every socket
+    /// can be opened.
     fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
         let _ = fd;
         Ok(None)
@@ -56,24 +56,25 @@ pub trait SocketSyscalls: Send + Sync + 'static {
         let _ = fd;
         Ok(false)
     }
-    /// `setsockopt(SO_LINGER)`: has `close` return at once, while the kernel goes on sending.
+    /// `setsockopt(SO_LINGER)`: makes `close` return at once, while the kernel goes on sending.
     fn stop_lingering(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         let _ = fd;
         Ok(())
     }
-    /// `getsockopt(SO_PROTOCOL)` and `TCP_ULP`: whether a short read means that the socket has no more for now. True of
-    /// TCP without an upper layer. Not of kernel TLS, whose reads stop at records, nor of Unix sockets, where a read also
-    /// stops at passed descriptors.
+    /// `getsockopt(SO_PROTOCOL)` and `TCP_ULP`: whether a short read means that the socket has no more for now. This is true
+    /// of TCP without an upper layer. It is not true of kernel TLS, whose reads stop at records, nor of Unix sockets, whose
+    /// reads stop at passed descriptors.
     fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
-    /// `getsockopt(SO_DOMAIN)` and `SO_TYPE`: whether it is a Unix stream socket, whose reads stop short at passed
-    /// descriptors or because there is no more for now. Asked if a short read alone does not say so.
-    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    /// `getsockopt(SO_DOMAIN)` and `SO_TYPE`: whether it is a Unix stream socket. Its reads are short either at passed
+    /// descriptors or because there is no more for now. Asked only if [`short_read_drains`](Self::short_read_drains) is
+    /// false.
+    fn is_unix_stream(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         let _ = fd;
         Ok(false)
     }
-    /// `recvmsg(2)` into one buffer, with no room for descriptors: the bytes, and whether some came along
-    /// (`MSG_CTRUNC`). For sockets that stop at them.
-    fn recv_beside_descriptors(
+    /// `recvmsg(2)` into one buffer, with no room for descriptors: how many bytes, and whether descriptors came along
+    /// (`MSG_CTRUNC`). For Unix streams.
+    fn recv_noting_scm_rights(
         &self,
         fd: BorrowedFd<'_>,
         buffer: &mut [u8],
@@ -89,12 +90,12 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno>;
     /// `recvmsg(2)` into at most [`MAX_BUFFERS_PER_CALL`] buffers.
     fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno>;
-    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue; `EAGAIN` if there is none, or no queue.
+    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue. `EAGAIN` if there is no message or no queue.
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
-    /// `poll(2)` without waiting: whether the kernel reports a hang-up. An error beside it, of which `SO_ERROR` did not
-    /// tell, is a message that has just come to the error queue, and an event of its own.
+    /// `poll(2)` without waiting: whether the kernel reports a hang-up. An error that `poll` reports and `SO_ERROR` did not is
+    /// a message that has just come to the error queue. It has an event of its own.
     fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
     /// `close(2)`
     fn close(&self, fd: OwnedFd);
@@ -123,7 +124,7 @@ impl SocketSyscalls for Kernel {
     }
 
     fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
-        // A time of 0 does not wait, it resets.
+        // With a time of 0, `close` resets the connection and does not wait.
         Ok(socket_linger(fd)?.is_some_and(|time| !time.is_zero()))
     }
 
@@ -136,12 +137,12 @@ impl SocketSyscalls for Kernel {
         Ok(socket_protocol(fd)? == Some(ipproto::TCP) && !has_upper_layer(fd)?)
     }
 
-    fn stops_at_descriptors(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+    fn is_unix_stream(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(socket_domain(fd)? == AddressFamily::UNIX && socket_type(fd)? == SocketType::STREAM)
     }
 
     #[inline]
-    fn recv_beside_descriptors(
+    fn recv_noting_scm_rights(
         &self,
         fd: BorrowedFd<'_>,
         buffer: &mut [u8],
@@ -174,14 +175,14 @@ impl SocketSyscalls for Kernel {
 
     // Codes_SRS_SOCKET_01_033
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        // Another socket takes no notice of the flag: a Unix one would give up what waits in front, passed descriptors
-        // for instance.
+        // Other sockets ignore the flag. A Unix socket would give up what is first in its queue, passed descriptors for
+        // instance.
         if !matches!(socket_domain(fd)?, AddressFamily::INET | AddressFamily::INET6 | AddressFamily::VSOCK) {
             return Err(Errno::AGAIN);
         }
         let flags = RecvFlags::ERRQUEUE | RecvFlags::DONTWAIT;
         let message = rustix::net::recvmsg(fd, &mut [], &mut RecvAncillaryBuffer::default(), flags)?;
-        // An older vsock has no queue and takes no notice of the flag.
+        // An older vsock has no queue and ignores the flag.
         if message.flags.contains(ReturnFlags::ERRQUEUE) { Ok(()) } else { Err(Errno::AGAIN) }
     }
 

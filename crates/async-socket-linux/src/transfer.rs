@@ -1,7 +1,8 @@
-//! Moving a payload's bytes: which system call, over which buffers, from where.
+//! How the bytes of a payload are moved: by which system call, over which buffers, from where on.
 //!
-//! One buffer goes through plain `send` and `recv`, several through `sendmsg` and `recvmsg`, more than the
-//! kernel takes at once through several of those. Nothing is copied or allocated.
+//! One buffer goes through `send` and `recv`, several go through `sendmsg` and `recvmsg`. If there are more than the kernel
+//! takes at once, several such calls are made. One buffer of a Unix stream is received by `recvmsg` too, which tells of
+//! passed descriptors. Nothing is copied or allocated.
 
 use crate::sys::{Errno, MAX_BUFFERS_PER_CALL, MAX_BYTES_PER_CALL, RECEIVE_FLAGS, SEND_FLAGS, SocketSyscalls};
 use arrayvec::ArrayVec;
@@ -10,13 +11,13 @@ use completion_port::sys::retry_interrupted;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
-/// How many buffers fit into the small array; for more, one of [`MAX_BUFFERS_PER_CALL`] is set up.
+/// How many buffers fit into the small array. For more, an array of [`MAX_BUFFERS_PER_CALL`] is set up.
 const FEW_BUFFERS: usize = 16;
 
 /// How far a payload has been sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cursor {
-    /// The first buffer that is not sent whole.
+    /// The index of the first buffer that is not sent whole.
     index: usize,
     /// How much of it is sent.
     offset: usize,
@@ -57,10 +58,10 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
     cursor.note(payload, sent)
 }
 
-/// Makes one call to send a payload from a cursor on. How many bytes went.
+/// Makes one call to send a payload from a cursor on, and says how many bytes went out.
 ///
-/// The buffers are asked anew, and safe code may answer anything. So what they show is sent only if it is as long as what
-/// is left: no call is made about nothing, which would wait for ever, nor about more than was accepted.
+/// The buffers are asked for their bytes again, and safe code may answer anything. What they show is sent only if it is as
+/// long as what is left. An empty call would wait for ever, and a longer one would send more than was accepted.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_SOCKET_01_041
 #[inline(always)]
 pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
@@ -84,7 +85,7 @@ pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
     }
 }
 
-/// Sends until everything is sent or the kernel takes no more, after a first call that came to `sent`.
+/// Goes on after a first call that came to `sent`, until everything is sent or the kernel takes no more.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_053
 #[cold]
 pub(crate) fn send_rest<S: SocketSyscalls, B: IoBufs>(
@@ -110,7 +111,7 @@ fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
 ) -> Result<usize, Fault> {
     let array: ArrayVec<IoSlice<'a>, N> = slices.take(N).map(IoSlice::new).collect();
     let length = array.iter().fold(0_usize, |length, slice| length.saturating_add(slice.len()));
-    // A full array may be the beginning of a longer list.
+    // If the array is full, the list may be longer than the array.
     let fits = if array.is_full() { (1..=rest).contains(&length) } else { length == rest };
     if !fits {
         return Err(Fault::BuffersChanged);
@@ -119,7 +120,7 @@ fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
 }
 
 impl Cursor {
-    /// Moves by what one call came to.
+    /// Moves by what one call sent.
     fn note<B: IoBufs>(&mut self, payload: &Payload<B>, sent: Result<usize, Fault>) -> Sent {
         let rest = payload.total_length() - self.bytes;
         match sent {
@@ -138,11 +139,11 @@ impl Cursor {
 
     #[cold]
     fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
-        // First, because a buffer that is asked below may panic: these bytes have gone out.
+        // These bytes have gone out. Counted first, because a buffer that is asked below may panic.
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.offset += bytes;
         for slice in buffers.slices_from(self.index) {
-            // An empty slice was not there when the list was checked; `send_once` sees that too little is left.
+            // No slice was empty when the list was checked. `send_once` notices that too little is left.
             if self.offset < slice.len() || slice.is_empty() {
                 break;
             }
@@ -152,15 +153,16 @@ impl Cursor {
     }
 }
 
-/// What a read that gets fewer bytes than it had room for says about the rest.
+/// What a short read, which gets fewer bytes than it had room for, says about the rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ShortRead {
-    /// There is no more for now: TCP.
-    NoMore = 0,
-    /// There is no more for now, unless descriptors came along: a Unix stream socket.
-    NoMoreUnlessDescriptors = 1,
-    Nothing = 2,
+    /// TCP: there is no more for now.
+    Drained = 0,
+    /// A Unix stream: there is no more for now, unless descriptors came along.
+    DrainedUnlessFdsPassed = 1,
+    /// Any other stream: the read may have stopped at a record, for instance.
+    ProvesNothing = 2,
 }
 
 /// What one attempt to receive came to.
@@ -169,19 +171,19 @@ pub(crate) enum Received {
     /// Bytes arrived.
     Bytes {
         bytes: u32,
-        /// The kernel had less than there was room for, and nothing that we know of held it back.
+        /// The read was short, and nothing that it tells of made it stop.
         short: bool,
-        /// An error that came after them, which the kernel will not tell again.
+        /// An error that came after the bytes. The kernel tells it only once.
         late_error: Option<Errno>,
     },
-    /// Nothing is there yet.
+    /// No bytes are there yet.
     Blocked,
     /// The peer sends no more.
     End,
     Failed(Fault),
 }
 
-/// Fills the buffers with what is there.
+/// Fills the buffers with the bytes that are there.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_083
 #[inline]
 pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'_>, buffers: &mut B) -> Received {
@@ -200,16 +202,16 @@ pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'
     }
 }
 
-/// Fills one buffer with what is there.
+/// Fills one buffer with the bytes that are there.
 #[inline]
 pub(crate) fn receive_into<S: SocketSyscalls>(sys: &S, fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Received {
     let room = buffer.len().min(MAX_BYTES_PER_CALL);
     received(retry_interrupted(|| sys.recv(fd, buffer, RECEIVE_FLAGS)), room)
 }
 
-/// The same from a socket whose reads stop at descriptors: short only if none came along. That is asked about one buffer
-/// only.
-pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
+/// [`receive`] from a socket whose reads stop at passed descriptors. A read counts as short only if none came along, and only
+/// if there is one buffer, because only then the kernel is asked.
+pub(crate) fn receive_noting_scm_rights<S: SocketSyscalls, B: IoBufsMut>(
     sys: &S,
     fd: BorrowedFd<'_>,
     buffers: &mut B,
@@ -217,7 +219,7 @@ pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
     let mut slices = buffers.slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
     if slices.next().is_none() {
-        return receive_into_beside_descriptors(sys, fd, first);
+        return receive_into_noting_scm_rights(sys, fd, first);
     }
     drop(slices);
     match receive(sys, fd, buffers) {
@@ -226,13 +228,13 @@ pub(crate) fn receive_beside_descriptors<S: SocketSyscalls, B: IoBufsMut>(
     }
 }
 
-pub(crate) fn receive_into_beside_descriptors<S: SocketSyscalls>(
+pub(crate) fn receive_into_noting_scm_rights<S: SocketSyscalls>(
     sys: &S,
     fd: BorrowedFd<'_>,
     buffer: &mut [u8],
 ) -> Received {
     let room = buffer.len().min(MAX_BYTES_PER_CALL);
-    match retry_interrupted(|| sys.recv_beside_descriptors(fd, buffer, RECEIVE_FLAGS)) {
+    match retry_interrupted(|| sys.recv_noting_scm_rights(fd, buffer, RECEIVE_FLAGS)) {
         Ok((bytes, came_along)) => match received(Ok(bytes), room) {
             Received::Bytes { bytes, short, late_error } => {
                 Received::Bytes { bytes, short: short && !came_along, late_error }
@@ -243,7 +245,7 @@ pub(crate) fn receive_into_beside_descriptors<S: SocketSyscalls>(
     }
 }
 
-/// Goes on to the next `N` buffers for as long as the last ones were filled to the brim.
+/// Fills `N` buffers at a time, and goes on to the next as long as all were filled.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_092
 #[inline(never)]
 fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
@@ -266,7 +268,7 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
                 }
             }
             nothing if total == 0 => return nothing,
-            // What arrived counts; the end or the error shows on the next receive.
+            // Bytes have arrived, so the receive is done. The end or the error shows on the next one.
             Received::Failed(Fault::Os(errno)) => {
                 return Received::Bytes { bytes: total, short: false, late_error: Some(errno) };
             }
@@ -279,7 +281,7 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
 
 fn received(result: Result<usize, Errno>, room: usize) -> Received {
     match result {
-        // A buffer without room was not there when the list was checked, and its 0 bytes are no end of the stream.
+        // No buffer was without room when the list was checked. 0 bytes into such a buffer are no end of the stream.
         // Codes_SRS_SOCKET_01_042
         Ok(0) if room == 0 => Received::Failed(Fault::BuffersChanged),
         Ok(0) => Received::End,

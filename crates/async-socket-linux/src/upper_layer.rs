@@ -3,7 +3,7 @@
 //! The only module of this crate with `unsafe` code: no safe interface to `TCP_ULP` exists.
 #![allow(unsafe_code, reason = "getsockopt(TCP_ULP) has no safe interface")]
 
-use crate::sys::Errno;
+use rustix::io::Errno;
 use std::mem::size_of_val;
 use std::os::fd::{AsRawFd, BorrowedFd};
 

@@ -43,7 +43,7 @@ fn with_descriptors_left<T>(left: u64, call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// The number that the next descriptor gets; those below it are all taken.
+/// The number that the next descriptor gets. All numbers below it are taken.
 fn lowest_free() -> u64 {
     let file = fs::File::open("/dev/null").expect("/dev/null opens");
     u64::try_from(file.as_raw_fd()).expect("not negative")

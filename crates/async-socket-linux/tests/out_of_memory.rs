@@ -1,12 +1,14 @@
-//! What happens when there is no memory to queue an operation. Has an allocator of its own, which fails on demand.
+//! What calls do when there is no memory. The binary has an allocator of its own, which fails on demand.
 #![allow(unsafe_code, reason = "raw lists of buffers are unsafe to make")]
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, BufferPool, PayloadError, PooledCompletion, RawBuffer, RawBuffers,
-    ReceiveCompletion, ReceiveError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketSyscalls,
+    AsyncSocket, AsyncSocketLinux, BufferPool, ExecutionEngine, IoBufs, PayloadError, PoolError, PooledBuffer,
+    PooledCompletion, RawBuffer, RawBuffers, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendError,
+    SendResult, SendSyncResult, SocketSyscalls,
 };
 use completion_port::{Action, Direction};
+use std::fmt::Debug;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::process::Command;
@@ -15,7 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use test_doubles::{
-    FailingAllocator, MockPort, any_descriptor, set_memory, with_memory, without_memory, without_memory_beyond,
+    FailingAllocator, MockPort, any_descriptor, failing_nth, set_memory, with_memory, without_memory,
+    without_memory_beyond,
 };
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_078
@@ -150,11 +153,10 @@ fn an_operation_that_gets_eagain_while_another_is_queued_needs_no_more_memory() 
     });
 }
 
-// An operation of more than 96 bytes is boxed, and a box that cannot be allocated
-// ends the process.
+// A large callback makes a large operation, and `Box::new` would end the process.
 #[test]
-fn a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused() {
-    in_a_process_of_its_own("a_receive_with_a_large_call_back_that_cannot_be_queued_is_refused", || {
+fn a_receive_with_a_large_callback_that_cannot_be_queued_is_refused() {
+    in_a_process_of_its_own("a_receive_with_a_large_callback_that_cannot_be_queued_is_refused", || {
         let (_port, _sys, socket) = open_socket();
         let large = [1_u8; 256];
 
@@ -223,32 +225,277 @@ fn buffers_go_back_to_their_pool_without_memory() {
     });
 }
 
+// ---- every allocation of every call
+
+/// A socket, and what became of the operations that it accepted.
+struct Setup {
+    port: MockPort,
+    sys: Sys,
+    socket: Option<Socket>,
+    pool: BufferPool,
+    held: Vec<PooledBuffer>,
+    accepted: usize,
+    completed: Arc<AtomicUsize>,
+    /// Every callback holds a reference.
+    alive: Arc<()>,
+}
+
+impl Setup {
+    fn closed() -> Self {
+        let (port, sys) = (MockPort::new(), Sys::default());
+        Self {
+            socket: Some(AsyncSocketLinux::create_with(port.clone(), sys.clone(), any_descriptor())),
+            port,
+            sys,
+            pool: BufferPool::new(BUFFER_BYTES, 2).expect("a pool"),
+            held: Vec::with_capacity(8),
+            accepted: 0,
+            completed: Arc::default(),
+            alive: Arc::default(),
+        }
+    }
+
+    fn open() -> Self {
+        let mut setup = Self::closed();
+        setup.open_it();
+        setup
+    }
+
+    fn socket(&self) -> &Socket {
+        self.socket.as_ref().expect("not dropped yet")
+    }
+
+    fn report<T>(&self) -> impl FnOnce(T) + Send + use<T> {
+        let (completed, alive) = (Arc::clone(&self.completed), Arc::clone(&self.alive));
+        move |_| {
+            let _alive = alive;
+            completed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn count<T, E>(&mut self, result: Result<(), Refused<T, E>>) -> Option<(T, E)> {
+        match result {
+            Ok(()) => {
+                self.accepted += 1;
+                None
+            }
+            Err(refused) => Some((refused.returned, refused.error)),
+        }
+    }
+
+    fn open_it(&mut self) {
+        let result = self.socket().open_async(self.report());
+        self.accepted += usize::from(result.is_ok());
+    }
+
+    fn receive<const N: usize>(&mut self) {
+        let result = self.socket().receive_async([7; N], self.report());
+        if let Some((returned, error)) = self.count(result) {
+            assert_eq!((returned[N - 1], error), (7, ReceiveError::OutOfMemory));
+        }
+    }
+
+    fn send<B: IoBufs + PartialEq + Debug + Copy>(&mut self, buffers: B) {
+        let result = self.socket().send_async(buffers, self.report());
+        if let Some((returned, error)) = self.count(result) {
+            assert_eq!(returned, buffers);
+            assert!(matches!(error, SendError::OutOfMemory { .. }), "{error}");
+        }
+    }
+
+    fn receive_pooled(&mut self) {
+        let result = self.socket().receive_pooled_async(&self.pool, self.report());
+        self.accepted += usize::from(result.is_ok());
+        assert!(matches!(result, Ok(()) | Err(ReceiveError::OutOfMemory)), "{result:?}");
+    }
+
+    /// Takes a buffer of the pool, by a receive on another socket.
+    fn hold_a_buffer(&mut self) {
+        let (port, sys, socket) = open_socket();
+        let received = receive_pooled(&socket, &self.pool);
+        sys.deliver_next(4);
+        port.fire(Action::In);
+        self.held.push(taken(&received).buffer.expect("the bytes"));
+    }
+
+    /// A receive that waits for one of the pool's two buffers.
+    fn wait_for_a_buffer(&mut self) {
+        self.hold_a_buffer();
+        self.hold_a_buffer();
+        self.receive_pooled();
+        self.sys.deliver_next(4);
+        self.port.fire(Action::In);
+        assert_eq!(self.completed.load(Ordering::Relaxed), self.accepted - 1, "it waits");
+    }
+
+    /// What was accepted is called back once, by the drop at the latest, and nothing else is. No callback is left.
+    fn settle(mut self, case: &str) {
+        self.held.clear();
+        self.port.run_scheduled();
+        drop(self.socket.take());
+        self.port.run_scheduled();
+        assert_eq!(self.completed.load(Ordering::Relaxed), self.accepted, "{case}");
+        assert_eq!(Arc::strong_count(&self.alive), 1, "{case}");
+        assert_eq!(self.pool.buffers_made(), self.pool.buffers_free(), "{case}");
+    }
+}
+
+/// What happens before a call, the call, and how many allocations it makes at least. 0 means none.
+type Case = (&'static str, fn() -> Setup, fn(&mut Setup), usize);
+
+/// A large value is boxed.
+const LARGE: usize = 20_000;
+
+fn pending() -> Setup {
+    let mut setup = Setup::open();
+    setup.receive::<4>();
+    setup.send("waits");
+    setup
+}
+
+fn pooled() -> Setup {
+    let mut setup = Setup::open();
+    setup.receive_pooled();
+    setup.sys.deliver_next(4);
+    setup
+}
+
+fn used_up() -> Setup {
+    let mut setup = Setup::open();
+    setup.hold_a_buffer();
+    setup.hold_a_buffer();
+    setup.receive_pooled();
+    setup
+}
+
+fn waiting() -> Setup {
+    let mut setup = Setup::open();
+    setup.wait_for_a_buffer();
+    setup
+}
+
+fn broken_off() -> Setup {
+    let setup = Setup::open();
+    setup.sys.take_next(2);
+    setup
+}
+
+fn taking() -> Setup {
+    let setup = Setup::open();
+    setup.sys.take_next(5);
+    setup
+}
+
+const CASES: [Case; 23] = [
+    ("open", Setup::closed, Setup::open_it, 0),
+    ("receive", Setup::open, Setup::receive::<4>, 1),
+    ("receive behind another", pending, Setup::receive::<4>, 2),
+    ("receive of a large value", Setup::open, Setup::receive::<LARGE>, 2),
+    ("send that is taken", taking, |setup| setup.send("taken"), 0),
+    ("send that is blocked", Setup::open, |setup| setup.send("blocked"), 1),
+    ("send of several that is blocked", Setup::open, |setup| setup.send(["one", "two"]), 1),
+    ("send that is blocked half-way", broken_off, |setup| setup.send("half"), 1),
+    ("send behind another", pending, |setup| setup.send("behind"), 2),
+    ("send of a large value", Setup::open, |setup| setup.send([7; LARGE]), 2),
+    ("pooled receive", Setup::open, Setup::receive_pooled, 1),
+    ("pooled receive behind another", pooled, Setup::receive_pooled, 2),
+    ("readable, with nothing there", pending, |setup| setup.port.fire(Action::In), 0),
+    (
+        "readable",
+        pending,
+        |setup| {
+            setup.sys.deliver_next(4);
+            setup.port.fire(Action::In);
+        },
+        0,
+    ),
+    (
+        "writable",
+        pending,
+        |setup| {
+            setup.sys.take_next(5);
+            setup.port.fire(Action::Out);
+        },
+        0,
+    ),
+    ("error", pending, |setup| setup.port.fire(Action::Error), 0),
+    ("hang-up", pending, |setup| setup.port.fire(Action::RdHup), 0),
+    ("readable, from the pool", pooled, |setup| setup.port.fire(Action::In), 2),
+    ("readable, with the pool used up", used_up, |setup| setup.port.fire(Action::In), 2),
+    ("a buffer goes back to a receive that waits", waiting, |setup| setup.held.clear(), 0),
+    ("close of what waits", pending, |setup| setup.socket().close(), 0),
+    ("close of what waits for a buffer", waiting, |setup| setup.socket().close(), 0),
+    ("drop of what waits", pending, |setup| drop(setup.socket.take()), 0),
+];
+
+// Tests_SRS_SOCKET_01_050, Tests_SRS_BUFFER_POOL_01_005
+#[test]
+fn no_call_ends_the_process_whichever_of_its_allocations_fails() {
+    in_a_process_of_its_own("no_call_ends_the_process_whichever_of_its_allocations_fails", || {
+        for (case, before, call, allocations) in CASES {
+            let tried = (1..100).find_map(|nth| {
+                let mut setup = before();
+                let ((), tried) = failing_nth(nth, || call(&mut setup));
+                setup.settle(case);
+                (tried < nth).then_some(tried)
+            });
+            let tried = tried.expect("a call ends");
+            println!("{case}: {tried} allocations");
+            // The port may add some of its own, but not to what needs none.
+            assert!(if allocations == 0 { tried == 0 } else { tried >= allocations }, "{case}: {tried}");
+        }
+    });
+}
+
+// Tests_SRS_BUFFER_POOL_01_012
+#[test]
+fn a_pool_for_which_there_is_no_memory_is_an_error() {
+    let error = without_memory(|| BufferPool::new(BUFFER_BYTES, 2)).expect_err("no memory");
+
+    assert_eq!(error, PoolError::OutOfMemory);
+    assert_eq!(without_memory(|| std::io::Error::from(error)).kind(), std::io::ErrorKind::OutOfMemory);
+}
+
+// Tests_SRS_SOCKET_01_050
+#[rstest::rstest]
+#[case::some(1)]
+#[case::more_than_there_can_be(usize::MAX)]
+fn an_engine_for_which_there_is_no_memory_is_an_error(#[case] threads: usize) {
+    let builder = ExecutionEngine::builder().threads(threads).thread_name("name");
+
+    let error = without_memory(|| builder.build()).expect_err("no memory");
+
+    assert_eq!((error.call, error.source.raw_os_error()), ("malloc", Some(Errno::NOMEM.raw_os_error())));
+}
+
 // ---- the allocator
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
 
-/// Repeats a call without memory until the room that is there already has been used up.
+/// Repeats a call without memory until it has used up the room that was there.
 fn refused_for_lack_of_memory<E>(mut call: impl FnMut() -> Result<(), E>) -> E {
     (0..100).find_map(|_| without_memory(&mut call).err()).expect("a queue does not hold 100 without growing")
 }
 
-/// Runs a test in a process of its own, since what fails here ends the process.
+/// Runs a test in a process of its own, because a failure ends the process.
 fn in_a_process_of_its_own(name: &str, test: impl FnOnce()) {
     const CHILD: &str = "OUT_OF_MEMORY_CHILD";
     if std::env::var_os(CHILD).is_some() {
         return test();
     }
     let this = std::env::current_exe().expect("the path of this test");
-    let child = Command::new(this).args(["--exact", name, "--include-ignored"]).env(CHILD, "1").output();
+    let child = Command::new(this).args(["--exact", name, "--include-ignored", "--nocapture"]).env(CHILD, "1").output();
     let child = child.expect("this test starts again");
-    assert!(child.status.success(), "{}: {}", child.status, String::from_utf8_lossy(&child.stderr));
+    let [printed, errors] = [&child.stdout, &child.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    println!("{printed}");
+    assert!(child.status.success(), "{}: {errors}", child.status);
 }
 
 // ---- the socket
 
-/// System calls that need no memory. A send takes what [`take_next`](Self::take_next) said and then no more; a receive
-/// finds what [`deliver_next`](Self::deliver_next) said.
+/// System calls that need no memory. A send takes as many bytes as [`take_next`](Self::take_next) said, and then no more. A
+/// receive finds as many as [`deliver_next`](Self::deliver_next) said.
 #[derive(Clone, Default)]
 struct Sys(Arc<SysState>);
 
@@ -261,10 +508,10 @@ struct SysState {
 
 type Socket = AsyncSocketLinux<MockPort, Sys>;
 
-/// More than anything else that a test allocates.
+/// More bytes than any other allocation of a test.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// The call-back has memory.
+/// Receives from a pool. The callback has memory.
 fn receive_pooled(socket: &Socket, pool: &BufferPool) -> Receiver<PooledCompletion> {
     let (done, received) = channel();
     let report = move |completion| with_memory(|| done.send(completion).unwrap_or(()));
@@ -279,9 +526,9 @@ fn open_socket() -> (MockPort, Sys, Socket) {
     (port, sys, socket)
 }
 
-/// What a call-back got that has run.
+/// What a callback got. It has run.
 fn taken<T>(outcome: &Receiver<T>) -> T {
-    outcome.try_recv().expect("the call-back has run")
+    outcome.try_recv().expect("the callback has run")
 }
 
 impl Sys {
@@ -298,7 +545,7 @@ impl Sys {
     }
 }
 
-/// So many bytes once, then `EAGAIN`.
+/// This many bytes once, then `EAGAIN`.
 fn once(bytes: &AtomicUsize) -> Result<usize, Errno> {
     match bytes.swap(0, Ordering::Relaxed) {
         0 => Err(Errno::AGAIN),

@@ -17,7 +17,7 @@ use std::thread::{self, ThreadId};
 fn the_process_wide_engine_has_the_threads_of_its_first_init_and_outlives_its_deinit_under_sockets() {
     assert!(!platform::is_initialized());
     platform::init(2).expect("an engine");
-    platform::init(2).expect("there is one with just so many already");
+    platform::init(2).expect("there is one with the same number already");
     let refused = platform::init(5).expect_err("there is one with fewer");
     assert!(matches!(refused, InitError::AlreadyInitialized { threads: 2, asked: 5 }), "{refused}");
     assert!(platform::is_initialized());
@@ -48,7 +48,7 @@ impl Connection {
         Self { socket, peer }
     }
 
-    /// The thread on which the socket's call-backs run.
+    /// The thread on which the socket's callbacks run.
     fn thread(&self) -> ThreadId {
         let (done, received) = channel();
         self.socket.receive_async([0], move |_| done.send(thread::current().id()).unwrap_or(())).expect("accepted");

@@ -47,7 +47,7 @@ mod scripted_sockets;
 pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
 pub use no_memory::{
-    FailingAllocator, allocations_tried, fail_nth_allocation, set_memory, with_memory, without_memory,
+    FailingAllocator, allocations_tried, fail_nth_allocation, failing_nth, set_memory, with_memory, without_memory,
     without_memory_beyond,
 };
 pub use number::Number;

@@ -1,5 +1,6 @@
 //! A completion port without epoll and without a thread: the test fires the events.
 
+use crate::no_memory::with_memory;
 use completion_port::{Action, Direction, Dispatch, Interest, Port, Readiness, SourceRef, Token};
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -27,7 +28,8 @@ pub enum PortCall {
 /// A port that records what it is asked, and whose events the test fires by hand.
 ///
 /// The queues behind it are the real ones: what the mock replaces is epoll and the thread. While
-/// [`fire`](Self::fire) runs, the calling thread counts as the port's thread.
+/// [`fire`](Self::fire) runs, the calling thread counts as the port's thread. It has memory when the
+/// [allocator](crate::FailingAllocator) has none for others.
 #[derive(Clone, Default)]
 pub struct MockPort {
     state: Arc<Mutex<State>>,
@@ -147,12 +149,12 @@ impl MockPort {
 
 impl Port for MockPort {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token> {
-        self.insert(PortCall::Attach(descriptor.as_raw_fd()), source)
+        with_memory(|| self.insert(PortCall::Attach(descriptor.as_raw_fd()), source))
     }
 
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
         let mut state = self.state.lock();
-        state.calls.push(PortCall::Detach(descriptor.as_raw_fd()));
+        with_memory(|| state.calls.push(PortCall::Detach(descriptor.as_raw_fd())));
         let source = state.sources.remove(&token.0);
         drop(state);
         drop(source);
@@ -183,9 +185,11 @@ impl Port for MockPort {
 
     fn schedule(&self, token: Token) {
         let mut state = self.state.lock();
-        state.calls.push(PortCall::Schedule);
-        let source = state.sources.get(&token.0).cloned();
-        state.scheduled.extend(source);
+        with_memory(|| {
+            state.calls.push(PortCall::Schedule);
+            let source = state.sources.get(&token.0).cloned();
+            state.scheduled.extend(source);
+        });
     }
 
     fn is_current_thread(&self) -> bool {

@@ -94,6 +94,14 @@ pub fn allocations_tried() -> usize {
     COUNT.take().map_or(0, |count| count.tried)
 }
 
+/// Makes a call of which the `nth` allocation on the calling thread fails, counted from 1, and no other. How many it made
+/// comes with the result; if these are fewer than `nth`, none has failed.
+pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
+    fail_nth_allocation(nth);
+    let result = call();
+    (result, allocations_tried())
+}
+
 fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     let before = LARGEST.replace(bytes);
     let result = call();

@@ -16,8 +16,8 @@ pub enum Step {
     Takes(usize),
     /// A receive delivers these bytes, as far as they fit; the rest is lost.
     Delivers(Vec<u8>),
-    /// The same, and descriptors come along. For [`SocketSyscalls::recv_beside_descriptors`].
-    DeliversBesideDescriptors(Vec<u8>),
+    /// The same, and descriptors come along. For [`SocketSyscalls::recv_noting_scm_rights`].
+    DeliversWithScmRights(Vec<u8>),
     /// The call fails.
     Fails(Errno),
 }
@@ -40,6 +40,8 @@ pub enum SocketCall {
     SendMsg(Vec<Vec<u8>>, SendFlags),
     /// `recv`: the room it was given, and its flags.
     Recv(usize, RecvFlags),
+    /// `recvmsg` into one buffer, which tells of descriptors that came along: the room it was given, and its flags.
+    RecvNotingScmRights(usize, RecvFlags),
     /// `recvmsg`: the room in each buffer it was given, and its flags.
     RecvMsg(Vec<usize>, RecvFlags),
     /// `recvmsg(MSG_ERRQUEUE)`
@@ -73,7 +75,7 @@ struct State {
     unsupported_kinds: VecDeque<Result<Option<UnsupportedKind>, Errno>>,
     connecting: bool,
     lingers: VecDeque<Result<bool, Errno>>,
-    stops_at_descriptors: bool,
+    is_unix_stream: bool,
     error_messages: usize,
     /// The error event was about messages only.
     only_messages: bool,
@@ -131,8 +133,8 @@ impl ScriptedSockets {
     }
 
     /// It is a Unix stream socket.
-    pub fn stop_at_descriptors(&self) {
-        self.state.lock().stops_at_descriptors = true;
+    pub fn be_a_unix_stream(&self) {
+        self.state.lock().is_unix_stream = true;
     }
 
     /// Puts messages into the error queue, which alone explain an error event.
@@ -203,7 +205,7 @@ impl ScriptedSockets {
         match state.receives.pop_front() {
             None => Err(Errno::AGAIN),
             Some(Step::Delivers(bytes)) => Ok((bytes, false)),
-            Some(Step::DeliversBesideDescriptors(bytes)) => Ok((bytes, true)),
+            Some(Step::DeliversWithScmRights(bytes)) => Ok((bytes, true)),
             Some(Step::Fails(errno)) => Err(errno),
             Some(Step::Takes(_)) => panic!("a receive cannot take bytes"),
         }
@@ -243,24 +245,23 @@ impl SocketSyscalls for ScriptedSockets {
         self.take_bytes(SocketCall::SendMsg(list, flags), &bytes)
     }
 
-    fn stops_at_descriptors(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
-        Ok(self.state.lock().stops_at_descriptors)
+    fn is_unix_stream(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
+        Ok(self.state.lock().is_unix_stream)
     }
 
-    fn recv_beside_descriptors(
+    fn recv_noting_scm_rights(
         &self,
         _: BorrowedFd<'_>,
         buffer: &mut [u8],
         flags: RecvFlags,
     ) -> Result<(usize, bool), Errno> {
-        let (bytes, descriptors) = self.deliver(SocketCall::Recv(buffer.len(), flags))?;
-        let fits = bytes.len().min(buffer.len());
-        buffer[..fits].copy_from_slice(&bytes[..fits]);
-        Ok((fits, descriptors))
+        let (bytes, descriptors) = self.deliver(SocketCall::RecvNotingScmRights(buffer.len(), flags))?;
+        Ok((fill(buffer, &bytes), descriptors))
     }
 
-    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-        self.recv_beside_descriptors(fd, buffer, flags).map(|(bytes, _)| bytes)
+    fn recv(&self, _: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        let (bytes, _) = self.deliver(SocketCall::Recv(buffer.len(), flags))?;
+        Ok(fill(buffer, &bytes))
     }
 
     fn recvmsg(&self, _: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
@@ -268,10 +269,8 @@ impl SocketSyscalls for ScriptedSockets {
         let (bytes, _) = self.deliver(SocketCall::RecvMsg(room, flags))?;
         let mut rest = bytes.as_slice();
         for buffer in buffers {
-            let fits = rest.len().min(buffer.len());
-            let (now, later) = rest.split_at(fits);
-            buffer[..fits].copy_from_slice(now);
-            rest = later;
+            let filled = fill(buffer, rest);
+            rest = &rest[filled..];
         }
         Ok(bytes.len() - rest.len())
     }
@@ -294,4 +293,11 @@ impl SocketSyscalls for ScriptedSockets {
     fn close(&self, fd: OwnedFd) {
         drop(self.begin(SocketCall::Close(fd.as_raw_fd())));
     }
+}
+
+/// Copies as many bytes as fit.
+fn fill(buffer: &mut [u8], bytes: &[u8]) -> usize {
+    let fits = bytes.len().min(buffer.len());
+    buffer[..fits].copy_from_slice(&bytes[..fits]);
+    fits
 }

@@ -1,4 +1,4 @@
-//! The command line: what can be asked for, and one clear line for what cannot.
+//! The command line, and one clear line for each mistake in it.
 
 use crate::NOT_STARTED;
 use crate::client::Plan;
@@ -41,11 +41,11 @@ pub(crate) enum Mode {
     SelfDriving,
 }
 
-/// Reads the command line. On `Err` everything has been said.
+/// Reads the command line. On `Err` the message has been printed.
 pub(crate) fn parse() -> Result<Args, ExitCode> {
     Args::try_parse().map_err(|error| {
         if !error.use_stderr() {
-            // `--help` and `--version`; whoever does not listen misses it.
+            // `--help` and `--version`. A closed output is no failure.
             let _ = error.print();
             return ExitCode::SUCCESS;
         }

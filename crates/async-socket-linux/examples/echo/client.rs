@@ -1,10 +1,9 @@
 //! The client: drives an echo server, and checks every byte that comes back.
 //!
-//! Each connection is a [`Conversation`]: it sends a message, receives until all of it is back, looks at the
-//! clock, and sends the next. It travels from call-back to call-back inside the receive's closure, so it
-//! needs no lock: there is only ever one place where it is.
+//! Each connection is a [`Conversation`]. It sends a message, receives until all of it is back, looks at the clock, and sends
+//! the next. It is moved from callback to callback inside the receive's closure, so it needs no lock.
 //!
-//! A conversation is over when nobody passes it on. [`drive`] notices when the last one is gone.
+//! A conversation ends when it is dropped. [`drive`] notices when the last one is gone.
 
 use crate::pattern::{self, Pattern};
 use crate::report::Progress;
@@ -22,19 +21,19 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// What one receive can take; longer messages come back in several.
+/// How many bytes one receive can take. Longer messages come back in several.
 const MAX_BUFFER_SIZE: usize = 64 * 1024;
 
-/// How long to wait for a server that does not let us in.
+/// How long to wait for a server that does not accept the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a server may be silent before we give it up.
+/// How long a server may be silent before the client gives up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often the driver looks up.
 const TICK: Duration = Duration::from_millis(50);
 
-/// Latencies are recorded to three significant digits; longer ones than this count as this.
+/// The longest latency that is recorded. Longer ones count as this.
 const LATENCY_DIGITS: u8 = 3;
 const MAX_LATENCY: Duration = Duration::from_secs(3600);
 

@@ -6,7 +6,7 @@
 //! echo --connect ADDR         drives an echo server, ours or anybody's
 //! ```
 //!
-//! Begin with `server`: a receive's call-back sends, the send's call-back receives, and that is all.
+//! Begin with `server`: a receive's callback sends, the send's callback receives, and that is all.
 //! `client` does the same the other way round, with a watch in its hand. The rest is what a program
 //! needs around it: `args`, `descriptors`, `pattern` and `report`.
 //!
@@ -32,7 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tracing_subscriber::EnvFilter;
 
-/// It could not start, for the reason on stderr.
+/// It could not start. The reason is on stderr.
 const NOT_STARTED: u8 = 2;
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
 //! What the user gets to see.
 //!
-//! Results go to stdout, complaints to stderr, one line each. If nobody reads them any more the work goes on.
+//! Results go to stdout, complaints to stderr, one line each. If the reader is gone, the work goes on.
 
 use crate::client::{Outcome, Plan, Totals};
 use crate::server::Served;

@@ -16,7 +16,10 @@ use std::thread;
 use std::time::Duration;
 use test_doubles::{MockPort, ScriptedSockets, SocketCall, Step, any_descriptor};
 
-/// How long a test waits for another thread before it calls that a hang.
+// EWOULDBLOCK has no test cases of its own: on Linux it is another name of EAGAIN.
+const _: () = assert!(Errno::AGAIN.raw_os_error() == Errno::WOULDBLOCK.raw_os_error());
+
+/// How long a test waits for another thread until it fails with a hang.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a test watches that something does *not* happen on another thread.
@@ -57,7 +60,7 @@ impl Fixture {
         fixture
     }
 
-    /// An open socket that closed itself again.
+    /// A socket that was open and is closed.
     pub fn after_close() -> Self {
         let fixture = Self::open();
         fixture.socket.close();
@@ -110,7 +113,7 @@ impl Fixture {
         refused_receive(&*self.socket, buffers)
     }
 
-    /// An open whose call-back's result is kept.
+    /// An open whose callback's result is kept.
     pub fn try_open(&self) -> (Result<(), async_socket_linux::OpenError>, Outcome<OpenResult>) {
         let (outcome, report) = Outcome::new();
         (self.socket.open_async(report), outcome)
@@ -151,18 +154,18 @@ impl Deref for Fixture {
 /// A send that is refused, and never called back.
 #[track_caller]
 pub fn refused_send<B: IoBufs>(socket: &impl AsyncSocket, buffers: B) -> Refused<B, SendError> {
-    let (call_back, report) = Outcome::new();
+    let (callback, report) = Outcome::new();
     let refused = socket.send_async(buffers, report).expect_err("the send is refused");
-    call_back.assert_never();
+    callback.assert_never();
     refused
 }
 
 /// A receive that is refused, and never called back.
 #[track_caller]
 pub fn refused_receive<B: IoBufsMut>(socket: &impl AsyncSocket, buffers: B) -> Refused<B, ReceiveError> {
-    let (call_back, report) = Outcome::new();
+    let (callback, report) = Outcome::new();
     let refused = socket.receive_async(buffers, report).expect_err("the receive is refused");
-    call_back.assert_never();
+    callback.assert_never();
     refused
 }
 
@@ -171,55 +174,55 @@ pub fn is_send(call: &SocketCall) -> bool {
 }
 
 pub fn is_receive(call: &SocketCall) -> bool {
-    matches!(call, SocketCall::Recv(..) | SocketCall::RecvMsg(..))
+    matches!(call, SocketCall::Recv(..) | SocketCall::RecvNotingScmRights(..) | SocketCall::RecvMsg(..))
 }
 
 pub fn is_close(call: &SocketCall) -> bool {
     matches!(call, SocketCall::Close(_))
 }
 
-/// What becomes of a call-back. Knows whether it waits, has run, or was thrown away.
+/// What becomes of a callback: whether it waits, has run, or was dropped.
 #[derive(Debug)]
 pub struct Outcome<T>(Receiver<T>);
 
 impl<T: Send + 'static> Outcome<T> {
-    /// An outcome and the call-back that it watches.
+    /// An outcome and the callback that it watches.
     pub fn new() -> (Self, impl FnOnce(T) + Send + 'static) {
         let (report, outcome) = channel();
         (Self(outcome), move |value| report.send(value).unwrap_or(()))
     }
 
-    /// The call-back is still held by the socket and has not run.
+    /// The callback is still held by the socket and has not run.
     #[track_caller]
     pub fn assert_pending(&self) {
-        assert!(matches!(self.0.try_recv(), Err(TryRecvError::Empty)), "the call-back has run or is gone");
+        assert!(matches!(self.0.try_recv(), Err(TryRecvError::Empty)), "the callback has run or is gone");
     }
 
-    /// The call-back has never run and never will.
+    /// The callback has never run and never will.
     #[track_caller]
     pub fn assert_never(&self) {
-        assert!(matches!(self.0.try_recv(), Err(TryRecvError::Disconnected)), "the call-back has run or still may");
+        assert!(matches!(self.0.try_recv(), Err(TryRecvError::Disconnected)), "the callback has run or still may");
     }
 
-    /// What the call-back got: it has run, once, and is freed.
+    /// What the callback got: it has run, once, and is freed.
     #[track_caller]
     pub fn take(&self) -> T {
-        let value = self.0.try_recv().expect("the call-back has run");
+        let value = self.0.try_recv().expect("the callback has run");
         self.assert_never();
         value
     }
 
-    /// As [`take`](Self::take), for a call-back that runs on another thread.
+    /// As [`take`](Self::take), for a callback that runs on another thread.
     #[track_caller]
     pub fn wait(&self) -> T {
-        let value = self.0.recv_timeout(PATIENCE).expect("the call-back runs in time");
+        let value = self.0.recv_timeout(PATIENCE).expect("the callback runs in time");
         assert!(self.0.recv_timeout(PATIENCE).is_err_and(|error| error != std::sync::mpsc::RecvTimeoutError::Timeout));
         value
     }
 }
 
 impl<B: Send + 'static> Outcome<SendCompletion<B>> {
-    /// Has ended like this; gives back the `errno` and how many bytes went out.
+    /// The send has ended with this result. Gives the `errno` and how many bytes went out.
     #[track_caller]
     pub fn ended(&self, result: SendResult) -> (Option<i32>, u32) {
         let completion = self.take();
@@ -229,7 +232,7 @@ impl<B: Send + 'static> Outcome<SendCompletion<B>> {
 }
 
 impl<B: Send + 'static> Outcome<ReceiveCompletion<B>> {
-    /// Has ended badly, like this and with no bytes; gives back the `errno`.
+    /// The receive has ended with this result and no bytes. Gives the `errno`.
     #[track_caller]
     pub fn ended(&self, result: ReceiveResult) -> Option<i32> {
         let completion = self.take();
@@ -249,7 +252,7 @@ impl Outcome<ReceiveCompletion<Vec<u8>>> {
     }
 }
 
-/// Runs `test` on a thread of its own; taking too long is a failure.
+/// Runs `test` on a thread of its own. Taking too long is a failure.
 #[track_caller]
 pub fn without_hanging<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, finished) = channel();
@@ -267,11 +270,11 @@ pub fn without_hanging<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'sta
     }
 }
 
-/// That call-backs that each noted an address on their stack, `count` of them, ran on about the same stack.
+/// Asserts that `count` callbacks, each of which noted an address on its stack, ran at about the same depth.
 #[track_caller]
 pub fn assert_constant_stack(depths: &Receiver<usize>, count: usize) {
     let depths: Vec<usize> = depths.try_iter().collect();
-    assert_eq!(depths.len(), count, "every call-back has run");
+    assert_eq!(depths.len(), count, "every callback has run");
     let (lowest, highest) = (depths.iter().min().expect("some"), depths.iter().max().expect("some"));
     assert!(highest - lowest < 64 * 1024, "{} bytes of stack", highest - lowest);
 }
@@ -281,7 +284,7 @@ pub fn one_byte_buffers(count: usize) -> Vec<[u8; 1]> {
     (0..count).map(|index| [u8::try_from(index % 251).expect("below 251")]).collect()
 }
 
-/// A list of call-backs that ran, in order.
+/// A list of callbacks that ran, in order.
 #[derive(Clone)]
 pub struct Journal<T>(Arc<std::sync::Mutex<Vec<T>>>);
 

@@ -1,4 +1,4 @@
-//! What is lent is code of the program: it may panic, and show other lengths than when it was checked. And it may be large.
+//! Lent buffers are code of the program. They may panic, show other lengths than when they were checked, and be large.
 
 use crate::common::{Fixture, Outcome, without_hanging};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use test_doubles::{MockPort, Step, any_descriptor};
 
-/// A buffer that shows these lengths one after the other, and then the last one for good. `PANIC` panics.
+/// A buffer that shows these lengths one after the other, and from then on the last one. `PANIC` panics.
 struct Fickle {
     bytes: Vec<u8>,
     lengths: Vec<usize>,
@@ -93,7 +93,7 @@ fn a_send_whose_buffer_changes_after_a_part_has_gone_out_breaks_the_stream(#[cas
 #[case::grows(20)]
 fn a_queued_send_whose_buffer_changes_ends_in_an_error_and_nothing_follows(#[case] length: usize) {
     let fixture = Fixture::open();
-    // The port's thread asks after the check, two calls, and the step between them.
+    // The port thread asks fifth: after the check, two calls, and the step between them.
     let send = fixture.blocked_send(Fickle::new([8, 8, 8, 8, length]), 3);
     let next = fixture.send("next");
 
@@ -324,7 +324,7 @@ fn a_large_array_is_sent_in_its_turn_and_comes_back() {
 
 // Tests_SRS_SOCKET_01_020
 #[test]
-fn a_large_array_is_left_to_the_ports_thread_even_if_the_kernel_would_take_it_at_once() {
+fn a_large_array_is_left_to_the_port_thread_even_if_the_kernel_would_take_it_at_once() {
     let fixture = Fixture::open();
 
     let send = fixture.send(LARGE);

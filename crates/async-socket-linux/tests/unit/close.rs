@@ -1,5 +1,4 @@
-//! `close`: abandons what waits, waits for what runs on other threads, and closes the descriptor once epoll has let
-//! go of it.
+//! `close`: waits for what runs on other threads, abandons what waits, and closes the descriptor after epoll has let go of it.
 
 use crate::common::{
     A_WHILE, Fixture, Journal, Outcome, PATIENCE, is_close, is_receive, is_send, refused_receive, refused_send,
@@ -7,7 +6,7 @@ use crate::common::{
 };
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{
-    AsyncSocket, ReceiveError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketState,
+    AsyncSocket, IoBufMut, ReceiveError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketState,
 };
 use completion_port::{Action, Readiness};
 use rstest::rstest;
@@ -22,14 +21,14 @@ use test_doubles::{PortCall, SocketCall, Step};
 fn until_the_descriptor_is_closed_the_state_is_closing() {
     let fixture = Fixture::open();
     let states = Journal::new();
-    let (during_call_back, during_close) = (states.clone(), states.clone());
+    let (during_callback, during_close) = (states.clone(), states.clone());
     let (one, two) = (Arc::clone(&fixture.socket), Arc::clone(&fixture.socket));
-    fixture.receive_async([0], move |_| during_call_back.note(("call-back", one.state()))).expect("accepted");
+    fixture.receive_async([0], move |_| during_callback.note(("callback", one.state()))).expect("accepted");
     fixture.sys.during_next(is_close, move || during_close.note(("close", two.state())));
 
     fixture.close();
 
-    assert_eq!(states.entries(), [("call-back", SocketState::Closing), ("close", SocketState::Closing)]);
+    assert_eq!(states.entries(), [("callback", SocketState::Closing), ("close", SocketState::Closing)]);
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_039, Tests_SRS_ASYNC_SOCKET_LINUX_11_041
@@ -162,35 +161,35 @@ fn sends_and_receives_during_closing_are_refused() {
     assert_eq!(fixture.send_calls(), 0);
 }
 
-/// Accepts an operation, or opens the socket, such that `call_back` runs; closing it from there is the test.
+/// Accepts an operation, or opens the socket, such that `callback` runs. The callback then closes the socket.
 type Begin = fn(&Fixture, Box<dyn FnOnce() + Send>);
 
-fn in_open(fixture: &Fixture, call_back: Box<dyn FnOnce() + Send>) {
-    fixture.open_async(move |_| call_back()).expect("the socket opens");
+fn in_open(fixture: &Fixture, callback: Box<dyn FnOnce() + Send>) {
+    fixture.open_async(move |_| callback()).expect("the socket opens");
 }
 
-fn in_send(fixture: &Fixture, call_back: Box<dyn FnOnce() + Send>) {
+fn in_send(fixture: &Fixture, callback: Box<dyn FnOnce() + Send>) {
     fixture.try_open().0.expect("the socket opens");
-    fixture.send_async("at once", move |_| call_back()).expect("accepted");
+    fixture.send_async("at once", move |_| callback()).expect("accepted");
 }
 
-fn in_queued_send(fixture: &Fixture, call_back: Box<dyn FnOnce() + Send>) {
+fn in_queued_send(fixture: &Fixture, callback: Box<dyn FnOnce() + Send>) {
     fixture.try_open().0.expect("the socket opens");
     fixture.sys.script_send([Step::Fails(Errno::AGAIN)]);
-    fixture.send_async("later", move |_| call_back()).expect("accepted");
+    fixture.send_async("later", move |_| callback()).expect("accepted");
     fixture.fire(Action::Out);
 }
 
-fn in_receive(fixture: &Fixture, call_back: Box<dyn FnOnce() + Send>) {
+fn in_receive(fixture: &Fixture, callback: Box<dyn FnOnce() + Send>) {
     fixture.try_open().0.expect("the socket opens");
     fixture.sys.script_recv([Step::bytes("x")]);
-    fixture.receive_async([0; 8], move |_| call_back()).expect("accepted");
+    fixture.receive_async([0; 8], move |_| callback()).expect("accepted");
     fixture.fire(Action::In);
 }
 
-fn in_failed_receive(fixture: &Fixture, call_back: Box<dyn FnOnce() + Send>) {
+fn in_failed_receive(fixture: &Fixture, callback: Box<dyn FnOnce() + Send>) {
     fixture.try_open().0.expect("the socket opens");
-    fixture.receive_async([0; 8], move |_| call_back()).expect("accepted");
+    fixture.receive_async([0; 8], move |_| callback()).expect("accepted");
     fixture.deliver(Readiness::HANG_UP);
 }
 
@@ -201,7 +200,7 @@ fn in_failed_receive(fixture: &Fixture, call_back: Box<dyn FnOnce() + Send>) {
 #[case::of_a_send_that_was_queued(in_queued_send)]
 #[case::of_a_receive(in_receive)]
 #[case::of_a_receive_that_failed(in_failed_receive)]
-fn a_close_from_inside_a_call_back_does_not_wait_for_that(#[case] begin: Begin) {
+fn a_close_from_inside_a_callback_does_not_wait_for_that(#[case] begin: Begin) {
     without_hanging(move || {
         let fixture = Fixture::closed();
         let (outcome, report) = Outcome::new();
@@ -225,7 +224,7 @@ fn a_close_from_inside_a_call_back_does_not_wait_for_that(#[case] begin: Begin) 
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_042
 #[test]
-fn a_close_from_inside_an_abandoned_call_back_returns_at_once() {
+fn a_close_from_inside_an_abandoned_callback_returns_at_once() {
     without_hanging(|| {
         let fixture = Fixture::open();
         let (outcome, report) = Outcome::new();
@@ -243,7 +242,7 @@ fn a_close_from_inside_an_abandoned_call_back_returns_at_once() {
     });
 }
 
-/// Another thread that stops in the middle of what it does with the socket until told to go on.
+/// Stops a thread in the middle of what it does with the socket, until the test lets it go on.
 struct Stop {
     entered: Sender<()>,
     go_on: Receiver<()>,
@@ -256,7 +255,7 @@ impl Stop {
     }
 }
 
-/// What the other thread does. It stops while the socket is in use.
+/// What the other thread does. It stops while it uses the socket.
 type Work = fn(&Fixture, Stop);
 
 fn send(fixture: &Fixture, stop: Stop) {
@@ -264,7 +263,7 @@ fn send(fixture: &Fixture, stop: Stop) {
     fixture.send_async("slow", |_| {}).expect("accepted before the close");
 }
 
-fn send_call_back(fixture: &Fixture, stop: Stop) {
+fn send_callback(fixture: &Fixture, stop: Stop) {
     fixture.send_async("quick", |_| stop.here()).expect("accepted");
 }
 
@@ -274,7 +273,7 @@ fn receive(fixture: &Fixture, stop: Stop) {
     fixture.fire(Action::In);
 }
 
-fn receive_call_back(fixture: &Fixture, stop: Stop) {
+fn receive_callback(fixture: &Fixture, stop: Stop) {
     fixture.sys.script_recv([Step::bytes("!")]);
     fixture.receive_async([0], |_| stop.here()).expect("accepted");
     fixture.fire(Action::In);
@@ -283,9 +282,9 @@ fn receive_call_back(fixture: &Fixture, stop: Stop) {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[rstest]
 #[case::a_send(send)]
-#[case::a_sends_call_back(send_call_back)]
-#[case::a_receive(receive)]
-#[case::a_receives_call_back(receive_call_back)]
+#[case::a_sends_callback(send_callback)]
+#[case::a_receive_that_is_attempted(receive)]
+#[case::a_receives_callback(receive_callback)]
 fn a_close_waits_for_what_another_thread_is_in(#[case] work: Work) {
     let fixture = Fixture::open();
     let (entered, in_the_middle) = channel();
@@ -310,9 +309,40 @@ fn a_close_waits_for_what_another_thread_is_in(#[case] work: Work) {
     closer.join().expect("the closing thread ends");
 }
 
+/// A buffer that stops the thread that asks for it.
+struct Stopping(Option<Stop>, [u8; 4]);
+
+impl IoBufMut for Stopping {
+    fn as_mut_slice(&mut self) -> &mut [u8] {
+        if let Some(stop) = self.0.take() {
+            stop.here();
+        }
+        &mut self.1
+    }
+}
+
+// The buffers are checked before the receive comes near the queue, so a close need not wait for the check.
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_072
+#[test]
+fn a_receive_whose_buffers_are_being_checked_when_the_socket_closes_is_refused() {
+    let fixture = Fixture::open();
+    let (entered, in_the_middle) = channel();
+    let (go_on, may_go_on) = channel();
+    let socket = Arc::clone(&fixture.socket);
+    let stop = Stop { entered, go_on: may_go_on };
+    let receiver = thread::spawn(move || refused_receive(&*socket, Stopping(Some(stop), [0; 4])).error);
+    in_the_middle.recv_timeout(PATIENCE).expect("the other thread is in its call");
+
+    fixture.close();
+    go_on.send(()).expect("the other thread waits");
+
+    let error = receiver.join().expect("the receiving thread ends");
+    assert_eq!(error, ReceiveError::NotOpen { state: SocketState::Closed });
+}
+
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[test]
-fn a_close_waits_for_an_open_call_back_on_another_thread() {
+fn a_close_waits_for_an_open_callback_on_another_thread() {
     let fixture = Fixture::closed();
     let (entered, in_the_middle) = channel();
     let (go_on, may_go_on) = channel();
@@ -320,7 +350,7 @@ fn a_close_waits_for_an_open_call_back_on_another_thread() {
     let socket = Arc::clone(&fixture.socket);
     let stop = Stop { entered, go_on: may_go_on };
     let opener = thread::spawn(move || socket.open_async(|_| stop.here()));
-    in_the_middle.recv_timeout(PATIENCE).expect("the other thread is in its call-back");
+    in_the_middle.recv_timeout(PATIENCE).expect("the other thread is in its callback");
 
     let socket = Arc::clone(&fixture.socket);
     let closer = thread::spawn(move || {
@@ -330,7 +360,7 @@ fn a_close_waits_for_an_open_call_back_on_another_thread() {
 
     assert_eq!(closed.recv_timeout(A_WHILE), Err(RecvTimeoutError::Timeout), "close has not waited");
     go_on.send(()).expect("the other thread waits");
-    closed.recv_timeout(PATIENCE).expect("close returns once the call-back is done");
+    closed.recv_timeout(PATIENCE).expect("close returns once the callback is done");
     opener.join().expect("the opening thread ends").expect("the socket was open");
     closer.join().expect("the closing thread ends");
 }

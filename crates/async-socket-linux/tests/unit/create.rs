@@ -84,7 +84,7 @@ fn a_socket_outlives_the_handle_to_its_engine() {
     thread_of(&socket, theirs);
 }
 
-/// The thread on which a new socket's call-backs run.
+/// The thread on which a new socket's callbacks run.
 fn thread_of_a_socket_on(engine: Option<&ExecutionEngine>) -> ThreadId {
     let (ours, theirs) = UnixStream::pair().expect("a socket pair");
     let socket = AsyncSocketLinux::create(engine, ours.into()).expect("a socket");
@@ -122,7 +122,7 @@ fn the_threads_of_an_engine_poll_before_they_sleep_if_asked_to() {
     let tell = move |bytes| sender.send((bytes, fs::read_link("/proc/thread-self"))).expect("the test listens");
     socket.receive_async(vec![0; 8], move |completion| tell(completion.bytes_received)).expect("accepted");
     theirs.write_all(b"polled").expect("the socket has room");
-    let (bytes, thread) = received.recv_timeout(PATIENCE).expect("the call-back");
+    let (bytes, thread) = received.recv_timeout(PATIENCE).expect("the callback");
     assert_eq!(bytes, 6);
 
     // Nothing happens any more, and still it runs.

@@ -1,12 +1,12 @@
-//! `destroy`: dropping the socket closes it and lets go of everything it holds.
+//! `destroy`: dropping the socket closes it and frees everything it holds.
 
 use crate::common::{A_WHILE, Fixture, PATIENCE, is_close, without_hanging};
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult, SocketState};
 use completion_port::Action;
 use rstest::rstest;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Weak};
 use std::thread;
 use test_doubles::{PortCall, SocketCall, Step};
 
@@ -92,7 +92,7 @@ fn dropping_a_socket_frees_what_its_operations_hold() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_021, Tests_SRS_ASYNC_SOCKET_LINUX_11_022, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
 #[test]
-fn a_socket_can_be_destroyed_from_inside_its_own_call_back() {
+fn a_socket_can_be_destroyed_from_inside_its_own_callback() {
     without_hanging(|| {
         let Fixture { port, sys, socket, descriptor } = Fixture::open();
         let (done, destroyed) = channel();
@@ -113,14 +113,14 @@ fn a_socket_can_be_destroyed_from_inside_its_own_call_back() {
 
         port.fire(Action::In);
 
-        destroyed.try_recv().expect("the call-back has run to its end");
+        destroyed.try_recv().expect("the callback has run to its end");
         assert_eq!(pending.ended(ReceiveResult::Abandoned), None);
         assert_eq!(sys.calls().last(), Some(&SocketCall::Close(descriptor)));
         assert_eq!(port.references(), 1);
     });
 }
 
-/// A call in the middle of opening, and one in the middle of closing.
+/// The call in the middle of an open at which a test can stop it.
 fn is_opening(call: &SocketCall) -> bool {
     *call == SocketCall::ShortReadDrains
 }
@@ -129,42 +129,7 @@ fn is_opening(call: &SocketCall) -> bool {
 #[rstest]
 #[case::opening(Fixture::closed(), is_opening as fn(&SocketCall) -> bool, SocketState::Opening)]
 #[case::closing(Fixture::open(), is_close as fn(&SocketCall) -> bool, SocketState::Closing)]
-fn a_socket_that_another_thread_opens_or_closes_is_destroyed_after_that(
-    #[case] fixture: Fixture,
-    #[case] middle: fn(&SocketCall) -> bool,
-    #[case] state: SocketState,
-) {
-    let Fixture { port, sys, socket, .. } = fixture;
-    let (entered, in_the_middle) = channel();
-    let (go_on, may_go_on) = channel();
-    let watched: Weak<_> = Arc::downgrade(&socket);
-    sys.during_next(middle, move || {
-        entered.send(()).expect("the test listens");
-        may_go_on.recv_timeout(PATIENCE).expect("the test goes on");
-    });
-    let theirs = Arc::clone(&socket);
-    let other = thread::spawn(move || match state {
-        SocketState::Opening => theirs.open_async(|_| {}).expect("the socket opens"),
-        _ => theirs.close(),
-    });
-    in_the_middle.recv_timeout(PATIENCE).expect("the other thread is in the call");
-
-    drop(socket);
-
-    assert_eq!(watched.upgrade().expect("not destroyed yet").state(), state);
-    assert_eq!(port.references(), 2);
-    go_on.send(()).expect("the other thread waits");
-    other.join().expect("the other thread ends");
-    assert!(watched.upgrade().is_none());
-    assert_eq!(port.references(), 1);
-    assert_eq!(sys.count(is_close), 1);
-}
-
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_020
-#[rstest]
-#[case::opening(Fixture::closed(), is_opening as fn(&SocketCall) -> bool, SocketState::Opening)]
-#[case::closing(Fixture::open(), is_close as fn(&SocketCall) -> bool, SocketState::Closing)]
-fn who_shares_a_socket_without_counting_can_close_it_while_another_thread_opens_or_closes_it(
+fn destroying_a_socket_waits_for_the_thread_that_opens_or_closes_it(
     #[case] fixture: Fixture,
     #[case] middle: fn(&SocketCall) -> bool,
     #[case] state: SocketState,

@@ -1,5 +1,5 @@
-//! An error event on a socket whose `recvmsg` knows no error queue: a Unix socket ignores `MSG_ERRQUEUE`, so that taking
-//! messages from it "works" for ever.
+//! An error event on a socket without an error queue. The `recvmsg` of a Unix socket ignores `MSG_ERRQUEUE`, so a loop that
+//! takes messages until there are none would never end.
 
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, Kernel};
 use completion_port::Action;
@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 use test_doubles::MockPort;
 
-// The kernel's own error events of Unix sockets come with EPOLLIN, with which nobody asks the error queue; this one
-// reaches the loop over it.
+// The kernel reports the errors of a Unix socket with EPOLLIN, and then the error queue is not asked. This event comes alone,
+// so that it is.
 #[test]
 fn an_error_event_of_a_unix_socket_with_bytes_to_read_is_dealt_with_in_time() {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");

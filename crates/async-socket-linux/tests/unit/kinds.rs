@@ -1,5 +1,5 @@
-//! Kinds of socket: which can be opened, what is special about one whose connect is still in progress, and how one that
-//! lingers is closed.
+//! Kinds of socket: which can be opened, what a socket does whose connect is still in progress, and how a socket that lingers
+//! is closed.
 
 use crate::common::{Fixture, Outcome, without_hanging};
 use async_socket_linux::sys::Errno;
@@ -141,7 +141,7 @@ fn the_end_of_a_stream_that_was_connected_is_an_end_whatever_a_send_has_met() {
     assert_eq!(receive.ended(ReceiveResult::Abandoned), None);
 }
 
-// ---- close on a port's thread
+// ---- close on a port thread
 
 type OnPort = AsyncSocketLinux<CompletionPort, ScriptedSockets>;
 
@@ -181,7 +181,7 @@ fn stops_lingering(calls: &[SocketCall]) -> bool {
 
 // Tests_SRS_SOCKET_01_001
 #[test]
-fn a_socket_that_lingers_stops_lingering_right_before_it_is_closed_on_a_ports_thread() {
+fn a_socket_that_lingers_stops_lingering_right_before_it_is_closed_on_a_port_thread() {
     let closed = calls_of(Ok(true), |socket| socket.close(), true);
     let dropped = calls_of(Ok(true), drop, true);
     let never_opened = calls_of(Ok(true), drop, false);

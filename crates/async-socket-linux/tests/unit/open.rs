@@ -1,4 +1,4 @@
-//! `open_async`: one `EPOLL_CTL_ADD`, then the state is OPEN and the call-back runs; or nothing has changed.
+//! `open_async`: one `EPOLL_CTL_ADD`, and then the state is OPEN and the callback runs. If it fails, nothing has changed.
 
 use crate::common::{Fixture, Outcome, without_hanging};
 use async_socket_linux::sys::Errno;
@@ -20,9 +20,9 @@ fn while_a_socket_opens_its_state_is_opening_and_a_second_open_is_refused() {
     fixture.sys.during_next(
         |call| *call == SocketCall::ShortReadDrains,
         move || {
-            let (call_back, report) = Outcome::new();
+            let (callback, report) = Outcome::new();
             let second = socket.open_async(report);
-            call_back.assert_never();
+            callback.assert_never();
             note.send((socket.state(), second)).expect("the test listens");
         },
     );
@@ -75,10 +75,10 @@ fn the_one_add_covers_both_directions() {
 fn an_open_socket_refuses_to_be_opened_and_stays_open() {
     let fixture = Fixture::open();
 
-    let (result, call_back) = fixture.try_open();
+    let (result, callback) = fixture.try_open();
 
     assert!(matches!(result, Err(OpenError::NotClosed { state: SocketState::Open })), "{result:?}");
-    call_back.assert_never();
+    callback.assert_never();
     assert_eq!(fixture.state(), SocketState::Open);
     assert_eq!(fixture.port.calls().len(), 1, "no second attach");
 }
@@ -103,10 +103,10 @@ fn a_socket_that_was_closed_refuses_to_be_opened_for_good() {
     let fixture = Fixture::after_close();
 
     for _ in 0..2 {
-        let (result, call_back) = fixture.try_open();
+        let (result, callback) = fixture.try_open();
 
         assert!(matches!(result, Err(OpenError::DescriptorClosed)), "{result:?}");
-        call_back.assert_never();
+        callback.assert_never();
         assert_eq!(fixture.state(), SocketState::Closed);
     }
     let attaches = fixture.port.calls().iter().filter(|call| matches!(call, PortCall::Attach(_))).count();
@@ -118,23 +118,23 @@ fn a_socket_that_was_closed_refuses_to_be_opened_for_good() {
 #[case(Errno::NOMEM)]
 #[case(Errno::NOSPC)]
 #[case(Errno::PERM)]
-fn an_open_that_epoll_refuses_calls_nobody_back_and_can_be_tried_again(#[case] errno: Errno) {
+fn an_open_that_epoll_refuses_does_not_call_back_and_can_be_tried_again(#[case] errno: Errno) {
     let fixture = Fixture::closed();
     fixture.port.fail_next_attach(errno.raw_os_error());
 
-    let (result, call_back) = fixture.try_open();
+    let (result, callback) = fixture.try_open();
 
     let error = result.expect_err("the attach fails");
     let OpenError::NotRegistered { descriptor, source } = &error else { panic!("{error}") };
     assert_eq!((*descriptor, source.raw_os_error()), (fixture.descriptor, Some(errno.raw_os_error())));
-    call_back.assert_never();
+    callback.assert_never();
     assert_eq!(fixture.state(), SocketState::Closed);
     assert_eq!(fixture.close_calls(), 0, "the socket still has its descriptor");
 
-    let (result, call_back) = fixture.try_open();
+    let (result, callback) = fixture.try_open();
 
     result.expect("the second attempt works");
-    assert_eq!(call_back.take(), OpenResult::Ok);
+    assert_eq!(callback.take(), OpenResult::Ok);
     assert_eq!(fixture.port.calls(), [PortCall::Attach(fixture.descriptor), PortCall::Attach(fixture.descriptor)]);
 }
 
@@ -144,12 +144,12 @@ fn an_open_of_what_is_no_socket_fails_before_epoll_sees_it() {
     let fixture = Fixture::closed();
     fixture.sys.script_short_read_drains(Err(Errno::NOTSOCK));
 
-    let (result, call_back) = fixture.try_open();
+    let (result, callback) = fixture.try_open();
 
     let error = result.expect_err("not a socket");
     let OpenError::NotASocket { descriptor, source } = &error else { panic!("{error}") };
     assert_eq!((*descriptor, source.raw_os_error()), (fixture.descriptor, Some(Errno::NOTSOCK.raw_os_error())));
-    call_back.assert_never();
+    callback.assert_never();
     assert_eq!(fixture.state(), SocketState::Closed);
     assert_eq!(fixture.port.calls(), []);
     fixture.try_open().0.expect("the socket still has its descriptor");
@@ -179,7 +179,7 @@ fn sends_and_receives_are_refused_after_an_open_that_failed() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_033
 #[test]
-fn an_open_call_back_may_send_receive_and_close() {
+fn an_open_callback_may_send_receive_and_close() {
     without_hanging(|| {
         let fixture = Fixture::closed();
         let (sent, report_sent) = Outcome::new();
@@ -201,7 +201,7 @@ fn an_open_call_back_may_send_receive_and_close() {
 }
 
 #[test]
-fn an_open_call_back_that_panics_leaves_the_socket_open() {
+fn an_open_callback_that_panics_leaves_the_socket_open() {
     let fixture = Fixture::closed();
 
     fixture.open_async(|_| panic!("the user's mistake")).expect("the socket opens");

@@ -1,4 +1,4 @@
-//! `receive_pooled_async` over the mocks: buffers are taken late, come back, and are waited for in order.
+//! `receive_pooled_async` over the mocks: buffers are taken late and come back, and receives wait for them in order.
 
 use crate::common::{Fixture, Journal, Outcome};
 use async_socket_linux::sys::Errno;
@@ -46,7 +46,7 @@ fn a_receive_holds_no_buffer_while_it_waits() {
     let waiting = receive(&fixture, &pool);
     assert_eq!(counts(&pool), (0, 0));
 
-    // Readable, it seemed; but the kernel says EAGAIN.
+    // The event says readable, but the kernel says EAGAIN.
     fixture.fire(Action::In);
 
     waiting.assert_pending();
@@ -55,7 +55,7 @@ fn a_receive_holds_no_buffer_while_it_waits() {
 
 // Tests_SRS_BUFFER_POOL_01_004
 #[test]
-fn the_call_back_gets_just_the_bytes_that_arrived_and_can_change_them() {
+fn the_callback_gets_just_the_bytes_that_arrived_and_can_change_them() {
     let (fixture, pool) = (Fixture::open(), pool(1));
     fixture.sys.script_recv([Step::bytes("hello")]);
     let received = receive(&fixture, &pool);
@@ -72,10 +72,10 @@ fn the_call_back_gets_just_the_bytes_that_arrived_and_can_change_them() {
 
 #[rstest]
 #[case::nothing_came_along(Step::bytes("short"), 1)]
-#[case::descriptors_came_along(Step::DeliversBesideDescriptors(b"short".to_vec()), 2)]
+#[case::descriptors_came_along(Step::DeliversWithScmRights(b"short".to_vec()), 2)]
 fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[case] step: Step, #[case] calls: usize) {
     let (fixture, pool) = (Fixture::closed(), pool(2));
-    fixture.sys.stop_at_descriptors();
+    fixture.sys.be_a_unix_stream();
     fixture.socket.open_async(|_| {}).expect("the socket opens");
     let (first, second) = (receive(&fixture, &pool), receive(&fixture, &pool));
     fixture.sys.script_recv([step]);
@@ -85,6 +85,8 @@ fn a_short_read_from_a_unix_stream_is_believed_unless_descriptors_came_along(#[c
     assert_eq!(first.take().buffer.as_deref(), Some(b"short".as_slice()));
     second.assert_pending();
     assert_eq!((fixture.receive_calls(), fixture.port.run_scheduled()), (calls, 0));
+    let noting = fixture.sys.count(|call| matches!(call, SocketCall::RecvNotingScmRights(16, _)));
+    assert_eq!(noting, calls, "a plain recv does not tell of descriptors");
 }
 
 #[test]
@@ -122,9 +124,9 @@ fn a_buffer_can_be_sent_as_it_is_and_is_used_again() {
     assert_eq!(fixture.sys.sent(), b"firstsecond one");
 }
 
-// Tests_SRS_BUFFER_POOL_01_006
+// Tests_SRS_BUFFER_POOL_01_001, Tests_SRS_BUFFER_POOL_01_006
 #[test]
-fn when_the_pool_is_dry_receives_wait_in_the_order_in_which_they_found_it_so() {
+fn when_the_pool_is_empty_receives_wait_in_the_order_in_which_they_found_it_so() {
     let pool = pool(1);
     let fixtures = [Fixture::open(), Fixture::open(), Fixture::open()];
     let received = fixtures.each_ref().map(|fixture| {
@@ -212,7 +214,7 @@ fn an_end_without_bytes_gives_no_buffer(
 
 // Tests_SRS_BUFFER_POOL_01_007
 #[test]
-fn who_is_closed_while_waiting_for_a_buffer_lets_the_next_one_have_it() {
+fn a_receive_that_is_closed_while_it_waits_for_a_buffer_leaves_it_to_the_next() {
     let pool = pool(1);
     let (holder, closing, next) = (Fixture::open(), Fixture::open(), Fixture::open());
     for fixture in [&holder, &closing, &next] {
@@ -224,19 +226,20 @@ fn who_is_closed_while_waiting_for_a_buffer_lets_the_next_one_have_it() {
     closing.fire(Action::In);
     next.fire(Action::In);
 
-    // The buffer comes back and is meant for the one that is then closed.
+    // The buffer comes back and is granted to the receive on the socket that is then closed.
     drop(held.take());
     closing.socket.close();
     closing.port.run_scheduled();
     next.port.run_scheduled();
 
-    assert_eq!(abandoned.take().result, ReceiveResult::Abandoned);
+    let abandoned = abandoned.take();
+    assert_eq!((abandoned.result, abandoned.buffer.is_none()), (ReceiveResult::Abandoned, true));
     assert_eq!(received.take().result, ReceiveResult::Ok);
 }
 
 // Tests_SRS_BUFFER_POOL_01_007
 #[test]
-fn who_was_closed_before_a_buffer_came_back_is_passed_over() {
+fn a_receive_that_was_closed_before_a_buffer_came_back_is_passed_over() {
     let pool = pool(1);
     let (holder, closed, next) = (Fixture::open(), Fixture::open(), Fixture::open());
     for fixture in [&holder, &closed, &next] {
@@ -259,17 +262,17 @@ fn who_was_closed_before_a_buffer_came_back_is_passed_over() {
 
 // Tests_SRS_BUFFER_POOL_01_006
 #[test]
-fn a_buffer_dropped_in_the_call_back_serves_the_next_receive_of_the_same_socket() {
+fn a_buffer_dropped_in_the_callback_serves_the_next_receive_of_the_same_socket() {
     let (fixture, pool) = (Fixture::open(), pool(1));
     fixture.sys.script_recv([Step::bytes("1"), Step::bytes("2")]);
     let again = Arc::clone(&fixture.socket);
     let (second, report) = Outcome::new();
     let shared = pool.clone();
-    let call_back = move |first: PooledCompletion| {
+    let callback = move |first: PooledCompletion| {
         again.receive_pooled_async(&shared, report).expect("accepted");
         drop(first);
     };
-    fixture.socket.receive_pooled_async(&pool, call_back).unwrap();
+    fixture.socket.receive_pooled_async(&pool, callback).unwrap();
 
     fixture.fire(Action::In);
 
@@ -277,7 +280,7 @@ fn a_buffer_dropped_in_the_call_back_serves_the_next_receive_of_the_same_socket(
     assert_eq!(pool.buffers_made(), 1);
 }
 
-/// So many sockets that have found the pool empty, after one has taken its only buffer: that buffer, and theirs.
+/// Takes the pool's only buffer, and then has `count` sockets find the pool empty. Gives the buffer, and the receives.
 fn waiting(pool: &BufferPool, count: usize) -> (PooledCompletion, Vec<(Fixture, Outcome<PooledCompletion>)>) {
     let receives = || {
         let fixture = Fixture::open();
@@ -300,7 +303,7 @@ fn a_buffer_that_has_come_back_is_left_to_the_first_that_waits(#[values(1, 2)] w
     let last = receive(&late, &pool);
 
     drop(held);
-    // Before the first has its turn.
+    // The first receive that waits has not been attempted again yet.
     late.fire(Action::In);
     receives.iter().for_each(|(_, received)| received.assert_pending());
     last.assert_pending();
@@ -332,7 +335,7 @@ fn two_buffers_that_have_come_back_are_left_to_the_first_two() {
     late.fire(Action::In);
 
     last.assert_pending();
-    // The second of those that wait may come first, and takes only its own.
+    // The second of the two that wait may be attempted first, and takes only its own buffer.
     assert_eq!((fourth.port.run_scheduled(), third.port.run_scheduled()), (1, 1));
     waiting.iter().for_each(|received| assert_eq!(received.take().result, ReceiveResult::Ok));
 }
@@ -357,7 +360,7 @@ fn a_receive_that_is_closed_while_it_waits_leaves_nothing_in_the_pool(#[case] gr
     assert!(format!("{pool:?}").contains("waiting: 2"));
     let Fixture { port, socket, .. } = fixture;
     drop(socket);
-    // A turn that was asked for keeps the socket's memory until it is over.
+    // A scheduled socket keeps its memory until the port thread has served it.
     port.run_scheduled();
     assert_eq!(port.references(), 1, "the pool does not keep the port");
     drop(held);
@@ -373,7 +376,7 @@ fn many_receives_that_come_and_go_behind_one_that_waits_leave_the_order_as_it_is
     let pool = pool(1);
     let (held, receives) = waiting(&pool, 50);
     let (kept, gone): (Vec<_>, Vec<_>) = receives.into_iter().enumerate().partition(|(index, _)| index % 7 == 0);
-    // The last first, and then the first of them.
+    // From the last to the first.
     for (_, (fixture, received)) in gone.iter().rev() {
         fixture.socket.close();
         assert_eq!(received.take().result, ReceiveResult::Abandoned);
@@ -411,12 +414,12 @@ fn the_buffer_is_back_when_the_callback_of_an_end_runs(#[case] script: [Step; 1]
 #[case::never_opened(Fixture::closed())]
 #[case::closed(Fixture::after_close())]
 fn a_socket_that_is_not_open_refuses(#[case] fixture: Fixture) {
-    let (call_back, report) = Outcome::new();
+    let (callback, report) = Outcome::new();
 
     let refused = fixture.socket.receive_pooled_async(&pool(1), report);
 
     assert_eq!(refused, Err(ReceiveError::NotOpen { state: SocketState::Closed }));
-    call_back.assert_never();
+    callback.assert_never();
 }
 
 // Tests_SRS_BUFFER_POOL_01_007

@@ -82,7 +82,7 @@ fn a_receive_is_accepted_and_queued_without_any_system_call() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_073, Tests_SRS_ASYNC_SOCKET_LINUX_11_074
 #[test]
-fn a_waiting_receive_holds_all_of_its_buffers_and_its_call_back() {
+fn a_waiting_receive_holds_all_of_its_buffers_and_its_callback() {
     let fixture = Fixture::open();
     let receive = fixture.receive(vec![vec![0; 2], vec![0; 3], vec![0; 4]]);
     fixture.sys.script_recv([Step::bytes("abcdefg")]);
@@ -130,11 +130,11 @@ fn copied(list: &[RawBuffer]) -> RawBuffers {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_102
 #[test]
-fn a_receive_on_a_readable_socket_is_left_to_the_ports_thread() {
+fn a_receive_on_a_readable_socket_is_left_to_the_port_thread() {
     let fixture = Fixture::open();
     fixture.sys.script_recv([Step::bytes("early")]);
     fixture.fire(Action::In);
-    assert_eq!(fixture.receive_calls(), 0, "nobody wants the bytes yet");
+    assert_eq!(fixture.receive_calls(), 0, "no receive waits for the bytes yet");
 
     let receive = fixture.receive(vec![0; 8]);
 
@@ -159,7 +159,7 @@ fn receives_are_filled_in_the_order_of_their_acceptance() {
 }
 
 #[test]
-fn a_receive_from_inside_a_receive_call_back_follows_it() {
+fn a_receive_from_inside_a_receive_callback_follows_it() {
     let fixture = Fixture::open();
     let (inner, report) = Outcome::new();
     let socket = Arc::clone(&fixture.socket);
@@ -174,7 +174,7 @@ fn a_receive_from_inside_a_receive_call_back_follows_it() {
 }
 
 #[test]
-fn an_endless_chain_of_receives_from_receive_call_backs_runs_in_constant_stack() {
+fn an_endless_chain_of_receives_from_receive_callbacks_runs_in_constant_stack() {
     const LINKS: usize = 20_000;
     let fixture = Fixture::open();
     let (note, depths) = channel();
@@ -187,7 +187,7 @@ fn an_endless_chain_of_receives_from_receive_call_backs_runs_in_constant_stack()
     assert_constant_stack(&depths, LINKS);
 }
 
-/// Receives a byte, and the next one from its call-back, noting where on the stack that runs.
+/// Receives a byte, and from its callback the next one. Each callback notes where on the stack it runs.
 fn receive_chain(socket: &Arc<Socket>, links: usize, note: Sender<usize>) {
     let next = Arc::clone(socket);
     let on_received = move |_| {
@@ -201,7 +201,7 @@ fn receive_chain(socket: &Arc<Socket>, links: usize, note: Sender<usize>) {
 }
 
 #[test]
-fn a_receive_call_back_that_panics_leaves_the_socket_usable() {
+fn a_receive_callback_that_panics_leaves_the_socket_usable() {
     let fixture = Fixture::open();
     fixture.receive_async([0], |_| panic!("the user's mistake")).expect("accepted");
     let next = fixture.receive(vec![0; 8]);
@@ -213,7 +213,7 @@ fn a_receive_call_back_that_panics_leaves_the_socket_usable() {
     fixture.close();
 }
 
-/// A buffer whose room cannot be had but when it is checked.
+/// A buffer that shows its room when it is checked, and panics from then on.
 #[derive(Default)]
 struct Brittle {
     is_checked: bool,

@@ -1,4 +1,4 @@
-//! The seam to the kernel: what the real system calls say of real sockets, and what is said for those who script only some.
+//! The seam to the kernel: what the real system calls say of real sockets, and what an implementation says by default.
 
 use async_socket_linux::sys::{Errno, RECEIVE_FLAGS, RecvFlags, SEND_FLAGS, SendFlags};
 use async_socket_linux::{Kernel, SocketSyscalls};
@@ -36,7 +36,7 @@ fn unix_datagrams() -> Pair {
     (one.into(), other.into())
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_092, Tests_SRS_SOCKET_01_030
+// Tests_SRS_SOCKET_01_030
 #[rstest]
 #[case::tcp(tcp, true, false)]
 #[case::udp(udp, false, false)]
@@ -45,11 +45,11 @@ fn unix_datagrams() -> Pair {
 fn the_kind_of_a_socket_says_what_a_short_read_means(
     #[case] make: fn() -> Pair,
     #[case] drains: bool,
-    #[case] stops_at_descriptors: bool,
+    #[case] is_unix_stream: bool,
 ) {
     let (socket, _peer) = make();
     assert_eq!(Kernel.short_read_drains(socket.as_fd()), Ok(drains));
-    assert_eq!(Kernel.stops_at_descriptors(socket.as_fd()), Ok(stops_at_descriptors));
+    assert_eq!(Kernel.is_unix_stream(socket.as_fd()), Ok(is_unix_stream));
 }
 
 #[rstest]
@@ -66,7 +66,7 @@ fn a_read_tells_whether_descriptors_came_along(#[case] count: usize) {
     sendmsg(&peer, &[IoSlice::new(b"bytes")], &mut control, SendFlags::empty()).expect("the peer sends");
 
     let mut buffer = [0; 8];
-    let read = Kernel.recv_beside_descriptors(socket.as_fd(), &mut buffer, RECEIVE_FLAGS);
+    let read = Kernel.recv_noting_scm_rights(socket.as_fd(), &mut buffer, RECEIVE_FLAGS);
 
     assert_eq!((read, &buffer), (Ok((5, count > 0)), b"bytes\0\0\0"));
 }
@@ -152,8 +152,8 @@ impl SocketSyscalls for Plain {
 }
 
 #[test]
-fn who_does_not_know_of_descriptors_is_not_believed_that_none_came_along() {
+fn system_calls_that_do_not_know_of_descriptors_count_as_if_some_came_along() {
     let (socket, _peer) = unix();
-    assert_eq!(Plain.stops_at_descriptors(socket.as_fd()), Ok(false));
-    assert_eq!(Plain.recv_beside_descriptors(socket.as_fd(), &mut [0; 8], RECEIVE_FLAGS), Ok((3, true)));
+    assert_eq!(Plain.is_unix_stream(socket.as_fd()), Ok(false));
+    assert_eq!(Plain.recv_noting_scm_rights(socket.as_fd(), &mut [0; 8], RECEIVE_FLAGS), Ok((3, true)));
 }

@@ -1,4 +1,4 @@
-//! Whole transfers between real sockets whose system calls are made unreliable at random.
+//! Whole transfers between real sockets whose system calls fail and fall short at random.
 //!
 //! With harmless faults every byte arrives, in order, and every operation completes once. With all faults
 //! connections break, but still every operation completes once.
@@ -20,7 +20,7 @@ const MOST_BYTES: usize = 200_000;
 /// The lengths of an operation's buffers.
 type Lengths = Vec<usize>;
 
-/// What one transfer is to be like.
+/// One transfer.
 #[derive(Debug, Clone)]
 struct Plan {
     seed: u64,
@@ -123,7 +123,7 @@ struct Connection {
     plan: Plan,
     report: Sender<Event>,
     events: Receiver<Event>,
-    /// Completions that nobody has looked at yet.
+    /// Completions that the test has not looked at yet.
     received: VecDeque<ReceiveCompletion<Vec<Vec<u8>>>>,
     /// By the number of the send.
     sent: BTreeMap<usize, SendCompletion<Vec<Vec<u8>>>>,
@@ -171,7 +171,7 @@ impl Connection {
         }
     }
 
-    /// Has as many receives wait as planned.
+    /// Makes receives until as many wait as planned.
     fn keep_receiving(&mut self) {
         while self.receives_waiting < self.plan.receives_waiting {
             let lengths = &self.plan.receives[self.next_receive % self.plan.receives.len()];
@@ -212,7 +212,7 @@ impl Connection {
         }
     }
 
-    /// Waits until every send is completed, in whatever order their call-backs run.
+    /// Waits until every send is completed, in whatever order their callbacks run.
     fn all_sent(&mut self) -> impl Iterator<Item = SendCompletion<Vec<Vec<u8>>>> {
         while self.sends_waiting > 0 {
             self.next_event();

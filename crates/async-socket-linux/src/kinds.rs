@@ -1,0 +1,260 @@
+//! The three kinds of operation: a send, a receive, and a receive that takes its buffer from a pool.
+
+use crate::operation::{Failure, Kind, Progress, Queued, store_in};
+use crate::pool::{FromPool, PoolPlace, PooledBuffer, PooledCompletion};
+use crate::pool_waiters::{Note, Resume};
+use crate::socket_core::SocketCore;
+use crate::sys::{Errno, SocketSyscalls};
+use crate::transfer::{
+    Cursor, Received, Sent, ShortRead, receive, receive_into, receive_into_noting_scm_rights,
+    receive_noting_scm_rights, send_some,
+};
+use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
+use completion_port::memory::try_box;
+use completion_port::{Attempt, Direction, IntoOperation, Port, Resumer};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// A send and how far it is.
+pub(crate) struct PendingSend<B, F> {
+    pub(crate) payload: Payload<B>,
+    pub(crate) on_complete: F,
+    pub(crate) cursor: Cursor,
+}
+
+/// A receive.
+pub(crate) struct PendingReceive<B, F> {
+    /// They were checked, and their length is not needed any more.
+    pub(crate) buffers: B,
+    pub(crate) on_complete: F,
+}
+
+/// A receive that takes its buffer from a pool when bytes have arrived.
+pub(crate) struct PendingPooled<S: SocketSyscalls, P: Port, F> {
+    pub(crate) place: PoolPlace,
+    pub(crate) resumer: Resumer<SocketCore<S>, P>,
+    pub(crate) on_complete: F,
+}
+
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_056
+impl<S, B, F> IntoOperation<Queued<S>> for PendingSend<B, F>
+where
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    fn put_into(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
+        store_in(self, recycled)
+    }
+}
+
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_073
+impl<S, B, F> IntoOperation<Queued<S>> for PendingReceive<B, F>
+where
+    S: SocketSyscalls,
+    B: IoBufsMut,
+    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
+{
+    #[inline(always)]
+    fn put_into(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
+        store_in(self, recycled)
+    }
+}
+
+impl<S, P, F> IntoOperation<Queued<S>> for PendingPooled<S, P, F>
+where
+    S: SocketSyscalls,
+    P: Port,
+    F: FnOnce(PooledCompletion) + Send + 'static,
+{
+    fn put_into(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
+        store_in(self, recycled)
+    }
+}
+
+impl<S, B, F> Kind<S> for PendingSend<B, F>
+where
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    const FAILED: &'static str = "send ended";
+    type Done = ();
+
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
+    #[inline]
+    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<()> {
+        if core.is_stream_broken() {
+            return Progress::Failed(Failure::Abandoned);
+        }
+        match attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor)) {
+            Some(Sent::All) => Progress::Done { done: (), drained: false },
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
+            Some(Sent::Some) => Progress::Part,
+            Some(Sent::Blocked) => Progress::Blocked,
+            Some(Sent::Failed(fault)) => Progress::Failed(fault.into()),
+            None => Progress::Failed(Failure::Errno(None)),
+        }
+    }
+
+    fn succeed(self, (): ()) {
+        let buffers = self.payload.into_buffers();
+        (self.on_complete)(SendCompletion::new(SendResult::Ok, None, self.cursor.bytes, buffers));
+    }
+
+    fn bytes_sent(&self) -> Option<u32> {
+        Some(self.cursor.bytes)
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_098, Codes_SRS_ASYNC_SOCKET_LINUX_11_099
+    fn fail(self, failure: Failure) {
+        let result = if failure.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
+        let buffers = self.payload.into_buffers();
+        (self.on_complete)(SendCompletion::new(result, failure.os_error(), self.cursor.bytes, buffers));
+    }
+}
+
+impl<S, B, F> Kind<S> for PendingReceive<B, F>
+where
+    S: SocketSyscalls,
+    B: IoBufsMut,
+    F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
+{
+    const FAILED: &'static str = "receive ended";
+    /// How many bytes arrived.
+    type Done = u32;
+
+    #[inline(always)]
+    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<u32> {
+        self.receive_with(core, attempt, true, receive)
+    }
+
+    #[inline(always)]
+    fn is_fast_path(core: &SocketCore<S>) -> bool {
+        core.is_fast_path()
+    }
+
+    fn attempt_slowly(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<u32> {
+        if let Some(errno) = core.take_late_error() {
+            return Progress::Failed(Failure::Errno(Some(errno)));
+        }
+        let short_read = core.short_read();
+        self.receive_with(core, attempt, short_read != ShortRead::ProvesNothing, |sys, fd, buffers| match short_read {
+            ShortRead::DrainedUnlessFdsPassed => receive_noting_scm_rights(sys, fd, buffers),
+            _ => receive(sys, fd, buffers),
+        })
+    }
+
+    #[inline(always)]
+    fn succeed(self, bytes: u32) {
+        (self.on_complete)(ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, self.buffers));
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
+    fn fail(self, failure: Failure) {
+        let result = receive_result(failure);
+        (self.on_complete)(ReceiveCompletion::new(result, failure.os_error(), 0, self.buffers));
+    }
+}
+
+impl<B: IoBufsMut, F> PendingReceive<B, F> {
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
+    #[inline(always)]
+    fn receive_with<S: SocketSyscalls>(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        short_drains: bool,
+        read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
+    ) -> Progress<u32> {
+        match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut self.buffers)) {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_092
+            Some(Received::Bytes { bytes, short, late_error }) => {
+                if let Some(errno) = late_error {
+                    core.keep_late_error(errno);
+                }
+                Progress::Done { done: bytes, drained: short && short_drains }
+            }
+            nothing => without_bytes(core, nothing),
+        }
+    }
+}
+
+impl<S, P, F> Kind<S> for PendingPooled<S, P, F>
+where
+    S: SocketSyscalls,
+    P: Port,
+    F: FnOnce(PooledCompletion) + Send + 'static,
+{
+    const FAILED: &'static str = "pooled receive ended";
+    /// The bytes that arrived.
+    type Done = PooledBuffer;
+
+    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
+    #[inline]
+    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<PooledBuffer> {
+        if let Some(errno) = core.take_late_error() {
+            return Progress::Failed(Failure::Errno(Some(errno)));
+        }
+        let mut buffer = match self.place.take(|| try_box(self.resumer.clone()).ok().map(|note| note as Note)) {
+            FromPool::Buffer(buffer) => buffer,
+            FromPool::Empty => return Progress::Suspended,
+            FromPool::OutOfMemory => return Progress::Failed(Failure::Errno(Some(Errno::NOMEM))),
+        };
+        let short_read = core.short_read();
+        let read = match short_read {
+            ShortRead::DrainedUnlessFdsPassed => receive_into_noting_scm_rights::<S>,
+            _ => receive_into::<S>,
+        };
+        match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
+            Some(Received::Bytes { bytes, short, .. }) => {
+                buffer.set_filled(bytes as usize);
+                Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
+            }
+            nothing => {
+                // Codes_SRS_BUFFER_POOL_01_011
+                drop(buffer);
+                without_bytes(core, nothing)
+            }
+        }
+    }
+
+    #[inline]
+    fn succeed(self, buffer: PooledBuffer) {
+        let Self { place, on_complete, .. } = self;
+        drop(place);
+        on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) });
+    }
+
+    // Codes_SRS_BUFFER_POOL_01_007
+    fn fail(self, failure: Failure) {
+        let Self { place, on_complete, .. } = self;
+        // It may have been granted a buffer, which is now for the next receive in the queue.
+        drop(place);
+        let result = receive_result(failure);
+        on_complete(PooledCompletion { result, os_error: failure.os_error(), buffer: None });
+    }
+}
+
+/// A receive got no bytes.
+#[inline(always)]
+fn without_bytes<S, D>(core: &SocketCore<S>, received: Option<Received>) -> Progress<D> {
+    match received {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
+        Some(Received::Blocked) => Progress::Blocked,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
+        Some(Received::End) => Progress::Failed(Failure::end_of_stream(core)),
+        Some(Received::Failed(fault)) => Progress::Failed(fault.into()),
+        // A buffer panicked.
+        Some(Received::Bytes { .. }) | None => Progress::Failed(Failure::Errno(None)),
+    }
+}
+
+fn receive_result(failure: Failure) -> ReceiveResult {
+    if failure.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error }
+}
+
+impl<S: SocketSyscalls, P: Port> Resume for [Resumer<SocketCore<S>, P>; 1] {
+    fn resume(&self) {
+        self[0].resume(Direction::In);
+    }
+}

@@ -1,0 +1,208 @@
+//! `send_async`: at once on the caller's thread, and what the kernel does not take later on the port thread.
+//!
+//! Invariants:
+//! * A send is tried at once only with a claim on the sending direction, so two payloads never mix.
+//! * A send that is refused comes back whole, and is dropped after the claim has ended. What its callback captured may close
+//!   the socket, which waits for the claim.
+
+use crate::kinds::PendingSend;
+use crate::lent::Lent;
+use crate::socket_core::{SocketCore, state_in};
+use crate::sys::{Errno, SocketSyscalls};
+use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
+use async_socket_api::{IoBufs, Payload, Refused, SendCompletion, SendError, SendResult};
+use completion_port::{AddError, Claim, ClaimError, Direction, Port, Registration, log_caught};
+use std::mem;
+use std::os::fd::AsFd;
+
+/// A send that was refused, and why.
+type NotSent<B, F> = (SendError, PendingSend<B, F>);
+
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+pub(crate) fn send<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    buffers: B,
+    on_send_complete: F,
+) -> Result<(), Refused<B, SendError>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
+    match registration.try_claim(Direction::Out) {
+        Ok(claim) => send_now(registration, payload, on_send_complete, claim),
+        Err(why) => {
+            let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
+            send_later(registration, why, send)
+        }
+    }
+    .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+}
+
+/// Leaves a large value to the port thread from the beginning. The caller's stack still holds the value itself, and has no
+/// room for what the callback gets.
+#[inline(never)]
+pub(crate) fn send_boxed<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    buffers: Lent<B>,
+    on_send_complete: F,
+) -> Result<(), Refused<Lent<B>, SendError>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
+    let on_complete = |sent: SendCompletion<Lent<B>>| {
+        let buffers = sent.buffers.into_inner();
+        on_send_complete(SendCompletion::new(sent.result, sent.os_error, sent.bytes_sent, buffers));
+    };
+    send_later(registration, ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
+        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+}
+
+/// Sends on the caller's thread, and leaves what the kernel does not take at once to the port thread.
+///
+/// A buffer that panics unwinds to the caller. The claim is the last argument because the last one is dropped first.
+#[inline]
+fn send_now<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    payload: Payload<B>,
+    on_complete: F,
+    claim: Claim<'_, SocketCore<S>, P>,
+) -> Result<(), NotSent<B, F>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    let core = registration.handler();
+    let sent = if core.is_stream_broken() {
+        None
+    } else {
+        Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
+    };
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
+    if sent == Some(Ok(payload.total_length() as usize)) {
+        claim.complete(|| {
+            let bytes = payload.total_length();
+            on_complete(SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers()));
+        });
+        return Ok(());
+    }
+    let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
+    not_sent_at_once(core, Unsent { claim, sent, send })
+}
+
+/// A send that is not done after its first call, and what that call came to: `None` if it was not made. They are one value,
+/// so that a send that is done at once keeps none of this in memory.
+struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
+    claim: Claim<'a, SocketCore<S>, P>,
+    sent: Option<Result<usize, Fault>>,
+    send: PendingSend<B, F>,
+}
+
+/// Sends the rest, or queues it.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_054
+#[cold]
+fn not_sent_at_once<P, S, B, F>(core: &SocketCore<S>, unsent: Unsent<'_, P, S, B, F>) -> Result<(), NotSent<B, F>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    // In this order, so that the claim is dropped first if a buffer panics.
+    let mut send = unsent.send;
+    let claim = unsent.claim;
+    let Some(sent) = unsent.sent else { return Err((SendError::StreamBroken, send)) };
+    let on_panic = BreakStream(core);
+    let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
+    mem::forget(on_panic);
+    match sent {
+        Sent::All => {
+            let PendingSend { payload, on_complete, cursor } = send;
+            let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+            claim.complete(|| on_complete(sent));
+            Ok(())
+        }
+        Sent::Failed(fault) => {
+            core.send_failed(send.cursor.bytes);
+            Err((send_error(core, fault, send.cursor.bytes), send))
+        }
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
+        Sent::Some | Sent::Blocked => {
+            log_caught(|| {
+                tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
+            });
+            claim.queue(send).map_err(|failed| {
+                // The claim is held until the stream is known to be broken.
+                let (_claim, send) = failed.returned;
+                let bytes_sent = send.cursor.bytes;
+                core.send_failed(bytes_sent);
+                (SendError::OutOfMemory { bytes_sent }, send)
+            })
+        }
+    }
+}
+
+/// Breaks the stream if a buffer panics between two parts of a payload. The buffers are asked only after a part went out.
+// Codes_SRS_SOCKET_01_043
+struct BreakStream<'a, S>(&'a SocketCore<S>);
+
+impl<S> Drop for BreakStream<'_, S> {
+    fn drop(&mut self) {
+        self.0.break_stream();
+    }
+}
+
+/// Queues a send behind the ones that were accepted before it, if that is why the claim was not granted.
+#[cold]
+fn send_later<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    why: ClaimError,
+    send: PendingSend<B, F>,
+) -> Result<(), NotSent<B, F>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    let not_open = || SendError::NotOpen { state: state_in(registration.phase()) };
+    match why {
+        ClaimError::InUse => {}
+        ClaimError::Inherited(_) => return Err((SendError::Inherited, send)),
+        ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
+        _ => return Err((not_open(), send)),
+    }
+    if registration.handler().is_stream_broken() {
+        return Err((SendError::StreamBroken, send));
+    }
+    registration.add(Direction::Out, send).map_err(|refused| {
+        let error = match refused.error {
+            AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
+            AddError::Inherited(_) => SendError::Inherited,
+            AddError::PortFailed => SendError::PortFailed,
+            _ => not_open(),
+        };
+        (error, refused.returned)
+    })
+}
+
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
+fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32) -> SendError {
+    let errno = match fault {
+        Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
+        Fault::BuffersChanged => return SendError::BuffersChanged { bytes_sent },
+    };
+    let os_error = errno.raw_os_error();
+    match errno {
+        Errno::CONNRESET | Errno::NOTCONN | Errno::PIPE => SendError::Disconnected { os_error, bytes_sent },
+        _ => SendError::Os { os_error, bytes_sent },
+    }
+}
