@@ -32,7 +32,7 @@ typedef struct ASYNC_SOCKET* ASYNC_SOCKET_HANDLE;
 typedef struct COMPLETION_PORT_TAG* COMPLETION_PORT_HANDLE;
 
 /**
- * How much a line matters. As a limit, each level takes in those above it.
+ * How much a line matters. As a limit, a level includes the levels above it.
  */
 typedef enum ASYNC_SOCKET_LOG_LEVEL {
     ASYNC_SOCKET_LOG_LEVEL_INVALID = 0,
@@ -65,7 +65,7 @@ typedef enum ASYNC_SOCKET_OPEN_RESULT {
 } ASYNC_SOCKET_OPEN_RESULT;
 
 /**
- * What `async_socket_send_async` returns: only after OK does the call-back run.
+ * What `async_socket_send_async` returns. The callback runs only after OK.
  */
 typedef enum ASYNC_SOCKET_SEND_SYNC_RESULT {
     ASYNC_SOCKET_SEND_SYNC_RESULT_INVALID = 0,
@@ -105,17 +105,17 @@ typedef void (*ON_ASYNC_SOCKET_LOG)(void *context, enum ASYNC_SOCKET_LOG_LEVEL l
 typedef int SOCKET_HANDLE;
 
 /**
- * Called when a descriptor's event has come.
+ * Called when an event of a descriptor has come, or cannot come any more.
  */
 typedef void (*ON_COMPLETION_PORT_EVENT_COMPLETE)(void *context, enum COMPLETION_PORT_EPOLL_ACTION action);
 
 /**
- * Called when an open is complete.
+ * Called when an open has ended.
  */
 typedef void (*ON_ASYNC_SOCKET_OPEN_COMPLETE)(void *context, enum ASYNC_SOCKET_OPEN_RESULT open_result);
 
 /**
- * One buffer. The bytes stay the caller's, untouched until the call-back.
+ * One buffer. The bytes are the caller's, who does not touch them until the callback.
  */
 typedef struct ASYNC_SOCKET_BUFFER_TAG {
     /**
@@ -134,12 +134,12 @@ typedef struct ASYNC_SOCKET_BUFFER_TAG {
 typedef struct ASYNC_SOCKET_BUFFER_TAG ASYNC_SOCKET_BUFFER;
 
 /**
- * Called when a send is complete.
+ * Called when a send has ended.
  */
 typedef void (*ON_ASYNC_SOCKET_SEND_COMPLETE)(void *context, enum ASYNC_SOCKET_SEND_RESULT send_result);
 
 /**
- * Called when a receive is complete; `bytes_received` is 0 unless the result is `ASYNC_SOCKET_RECEIVE_OK`.
+ * Called when a receive has ended. `bytes_received` is 0 unless the result is `ASYNC_SOCKET_RECEIVE_OK`.
  */
 typedef void (*ON_ASYNC_SOCKET_RECEIVE_COMPLETE)(void *context,
                                                  enum ASYNC_SOCKET_RECEIVE_RESULT receive_result,
@@ -150,16 +150,16 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * Has every line of `level` and of the levels above it handed to `on_log`, in place of what an earlier call set; with NULL,
- * to nothing, and `level` is ignored. Returns 0 on success, otherwise non-zero and nothing has changed: `level` is none,
- * or this was called inside `on_log`.
+ * Hands every line of `level`, and of the levels above it, to `on_log`, in place of the function of an earlier call. NULL
+ * removes that function, and `level` is then ignored. Returns 0 on success. Otherwise returns non-zero, and nothing has
+ * changed: `level` is no level, this was called inside `on_log`, or there is no memory.
  *
  * The function is called on any thread: the program's, inside calls of the library, and the ports'. Two threads can be in it
- * at once. It must not call the library, nor wait for a thread that does, because the library may hold a lock. What the
- * library would log inside it is left out. When this returns, no other thread is in the earlier function any more, so its
+ * at once. It must not call the library, nor wait for a thread that does, because the library may hold a lock. The library
+ * leaves out what it would log inside the function. When this returns 0, no other thread is in the earlier function, so its
  * context can be freed.
  *
- * Works before `platform_init`, and needs none. What `ASYNC_SOCKET_LOG` asks for is printed all the same.
+ * Works before `platform_init`. What `ASYNC_SOCKET_LOG` asks for is printed as well.
  *
  * Requires:
  * `on_log` is NULL, or may be called with `context` on any thread until it is replaced.
@@ -169,39 +169,39 @@ int async_socket_set_log(ON_ASYNC_SOCKET_LOG on_log,
                          enum ASYNC_SOCKET_LOG_LEVEL level);
 
 /**
- * Starts the platform: one completion port, and so one thread, or as many as were set. Returns 0 on success.
- * It may be called again; each call needs its `platform_deinit`. In a child of `fork` it starts afresh, whatever the parent
- * had; what the child has inherited is refused with an error.
+ * Starts the platform: one completion port with one thread, or as many as `platform_set_thread_count` asked for. Returns 0 on
+ * success, otherwise non-zero, and the platform is not started. May be called again; each successful call needs its
+ * `platform_deinit`. In a child of `fork` this starts a new platform. What the child has inherited is refused with an error.
  */
 int platform_init(void);
 
 /**
- * Undoes one `platform_init`; the last one stops the threads. Sockets that are left stay valid until they are
- * destroyed. In a child of `fork` it undoes only the child's own.
+ * Undoes one `platform_init`. Undoing the last one stops the threads. Sockets stay valid until they are destroyed. In a child
+ * of `fork` this undoes only a `platform_init` of the child.
  */
 void platform_deinit(void);
 
 /**
- * A new reference to a completion port of the platform, the next one in turn; give it up with
- * `completion_port_dec_ref`. NULL before `platform_init`.
+ * A new reference to a completion port of the platform, the next one in turn. Give it up with `completion_port_dec_ref`.
+ * NULL before `platform_init`.
  */
 COMPLETION_PORT_HANDLE platform_get_completion_port(void);
 
 /**
- * How many completion ports, and so threads, the next `platform_init` that starts the platform makes; 1 unless set.
- * 0 counts as 1.
+ * Sets how many completion ports, each with one thread, the next `platform_init` makes that starts the platform. Without this
+ * call it is 1. 0 counts as 1.
  */
 void platform_set_thread_count(uint32_t thread_count);
 
 /**
- * The bytes of stack of each thread that the next `platform_init` starts, on which callbacks run; rounded up to whole pages
- * and to what the system needs at least. 0, or nothing set: what a pthread gets by default (`ulimit -s`, usually 8 MiB), but
- * not less than 2 MiB. Only what is touched takes memory.
+ * Sets the bytes of stack of each thread that the next `platform_init` starts. Callbacks run on these stacks. The size is
+ * rounded up to whole pages, and to the least that the system needs. 0, or no call of this, means what a pthread gets by
+ * default (`ulimit -s`, usually 8 MiB), but at least 2 MiB. Only the part of a stack that is touched takes memory.
  */
 void platform_set_thread_stack_size(size_t bytes);
 
 /**
- * Creates a completion port with one reference; NULL if that fails.
+ * Creates a completion port with one reference. NULL if that fails.
  */
 COMPLETION_PORT_HANDLE completion_port_create(void);
 
@@ -214,11 +214,11 @@ COMPLETION_PORT_HANDLE completion_port_create(void);
 void completion_port_inc_ref(COMPLETION_PORT_HANDLE completion_port);
 
 /**
- * Gives up a reference; the last one stops the thread and abandons what waits. NULL is ignored.
+ * Gives up a reference. Giving up the last one stops the port's thread and abandons what waits. NULL is ignored.
  *
  * Giving up the last one waits for a callback of `completion_port_add` that the port's thread is in. On a port's thread,
- * this port's or another's, it does not wait: that callback may then still run when this returns, so keep what its
- * context points to until it has returned. No other callback of `completion_port_add` begins.
+ * this port's or another's, it does not wait. That callback may then still run when this returns, so keep what its context
+ * points to until it has returned. No other callback of `completion_port_add` begins.
  *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has, and does not use again.
@@ -226,13 +226,15 @@ void completion_port_inc_ref(COMPLETION_PORT_HANDLE completion_port);
 void completion_port_dec_ref(COMPLETION_PORT_HANDLE completion_port);
 
 /**
- * Calls back once for the next event of `socket` among `epoll_op`: `EPOLLIN`, `EPOLLOUT`, `EPOLLRDHUP` or several;
- * errors come unasked. Any number of these can wait for one descriptor. Returns 0 on success; then the call-back runs
- * exactly once, on the port's thread, or with `COMPLETION_PORT_EPOLL_ABANDONED` on the thread that removes the
- * descriptor, gives up the last reference, or finds that the descriptor is another one now. `context` may be NULL.
+ * Calls back once for the next event of `socket` among `epoll_op`: `EPOLLIN`, `EPOLLOUT`, `EPOLLRDHUP` or several of them.
+ * Errors are reported without being asked for. Any number of waits can be added for one descriptor. `context` may be NULL.
  *
- * While nothing waits for `socket`, its events wake no thread. A descriptor that an open socket of the same port owns
- * is refused.
+ * Returns 0 on success. Then the callback runs exactly once: on the port's thread, or with
+ * `COMPLETION_PORT_EPOLL_ABANDONED` on the thread that removes the descriptor, gives up the last reference, or finds that
+ * the number belongs to another descriptor now. Otherwise returns non-zero, and the callback does not run.
+ *
+ * While nothing waits for `socket`, its events wake no thread. A descriptor that an open socket of the same port owns is
+ * refused.
  *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has; `socket` is an open descriptor or negative;
@@ -245,12 +247,12 @@ int completion_port_add(COMPLETION_PORT_HANDLE completion_port,
                         void *context);
 
 /**
- * Forgets `socket`: waits for a callback of it that runs on another thread, and abandons what waits for it.
+ * Forgets `socket`: waits for a callback of `socket` that runs on another thread, and abandons what waits for `socket`.
  *
- * In a callback on the port's own thread it waits for nothing. On any other thread it waits for the callback of `socket`
- * that runs. So two callbacks on two ports' threads that remove each other's descriptor wait for each other for ever,
- * and so does a caller that holds a lock which the callback needs. If another thread is removing `socket`, it returns at
- * once, while callbacks may still run there.
+ * In a callback on the port's own thread, this does not wait. On any other thread it does. So two callbacks on the threads
+ * of two ports that remove each other's descriptor wait for each other for ever. A caller that holds a lock which the
+ * callback needs also waits for ever. If another thread is removing `socket`, this returns at once, while callbacks may
+ * still run there.
  *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has; `socket` is a descriptor that the caller may use, or
@@ -260,8 +262,8 @@ void completion_port_remove(COMPLETION_PORT_HANDLE completion_port,
                             SOCKET_HANDLE socket);
 
 /**
- * Creates a socket that owns `socket_handle` from then on. NULL if that is `INVALID_SOCKET` or `platform_init` has not
- * been called; the descriptor then stays the caller's.
+ * Creates a socket, which owns `socket_handle` from then on. Returns NULL if `socket_handle` is `INVALID_SOCKET`, if
+ * `platform_init` has not been called, or if there is no memory. Then the descriptor is still the caller's.
  *
  * Requires:
  * `socket_handle` is a descriptor that the caller owns, or negative.
@@ -269,14 +271,14 @@ void completion_port_remove(COMPLETION_PORT_HANDLE completion_port,
 ASYNC_SOCKET_HANDLE async_socket_create(EXECUTION_ENGINE_HANDLE execution_engine, SOCKET_HANDLE socket_handle);
 
 /**
- * Closes and frees a socket. NULL is ignored. When it returns, no callback of the socket runs or will run on any thread, but
- * for those that it is called from. So a callback may destroy its socket and free what the others use, also while
- * operations are pending: they are called back before this returns.
+ * Closes and frees a socket. NULL is ignored. When this returns, no callback of the socket runs or will run on any thread,
+ * except those that this is called from. So a callback may destroy its socket and free what the others use. Operations that
+ * are pending are called back before this returns.
  *
- * If another thread, or an outer frame of this one, is closing the socket, this completes what is not completed yet as
- * abandoned, and waits for the callback that the other thread is in. It does so on every thread, a port's too. Two callbacks
- * on two threads that close or destroy each other's sockets wait for each other for ever; one port and one sending thread
- * suffice. Do not hold a lock that a callback of the socket takes.
+ * If another thread, or an outer frame of this thread, is closing the socket, this completes as abandoned what is not completed
+ * yet, and waits for the callback that the other thread is in. This holds on every thread, a port's too. Two callbacks on two
+ * threads that close or destroy each other's sockets wait for each other for ever. One port and one thread that sends suffice
+ * for that. Do not hold a lock that a callback of the socket takes.
  *
  * Requires:
  * `async_socket` is NULL or a handle that nobody uses again.
@@ -284,7 +286,7 @@ ASYNC_SOCKET_HANDLE async_socket_create(EXECUTION_ENGINE_HANDLE execution_engine
 void async_socket_destroy(ASYNC_SOCKET_HANDLE async_socket);
 
 /**
- * Opens a socket, and calls back before it returns. Returns 0 on success, otherwise non-zero without a call-back.
+ * Opens a socket. Returns 0 on success, after the callback has run, and otherwise non-zero without a callback.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -294,12 +296,12 @@ int async_socket_open_async(ASYNC_SOCKET_HANDLE async_socket,
                             void *on_open_complete_context);
 
 /**
- * Closes a socket: waits for callbacks of it that run on other threads, abandons what is pending, and returns when no callback
- * of it runs any more, but for those it is called from. Does nothing for NULL or a socket that is not open.
+ * Closes a socket: waits for its callbacks on other threads, abandons what is pending, and returns when no callback of the
+ * socket runs any more, except those that this is called from. Does nothing for NULL or a socket that is not open.
  *
- * A second close returns at once while another thread is closing the socket, and callbacks may then still run; destroy waits
- * for them. Two callbacks on two threads that close each other's sockets wait for each other for ever; one port and one
- * sending thread suffice. Do not hold a lock that a callback of the socket takes.
+ * While another thread is closing the socket, a second close returns at once, and callbacks may still run. Destroy waits for
+ * them. Two callbacks on two threads that close each other's sockets wait for each other for ever. One port and one thread
+ * that sends suffice for that. Do not hold a lock that a callback of the socket takes.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -307,12 +309,12 @@ int async_socket_open_async(ASYNC_SOCKET_HANDLE async_socket,
 void async_socket_close(ASYNC_SOCKET_HANDLE async_socket);
 
 /**
- * Sends buffers in order as one payload. Only with `ASYNC_SOCKET_SEND_SYNC_OK` does the call-back run, exactly once,
- * possibly before this returns.
+ * Sends buffers in order as one payload. If this returns `ASYNC_SOCKET_SEND_SYNC_OK`, the callback runs exactly once, possibly
+ * before this returns. Otherwise the callback does not run.
  *
  * Requires:
- * `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, whose bytes may be
- * read until the call-back.
+ * `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` buffers, whose bytes may be read
+ * until the callback.
  */
 enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_send_async(ASYNC_SOCKET_HANDLE async_socket,
                                                            const ASYNC_SOCKET_BUFFER *buffers,
@@ -321,12 +323,12 @@ enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_send_async(ASYNC_SOCKET_HANDLE a
                                                            void *on_send_complete_context);
 
 /**
- * Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, on the
- * completion port's thread, or on the thread that closes the socket.
+ * Receives at least one byte into buffers, in order. Returns 0 on success. Then the callback runs exactly once, on the
+ * completion port's thread, or on the thread that closes the socket. Otherwise returns non-zero, and the callback does not run.
  *
  * Requires:
- * `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, which do not overlap
- * and whose bytes nobody else touches until the call-back.
+ * `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` buffers, which do not overlap, and
+ * whose bytes nothing else touches until the callback.
  */
 int async_socket_receive_async(ASYNC_SOCKET_HANDLE async_socket,
                                ASYNC_SOCKET_BUFFER *buffers,
@@ -335,14 +337,14 @@ int async_socket_receive_async(ASYNC_SOCKET_HANDLE async_socket,
                                void *on_receive_complete_context);
 
 /**
- * The version of the library that is linked, as `ASYNC_SOCKET_VERSION` is that of the header. Valid for ever.
+ * The version of the library that is linked. `ASYNC_SOCKET_VERSION` is the header's. The string is valid for ever.
  */
 const char *async_socket_version(void);
 
 /**
- * Whether the functions that the program calls by these names are this library's: non-zero if so. 0 if another library with
- * the same names was linked before this one, and one of the two is shared. If both are static, a program that calls this
- * function does not link with the other one first.
+ * Non-zero if the functions that the program calls by these names are this library's. 0 if another library with the same names
+ * was linked before this one, and one of the two is shared. If both are static and the other comes first, a program that
+ * calls this function does not link.
  */
 int async_socket_is_answering(void);
 

@@ -46,7 +46,10 @@ mod scripted_sockets;
 
 pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
-pub use no_memory::{FailingAllocator, set_memory, with_memory, without_memory, without_memory_beyond};
+pub use no_memory::{
+    FailingAllocator, end_counting, fail_allocations, fail_allocations_of_new_threads, set_memory, with_memory,
+    without_memory, without_memory_beyond,
+};
 pub use number::Number;
 pub use scripted_port::{PortSyscall, ScriptedPort};
 pub use scripted_sockets::{ScriptedSockets, SocketCall, Step};

@@ -3,23 +3,47 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::ptr;
+use std::sync::Mutex;
 
 thread_local! {
-    /// How many bytes one allocation may have.
+    /// The bytes that one allocation may have.
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
+
+    /// What counts the allocations of this thread, if anything does. A thread begins with what `count_in_new_threads` set.
+    static COUNTER: Cell<Option<Counter>> = const { Cell::new(None) };
+
+    static IS_NEW: Cell<bool> = const { Cell::new(true) };
 }
 
-/// The system's allocator, until a thread says that it shall get no memory. Put it in a test binary of its own:
+/// Counts allocations. Those between `first` and `last` fail.
+#[derive(Debug, Clone, Copy)]
+struct Counter {
+    tried: usize,
+    first: usize,
+    last: usize,
+    is_of_new_thread: bool,
+}
+
+/// What the threads that start from now on are counted with, and the most allocations that one of them has tried.
+static NEW_THREADS: Mutex<Option<(Counter, usize)>> = Mutex::new(None);
+
+/// The system's allocator, until a thread asks for failure. Use it in a test binary of its own:
 ///
 /// ```
-/// use test_doubles::{FailingAllocator, without_memory};
+/// use test_doubles::{FailingAllocator, end_counting, fail_allocations, without_memory};
 ///
 /// #[global_allocator]
 /// static ALLOCATOR: FailingAllocator = FailingAllocator;
 ///
 /// assert!(without_memory(|| Vec::<u8>::new().try_reserve(1)).is_err());
 /// assert!(Vec::<u8>::new().try_reserve(1).is_ok());
+///
+/// // The second allocation fails, and no other.
+/// fail_allocations(2..=2);
+/// let reserved = [1, 1, 1].map(|more| Vec::<u8>::new().try_reserve(more).is_ok());
+/// assert_eq!((reserved, end_counting()), ([true, false, true], 3));
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FailingAllocator;
@@ -48,7 +72,7 @@ unsafe impl GlobalAlloc for FailingAllocator {
     }
 }
 
-/// Says whether the calling thread gets memory from now on.
+/// Sets whether the calling thread gets memory from now on.
 pub fn set_memory(available: bool) {
     LARGEST.set(if available { usize::MAX } else { 0 });
 }
@@ -61,14 +85,17 @@ pub fn without_memory<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Makes a call during which the calling thread gets no more than so many bytes at once.
+/// Makes a call during which the calling thread gets at most so many bytes at once.
 pub fn without_memory_beyond<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     within(bytes, call)
 }
 
-/// Makes a call during which the calling thread gets memory, whatever was said.
+/// Makes a call during which the calling thread gets memory, whatever was set before. Its allocations are not counted.
 pub fn with_memory<T>(call: impl FnOnce() -> T) -> T {
-    within(usize::MAX, call)
+    let counter = COUNTER.replace(None);
+    let result = within(usize::MAX, call);
+    COUNTER.set(counter);
+    result
 }
 
 fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
@@ -78,7 +105,46 @@ fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A thread that is ending has no such setting any more, but memory.
+/// From now on, the calling thread's allocations are counted from 1, and those whose numbers are in `which` fail.
+pub fn fail_allocations(which: RangeInclusive<usize>) {
+    IS_NEW.set(false);
+    COUNTER.set(Some(Counter { tried: 0, first: *which.start(), last: *which.end(), is_of_new_thread: false }));
+}
+
+/// Ends what [`fail_allocations`] began on the calling thread. Returns how many allocations were tried since.
+pub fn end_counting() -> usize {
+    COUNTER.replace(None).map_or(0, |counter| counter.tried)
+}
+
+/// As [`fail_allocations`], for every thread that starts during `call`. Returns also the most allocations that one of them has
+/// tried by the time `call` returns.
+pub fn fail_allocations_of_new_threads<T>(which: RangeInclusive<usize>, call: impl FnOnce() -> T) -> (T, usize) {
+    let counter = Counter { tried: 0, first: *which.start(), last: *which.end(), is_of_new_thread: true };
+    // The calling thread is not new.
+    IS_NEW.set(false);
+    *NEW_THREADS.lock().expect("no panic with it") = Some((counter, 0));
+    let result = call();
+    let most = NEW_THREADS.lock().expect("no panic with it").take();
+    (result, most.map_or(0, |(_, most)| most))
+}
+
+/// Whether an allocation succeeds. A thread that is ending has lost its setting, and gets memory.
 fn has_memory(bytes: usize) -> bool {
-    LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
+    is_not_counted_out().unwrap_or(true) && LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
+}
+
+fn is_not_counted_out() -> Option<bool> {
+    if IS_NEW.try_with(|is_new| is_new.replace(false)).ok()? {
+        let counter = NEW_THREADS.lock().ok()?.as_ref().map(|(counter, _)| *counter);
+        COUNTER.set(counter);
+    }
+    let mut counter = COUNTER.try_with(Cell::get).ok()??;
+    counter.tried += 1;
+    COUNTER.set(Some(counter));
+    if counter.is_of_new_thread
+        && let Some((_, most)) = NEW_THREADS.lock().ok()?.as_mut()
+    {
+        *most = counter.tried.max(*most);
+    }
+    Some(!(counter.first..=counter.last).contains(&counter.tried))
 }
