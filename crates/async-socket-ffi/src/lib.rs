@@ -21,6 +21,9 @@ mod socket;
 mod types;
 mod version;
 
+#[cfg(test)]
+mod destroyed_while_opening;
+
 // The libraries export these names too.
 pub use async_socket_enum_names as enum_names;
 pub use log::{ASYNC_SOCKET_LOG_LEVEL, ON_ASYNC_SOCKET_LOG, async_socket_set_log};

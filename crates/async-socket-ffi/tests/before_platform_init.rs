@@ -1,4 +1,4 @@
-//! The platform is not started: a binary of its own, for the others start it.
+//! Before the platform is started. The test has a binary of its own, because the other tests start the platform.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 mod common;

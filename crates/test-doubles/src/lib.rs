@@ -2,15 +2,15 @@
 //!
 //! | Double | Stands in for | For tests that |
 //! |---|---|---|
-//! | [`MockPort`] | the completion port | fire events by hand, one at a time, on their own thread |
-//! | [`ScriptedSockets`] | the system calls on a socket | say what the n-th `send` or `recv` returns |
-//! | [`ScriptedPort`] | the system calls of a port | let the n-th `epoll_ctl` fail; the others are real |
-//! | [`FailingAllocator`] | the allocator | run out of memory at a chosen point |
+//! | [`MockPort`] | the completion port | fire events by hand, one at a time, on the test's thread |
+//! | [`ScriptedSockets`] | the system calls on a socket | set what the n-th `send` or `recv` returns |
+//! | [`ScriptedPort`] | the system calls of a port | make the n-th `epoll_ctl` fail; the others are real |
+//! | [`FailingAllocator`] | the allocator | run out of memory at a chosen point, or at each in turn |
 //! | [`Number`] | an owned descriptor | close a descriptor that is still waited for |
 //! | [`FaultySyscalls`] | both | run on real sockets with random short transfers, errors and events, from a seed |
 //!
-//! Each is cheap to clone, and the clones share their state: give one to the code under test and keep one
-//! to look at. They panic when a script and the code disagree; that is the test's failure.
+//! Each is cheap to clone, and the clones share their state. Give one to the code under test, and keep one to look at. A double
+//! panics when its script and the code disagree. That is the test's failure.
 //!
 //! # Example: a receive that finds nothing the first time
 //! ```

@@ -1,6 +1,6 @@
 /*
  * The conformance program of the C ABI: every function, result and rule, on real sockets, as a C program sees them.
- * A name on the command line runs only that test. Nothing here waits for longer than LIMIT seconds.
+ * A name on the command line runs only the test of that name. No wait lasts longer than LIMIT seconds.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -31,7 +31,7 @@
         }                                                                           \
     } while (0)
 
-/* ---- What programs bring themselves: the library must link beside it. ---- */
+/* ---- Functions that programs define themselves. The library must link beside them. ---- */
 
 struct EXECUTION_ENGINE_TAG {
     int poisoned;
@@ -58,7 +58,7 @@ void execution_engine_dec_ref(EXECUTION_ENGINE_HANDLE engine)
     execution_engine_inc_ref(engine);
 }
 
-/* ---- What call-backs saw ---- */
+/* ---- The results that callbacks got ---- */
 
 typedef struct SEEN_TAG {
     pthread_mutex_t lock;
@@ -67,17 +67,23 @@ typedef struct SEEN_TAG {
     int results[64];
     uint32_t bytes;
     pthread_t thread;
-    /* What the call-back does, if anything. */
+    /* The callbacks that have begun. */
+    int begun;
+    /* What the callback does, if anything. */
     void (*then)(struct SEEN_TAG*);
     ASYNC_SOCKET_HANDLE socket;
     COMPLETION_PORT_HANDLE port;
     int fd;
 } SEEN;
 
-#define NOTHING_SEEN {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {0}, 0, 0, NULL, NULL, NULL, -1}
+#define NOTHING_SEEN {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, {0}, 0, 0, 0, NULL, NULL, NULL, -1}
 
 static void note(SEEN* seen, int result, uint32_t bytes)
 {
+    pthread_mutex_lock(&seen->lock);
+    seen->begun++;
+    pthread_cond_broadcast(&seen->changed);
+    pthread_mutex_unlock(&seen->lock);
     if (seen->then != NULL) {
         seen->then(seen);
     }
@@ -106,6 +112,16 @@ static void wait_for_calls(SEEN* seen, int calls)
         CHECK(pthread_cond_timedwait(&seen->changed, &seen->lock, &end) == 0);
     }
     CHECK(seen->calls == calls);
+    pthread_mutex_unlock(&seen->lock);
+}
+
+static void wait_until_begun(SEEN* seen)
+{
+    struct timespec end = deadline();
+    pthread_mutex_lock(&seen->lock);
+    while (seen->begun == 0) {
+        CHECK(pthread_cond_timedwait(&seen->changed, &seen->lock, &end) == 0);
+    }
     pthread_mutex_unlock(&seen->lock);
 }
 
@@ -143,7 +159,7 @@ static void on_event(void* context, COMPLETION_PORT_EPOLL_ACTION action)
     note(context, (int)action, 0);
 }
 
-/* Without a context, call-backs have only globals to tell with. */
+/* A callback without a context can only use globals. */
 static volatile int calls_without_context;
 
 static void on_open_without(void* context, ASYNC_SOCKET_OPEN_RESULT result)
@@ -230,7 +246,7 @@ static int entries_of(const char* folder)
     return entries;
 }
 
-/* The kernel lists a thread for a moment after it was joined. */
+/* The kernel lists a thread for a moment after the join. */
 static void wait_for_threads(int threads)
 {
     for (int tries = 0; entries_of("/proc/self/task") != threads; tries++) {
@@ -322,6 +338,7 @@ static void refused_payloads_change_nothing(void)
     ASYNC_SOCKET_BUFFER null_buffer[2] = {{bytes, 3}, {NULL, 3}};
     ASYNC_SOCKET_BUFFER empty[2] = {{bytes, 3}, {bytes, 0}};
     ASYNC_SOCKET_BUFFER too_long[2] = {{bytes, UINT32_MAX}, {bytes, 1}};
+    ASYNC_SOCKET_BUFFER one_null = {NULL, 3}, one_empty = {bytes, 0};
     tcp_pair(fds);
     ASYNC_SOCKET_HANDLE socket = opened(fds[0]);
 
@@ -330,12 +347,16 @@ static void refused_payloads_change_nothing(void)
     CHECK(async_socket_send_async(socket, null_buffer, 2, on_send, &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
     CHECK(async_socket_send_async(socket, empty, 2, on_send, &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
     CHECK(async_socket_send_async(socket, too_long, 2, on_send, &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
+    CHECK(async_socket_send_async(socket, &one_null, 1, on_send, &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
+    CHECK(async_socket_send_async(socket, &one_empty, 1, on_send, &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
     CHECK(async_socket_send_async(socket, &good, 1, NULL, &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
     CHECK(async_socket_receive_async(socket, NULL, 1, on_receive, &seen) != 0);
     CHECK(async_socket_receive_async(socket, &good, 0, on_receive, &seen) != 0);
     CHECK(async_socket_receive_async(socket, null_buffer, 2, on_receive, &seen) != 0);
     CHECK(async_socket_receive_async(socket, empty, 2, on_receive, &seen) != 0);
     CHECK(async_socket_receive_async(socket, too_long, 2, on_receive, &seen) != 0);
+    CHECK(async_socket_receive_async(socket, &one_null, 1, on_receive, &seen) != 0);
+    CHECK(async_socket_receive_async(socket, &one_empty, 1, on_receive, &seen) != 0);
     CHECK(async_socket_receive_async(socket, &good, 1, NULL, &seen) != 0);
     CHECK(calls_of(&seen) == 0);
 
@@ -375,7 +396,7 @@ static void an_execution_engine_is_accepted_and_never_dereferenced(void)
 {
     int fds[2];
     unix_pair(fds);
-    /* Would crash whoever looks at it. */
+    /* Reading through this pointer would crash. */
     EXECUTION_ENGINE_HANDLE engine = (EXECUTION_ENGINE_HANDLE)(uintptr_t)8;
     ASYNC_SOCKET_HANDLE socket = async_socket_create(engine, fds[0]);
     CHECK(socket != NULL);
@@ -414,7 +435,7 @@ static void a_socket_that_is_not_open_refuses_and_can_be_opened_once(void)
     close(fds[1]);
 }
 
-static void an_open_that_fails_does_not_call_back_and_leaves_the_descriptor(void)
+static void an_open_that_fails_runs_no_callback_and_leaves_the_descriptor(void)
 {
     SEEN open = NOTHING_SEEN;
     int pipe_ends[2];
@@ -439,7 +460,7 @@ static void bytes_go_both_ways_in_several_buffers(void)
     tcp_pair(fds);
     ASYNC_SOCKET_HANDLE socket = opened(fds[0]);
 
-    /* The list is copied: what happens to it after the call is of no consequence. */
+    /* The list is copied, so changing it after the call changes nothing. */
     ASYNC_SOCKET_BUFFER in[2] = {{in1, sizeof in1}, {in2, sizeof in2}};
     CHECK(async_socket_receive_async(socket, in, 2, on_receive, &received) == 0);
     memset(in, 0, sizeof in);
@@ -513,7 +534,7 @@ static void bytes_come_before_the_end_of_the_stream_which_abandons(void)
     async_socket_destroy(socket);
 }
 
-static void a_send_to_a_peer_that_is_gone_is_abandoned_without_a_call_back_and_without_a_signal(void)
+static void a_send_to_a_peer_that_is_gone_is_abandoned_without_a_callback_and_without_a_signal(void)
 {
     int fds[2];
     char byte = 'x';
@@ -571,7 +592,7 @@ static void closing_abandons_every_pending_operation_before_it_returns(void)
     free(big);
 }
 
-/* ---- Close and destroy inside call-backs ---- */
+/* ---- Close and destroy inside callbacks ---- */
 
 static void then_close(SEEN* seen)
 {
@@ -601,7 +622,7 @@ static void finish(SEEN* seen, int fds[2])
     close(fds[1]);
 }
 
-static void every_call_back_may_close_and_destroy_its_socket(void)
+static void every_callback_may_close_and_destroy_its_socket(void)
 {
     for (int ending = 0; ending < ENDINGS; ending++) {
         int fds[2];
@@ -667,6 +688,38 @@ static void* close_it(void* context)
     return NULL;
 }
 
+/* Returns when another thread is closing the socket, which then refuses sends. */
+static void wait_until_closing(ASYNC_SOCKET_HANDLE socket)
+{
+    char byte = 'x';
+    ASYNC_SOCKET_BUFFER buffer = {&byte, 1};
+    SEEN sent = NOTHING_SEEN;
+    for (int waited = 0; async_socket_send_async(socket, &buffer, 1, on_send, &sent) != ASYNC_SOCKET_SEND_SYNC_ABANDONED;
+         waited++) {
+        CHECK(waited < LIMIT * 1000);
+        pause_ms(1);
+    }
+}
+
+/* Long enough for a destroy that does not wait to return first. */
+static void* open_the_gate_later(void* context)
+{
+    pause_ms(50);
+    CHECK(write(*(int*)context, "x", 1) == 1);
+    return NULL;
+}
+
+/* The callback is held until the gate opens, so destroy returns only after that. */
+static void destroy_while_the_gate_is_shut(SEEN* held, int gate)
+{
+    pthread_t opener;
+    CHECK(calls_of(held) == 0);
+    CHECK(pthread_create(&opener, NULL, open_the_gate_later, &gate) == 0);
+    async_socket_destroy(held->socket);
+    CHECK(calls_of(held) == 1);
+    CHECK(pthread_join(opener, NULL) == 0);
+}
+
 static void destroy_waits_while_another_thread_closes(void)
 {
     int fds[2], gate[2];
@@ -682,15 +735,13 @@ static void destroy_waits_while_another_thread_closes(void)
     held.socket = opened(fds[0]);
     CHECK(async_socket_receive_async(held.socket, &buffer, 1, on_receive, &held) == 0);
     CHECK(write(fds[1], "x", 1) == 1);
-    pause_ms(50);
-    /* The close waits for the call-back, which is held; destroy waits for the close. */
+    wait_until_begun(&held);
+    /* The close waits for the callback, which is held, and destroy waits for both. */
     CHECK(pthread_create(&closer, NULL, close_it, &held) == 0);
-    pause_ms(50);
+    wait_until_closing(held.socket);
     CHECK(is_open(fds[0]));
-    CHECK(write(gate[1], "x", 1) == 1);
-    async_socket_destroy(held.socket);
+    destroy_while_the_gate_is_shut(&held, gate[1]);
     CHECK(!is_open(fds[0]));
-    CHECK(calls_of(&held) == 1);
     CHECK(pthread_join(closer, NULL) == 0);
     close(fds[1]);
     close(gate[0]);
@@ -703,7 +754,7 @@ static void* open_it(void* context)
     return NULL;
 }
 
-static void destroy_waits_while_another_thread_opens(void)
+static void destroy_waits_for_the_callback_of_an_open_on_another_thread(void)
 {
     int fds[2], gate[2];
     SEEN held = NOTHING_SEEN;
@@ -715,16 +766,152 @@ static void destroy_waits_while_another_thread_opens(void)
     held.fd = gate[0];
     held.socket = async_socket_create(NULL, fds[0]);
     CHECK(pthread_create(&opener, NULL, open_it, &held) == 0);
-    pause_ms(50);
-    CHECK(calls_of(&held) == 0);
-    CHECK(write(gate[1], "x", 1) == 1);
-    async_socket_destroy(held.socket);
-    CHECK(calls_of(&held) == 1 && held.results[0] == ASYNC_SOCKET_OPEN_OK);
+    wait_until_begun(&held);
+    destroy_while_the_gate_is_shut(&held, gate[1]);
+    CHECK(held.results[0] == ASYNC_SOCKET_OPEN_OK);
     CHECK(!is_open(fds[0]));
     CHECK(pthread_join(opener, NULL) == 0);
     close(fds[1]);
     close(gate[0]);
     close(gate[1]);
+}
+
+static void* read_all(void* context)
+{
+    char scratch[4096];
+    while (read(*(int*)context, scratch, sizeof scratch) > 0) {
+    }
+    return NULL;
+}
+
+/* A session whose operations are pending when one of their callbacks destroys the socket and frees the session. */
+typedef struct SESSION_TAG {
+    ASYNC_SOCKET_HANDLE socket;
+    int others;
+    bool is_over;
+    SEEN* seen;
+} SESSION;
+
+static void receive_ends_the_session(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint32_t bytes)
+{
+    SESSION* session = context;
+    SEEN* seen = session->seen;
+    CHECK(result == ASYNC_SOCKET_RECEIVE_ABANDONED && bytes == 0);
+    CHECK(session->others == 0);
+    async_socket_destroy(session->socket);
+    CHECK(session->others == 2);
+    session->is_over = true;
+    note(seen, (int)result, bytes);
+}
+
+static void another_receive(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint32_t bytes)
+{
+    SESSION* session = context;
+    CHECK(result == ASYNC_SOCKET_RECEIVE_ABANDONED && bytes == 0);
+    CHECK(!session->is_over);
+    session->others++;
+}
+
+static void another_send(void* context, ASYNC_SOCKET_SEND_RESULT result)
+{
+    SESSION* session = context;
+    CHECK(result == ASYNC_SOCKET_SEND_ABANDONED);
+    CHECK(!session->is_over);
+    session->others++;
+}
+
+static void* close_the_session(void* context)
+{
+    async_socket_close(((SESSION*)context)->socket);
+    return NULL;
+}
+
+/* The close is the program's, on its main thread or another. It has more to abandon when the first callback destroys. */
+static void the_abandoned_callback_of_a_plain_threads_close_may_destroy(void)
+{
+    for (int on_another_thread = 0; on_another_thread < 2; on_another_thread++) {
+        int fds[2];
+        char in[8], *big = calloc(1, 8 << 20);
+        SEEN ended = NOTHING_SEEN;
+        SESSION session = {NULL, 0, false, &ended};
+        ASYNC_SOCKET_BUFFER small = {in, sizeof in}, whole = {big, 8 << 20};
+        CHECK(big != NULL);
+        tcp_pair(fds);
+        session.socket = opened(fds[0]);
+        CHECK(async_socket_receive_async(session.socket, &small, 1, receive_ends_the_session, &session) == 0);
+        CHECK(async_socket_receive_async(session.socket, &small, 1, another_receive, &session) == 0);
+        CHECK(async_socket_send_async(session.socket, &whole, 1, another_send, &session) == ASYNC_SOCKET_SEND_SYNC_OK);
+        if (on_another_thread) {
+            pthread_t closer;
+            CHECK(pthread_create(&closer, NULL, close_the_session, &session) == 0);
+            CHECK(pthread_join(closer, NULL) == 0);
+        } else {
+            close_the_session(&session);
+        }
+        CHECK(calls_of(&ended) == 1 && session.others == 2);
+        CHECK(!is_open(fds[0]));
+        close(fds[1]);
+        free(big);
+    }
+}
+
+/* Plain threads that send, each send with a claim, while another closes. */
+typedef struct SENDERS_TAG {
+    pthread_mutex_t lock;
+    ASYNC_SOCKET_HANDLE socket;
+    int accepted;
+    int called;
+} SENDERS;
+
+static void count_a_send(void* context, ASYNC_SOCKET_SEND_RESULT result)
+{
+    SENDERS* senders = context;
+    CHECK(result == ASYNC_SOCKET_SEND_OK || result == ASYNC_SOCKET_SEND_ABANDONED);
+    pthread_mutex_lock(&senders->lock);
+    senders->called++;
+    pthread_mutex_unlock(&senders->lock);
+}
+
+static void* send_until_closed(void* context)
+{
+    SENDERS* senders = context;
+    char byte = 'x';
+    ASYNC_SOCKET_BUFFER buffer = {&byte, 1};
+    ASYNC_SOCKET_SEND_SYNC_RESULT result;
+    do {
+        result = async_socket_send_async(senders->socket, &buffer, 1, count_a_send, senders);
+        if (result == ASYNC_SOCKET_SEND_SYNC_OK) {
+            pthread_mutex_lock(&senders->lock);
+            senders->accepted++;
+            pthread_mutex_unlock(&senders->lock);
+        }
+    } while (result == ASYNC_SOCKET_SEND_SYNC_OK);
+    CHECK(result == ASYNC_SOCKET_SEND_SYNC_ABANDONED);
+    return NULL;
+}
+
+static void close_abandons_nothing_twice_while_plain_threads_send(void)
+{
+    for (int round = 0; round < 20; round++) {
+        int fds[2];
+        pthread_t reader, sending[2];
+        SENDERS senders = {PTHREAD_MUTEX_INITIALIZER, NULL, 0, 0};
+        tcp_pair(fds);
+        senders.socket = opened(fds[0]);
+        CHECK(pthread_create(&reader, NULL, read_all, &fds[1]) == 0);
+        for (int i = 0; i < 2; i++) {
+            CHECK(pthread_create(&sending[i], NULL, send_until_closed, &senders) == 0);
+        }
+        pause_ms(1);
+        async_socket_close(senders.socket);
+        for (int i = 0; i < 2; i++) {
+            CHECK(pthread_join(sending[i], NULL) == 0);
+        }
+        async_socket_destroy(senders.socket);
+        CHECK(senders.called == senders.accepted);
+        CHECK(pthread_join(reader, NULL) == 0);
+        close(fds[1]);
+    }
 }
 
 /* ---- Chains ---- */
@@ -745,14 +932,6 @@ static void send_again(void* context, ASYNC_SOCKET_SEND_RESULT result)
         return;
     }
     CHECK(async_socket_send_async(chain->socket, &chain->buffer, 1, send_again, chain) == ASYNC_SOCKET_SEND_SYNC_OK);
-}
-
-static void* read_all(void* context)
-{
-    char scratch[4096];
-    while (read(*(int*)context, scratch, sizeof scratch) > 0) {
-    }
-    return NULL;
 }
 
 static void a_chain_of_sends_needs_no_stack(void)
@@ -798,7 +977,7 @@ static void two_waits_on_one_descriptor_both_fire_and_once_only(void)
     CHECK(calls_of(&in) == 2 && calls_of(&out) == 1);
 }
 
-static void what_the_kernel_or_the_rules_refuse_does_not_call_back(void)
+static void what_the_kernel_or_the_rules_refuse_runs_no_callback(void)
 {
     SEEN seen = NOTHING_SEEN;
     int fds[2];
@@ -818,7 +997,7 @@ static void what_the_kernel_or_the_rules_refuse_does_not_call_back(void)
     close(fds[1]);
 }
 
-static void hang_ups_and_errors_are_told(void)
+static void hang_ups_and_errors_are_reported(void)
 {
     int fds[2], pipe_ends[2];
     SEEN half_closed = NOTHING_SEEN, broken = NOTHING_SEEN;
@@ -891,7 +1070,7 @@ static void then_remove(SEEN* seen)
     completion_port_remove(seen->port, seen->fd);
 }
 
-static void a_call_back_may_remove_its_descriptor(void)
+static void a_callback_may_remove_its_descriptor(void)
 {
     int fds[2];
     SEEN in = NOTHING_SEEN, out = NOTHING_SEEN;
@@ -917,7 +1096,7 @@ static void then_give_up(SEEN* seen)
     completion_port_dec_ref(seen->port);
 }
 
-static void a_call_back_may_give_up_the_last_reference(void)
+static void a_callback_may_give_up_the_last_reference(void)
 {
     int threads = entries_of("/proc/self/task"), descriptors = entries_of("/proc/self/fd");
     int fds[2], others[2];
@@ -1000,7 +1179,7 @@ static void then_deinit(SEEN* seen)
     platform_deinit();
 }
 
-static void a_call_back_may_stop_the_platform(void)
+static void a_callback_may_stop_the_platform(void)
 {
     int fds[2], threads = entries_of("/proc/self/task");
     char in[8];
@@ -1061,28 +1240,30 @@ static const TEST tests[] = {
     WITH_PLATFORM(contexts_may_be_null),
     WITH_PLATFORM(an_execution_engine_is_accepted_and_never_dereferenced),
     WITH_PLATFORM(a_socket_that_is_not_open_refuses_and_can_be_opened_once),
-    WITH_PLATFORM(an_open_that_fails_does_not_call_back_and_leaves_the_descriptor),
+    WITH_PLATFORM(an_open_that_fails_runs_no_callback_and_leaves_the_descriptor),
     WITH_PLATFORM(bytes_go_both_ways_in_several_buffers),
     WITH_PLATFORM(a_send_that_the_kernel_does_not_take_at_once_completes_later_and_in_order),
     WITH_PLATFORM(bytes_come_before_the_end_of_the_stream_which_abandons),
-    WITH_PLATFORM(a_send_to_a_peer_that_is_gone_is_abandoned_without_a_call_back_and_without_a_signal),
+    WITH_PLATFORM(a_send_to_a_peer_that_is_gone_is_abandoned_without_a_callback_and_without_a_signal),
     WITH_PLATFORM(a_reset_ends_what_is_pending),
     WITH_PLATFORM(closing_abandons_every_pending_operation_before_it_returns),
-    WITH_PLATFORM(every_call_back_may_close_and_destroy_its_socket),
+    WITH_PLATFORM(every_callback_may_close_and_destroy_its_socket),
     WITH_PLATFORM(destroy_waits_while_another_thread_closes),
-    WITH_PLATFORM(destroy_waits_while_another_thread_opens),
+    WITH_PLATFORM(destroy_waits_for_the_callback_of_an_open_on_another_thread),
+    WITH_PLATFORM(the_abandoned_callback_of_a_plain_threads_close_may_destroy),
+    WITH_PLATFORM(close_abandons_nothing_twice_while_plain_threads_send),
     WITH_PLATFORM(a_chain_of_sends_needs_no_stack),
     WITHOUT_PLATFORM(two_waits_on_one_descriptor_both_fire_and_once_only),
-    WITHOUT_PLATFORM(what_the_kernel_or_the_rules_refuse_does_not_call_back),
-    WITHOUT_PLATFORM(hang_ups_and_errors_are_told),
+    WITHOUT_PLATFORM(what_the_kernel_or_the_rules_refuse_runs_no_callback),
+    WITHOUT_PLATFORM(hang_ups_and_errors_are_reported),
     WITHOUT_PLATFORM(a_closed_descriptors_number_can_be_used_again),
     WITHOUT_PLATFORM(removal_abandons_what_waits_and_waits_for_what_runs),
-    WITHOUT_PLATFORM(a_call_back_may_remove_its_descriptor),
-    WITHOUT_PLATFORM(a_call_back_may_give_up_the_last_reference),
+    WITHOUT_PLATFORM(a_callback_may_remove_its_descriptor),
+    WITHOUT_PLATFORM(a_callback_may_give_up_the_last_reference),
     WITHOUT_PLATFORM(the_platform_comes_and_goes_promptly_and_leaves_nothing),
     WITHOUT_PLATFORM(each_init_needs_its_deinit),
     WITHOUT_PLATFORM(sockets_outlive_the_platform),
-    WITHOUT_PLATFORM(a_call_back_may_stop_the_platform),
+    WITHOUT_PLATFORM(a_callback_may_stop_the_platform),
     WITHOUT_PLATFORM(as_many_threads_as_were_set),
 };
 

@@ -36,7 +36,7 @@ static void parent_goes_on(void)
 
 static int is_open(int descriptor) { return fcntl(descriptor, F_GETFD) >= 0; }
 
-/* Epoll instances and eventfds of this process, which are all the library's. */
+/* The number of epoll instances and eventfds of this process. All of them are the library's. */
 static int kernel_objects(void)
 {
     int descriptor, count = 0;
@@ -102,7 +102,7 @@ static void child_uses_what_it_inherited(void)
         completion_port_inc_ref(port);
         completion_port_dec_ref(port);
         completion_port_dec_ref(port);
-        /* Also beside a platform of the child's own. */
+        /* The same, beside a platform of the child's own. */
         CHECK(platform_init() == 0);
         CHECK(send_text(shared, "child", &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
         CHECK(receive(shared, memory, sizeof memory, &seen) != 0);
@@ -297,7 +297,7 @@ static void on_abandoned_fork(void* context, ASYNC_SOCKET_RECEIVE_RESULT result,
     note(context, result, bytes);
 }
 
-/* The receives that the child inherits half-way through a close are the parent's to call. */
+/* Half-way through a close, the child inherits receives. Only the parent calls them back. */
 static void fork_while_a_close_calls_back(void)
 {
     SEEN seen = { 0, 0, 0 };
@@ -324,7 +324,7 @@ static void fork_while_a_close_calls_back(void)
 
 static int stop;
 
-/* Never outside the library for long. */
+/* Is inside the library almost all the time. */
 static void* busy(void* unused)
 {
     int both[2];
@@ -354,7 +354,7 @@ static void* busy(void* unused)
     return NULL;
 }
 
-/* Gives and takes the same mutex as the callbacks: the child must not find it locked. */
+/* Locks the same mutex as the callbacks. The child must not find it locked. */
 static pid_t fork_with_lock(void)
 {
     pid_t child;
@@ -393,7 +393,7 @@ static void fork_beside_busy_threads(void)
     parent_goes_on();
 }
 
-/* The socket that is busy is the one that the child destroys. */
+/* The child destroys the socket that is busy. */
 static void fork_while_the_socket_is_at_work(void)
 {
     enum { ROUNDS = 60, LENGTH = 1 << 16 };
