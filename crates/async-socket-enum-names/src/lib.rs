@@ -8,6 +8,11 @@
 
 use core::ffi::{CStr, c_char, c_uint};
 
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 const UNKNOWN: &CStr = c"UNKNOWN";
 
 fn name(names: &[&'static CStr], value: c_uint) -> *const c_char {

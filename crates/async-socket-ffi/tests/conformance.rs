@@ -64,6 +64,21 @@ fn the_program_says_what_was_wrong_with_which_argument_if_asked_to(#[case] test:
     }
 }
 
+#[test]
+fn the_program_of_the_readme_compiles_without_a_warning_and_runs() {
+    let readme = fs::read_to_string(package().join("README.md")).expect("there is one");
+    let (_, program) = readme.split_once("```c\n").expect("it has a program");
+    let (program, _) = program.split_once("```").expect("the program ends");
+    let source = folder("readme").join("readme.c");
+    fs::write(&source, program).expect("a file can be written");
+    let executable = source.with_extension("program");
+    let mut compile = compiler(false);
+    compile.args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-pthread"]).args(WARNINGS).arg(source);
+    compile.arg(built("libasync_socket.a")).arg("-o").arg(&executable).args(["-lpthread", "-ldl", "-lm"]);
+    succeed(&mut compile);
+    succeed(&mut Command::new(executable));
+}
+
 #[rstest]
 #[case::c99(false, "c", "c99")]
 #[case::cpp11(true, "c++", "c++11")]

@@ -37,6 +37,11 @@
 //! ```
 #![allow(clippy::missing_panics_doc, reason = "a test double's panic is the test's failure; said once, above")]
 
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod faulty;
 mod mock_port;
 mod no_memory;
