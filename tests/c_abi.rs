@@ -37,7 +37,7 @@ fn undisturbed(call: impl FnOnce(&Open, &Calls)) {
 
     call(&socket, &refused);
 
-    assert!(refused.none(), "what is refused calls nobody back");
+    assert!(refused.none(), "a refused call runs no callback");
     assert!(received.none(), "what was accepted waits still");
     assert_eq!(socket.send(&[buffer(&mut output)], &sent), ASYNC_SOCKET_SEND_SYNC_OK);
     assert_eq!(sent.next(), Call::Sent(ASYNC_SOCKET_SEND_OK));
@@ -208,7 +208,7 @@ fn every_callback_may_have_null_as_its_context() {
     assert_eq!(added, 0);
 
     peer.read_exact(&mut [0]).unwrap();
-    // SAFETY: nobody uses the handle again.
+    // SAFETY: the handle is not used again.
     unsafe { async_socket_destroy(socket) };
     // SAFETY: our reference, not used again.
     unsafe { completion_port_dec_ref(port) };
@@ -345,7 +345,7 @@ fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
     while unsafe { async_socket_send_async(socket, list.as_ptr(), 1, Some(ignore), null_mut()) }
         != ASYNC_SOCKET_SEND_SYNC_ABANDONED
     {
-        assert!(Instant::now() < deadline, "nobody closes the socket");
+        assert!(Instant::now() < deadline, "the other thread does not close the socket");
         thread::sleep(Duration::from_millis(1));
     }
 }

@@ -157,12 +157,12 @@ impl Installed {
         let shell = &self.shell;
         let suppressions = self.suppressions("helgrind.supp");
         let program = self.compile("checked_echo.c", "echo", &[])?;
-        let planted = self.compile("checked_echo.c", "echo-with-a-race", &["-DPLANTED_RACE"])?;
+        let injected = self.compile("checked_echo.c", "echo-with-a-race", &["-DINJECTED_RACE"])?;
         let options = ["-q", "--tool=helgrind", "--error-exitcode=9"];
         let run =
             |program: &Path| cmd!(shell, "valgrind {options...} --suppressions={suppressions} {program}").output();
         run(&program).context("helgrind reports the library")?;
-        ensure!(run(&planted).is_err(), "the suppressions hide a race of the program's own threads from helgrind");
+        ensure!(run(&injected).is_err(), "the suppressions hide a race of the program's own threads from helgrind");
         Ok(())
     }
 
@@ -175,8 +175,8 @@ impl Installed {
         let run = |program: &Path| cmd!(shell, "{program}").env("TSAN_OPTIONS", &options).output();
         let program = self.compile("checked_echo.c", "echo-tsan", &tsan)?;
         run(&program).context("the thread sanitizer reports the library")?;
-        let planted = self.compile("checked_echo.c", "echo-with-a-race-tsan", &[tsan[0], "-DPLANTED_RACE"])?;
-        ensure!(run(&planted).is_err(), "the suppressions hide a race of the program's own threads");
+        let injected = self.compile("checked_echo.c", "echo-with-a-race-tsan", &[tsan[0], "-DINJECTED_RACE"])?;
+        ensure!(run(&injected).is_err(), "the suppressions hide a race of the program's own threads");
         Ok(())
     }
 

@@ -281,7 +281,7 @@ ASYNC_SOCKET_HANDLE async_socket_create(EXECUTION_ENGINE_HANDLE execution_engine
  * for that. Do not hold a lock that a callback of the socket takes.
  *
  * Requires:
- * `async_socket` is NULL or a handle that nobody uses again.
+ * `async_socket` is NULL or a handle that the program does not use again.
  */
 void async_socket_destroy(ASYNC_SOCKET_HANDLE async_socket);
 

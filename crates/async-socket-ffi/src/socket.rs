@@ -81,7 +81,7 @@ pub unsafe extern "C" fn async_socket_create(
 /// for that. Do not hold a lock that a callback of the socket takes.
 ///
 /// # Safety
-/// `async_socket` is NULL or a handle that nobody uses again.
+/// `async_socket` is NULL or a handle that the program does not use again.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_019, Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
 #[unsafe(no_mangle)]

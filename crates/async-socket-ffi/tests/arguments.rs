@@ -78,7 +78,7 @@ fn opening_without_a_callback_fails_and_may_be_tried_again() {
     // SAFETY: a valid handle, and a context that outlives the call.
     assert_eq!(unsafe { async_socket_open_async(socket, Some(on_open), calls.context()) }, 0);
     assert_eq!(calls.next(), Call::Opened(ASYNC_SOCKET_OPEN_RESULT::ASYNC_SOCKET_OPEN_OK));
-    // SAFETY: nobody uses the handle again.
+    // SAFETY: the handle is not used again.
     unsafe { async_socket_destroy(socket) };
 }
 
@@ -116,7 +116,7 @@ fn the_context_of_an_open_may_be_null() {
     // SAFETY: a valid handle.
     assert_eq!(unsafe { async_socket_open_async(socket, Some(open_with_null), null_mut()) }, 0);
     assert_eq!(NULLS[0].load(Ordering::Relaxed), 1);
-    // SAFETY: nobody uses the handle again.
+    // SAFETY: the handle is not used again.
     unsafe { async_socket_destroy(socket) };
 }
 
@@ -243,7 +243,7 @@ fn sending_without_a_callback_is_an_error() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_051, Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[test]
-fn a_closed_socket_refuses_and_calls_nobody_back() {
+fn a_closed_socket_refuses_and_runs_no_callback() {
     let _platform = Platform::start();
     let (socket, calls, mut bytes) = (Open::new(), Calls::new(), *b"x");
     socket.close();

@@ -24,7 +24,7 @@ fn a_c_program_learns_names_version_and_log(#[case] library: &str, #[case] flags
     let mut run = Command::new(&program);
     let output = succeed(run.env("LD_LIBRARY_PATH", with_soname(&folder)).env_remove("ASYNC_SOCKET_LOG"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "all is as documented\n");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nobody asked for a log on standard error");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "no log on standard error was asked for");
 }
 
 fn rough_log() -> Command {

@@ -1,7 +1,7 @@
 /*
  * An echo for checkers of threads, written as C programs are: the main thread makes contexts and buffers that callbacks use;
  * callbacks follow each other in chains; the callback that ends last destroys the socket; there are raw waits and a log
- * function. The program's own threads order what they share by a mutex. With PLANTED_RACE, two of them do not.
+ * function. The program's own threads order what they share by a mutex. With INJECTED_RACE, two of them do not.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -169,7 +169,7 @@ static void on_log(void* context, ASYNC_SOCKET_LOG_LEVEL level, const char* line
     pthread_mutex_unlock(&lock);
 }
 
-#ifdef PLANTED_RACE
+#ifdef INJECTED_RACE
 static int raced;
 
 static void* race(void* context)
@@ -194,7 +194,7 @@ int main(void)
 {
     size_t logged = 0;
     alarm(300);
-#ifdef PLANTED_RACE
+#ifdef INJECTED_RACE
     race_with_another_thread();
 #endif
     CHECK(async_socket_set_log(on_log, &logged, ASYNC_SOCKET_LOG_DEBUG) == 0);

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn on_event(context: *mut c_void, action: COMPLETION_PORT_
     unsafe { tell(context, Call::Event(action)) };
 }
 
-/// A non-blocking descriptor that nobody owns, and its peer.
+/// A non-blocking descriptor without an owner, and its peer.
 pub fn pair() -> (RawFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let peer = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
@@ -147,7 +147,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // SAFETY: nobody uses the handle again.
+        // SAFETY: the handle is not used again.
         unsafe { async_socket_destroy(self.handle) };
     }
 }
