@@ -1,4 +1,4 @@
-//! The C ABI on real sockets: what it refuses disturbs nothing that is under way, and its raw waits keep their rules.
+//! The C ABI on real sockets: a refused call disturbs nothing that is under way, and raw waits follow their rules.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 #[path = "../crates/async-socket-ffi/tests/common/mod.rs"]
@@ -37,7 +37,7 @@ fn undisturbed(call: impl FnOnce(&Open, &Calls)) {
 
     call(&socket, &refused);
 
-    assert!(refused.none(), "what is refused calls nobody back");
+    assert!(refused.none(), "a refused call runs no callback");
     assert!(received.none(), "what was accepted waits still");
     assert_eq!(socket.send(&[buffer(&mut output)], &sent), ASYNC_SOCKET_SEND_SYNC_OK);
     assert_eq!(sent.next(), Call::Sent(ASYNC_SOCKET_SEND_OK));
@@ -70,7 +70,7 @@ fn destroying_and_closing_null_is_nothing() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_024, Tests_SRS_ASYNC_SOCKET_LINUX_11_025
 #[test]
-fn an_open_without_socket_or_call_back_fails() {
+fn an_open_without_socket_or_callback_fails() {
     undisturbed(|socket, calls| {
         // SAFETY: NULL is allowed.
         assert_ne!(unsafe { async_socket_open_async(null_mut(), Some(on_open), calls.context()) }, 0);
@@ -81,7 +81,7 @@ fn an_open_without_socket_or_call_back_fails() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_043, Tests_SRS_ASYNC_SOCKET_LINUX_11_044, Tests_SRS_ASYNC_SOCKET_LINUX_11_049
 #[test]
-fn a_send_without_socket_list_or_call_back_is_an_error() {
+fn a_send_without_socket_list_or_callback_is_an_error() {
     undisturbed(|socket, calls| {
         let (mut bytes, context) = (*b"x", calls.context());
         let list = [buffer(&mut bytes)];
@@ -99,7 +99,7 @@ fn a_send_without_socket_list_or_call_back_is_an_error() {
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_064, Tests_SRS_ASYNC_SOCKET_LINUX_11_065, Tests_SRS_ASYNC_SOCKET_LINUX_11_070
 #[test]
-fn a_receive_without_socket_list_or_call_back_fails() {
+fn a_receive_without_socket_list_or_callback_fails() {
     undisturbed(|socket, calls| {
         let (mut bytes, context) = (*b"x", calls.context());
         let mut list = [buffer(&mut bytes)];
@@ -118,7 +118,8 @@ fn a_receive_without_socket_list_or_call_back_fails() {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_068, Tests_SRS_ASYNC_SOCKET_LINUX_11_069
 #[rstest]
 fn an_unacceptable_list_is_refused_both_ways(
-    #[values("no buffers", "null buffer", "empty buffer", "too long")] what: &str,
+    #[values("no buffers", "one null buffer", "one empty buffer", "null buffer", "empty buffer", "too long")]
+    what: &str,
 ) {
     undisturbed(|socket, calls| {
         let mut bytes = *b"x";
@@ -127,7 +128,8 @@ fn an_unacceptable_list_is_refused_both_ways(
     });
 }
 
-/// One buffer and several are operations of different kinds, and neither fits into the room that the other has left.
+/// An operation on one buffer and one on several buffers are of different types, and neither fits into the room that the other
+/// leaves.
 #[rstest]
 fn one_buffer_and_several_take_turns_in_one_direction(#[values(false, true)] both_wait: bool) {
     let _platform = Platform::start();
@@ -184,7 +186,7 @@ unsafe extern "C" fn event_with_null(context: *mut c_void, _: COMPLETION_PORT_EP
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_026, Tests_SRS_ASYNC_SOCKET_LINUX_11_050, Tests_SRS_ASYNC_SOCKET_LINUX_11_071
 #[test]
-fn every_call_back_may_have_null_as_its_context() {
+fn every_callback_may_have_null_as_its_context() {
     let _platform = Platform::start();
     let (descriptor, mut peer) = pair();
     let mut bytes = *b"x";
@@ -206,7 +208,7 @@ fn every_call_back_may_have_null_as_its_context() {
     assert_eq!(added, 0);
 
     peer.read_exact(&mut [0]).unwrap();
-    // SAFETY: nobody uses the handle again.
+    // SAFETY: the handle is not used again.
     unsafe { async_socket_destroy(socket) };
     // SAFETY: our reference, not used again.
     unsafe { completion_port_dec_ref(port) };
@@ -214,7 +216,7 @@ fn every_call_back_may_have_null_as_its_context() {
 }
 
 fn add(port: COMPLETION_PORT_HANDLE, events: i32, descriptor: RawFd, calls: &Calls) -> i32 {
-    // SAFETY: the tests have a reference, and keep the context until the call-back.
+    // SAFETY: the tests have a reference, and keep the context until the callback.
     unsafe { completion_port_add(port, events, descriptor, Some(on_event), calls.context()) }
 }
 
@@ -313,7 +315,7 @@ fn the_platform_stops_promptly_and_its_sockets_live_on() {
     assert_eq!(calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_ABANDONED, 0));
 }
 
-/// What a receive's call-back does before it says so: it closes a socket, and is held.
+/// The context of a receive whose callback closes a socket, and is then held.
 struct Held {
     calls: Calls,
     closes: ASYNC_SOCKET_HANDLE,
@@ -322,9 +324,9 @@ struct Held {
 }
 
 unsafe extern "C" fn hold(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RESULT, bytes: u32) {
-    // SAFETY: the context of the test below, which waits for this call-back.
+    // SAFETY: the context of the test below, which waits for this callback.
     let held = unsafe { &*context.cast::<Held>() };
-    // SAFETY: NULL, or the socket that the test destroys, which waits for this call-back.
+    // SAFETY: NULL, or the socket that the test destroys, which waits for this callback.
     unsafe { async_socket_close(held.closes) };
     let _ = held.entered.send(());
     let _ = held.until.recv_timeout(common::LIMIT);
@@ -334,7 +336,7 @@ unsafe extern "C" fn hold(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RES
 
 unsafe extern "C" fn ignore(_: *mut c_void, _: ASYNC_SOCKET_SEND_RESULT) {}
 
-/// Returns once another thread is closing the socket: it then refuses what it would otherwise send.
+/// Returns when another thread is closing the socket, which then refuses sends.
 fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
     let deadline = Instant::now() + common::LIMIT;
     let mut byte = *b"x";
@@ -343,7 +345,7 @@ fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
     while unsafe { async_socket_send_async(socket, list.as_ptr(), 1, Some(ignore), null_mut()) }
         != ASYNC_SOCKET_SEND_SYNC_ABANDONED
     {
-        assert!(Instant::now() < deadline, "nobody closes the socket");
+        assert!(Instant::now() < deadline, "the other thread does not close the socket");
         thread::sleep(Duration::from_millis(1));
     }
 }
@@ -351,8 +353,8 @@ fn wait_until_closing(socket: ASYNC_SOCKET_HANDLE) {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020, Tests_SRS_COMPLETION_PORT_01_058
 #[rstest]
 #[case::of_another_thread(false)]
-#[case::of_the_call_back_itself(true)]
-fn destroy_waits_for_a_call_back_that_runs_during_the_close(#[case] inside: bool) {
+#[case::of_the_callback_itself(true)]
+fn destroy_waits_for_a_callback_that_runs_during_the_close(#[case] inside: bool) {
     let _platform = Platform::start();
     let (mut socket, mut bytes) = (Open::new(), [0; 8]);
     let ((entered, is_entered), (open_gate, until)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel());
@@ -360,10 +362,10 @@ fn destroy_waits_for_a_call_back_that_runs_during_the_close(#[case] inside: bool
     let held = Box::new(Held { calls: Calls::new(), closes, entered, until });
     let mut list = [buffer(&mut bytes)];
     let context = (&raw const *held).cast_mut().cast();
-    // SAFETY: a valid handle; `held` and the buffer outlive the call-back.
+    // SAFETY: a valid handle; `held` and the buffer outlive the callback.
     assert_eq!(unsafe { async_socket_receive_async(socket.handle, list.as_mut_ptr(), 1, Some(hold), context) }, 0);
     socket.write_from_peer(b"x");
-    is_entered.recv_timeout(common::LIMIT).expect("the call-back runs");
+    is_entered.recv_timeout(common::LIMIT).expect("the callback runs");
 
     let address = socket.handle.expose_provenance();
     let closer = (!inside).then(|| {
@@ -382,7 +384,7 @@ fn destroy_waits_for_a_call_back_that_runs_during_the_close(#[case] inside: bool
     drop(socket);
     let destroyed = Instant::now();
 
-    assert!(destroyed >= opens.join().unwrap(), "destroy returned while a call-back was held");
+    assert!(destroyed >= opens.join().unwrap(), "destroy returned while a callback was held");
     assert_eq!(held.calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 1));
     closer.into_iter().for_each(|closer| closer.join().unwrap());
 }

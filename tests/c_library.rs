@@ -1,4 +1,4 @@
-//! What the C library says about itself, on real sockets. A binary of its own, because the log is the process's.
+//! The C library's log, names and version, on real sockets. It is a binary of its own, because the log is the process's.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 #[path = "../crates/async-socket-ffi/tests/common/mod.rs"]
@@ -66,7 +66,7 @@ fn logged(level: ASYNC_SOCKET_LOG_LEVEL, act: impl FnOnce()) -> Vec<(ASYNC_SOCKE
     lines.0.into_inner().expect("nothing panics with it")
 }
 
-/// Has something to say about a socket, of every kind.
+/// Logs every kind of line about a socket.
 fn use_a_socket() {
     let _platform = Platform::start();
     let (socket, calls) = (Open::new(), Calls::new());

@@ -9,7 +9,7 @@ use integration_tests::port::{Operation, port, reads, socket, start, writes};
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use test_doubles::{FailingAllocator, allocations_tried, fail_nth_allocation, without_memory};
+use test_doubles::{FailingAllocator, end_counting, fail_allocations, without_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -94,7 +94,8 @@ fn a_descriptor_that_finds_no_memory_is_not_registered_and_can_be_later() {
     );
     registration.register(|| ()).expect("there is memory again");
     let (tell, told) = inbox();
-    registration.add(Direction::In, Box::new(move |bytes| tell.put(bytes))).map_err(|refused| refused.error).unwrap();
+    let callback: Callback = Box::new(move |bytes| tell.put(bytes));
+    registration.add(Direction::In, callback).map_err(|refused| refused.error).unwrap();
     peer.write_all(b"x").unwrap();
     assert_eq!(told.only(), 1);
 }
@@ -107,7 +108,7 @@ fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
     ours.set_nonblocking(true).unwrap();
     let registration = Registration::new(port, Reading, ours);
     registration.register(|| ()).unwrap();
-    let (tell, told) = inbox();
+    let (tell, told) = inbox::<usize>();
     let [warms_up, first, second] = [(); 3].map(|()| {
         let tell = tell.clone();
         Box::new(move |bytes| test_doubles::with_memory(|| tell.put(bytes))) as Callback
@@ -128,9 +129,9 @@ fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
 #[test]
 fn a_port_that_finds_no_memory_is_an_error() {
     for nth in 1..4 {
-        fail_nth_allocation(nth);
+        fail_allocations(nth..=nth);
         let created = CompletionPort::create();
-        let tried = allocations_tried();
+        let tried = end_counting();
         let error = created.expect_err("an allocation has failed").source;
         assert_eq!((tried, error.raw_os_error()), (nth, Some(Errno::NOMEM.raw_os_error())));
     }

@@ -1,5 +1,5 @@
-//! Gives the shared library its name for the dynamic linker, and takes the unwinder into it where gcc has one to
-//! take: the library then needs only libc at run time.
+//! Gives the shared library its name for the dynamic linker. Also links gcc's static unwinder into it, if gcc has one, so that the
+//! library needs only libc at run time.
 
 use std::env;
 use std::fs;
@@ -8,11 +8,11 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    // The tests call the C compiler for it.
+    // The tests compile C programs for this target.
     println!("cargo::rustc-env=ASYNC_SOCKET_TARGET={}", env::var("TARGET").unwrap_or_default());
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libasync_socket.so.0");
     if let (Some(unwinder), Some(out)) = (static_unwinder(), env::var_os("OUT_DIR")) {
-        // What std asks the linker for by the name of `gcc_s` is found here first.
+        // std asks the linker for `gcc_s`, and the linker finds this script first.
         let script = Path::new(&out).join("libgcc_s.so");
         if fs::write(script, format!("INPUT({})\n", unwinder.display())).is_ok() {
             println!("cargo::rustc-link-search=native={}", Path::new(&out).display());
@@ -20,7 +20,7 @@ fn main() {
     }
 }
 
-/// `None` if this is no native build with gcc; the library then needs `libgcc_s.so.1` too.
+/// `None` if this is not a native build with gcc. The library then needs `libgcc_s.so.1` too.
 fn static_unwinder() -> Option<PathBuf> {
     let is_native = env::var_os("HOST") == env::var_os("TARGET");
     let is_gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "gnu");

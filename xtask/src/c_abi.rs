@@ -1,5 +1,5 @@
-//! `cargo xtask c-abi`: the conformance program of the C ABI, against both libraries, plain or under a checker; and what is
-//! installed, as C programs find and use it.
+//! `cargo xtask c-abi`: runs the conformance program of the C ABI against both libraries, alone or under a checker. With
+//! `--installed`, it installs the library and uses it as C programs do.
 
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
@@ -76,7 +76,7 @@ impl Installed {
     fn check(&self) -> anyhow::Result<()> {
         let Self { shell, prefix, .. } = self;
         cmd!(shell, "cargo xtask install --prefix {prefix} --libdir {LIBDIR}").quiet().run()?;
-        // What an older version left.
+        // An older version's file, which `--uninstall` has to find.
         let older = prefix.join(LIBDIR).join("libasync_socket.so.0.0.1");
         fs::write(&older, "")?;
         self.found_by_pkg_config()?;
@@ -101,7 +101,7 @@ impl Installed {
         self.lib().join("libasync_socket.a")
     }
 
-    /// As a shell script uses it, which has to `eval` paths with blanks.
+    /// As in a shell script, which has to `eval` paths with blanks.
     fn found_by_pkg_config(&self) -> anyhow::Result<()> {
         let Self { shell, scratch, sources, .. } = self;
         let (source, program) = (sources.join("library.c"), scratch.join("by-pkg-config"));
@@ -137,7 +137,7 @@ impl Installed {
         Ok(program)
     }
 
-    /// As often as it takes: what was uninitialised was so in every third or fourth run.
+    /// Eight runs, because a report of an uninitialised register came in one of three or four.
     fn under_memcheck(&self) -> anyhow::Result<()> {
         const RUNS: u32 = 8;
         let shell = &self.shell;
@@ -157,26 +157,26 @@ impl Installed {
         let shell = &self.shell;
         let suppressions = self.suppressions("helgrind.supp");
         let program = self.compile("checked_echo.c", "echo", &[])?;
-        let planted = self.compile("checked_echo.c", "echo-with-a-race", &["-DPLANTED_RACE"])?;
+        let injected = self.compile("checked_echo.c", "echo-with-a-race", &["-DINJECTED_RACE"])?;
         let options = ["-q", "--tool=helgrind", "--error-exitcode=9"];
         let run =
             |program: &Path| cmd!(shell, "valgrind {options...} --suppressions={suppressions} {program}").output();
         run(&program).context("helgrind reports the library")?;
-        ensure!(run(&planted).is_err(), "the suppressions hide a race of the program's own threads from helgrind");
+        ensure!(run(&injected).is_err(), "the suppressions hide a race of the program's own threads from helgrind");
         Ok(())
     }
 
     fn under_the_thread_sanitizer(&self) -> anyhow::Result<()> {
         let shell = &self.shell;
         let tsan = ["-fsanitize=thread"];
-        // The sanitizer splits the variable's value at blanks that are not quoted.
+        // The sanitizer splits the variable's value at unquoted blanks.
         let suppressions = self.suppressions("thread-sanitizer.supp");
         let options = format!("suppressions='{}' exitcode=9", suppressions.display());
         let run = |program: &Path| cmd!(shell, "{program}").env("TSAN_OPTIONS", &options).output();
         let program = self.compile("checked_echo.c", "echo-tsan", &tsan)?;
         run(&program).context("the thread sanitizer reports the library")?;
-        let planted = self.compile("checked_echo.c", "echo-with-a-race-tsan", &[tsan[0], "-DPLANTED_RACE"])?;
-        ensure!(run(&planted).is_err(), "the suppressions hide a race of the program's own threads");
+        let injected = self.compile("checked_echo.c", "echo-with-a-race-tsan", &[tsan[0], "-DINJECTED_RACE"])?;
+        ensure!(run(&injected).is_err(), "the suppressions hide a race of the program's own threads");
         Ok(())
     }
 

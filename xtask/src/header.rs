@@ -1,5 +1,5 @@
-//! `cargo xtask header`: makes the C header of the ABI's sources; with `--check`, says whether the one in the
-//! repository is what they say.
+//! `cargo xtask header`: makes the C header from the ABI's sources. With `--check`, compares the header in the repository with
+//! them.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let present = fs::read_to_string(&path).with_context(|| format!("cannot read {HEADER}"))?;
     if let Some(line) = first_difference(&present, &header) {
-        bail!("{HEADER}:{line}: not what the sources say; run `cargo xtask header`");
+        bail!("{HEADER}:{line}: differs from the sources; run `cargo xtask header`");
     }
     println!("header: {HEADER} is up to date");
     Ok(())
@@ -41,11 +41,11 @@ fn generate() -> anyhow::Result<String> {
     let mut header = Vec::new();
     builder.generate().context("cbindgen does not understand the sources")?.write(&mut header);
     let header = with_version(&String::from_utf8(header)?, env!("CARGO_PKG_VERSION"));
-    // What Rust calls safety is to C what the function requires.
+    // Rust's section about safety is what the function requires of its caller in C.
     Ok(header.replace("\n * # Safety\n", "\n * Requires:\n"))
 }
 
-/// The version, which is the workspace's, in its places.
+/// Puts the workspace's version in its places.
 fn with_version(header: &str, version: &str) -> String {
     let numbers = ["@MAJOR@", "@MINOR@", "@PATCH@"].into_iter().zip(version.split(['.', '-', '+']));
     numbers.fold(header.replace("@VERSION@", version), |header, (place, number)| header.replace(place, number))

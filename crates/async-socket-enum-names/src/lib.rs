@@ -1,12 +1,17 @@
 //! The functions of the C ABI that name the values of its enums.
 //!
-//! A program may define them itself. A package of their own gives them an object file of their own in a static library, and
-//! the linker takes no object file of which it needs nothing.
+//! A program may define these functions itself. A package of their own gives them an object file of their own in a static
+//! library, and the linker leaves out an object file of which the program needs nothing.
 #![no_std]
 #![allow(unsafe_code, reason = "exports names")]
 #![allow(non_snake_case, reason = "the names are the original's")]
 
 use core::ffi::{CStr, c_char, c_uint};
+
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 const UNKNOWN: &CStr = c"UNKNOWN";
 

@@ -1,8 +1,8 @@
 /*
  * An echo server on async_socket: echo_server [PORT]. Ends on Ctrl-C.
  *
- * One connection has one buffer and is always either receiving into it or sending from it. Everything about it happens
- * in call-backs, one at a time, so it needs no lock; the list of connections does.
+ * A connection has one buffer, and always either receives into it or sends from it. It is used only in its callbacks, which run
+ * one at a time, so it needs no lock. The list of connections needs one.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -37,7 +37,7 @@ static int listener;
 static void on_sent(void* context, ASYNC_SOCKET_SEND_RESULT result);
 static void on_received(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint32_t bytes_received);
 
-/* The connection is over: whoever takes it from the list frees it. */
+/* Ends a connection. The thread that takes it from the list frees it. */
 static void end(CONNECTION* connection)
 {
     pthread_mutex_lock(&lock);
@@ -54,7 +54,7 @@ static void end(CONNECTION* connection)
     }
     pthread_mutex_unlock(&lock);
     if (is_ours) {
-        /* Allowed inside the socket's own call-backs. */
+        /* Allowed inside the socket's own callbacks. */
         async_socket_destroy(connection->socket);
         free(connection);
     }
@@ -76,7 +76,7 @@ static void on_received(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint3
         end(connection);
     } else if (async_socket_send_async(connection->socket, &buffer, 1, on_sent, connection) !=
                ASYNC_SOCKET_SEND_SYNC_OK) {
-        /* Only after OK does on_sent run. */
+        /* on_sent runs only after OK. */
         end(connection);
     }
 }
@@ -108,7 +108,7 @@ static void serve(int fd)
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
     connection->socket = async_socket_create(NULL, fd);
     if (connection->socket == NULL) {
-        /* The descriptor is ours still. */
+        /* The descriptor is still ours. */
         close(fd);
         free(connection);
         return;
@@ -155,7 +155,7 @@ int main(int argc, char** argv)
     sigset_t signals;
     int on = 1, signal_number;
 
-    /* Waited for below; blocked in every thread that is started from here on. */
+    /* The main thread waits for these below. Every thread that starts from here on has them blocked. */
     sigemptyset(&signals);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGTERM);
@@ -189,7 +189,7 @@ int main(int argc, char** argv)
     pthread_mutex_lock(&lock);
     stopping = true;
     pthread_mutex_unlock(&lock);
-    /* From here on no call-back touches the list; destroy waits for those that run. */
+    /* From here on no callback touches the list. Destroy waits for those that run. */
     while (connections != NULL) {
         CONNECTION* connection = connections;
         connections = connection->next;

@@ -1,9 +1,8 @@
 //! The system calls of the C library's ports: those of [`completion_port::Kernel`], with another `epoll_wait`.
 //!
-//! rustix makes that as `epoll_pwait` and sets five of its six arguments. The kernel never looks at the sixth, but memcheck
-//! does, and reports whatever happens to be in that register. C teams have memcheck fail their tests for a report, so here
-//! every register that the call reads is set. The C library's own `epoll_wait` would do too, but it is a cancellation point, which
-//! costs more instructions.
+//! rustix calls `epoll_pwait` and sets five of its six arguments. The kernel ignores the sixth, but memcheck reads that register
+//! and reports it. C teams let their tests fail for a report of memcheck, so this module sets every register that the call
+//! reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more instructions.
 
 use completion_port::PortSyscalls;
 use completion_port::sys::{Errno, Event, EventFlags};
@@ -25,6 +24,8 @@ impl PortSyscalls for Kernel {
     }
 
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
+        #[cfg(test)]
+        held::wait();
         REST.epoll_add(epoll, fd, data, flags)
     }
 
@@ -53,15 +54,34 @@ impl PortSyscalls for Kernel {
     }
 }
 
-/// Where the instruction is known here. An event has the kernel's layout, which rustix asserts.
+/// Lets a test hold a thread that opens a socket.
+#[cfg(test)]
+pub(crate) mod held {
+    use std::sync::mpsc::{Receiver, Sender};
+    use std::sync::{Mutex, PoisonError};
+    use std::time::Duration;
+
+    /// The next `epoll_ctl(EPOLL_CTL_ADD)` sends through the first, and waits for the second.
+    pub(crate) static NEXT_ADD: Mutex<Option<(Sender<()>, Receiver<()>)>> = Mutex::new(None);
+
+    pub(super) fn wait() {
+        let held = NEXT_ADD.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((entered, until)) = held {
+            entered.send(()).expect("the test waits for this");
+            until.recv_timeout(Duration::from_secs(20)).expect("the test lets go");
+        }
+    }
+}
+
+/// For the targets whose instruction is known here. An event has the kernel's layout, which rustix asserts.
 #[cfg(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))]
 mod wait {
     use super::{Errno, Event};
     use std::arch::asm;
     use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-    /// The milliseconds that a wait lasts at most: a thread asleep does not notice that its epoll instance was closed. As
-    /// `completion_port::PortSyscalls::epoll_wait` asks for.
+    /// The most milliseconds that a wait lasts, as `completion_port::PortSyscalls::epoll_wait` asks for: a thread that sleeps
+    /// does not notice that its epoll instance was closed.
     const AT_MOST: i32 = 1_000;
 
     #[inline]
@@ -74,7 +94,7 @@ mod wait {
         let result = unsafe { system_call(epoll.as_raw_fd(), room.as_mut_ptr().cast(), count, milliseconds) };
         match usize::try_from(result) {
             Ok(written) => {
-                // SAFETY: the kernel has written so many, and no more than there was room for.
+                // SAFETY: the kernel has written this many, and no more than there was room for.
                 unsafe { events.set_len(present + written) };
                 Ok(())
             }

@@ -1,38 +1,39 @@
 //! `platform_*`: the process-wide completion ports.
 //!
-//! Each process has its own: a child of `fork` begins without any, but with the settings of its parent.
+//! Each process has its own. A child of `fork` begins with no ports, and with the settings of its parent.
 
 use crate::boundary::guarded;
-use crate::kernel::Kernel;
+use crate::counted::Counted;
 use crate::log;
-use crate::port::COMPLETION_PORT_TAG;
-use crate::types::COMPLETION_PORT_HANDLE;
+use crate::port::{COMPLETION_PORT_HANDLE, COMPLETION_PORT_TAG, no_memory};
 use completion_port::process::PerProcess;
 use completion_port::{CompletionPort, CreatePortError};
 use std::ffi::c_int;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static PLATFORM: PerProcess<Mutex<Platform>> = PerProcess::new();
 
 static THREADS: AtomicU32 = AtomicU32::new(1);
 
-/// 0 if none was set.
+/// 0 means the default.
 static STACK_SIZE: AtomicUsize = AtomicUsize::new(0);
 
+/// It does for handles what `ExecutionEngine` does for Rust's ports: sockets take the ports in turn. An engine's ports are no
+/// handles, and do not use the system calls of `kernel.rs`.
 #[derive(Default)]
 struct Platform {
-    /// How many inits have not been undone.
+    /// The calls of `platform_init` that no `platform_deinit` has undone.
     users: usize,
-    ports: Vec<Arc<COMPLETION_PORT_TAG>>,
+    ports: Vec<Counted<COMPLETION_PORT_TAG>>,
     next: usize,
 }
 
-/// Starts the platform: one completion port, and so one thread, or as many as were set. Returns 0 on success.
-/// It may be called again; each call needs its `platform_deinit`. In a child of `fork` it starts afresh, whatever the parent
-/// had; what the child has inherited is refused with an error.
+/// Starts the platform: one completion port with one thread, or as many as `platform_set_thread_count` asked for. Returns 0 on
+/// success, otherwise non-zero, and the platform is not started. May be called again; each successful call needs its
+/// `platform_deinit`. In a child of `fork` this starts a new platform. What the child has inherited is refused with an error.
 // Codes_SRS_PLATFORM_01_004
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_init() -> c_int {
@@ -51,24 +52,34 @@ pub extern "C" fn platform_init() -> c_int {
 fn start() -> Result<(), CreatePortError> {
     let mut platform = lock().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
     if platform.users == 0 {
-        platform.ports = (0..THREADS.load(Ordering::Relaxed)).map(|_| create_port()).collect::<Result<_, _>>()?;
+        platform.ports = create_ports(THREADS.load(Ordering::Relaxed) as usize)?;
     }
     platform.users += 1;
     Ok(())
 }
 
-// Codes_SRS_PLATFORM_01_005
-fn create_port() -> Result<Arc<COMPLETION_PORT_TAG>, CreatePortError> {
-    let port = CompletionPort::builder();
-    let port = match STACK_SIZE.load(Ordering::Relaxed) {
-        0 => port,
-        bytes => port.thread_stack_size(bytes),
-    };
-    Ok(COMPLETION_PORT_TAG::on(port.create_with(Kernel)?))
+/// The ports that were created before one fails are dropped again.
+// Codes_SRS_C_LIBRARY_01_013
+fn create_ports(count: usize) -> Result<Vec<Counted<COMPLETION_PORT_TAG>>, CreatePortError> {
+    let mut ports = Vec::new();
+    ports.try_reserve_exact(count).map_err(|_| no_memory())?;
+    for _ in 0..count {
+        ports.push(create_port()?);
+    }
+    Ok(ports)
 }
 
-/// Undoes one `platform_init`; the last one stops the threads. Sockets that are left stay valid until they are
-/// destroyed. In a child of `fork` it undoes only the child's own.
+// Codes_SRS_PLATFORM_01_005
+fn create_port() -> Result<Counted<COMPLETION_PORT_TAG>, CreatePortError> {
+    let port = CompletionPort::builder();
+    COMPLETION_PORT_TAG::create(match STACK_SIZE.load(Ordering::Relaxed) {
+        0 => port,
+        bytes => port.thread_stack_size(bytes),
+    })
+}
+
+/// Undoes one `platform_init`. Undoing the last one stops the threads. Sockets stay valid until they are destroyed. In a child
+/// of `fork` this undoes only a `platform_init` of the child.
 // Codes_SRS_PLATFORM_01_003
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_deinit() {
@@ -76,36 +87,36 @@ pub extern "C" fn platform_deinit() {
         let Ok(mut platform) = lock() else { return };
         platform.users = platform.users.saturating_sub(1);
         let ports = if platform.users == 0 { std::mem::take(&mut platform.ports) } else { Vec::new() };
-        // Dropped without the lock: that waits for the threads.
+        // The ports are dropped after the lock, because dropping them waits for their threads.
         drop(platform);
         drop(ports);
     });
 }
 
-/// A new reference to a completion port of the platform, the next one in turn; give it up with
-/// `completion_port_dec_ref`. NULL before `platform_init`.
+/// A new reference to a completion port of the platform, the next one in turn. Give it up with `completion_port_dec_ref`.
+/// NULL before `platform_init`.
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_get_completion_port() -> COMPLETION_PORT_HANDLE {
-    guarded(ptr::null_mut(), || next_port().map_or(ptr::null_mut(), |port| Arc::into_raw(port).cast_mut()))
+    guarded(ptr::null_mut(), || next_port().map_or(ptr::null_mut(), Counted::into_raw))
 }
 
-/// How many completion ports, and so threads, the next `platform_init` that starts the platform makes; 1 unless set.
-/// 0 counts as 1.
+/// Sets how many completion ports, each with one thread, the next `platform_init` makes that starts the platform. Without this
+/// call it is 1. 0 counts as 1.
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_set_thread_count(thread_count: u32) {
     THREADS.store(thread_count.max(1), Ordering::Relaxed);
 }
 
-/// The bytes of stack of each thread that the next `platform_init` starts, on which callbacks run; rounded up to whole pages
-/// and to what the system needs at least. 0, or nothing set: what a pthread gets by default (`ulimit -s`, usually 8 MiB), but
-/// not less than 2 MiB. Only what is touched takes memory.
+/// Sets the bytes of stack of each thread that the next `platform_init` starts. Callbacks run on these stacks. The size is
+/// rounded up to whole pages, and to the least that the system needs. 0, or no call of this, means what a pthread gets by
+/// default (`ulimit -s`, usually 8 MiB), but at least 2 MiB. Only the part of a stack that is touched takes memory.
 // Codes_SRS_PLATFORM_01_005
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_set_thread_stack_size(bytes: usize) {
     STACK_SIZE.store(bytes, Ordering::Relaxed);
 }
 
-pub(crate) fn next_port() -> Option<Arc<COMPLETION_PORT_TAG>> {
+pub(crate) fn next_port() -> Option<Counted<COMPLETION_PORT_TAG>> {
     let mut platform = lock().ok()?;
     let index = platform.next.checked_rem(platform.ports.len())?;
     platform.next = platform.next.wrapping_add(1);

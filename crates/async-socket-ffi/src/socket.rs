@@ -1,12 +1,14 @@
-//! `async_socket_*`: the specification's functions, translated.
+//! `async_socket_*`: the specification's functions.
 
-use crate::boundary::{Context, borrowed, guarded, reject};
+use crate::boundary::{Context, guarded};
+use crate::counted::{Counted, Reserved};
 use crate::platform::next_port;
+use crate::refusal::{out_of_memory, reject, reject_buffers};
 use crate::types::{
-    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_HANDLE, ASYNC_SOCKET_SEND_SYNC_RESULT, EXECUTION_ENGINE_HANDLE,
-    ON_ASYNC_SOCKET_OPEN_COMPLETE, ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
+    ASYNC_SOCKET_BUFFER, ASYNC_SOCKET_SEND_SYNC_RESULT, ON_ASYNC_SOCKET_OPEN_COMPLETE,
+    ON_ASYNC_SOCKET_RECEIVE_COMPLETE, ON_ASYNC_SOCKET_SEND_COMPLETE, SOCKET_HANDLE,
 };
-use crate::{kernel, log, version};
+use crate::{kernel, version};
 use ASYNC_SOCKET_SEND_SYNC_RESULT::{ASYNC_SOCKET_SEND_SYNC_ERROR, ASYNC_SOCKET_SEND_SYNC_OK};
 use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, IoBufs, IoBufsMut, Kernel, PayloadError, RawBuffer, RawBuffers, RawSlice,
@@ -14,10 +16,9 @@ use async_socket_linux::{
 };
 use completion_port::CompletionPort;
 use std::ffi::{c_char, c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 use std::slice;
-use std::sync::Arc;
 
 /// What a socket handle points to.
 #[derive(Debug)]
@@ -25,67 +26,76 @@ pub struct ASYNC_SOCKET {
     socket: AsyncSocketLinux<CompletionPort<kernel::Kernel>>,
 }
 
-/// Creates a socket that owns `socket_handle` from then on. NULL if that is `INVALID_SOCKET` or `platform_init` has not
-/// been called; the descriptor then stays the caller's.
+/// A socket, from `async_socket_create` to `async_socket_destroy`.
+pub type ASYNC_SOCKET_HANDLE = *mut ASYNC_SOCKET;
+
+/// An execution engine of the program. It is accepted where the specification asks for one, and never dereferenced.
+#[derive(Debug)]
+pub struct EXECUTION_ENGINE_TAG(());
+
+/// A pointer to an execution engine.
+pub type EXECUTION_ENGINE_HANDLE = *mut EXECUTION_ENGINE_TAG;
+
+/// Creates a socket, which owns `socket_handle` from then on. Returns NULL if `socket_handle` is `INVALID_SOCKET`, if
+/// `platform_init` has not been called, or if there is no memory. Then the descriptor is still the caller's.
 ///
 /// # Safety
 /// `socket_handle` is a descriptor that the caller owns, or negative.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_001, Codes_SRS_ASYNC_SOCKET_LINUX_11_002, Codes_SRS_ASYNC_SOCKET_LINUX_11_003
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006, Codes_SRS_C_LIBRARY_01_013
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_create(
     execution_engine: EXECUTION_ENGINE_HANDLE,
     socket_handle: SOCKET_HANDLE,
 ) -> ASYNC_SOCKET_HANDLE {
+    const NAME: &str = "async_socket_create";
     guarded(ptr::null_mut(), || {
-        // The engines of C programs are not ours: every socket lives on the platform.
+        // A C program's engine is not this library's, so every socket uses the platform's ports.
         let _ = execution_engine;
         if socket_handle < 0 {
-            reject("async_socket_create", "socket_handle", "is no descriptor");
+            reject(NAME, "socket_handle", "is no descriptor");
             return ptr::null_mut();
         }
         let Some(port) = next_port() else {
-            reject(
-                "async_socket_create",
-                "execution_engine",
-                "NULL means the platform, which is not started in this process",
-            );
+            reject(NAME, "execution_engine", "NULL means the platform, which is not started in this process");
             return ptr::null_mut();
         };
-        // SAFETY: not -1, and the caller's to give away.
+        let Some(memory) = Reserved::new() else {
+            out_of_memory(NAME);
+            return ptr::null_mut();
+        };
+        // SAFETY: the number is not negative, and the caller gives the descriptor away.
         let socket = unsafe { OwnedFd::from_raw_fd(socket_handle) };
         let socket = AsyncSocketLinux::create_with(port.port.clone(), Kernel, socket);
-        Arc::into_raw(Arc::new(ASYNC_SOCKET { socket })).cast_mut()
+        memory.fill(ASYNC_SOCKET { socket }).into_raw()
     })
 }
 
-/// Closes and frees a socket. NULL is ignored. When it returns, no callback of the socket runs or will run on any thread, but
-/// for those that it is called from. So a callback may destroy its socket and free what the others use, also while
-/// operations are pending: they are called back before this returns.
+/// Closes and frees a socket. NULL is ignored. When this returns, no callback of the socket runs or will run on any thread,
+/// except those that this is called from. So a callback may destroy its socket and free what the others use. Operations that
+/// are pending are called back before this returns.
 ///
-/// If another thread, or an outer frame of this one, is closing the socket, this completes what is not completed yet as
-/// abandoned, and waits for the callback that the other thread is in. It does so on every thread, a port's too. Two callbacks
-/// on two threads that close or destroy each other's sockets wait for each other for ever; one port and one sending thread
-/// suffice. Do not hold a lock that a callback of the socket takes.
+/// If another thread, or an outer frame of this thread, is closing the socket, this completes as abandoned what is not completed
+/// yet, and waits for the callback that the other thread is in. This holds on every thread, a port's too. Two callbacks on two
+/// threads that close or destroy each other's sockets wait for each other for ever. One port and one thread that sends suffice
+/// for that. Do not hold a lock that a callback of the socket takes.
 ///
 /// # Safety
-/// `async_socket` is NULL or a handle that nobody uses again.
+/// `async_socket` is NULL or a handle that the program does not use again.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_019, Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {
-        if async_socket.is_null() {
-            return reject("async_socket_destroy", "async_socket", "is NULL");
+        // SAFETY: NULL or a handle that the caller gives up.
+        match unsafe { Counted::from_raw(async_socket) } {
+            Some(handle) => handle.socket.close_and_wait(),
+            None => reject("async_socket_destroy", "async_socket", "is NULL"),
         }
-        // SAFETY: it came from `Arc::into_raw`, and the caller gives it up.
-        let handle = unsafe { Arc::from_raw(async_socket.cast_const()) };
-        handle.socket.close_and_wait();
-        drop(handle);
     });
 }
 
-/// Opens a socket, and calls back before it returns. Returns 0 on success, otherwise non-zero without a call-back.
+/// Opens a socket. Returns 0 on success, after the callback has run, and otherwise non-zero without a callback.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
@@ -99,7 +109,7 @@ pub unsafe extern "C" fn async_socket_open_async(
     const NAME: &str = "async_socket_open_async";
     guarded(1, || {
         // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        let Some(handle) = (unsafe { Counted::borrow(async_socket) }) else {
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };
@@ -109,7 +119,7 @@ pub unsafe extern "C" fn async_socket_open_async(
         };
         let context = Context::new(on_open_complete_context);
         let opened = handle.socket.open_async(move |result| {
-            // SAFETY: the caller gave the function to be called so.
+            // SAFETY: the caller allows this call.
             unsafe { on_open_complete(context.pointer(), result.into()) };
         });
         opened.map_or_else(
@@ -123,12 +133,12 @@ pub unsafe extern "C" fn async_socket_open_async(
     })
 }
 
-/// Closes a socket: waits for callbacks of it that run on other threads, abandons what is pending, and returns when no callback
-/// of it runs any more, but for those it is called from. Does nothing for NULL or a socket that is not open.
+/// Closes a socket: waits for its callbacks on other threads, abandons what is pending, and returns when no callback of the
+/// socket runs any more, except those that this is called from. Does nothing for NULL or a socket that is not open.
 ///
-/// A second close returns at once while another thread is closing the socket, and callbacks may then still run; destroy waits
-/// for them. Two callbacks on two threads that close each other's sockets wait for each other for ever; one port and one
-/// sending thread suffice. Do not hold a lock that a callback of the socket takes.
+/// While another thread is closing the socket, a second close returns at once, and callbacks may still run. Destroy waits for
+/// them. Two callbacks on two threads that close each other's sockets wait for each other for ever. One port and one thread
+/// that sends suffice for that. Do not hold a lock that a callback of the socket takes.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
@@ -137,19 +147,19 @@ pub unsafe extern "C" fn async_socket_open_async(
 pub unsafe extern "C" fn async_socket_close(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {
         // SAFETY: NULL or a valid handle.
-        match unsafe { borrowed(async_socket) } {
+        match unsafe { Counted::borrow(async_socket) } {
             Some(handle) => handle.socket.close(),
             None => reject("async_socket_close", "async_socket", "is NULL"),
         }
     });
 }
 
-/// Sends buffers in order as one payload. Only with `ASYNC_SOCKET_SEND_SYNC_OK` does the call-back run, exactly once,
-/// possibly before this returns.
+/// Sends buffers in order as one payload. If this returns `ASYNC_SOCKET_SEND_SYNC_OK`, the callback runs exactly once, possibly
+/// before this returns. Otherwise the callback does not run.
 ///
 /// # Safety
-/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, whose bytes may be
-/// read until the call-back.
+/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` buffers, whose bytes may be read
+/// until the callback.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_049, Codes_SRS_ASYNC_SOCKET_LINUX_11_050
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_send_async(
@@ -162,7 +172,7 @@ pub unsafe extern "C" fn async_socket_send_async(
     const NAME: &str = "async_socket_send_async";
     guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
         // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        let Some(handle) = (unsafe { Counted::borrow(async_socket) }) else {
             reject(NAME, "async_socket", "is NULL");
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
         };
@@ -173,15 +183,15 @@ pub unsafe extern "C" fn async_socket_send_async(
         // SAFETY: NULL or `buffer_count` long.
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
         let context = Context::new(on_send_complete_context);
-        let call_back = move |result: SendResult| {
-            // SAFETY: the caller gave the function to be called so.
+        let callback = move |result: SendResult| {
+            // SAFETY: the caller allows this call.
             unsafe { on_send_complete(context.pointer(), result.into()) };
         };
         match list {
             // SAFETY: the caller's promise about `buffers`.
-            [one] => send(&handle, unsafe { RawSlice::checked(*one) }, call_back),
+            [one] => send(&handle, unsafe { RawSlice::checked(*one) }, callback),
             // SAFETY: the caller's promise about `buffers`.
-            several => unsafe { send_several(&handle, several, call_back) },
+            several => unsafe { send_several(&handle, several, callback) },
         }
     })
 }
@@ -192,13 +202,13 @@ pub unsafe extern "C" fn async_socket_send_async(
 fn send<B: IoBufs>(
     handle: &ASYNC_SOCKET,
     buffers: Result<B, PayloadError>,
-    call_back: impl FnOnce(SendResult) + Send + 'static,
+    callback: impl FnOnce(SendResult) + Send + 'static,
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     let buffers = match buffers {
         Ok(buffers) => buffers,
         Err(error) => return send_refused(handle, error.into()),
     };
-    let sent = handle.socket.send_async(buffers, |completion| call_back(completion.result));
+    let sent = handle.socket.send_async(buffers, |completion| callback(completion.result));
     match sent {
         Ok(()) => ASYNC_SOCKET_SEND_SYNC_OK,
         Err(Refused { error, .. }) => send_refused(handle, error),
@@ -211,10 +221,10 @@ fn send<B: IoBufs>(
 unsafe fn send_several(
     handle: &ASYNC_SOCKET,
     list: &[RawBuffer],
-    call_back: impl FnOnce(SendResult) + Send + 'static,
+    callback: impl FnOnce(SendResult) + Send + 'static,
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     // SAFETY: passed on.
-    send(handle, unsafe { RawBuffers::copied(list) }, call_back)
+    send(handle, unsafe { RawBuffers::copied(list) }, callback)
 }
 
 #[cold]
@@ -228,12 +238,12 @@ fn send_refused(handle: &ASYNC_SOCKET, error: SendError) -> ASYNC_SOCKET_SEND_SY
     error.sync_result().into()
 }
 
-/// Receives at least one byte into buffers, in order. Returns 0 on success; then the call-back runs exactly once, on the
-/// completion port's thread, or on the thread that closes the socket.
+/// Receives at least one byte into buffers, in order. Returns 0 on success. Then the callback runs exactly once, on the
+/// completion port's thread, or on the thread that closes the socket. Otherwise returns non-zero, and the callback does not run.
 ///
 /// # Safety
-/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` of them, which do not overlap
-/// and whose bytes nobody else touches until the call-back.
+/// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` buffers, which do not overlap, and
+/// whose bytes nothing else touches until the callback.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_064, Codes_SRS_ASYNC_SOCKET_LINUX_11_070, Codes_SRS_ASYNC_SOCKET_LINUX_11_071
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_receive_async(
@@ -246,7 +256,7 @@ pub unsafe extern "C" fn async_socket_receive_async(
     const NAME: &str = "async_socket_receive_async";
     guarded(1, || {
         // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { borrowed(async_socket) }) else {
+        let Some(handle) = (unsafe { Counted::borrow(async_socket) }) else {
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };
@@ -257,15 +267,15 @@ pub unsafe extern "C" fn async_socket_receive_async(
         // SAFETY: NULL or `buffer_count` long.
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return 1 };
         let context = Context::new(on_receive_complete_context);
-        let call_back = move |result: ReceiveResult, bytes_received| {
-            // SAFETY: the caller gave the function to be called so.
+        let callback = move |result: ReceiveResult, bytes_received| {
+            // SAFETY: the caller allows this call.
             unsafe { on_receive_complete(context.pointer(), result.into(), bytes_received) };
         };
         match list {
             // SAFETY: the caller's promise about `buffers`.
-            [one] => receive(&handle, unsafe { RawSlice::checked(*one) }, call_back),
+            [one] => receive(&handle, unsafe { RawSlice::checked(*one) }, callback),
             // SAFETY: the caller's promise about `buffers`.
-            several => unsafe { receive_several(&handle, several, call_back) },
+            several => unsafe { receive_several(&handle, several, callback) },
         }
     })
 }
@@ -276,14 +286,14 @@ pub unsafe extern "C" fn async_socket_receive_async(
 fn receive<B: IoBufsMut>(
     handle: &ASYNC_SOCKET,
     buffers: Result<B, PayloadError>,
-    call_back: impl FnOnce(ReceiveResult, u32) + Send + 'static,
+    callback: impl FnOnce(ReceiveResult, u32) + Send + 'static,
 ) -> c_int {
     let buffers = match buffers {
         Ok(buffers) => buffers,
         Err(error) => return receive_refused(handle, error.into()),
     };
     let received =
-        handle.socket.receive_async(buffers, |completion| call_back(completion.result, completion.bytes_received));
+        handle.socket.receive_async(buffers, |completion| callback(completion.result, completion.bytes_received));
     match received {
         Ok(()) => 0,
         Err(Refused { error, .. }) => receive_refused(handle, error),
@@ -296,10 +306,10 @@ fn receive<B: IoBufsMut>(
 unsafe fn receive_several(
     handle: &ASYNC_SOCKET,
     list: &[RawBuffer],
-    call_back: impl FnOnce(ReceiveResult, u32) + Send + 'static,
+    callback: impl FnOnce(ReceiveResult, u32) + Send + 'static,
 ) -> c_int {
     // SAFETY: passed on.
-    receive(handle, unsafe { RawBuffers::copied(list) }, call_back)
+    receive(handle, unsafe { RawBuffers::copied(list) }, callback)
 }
 
 #[cold]
@@ -313,10 +323,10 @@ fn receive_refused(handle: &ASYNC_SOCKET, error: ReceiveError) -> c_int {
     1
 }
 
-/// The caller's list of buffers; says so if there is none. What is in it is checked when it is taken over.
+/// The caller's list of buffers, or `None` with a line in the log. The buffers in it are not checked here.
 ///
 /// # Safety
-/// `buffers` is NULL or points to `count` of them.
+/// `buffers` is NULL or points to `count` buffers.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 #[inline(always)]
 unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<&'a [RawBuffer]> {
@@ -324,29 +334,23 @@ unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, 
         reject(function, "buffers", "is NULL");
         return None;
     }
-    // SAFETY: not NULL and `count` long, by the caller's promise; the two types have the same layout (types.rs).
+    // SAFETY: the list is not NULL, and `count` long by the caller's promise. The two types have the same layout (types.rs).
     Some(unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) })
 }
 
-#[cold]
-fn reject_buffers(function: &'static str, descriptor: RawFd, error: PayloadError) {
-    log::start();
-    tracing::error!(function, descriptor, %error, "bad argument: buffers");
-}
+// These two are in this file so that a static library has them in the object file of the functions that they are about. A
+// program that calls them then does not link if another static library has already given it those functions.
 
-// Here, so that a static library has these in the object file of the functions they are about: a program that calls them does
-// not link if another static library has given it those already.
-
-/// The version of the library that is linked, as `ASYNC_SOCKET_VERSION` is that of the header. Valid for ever.
+/// The version of the library that is linked. `ASYNC_SOCKET_VERSION` is the header's. The string is valid for ever.
 // Codes_SRS_C_LIBRARY_01_004
 #[unsafe(no_mangle)]
 pub extern "C" fn async_socket_version() -> *const c_char {
     version::VERSION.as_ptr()
 }
 
-/// Whether the functions that the program calls by these names are this library's: non-zero if so. 0 if another library with
-/// the same names was linked before this one, and one of the two is shared. If both are static, a program that calls this
-/// function does not link with the other one first.
+/// Non-zero if the functions that the program calls by these names are this library's. 0 if another library with the same names
+/// was linked before this one, and one of the two is shared. If both are static and the other comes first, a program that
+/// calls this function does not link.
 // Codes_SRS_C_LIBRARY_01_005
 #[unsafe(no_mangle)]
 pub extern "C" fn async_socket_is_answering() -> c_int {

@@ -1,7 +1,7 @@
-//! The types of the header.
+//! The values that cross the ABI. Handles are beside the functions that make them.
 //!
-//! Every enum starts with an `INVALID` member of value 0, so that a zeroed variable is recognisably no result. The values
-//! are what existing programs were compiled against.
+//! Every enum starts with an `INVALID` member of value 0, so that a zeroed variable is visibly no result. Existing programs
+//! were compiled against these values.
 
 use async_socket_linux::{OpenResult, RawBuffer, ReceiveResult, SendResult, SendSyncResult};
 use completion_port::Action;
@@ -13,20 +13,7 @@ pub type SOCKET_HANDLE = c_int;
 /// No socket.
 pub const INVALID_SOCKET: SOCKET_HANDLE = -1;
 
-/// Accepted where the specification asks for it, and never dereferenced.
-#[derive(Debug)]
-pub struct EXECUTION_ENGINE_TAG(());
-
-/// A pointer to one.
-pub type EXECUTION_ENGINE_HANDLE = *mut EXECUTION_ENGINE_TAG;
-
-/// A socket, from `async_socket_create` to `async_socket_destroy`.
-pub type ASYNC_SOCKET_HANDLE = *mut crate::socket::ASYNC_SOCKET;
-
-/// One reference to a completion port.
-pub type COMPLETION_PORT_HANDLE = *mut crate::port::COMPLETION_PORT_TAG;
-
-/// One buffer. The bytes stay the caller's, untouched until the call-back.
+/// One buffer. The bytes are the caller's, who does not touch them until the callback.
 #[derive(Debug, Clone, Copy)]
 #[repr(C)]
 pub struct ASYNC_SOCKET_BUFFER_TAG {
@@ -39,7 +26,7 @@ pub struct ASYNC_SOCKET_BUFFER_TAG {
 /// One buffer.
 pub type ASYNC_SOCKET_BUFFER = ASYNC_SOCKET_BUFFER_TAG;
 
-// A list of one is passed on as a list of the other.
+// A list of the one type is read as a list of the other.
 const _: () = assert!(size_of::<ASYNC_SOCKET_BUFFER>() == size_of::<RawBuffer>());
 const _: () = assert!(align_of::<ASYNC_SOCKET_BUFFER>() == align_of::<RawBuffer>());
 
@@ -53,7 +40,7 @@ pub enum ASYNC_SOCKET_OPEN_RESULT {
     ASYNC_SOCKET_OPEN_ERROR = 2,
 }
 
-/// What `async_socket_send_async` returns: only after OK does the call-back run.
+/// What `async_socket_send_async` returns. The callback runs only after OK.
 #[allow(missing_docs, reason = "the specification's names say it")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -99,7 +86,7 @@ pub enum COMPLETION_PORT_EPOLL_ACTION {
     COMPLETION_PORT_EPOLL_ERROR = 5,
 }
 
-/// Translates a Rust result; the values are the same, which the compiler checks.
+/// Translates a Rust result. The compiler checks that the values are the same.
 macro_rules! translate {
     ($rust:ident to $name:ident { $($variant:ident => $member:ident,)* }) => {
         impl From<$rust> for $name {
@@ -155,19 +142,19 @@ translate! {
     }
 }
 
-/// Called when an open is complete.
+/// Called when an open has ended.
 pub type ON_ASYNC_SOCKET_OPEN_COMPLETE =
     Option<unsafe extern "C" fn(context: *mut c_void, open_result: ASYNC_SOCKET_OPEN_RESULT)>;
 
-/// Called when a send is complete.
+/// Called when a send has ended.
 pub type ON_ASYNC_SOCKET_SEND_COMPLETE =
     Option<unsafe extern "C" fn(context: *mut c_void, send_result: ASYNC_SOCKET_SEND_RESULT)>;
 
-/// Called when a receive is complete; `bytes_received` is 0 unless the result is `ASYNC_SOCKET_RECEIVE_OK`.
+/// Called when a receive has ended. `bytes_received` is 0 unless the result is `ASYNC_SOCKET_RECEIVE_OK`.
 pub type ON_ASYNC_SOCKET_RECEIVE_COMPLETE = Option<
     unsafe extern "C" fn(context: *mut c_void, receive_result: ASYNC_SOCKET_RECEIVE_RESULT, bytes_received: u32),
 >;
 
-/// Called when a descriptor's event has come.
+/// Called when an event of a descriptor has come, or cannot come any more.
 pub type ON_COMPLETION_PORT_EVENT_COMPLETE =
     Option<unsafe extern "C" fn(context: *mut c_void, action: COMPLETION_PORT_EPOLL_ACTION)>;

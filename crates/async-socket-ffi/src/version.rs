@@ -1,19 +1,19 @@
-//! Which library this is, and whether it is the one that answers.
+//! The library's version, and whether the program's calls reach this library.
 
 use std::ffi::{CStr, c_void};
 use std::mem::MaybeUninit;
 
-/// With the NUL that C wants.
+/// With the NUL that C needs.
 pub(crate) const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
     Ok(version) => version,
     Err(_) => panic!("a version has no NUL"),
 };
 
-/// Whether the program reaches this library by one of these names. Several are asked for, because a program that takes a
-/// function's address may have an address of its own for it. A static program has no names to ask for, and no second function
-/// of a name.
+/// Whether the program reaches this library by one of these names. It looks up several, because a program that takes a
+/// function's address may have an address of its own for it. In a static program the look-up finds nothing, and there is only
+/// one function of each name.
 pub(crate) fn is_reached(names: &[&CStr]) -> bool {
-    // The name of this function is nobody else's.
+    // No other library has this function.
     let here = file_of(is_reached as *const c_void);
     names.iter().any(|name| {
         // SAFETY: a name with its NUL.
@@ -22,11 +22,11 @@ pub(crate) fn is_reached(names: &[&CStr]) -> bool {
     })
 }
 
-/// Where the program or shared library with this address begins in memory; 0 if it is in none.
+/// The start, in memory, of the program or shared library that contains this address. 0 if none does.
 fn file_of(address: *const c_void) -> usize {
     let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: any address is allowed.
     unsafe { libc::dladdr(address, info.as_mut_ptr()) };
-    // SAFETY: no pointer is a bad one here, not even those that are still NULL.
+    // SAFETY: every value of the struct's pointers is valid, also NULL.
     unsafe { info.assume_init() }.dli_fbase.addr()
 }

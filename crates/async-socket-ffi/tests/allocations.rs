@@ -1,5 +1,5 @@
-//! A message costs no memory: a call-back is a function pointer and a context, and is never boxed. In a binary of its
-//! own, for its allocator.
+//! A message allocates nothing: a callback is a function pointer and a context, and is never boxed. The test has a binary of its
+//! own, because of its allocator.
 #![allow(unsafe_code, reason = "a global allocator that counts, and calls of the C ABI")]
 
 mod common;
@@ -49,7 +49,7 @@ unsafe extern "C" fn received(_: *mut c_void, _: ASYNC_SOCKET_RECEIVE_RESULT, _:
 fn wait_for(done: usize) {
     let start = Instant::now();
     while DONE.load(Ordering::Acquire) < done {
-        assert!(start.elapsed() < LIMIT, "the call-back does not come");
+        assert!(start.elapsed() < LIMIT, "the callback does not come");
         thread::yield_now();
     }
 }
@@ -74,7 +74,7 @@ fn exchange(socket: &mut Open, message: usize) {
 fn messages_do_not_allocate() {
     let _platform = Platform::start();
     let mut socket = Open::new();
-    // The first ones make room in the queues.
+    // The first messages make room in the queues.
     for message in 0..10 {
         exchange(&mut socket, message);
     }
@@ -82,7 +82,7 @@ fn messages_do_not_allocate() {
     for message in 10..1010 {
         exchange(&mut socket, message);
     }
-    // Rarely a queue meets more than it had room for.
+    // A few are allowed, because a queue may rarely need more room than it had.
     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
     assert!(allocations <= 10, "{allocations} allocations for 1000 messages each way");
 }

@@ -1,4 +1,4 @@
-//! The platform is not started: a binary of its own, for the others start it.
+//! Before the platform is started. The test has a binary of its own, because the other tests start the platform.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 mod common;
@@ -21,7 +21,7 @@ fn create_fails_without_the_platform_and_leaves_the_descriptor_to_the_caller() {
     let socket = unsafe { async_socket_create(null_mut(), descriptor) };
     assert!(!socket.is_null());
     drop(platform);
-    // SAFETY: nobody uses the handle again.
+    // SAFETY: the handle is not used again.
     unsafe { async_socket_destroy(socket) };
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);
 }

@@ -1,7 +1,7 @@
-//! What a C program sees: the conformance program of `tests/c`, against the static and the shared library; the header
-//! as C99 and as C++11; the names that are exported.
+//! The C library as a C program sees it: the conformance program of `tests/c` with the static and the shared library, the header
+//! as C99 and as C++11, and the exported names.
 //!
-//! `cargo xtask c-abi --valgrind` and `--asan` run this under a checker, told by `C_ABI_CHECKER`.
+//! `cargo xtask c-abi --valgrind` and `--asan` name a checker in `C_ABI_CHECKER`, and the program runs under it.
 
 #[path = "common/c_programs.rs"]
 mod c_programs;
@@ -36,7 +36,7 @@ fn a_c_program_finds_every_function_result_and_rule_as_documented(#[case] librar
     let output = succeed(run(&program).env("LD_LIBRARY_PATH", with_soname(&folder)).env("ASYNC_SOCKET_LOG", "off"));
 
     let said = String::from_utf8_lossy(&output.stdout);
-    assert!(said.contains("31 tests passed"), "{said}");
+    assert!(said.contains("33 tests passed"), "{said}");
 }
 
 #[rstest]
@@ -64,6 +64,21 @@ fn the_program_says_what_was_wrong_with_which_argument_if_asked_to(#[case] test:
     }
 }
 
+#[test]
+fn the_program_of_the_readme_compiles_without_a_warning_and_runs() {
+    let readme = fs::read_to_string(package().join("README.md")).expect("there is one");
+    let (_, program) = readme.split_once("```c\n").expect("it has a program");
+    let (program, _) = program.split_once("```").expect("the program ends");
+    let source = folder("readme").join("readme.c");
+    fs::write(&source, program).expect("a file can be written");
+    let executable = source.with_extension("program");
+    let mut compile = compiler(false);
+    compile.args(["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-pthread"]).args(WARNINGS).arg(source);
+    compile.arg(built("libasync_socket.a")).arg("-o").arg(&executable).args(["-lpthread", "-ldl", "-lm"]);
+    succeed(&mut compile);
+    succeed(&mut Command::new(executable));
+}
+
 #[rstest]
 #[case::c99(false, "c", "c99")]
 #[case::cpp11(true, "c++", "c++11")]
@@ -88,7 +103,7 @@ fn the_shared_library_exports_the_documented_names_and_no_others() {
     assert_eq!(names, EXPORTED.lines().collect::<Vec<_>>());
 }
 
-/// What the program is checked with, if anything.
+/// The checker that the program runs under, or nothing.
 fn checker() -> String {
     env::var("C_ABI_CHECKER").unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What a C program can ask the library about itself, and what the library says: small C programs.
+//! The library's version, names and log, in small C programs.
 
 #[path = "common/c_programs.rs"]
 mod c_programs;
@@ -24,7 +24,7 @@ fn a_c_program_learns_names_version_and_log(#[case] library: &str, #[case] flags
     let mut run = Command::new(&program);
     let output = succeed(run.env("LD_LIBRARY_PATH", with_soname(&folder)).env_remove("ASYNC_SOCKET_LOG"));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "all is as documented\n");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "nobody asked for a log on standard error");
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "no log on standard error was asked for");
 }
 
 fn rough_log() -> Command {
@@ -117,7 +117,7 @@ fn a_c_program_gets_the_first_of_two_static_libraries_and_if_it_asks_does_not_li
         (&[], [&ours, &other], "ours\n"),
         (&[], [&other, &ours], "the other\n"),
         (&["-DASK"], [&ours, &other_shared], "ours, is_answering 1\n"),
-        // To ask brings ours into the program, before any shared library.
+        // The question links our static library into the program, before any shared library.
         (&["-DASK"], [&other_shared, &ours], "ours, is_answering 1\n"),
         (&[], [&other_shared, &ours], "the other\n"),
     ] {

@@ -1,4 +1,4 @@
-//! The C ABI in a process that has run out of descriptors. Alone in its binary, because the limit is the process's.
+//! The C ABI in a process without descriptors. The test has a binary of its own, because the limit is the process's.
 
 use async_socket::{completion_port_create, platform_deinit, platform_get_completion_port, platform_init};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};

@@ -1,5 +1,5 @@
-//! C and C++ programs that use the library where processes begin and end: `fork`, exit handlers, signals, and descriptors
-//! that other code closes. Each kind is a run of its own of a program of `tests/c`.
+//! C and C++ programs of `tests/c` that use the library around `fork`, exit handlers, signals, and descriptors that other code
+//! closes. Each case is a run of its own.
 
 use rstest::rstest;
 use std::env;
@@ -100,7 +100,7 @@ fn run(program: &Path, kind: &str, log: &str) -> Output {
     output
 }
 
-/// The program of a source, compiled once per run of the tests.
+/// The program of a source file, which is compiled once per run of the tests.
 fn compiled(source: &str) -> PathBuf {
     static COMPILING: Mutex<Vec<String>> = Mutex::new(Vec::new());
     let package = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo runs this test"));
@@ -126,7 +126,7 @@ fn compiled(source: &str) -> PathBuf {
     program
 }
 
-/// Cargo builds it for the tests that depend on it: beside these, or in a folder beside that of the test.
+/// Cargo builds the library for the tests that depend on it, beside them or in a folder beside theirs.
 fn library() -> PathBuf {
     const NAME: &str = "libasync_socket.a";
     let test = env::current_exe().expect("this test is a file");

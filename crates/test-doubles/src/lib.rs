@@ -2,15 +2,15 @@
 //!
 //! | Double | Stands in for | For tests that |
 //! |---|---|---|
-//! | [`MockPort`] | the completion port | fire events by hand, one at a time, on their own thread |
-//! | [`ScriptedSockets`] | the system calls on a socket | say what the n-th `send` or `recv` returns |
-//! | [`ScriptedPort`] | the system calls of a port | let the n-th `epoll_ctl` fail; the others are real |
-//! | [`FailingAllocator`] | the allocator | run out of memory at a chosen point |
+//! | [`MockPort`] | the completion port | fire events by hand, one at a time, on the test's thread |
+//! | [`ScriptedSockets`] | the system calls on a socket | set what the n-th `send` or `recv` returns |
+//! | [`ScriptedPort`] | the system calls of a port | make the n-th `epoll_ctl` fail; the others are real |
+//! | [`FailingAllocator`] | the allocator | run out of memory at a chosen point, or at each in turn |
 //! | [`Number`] | an owned descriptor | close a descriptor that is still waited for |
 //! | [`FaultySyscalls`] | both | run on real sockets with random short transfers, errors and events, from a seed |
 //!
-//! Each is cheap to clone, and the clones share their state: give one to the code under test and keep one
-//! to look at. They panic when a script and the code disagree; that is the test's failure.
+//! Each is cheap to clone, and the clones share their state. Give one to the code under test, and keep one to look at. A double
+//! panics when its script and the code disagree. That is the test's failure.
 //!
 //! # Example: a receive that finds nothing the first time
 //! ```
@@ -37,6 +37,11 @@
 //! ```
 #![allow(clippy::missing_panics_doc, reason = "a test double's panic is the test's failure; said once, above")]
 
+/// The README's example is a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod faulty;
 mod mock_port;
 mod no_memory;
@@ -47,8 +52,8 @@ mod scripted_sockets;
 pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
 pub use no_memory::{
-    FailingAllocator, allocations_tried, fail_nth_allocation, failing_nth, set_memory, with_memory, without_memory,
-    without_memory_beyond,
+    FailingAllocator, end_counting, fail_allocations, fail_allocations_of_new_threads, failing_nth, set_memory,
+    with_memory, without_memory, without_memory_beyond,
 };
 pub use number::Number;
 pub use scripted_port::{PortSyscall, ScriptedPort};

@@ -10,25 +10,25 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 
-/// What was asked of a [`MockPort`].
+/// A call that a [`MockPort`] got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PortCall {
     /// `EPOLL_CTL_ADD`: the descriptor.
     Attach(RawFd),
     /// `EPOLL_CTL_DEL`: the descriptor.
     Detach(RawFd),
-    /// `EPOLL_CTL_ADD` for one event: the descriptor, and which.
+    /// `EPOLL_CTL_ADD` for one event: the descriptor, and the event.
     AttachOnce(RawFd, Interest),
-    /// `EPOLL_CTL_MOD` for one event more: the descriptor, and which.
+    /// `EPOLL_CTL_MOD` for one more event: the descriptor, and the event.
     Rearm(RawFd, Interest),
-    /// A turn without an event was asked for.
+    /// A request for a turn without an event.
     Schedule,
 }
 
-/// A port that records what it is asked, and whose events the test fires by hand.
+/// A port that records its calls, and whose events the test fires by hand.
 ///
-/// The queues behind it are the real ones: what the mock replaces is epoll and the thread. While
-/// [`fire`](Self::fire) runs, the calling thread counts as the port's thread. It has memory when the
+/// The mock replaces epoll and the thread. The queues behind it are the real ones. While [`fire`](Self::fire) runs, the calling
+/// thread counts as the port's thread. It has memory when the
 /// [allocator](crate::FailingAllocator) has none for others.
 #[derive(Clone, Default)]
 pub struct MockPort {
@@ -46,12 +46,12 @@ struct State {
 }
 
 thread_local! {
-    /// How many `fire`s of any mock this thread is in.
+    /// The calls of `fire`, on any mock, that this thread is in.
     static FIRING: Cell<usize> = const { Cell::new(0) };
 }
 
 impl MockPort {
-    /// A port on which nothing is attached.
+    /// A port to which nothing is attached.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -67,19 +67,19 @@ impl MockPort {
         self.state.lock().rearm_fails.push_back(errno);
     }
 
-    /// What was asked so far, in order.
+    /// The calls so far, in order.
     #[must_use]
     pub fn calls(&self) -> Vec<PortCall> {
         self.state.lock().calls.clone()
     }
 
-    /// How many references to the port there are, this one included.
+    /// The number of references to the port, including this one.
     #[must_use]
     pub fn references(&self) -> usize {
         Arc::strong_count(&self.state)
     }
 
-    /// How many operations wait in a direction of the descriptor that was attached last.
+    /// The number of operations that wait in a direction of the descriptor that was attached last.
     #[must_use]
     pub fn queued(&self, direction: Direction) -> usize {
         self.latest().queued(direction)
@@ -103,7 +103,7 @@ impl MockPort {
         self.turn(source, events);
     }
 
-    /// Runs what has asked for a turn without an event, until nothing has. How many turns that took.
+    /// Runs everything that has asked for a turn without an event, until nothing asks any more. Returns the number of turns.
     pub fn run_scheduled(&self) -> usize {
         let mut turns = 0;
         while let Some(source) = self.next_scheduled() {

@@ -3,31 +3,47 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::ops::RangeInclusive;
 use std::ptr;
+use std::sync::Mutex;
 
 thread_local! {
-    /// How many bytes one allocation may have.
+    /// The bytes that one allocation may have.
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
-    /// Which allocations are counted, if any are.
-    static COUNT: Cell<Option<Count>> = const { Cell::new(None) };
+
+    /// What counts the allocations of this thread, if anything does. A thread begins with what [`fail_allocations_of_new_threads`] set.
+    static COUNTER: Cell<Option<Counter>> = const { Cell::new(None) };
+
+    static IS_NEW: Cell<bool> = const { Cell::new(true) };
 }
 
+/// Counts allocations. Those between `first` and `last` fail.
 #[derive(Debug, Clone, Copy)]
-struct Count {
+struct Counter {
     tried: usize,
-    fails: usize,
+    first: usize,
+    last: usize,
+    is_of_new_thread: bool,
 }
 
-/// The system's allocator, until a thread says that it shall get no memory. Put it in a test binary of its own:
+/// What the threads that start from now on are counted with, and the most allocations that one of them has tried.
+static NEW_THREADS: Mutex<Option<(Counter, usize)>> = Mutex::new(None);
+
+/// The system's allocator, until a thread asks for failure. Use it in a test binary of its own:
 ///
 /// ```
-/// use test_doubles::{FailingAllocator, without_memory};
+/// use test_doubles::{FailingAllocator, end_counting, fail_allocations, without_memory};
 ///
 /// #[global_allocator]
 /// static ALLOCATOR: FailingAllocator = FailingAllocator;
 ///
 /// assert!(without_memory(|| Vec::<u8>::new().try_reserve(1)).is_err());
 /// assert!(Vec::<u8>::new().try_reserve(1).is_ok());
+///
+/// // The second allocation fails, and no other.
+/// fail_allocations(2..=2);
+/// let reserved = [1, 1, 1].map(|more| Vec::<u8>::new().try_reserve(more).is_ok());
+/// assert_eq!((reserved, end_counting()), ([true, false, true], 3));
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FailingAllocator;
@@ -56,7 +72,7 @@ unsafe impl GlobalAlloc for FailingAllocator {
     }
 }
 
-/// Says whether the calling thread gets memory from now on.
+/// Sets whether the calling thread gets memory from now on.
 pub fn set_memory(available: bool) {
     LARGEST.set(if available { usize::MAX } else { 0 });
 }
@@ -69,37 +85,17 @@ pub fn without_memory<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Makes a call during which the calling thread gets no more than so many bytes at once.
+/// Makes a call during which the calling thread gets at most so many bytes at once.
 pub fn without_memory_beyond<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     within(bytes, call)
 }
 
-/// Makes a call during which the calling thread gets memory, whatever was said, and nothing is counted.
+/// Makes a call during which the calling thread gets memory, whatever was set before. Its allocations are not counted.
 pub fn with_memory<T>(call: impl FnOnce() -> T) -> T {
-    let count = COUNT.take();
+    let counter = COUNTER.replace(None);
     let result = within(usize::MAX, call);
-    if count.is_some() {
-        COUNT.set(count);
-    }
+    COUNTER.set(counter);
     result
-}
-
-/// Counts the allocations of the calling thread from now on; the `nth`, of which the first is 1, fails.
-pub fn fail_nth_allocation(nth: usize) {
-    COUNT.set(Some(Count { tried: 0, fails: nth }));
-}
-
-/// Ends what [`fail_nth_allocation`] began. How many allocations were tried.
-pub fn allocations_tried() -> usize {
-    COUNT.take().map_or(0, |count| count.tried)
-}
-
-/// Makes a call of which the `nth` allocation on the calling thread fails, counted from 1, and no other. How many it made
-/// comes with the result; if these are fewer than `nth`, none has failed.
-pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
-    fail_nth_allocation(nth);
-    let result = call();
-    (result, allocations_tried())
 }
 
 fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
@@ -109,13 +105,54 @@ fn within<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// A thread that is ending has no such setting any more, but memory.
+/// From now on, the calling thread's allocations are counted from 1, and those whose numbers are in `which` fail.
+pub fn fail_allocations(which: RangeInclusive<usize>) {
+    IS_NEW.set(false);
+    COUNTER.set(Some(Counter { tried: 0, first: *which.start(), last: *which.end(), is_of_new_thread: false }));
+}
+
+/// Ends what [`fail_allocations`] began on the calling thread. Returns how many allocations were tried since.
+pub fn end_counting() -> usize {
+    COUNTER.replace(None).map_or(0, |counter| counter.tried)
+}
+
+/// Makes a call of which the `nth` allocation on the calling thread fails, counted from 1, and no other. Returns also how many
+/// allocations were tried: none has failed if these are fewer than `nth`.
+pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
+    fail_allocations(nth..=nth);
+    let result = call();
+    (result, end_counting())
+}
+
+/// As [`fail_allocations`], for every thread that starts during `call`. Returns also the most allocations that one of them has
+/// tried by the time `call` returns.
+pub fn fail_allocations_of_new_threads<T>(which: RangeInclusive<usize>, call: impl FnOnce() -> T) -> (T, usize) {
+    let counter = Counter { tried: 0, first: *which.start(), last: *which.end(), is_of_new_thread: true };
+    // The calling thread is not new.
+    IS_NEW.set(false);
+    *NEW_THREADS.lock().expect("no panic with it") = Some((counter, 0));
+    let result = call();
+    let most = NEW_THREADS.lock().expect("no panic with it").take();
+    (result, most.map_or(0, |(_, most)| most))
+}
+
+/// Whether an allocation succeeds. A thread that is ending has lost its setting, and gets memory.
 fn has_memory(bytes: usize) -> bool {
-    let fits = LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true);
-    let is_counted_out = COUNT.try_with(|count| {
-        let counted = count.get().map(|it| Count { tried: it.tried + 1, ..it });
-        count.set(counted);
-        counted.is_some_and(|it| it.tried == it.fails)
-    });
-    fits && !is_counted_out.unwrap_or(false)
+    is_not_counted_out().unwrap_or(true) && LARGEST.try_with(|largest| bytes <= largest.get()).unwrap_or(true)
+}
+
+fn is_not_counted_out() -> Option<bool> {
+    if IS_NEW.try_with(|is_new| is_new.replace(false)).ok()? {
+        let counter = NEW_THREADS.lock().ok()?.as_ref().map(|(counter, _)| *counter);
+        COUNTER.set(counter);
+    }
+    let mut counter = COUNTER.try_with(Cell::get).ok()??;
+    counter.tried += 1;
+    COUNTER.set(Some(counter));
+    if counter.is_of_new_thread
+        && let Some((_, most)) = NEW_THREADS.lock().ok()?.as_mut()
+    {
+        *most = counter.tried.max(*most);
+    }
+    Some(!(counter.first..=counter.last).contains(&counter.tried))
 }

@@ -1,4 +1,4 @@
-//! The real system calls of a port, of which the test lets chosen ones fail.
+//! The real system calls of a port. The test makes chosen ones fail.
 
 use completion_port::sys::{Errno, Event, EventFlags};
 use completion_port::{Kernel, PortSyscalls};
@@ -27,7 +27,7 @@ pub enum PortSyscall {
     Wake,
 }
 
-/// Counts the system calls of a port and lets chosen ones fail; the others are made for real.
+/// Counts the system calls of a port, makes chosen ones fail, and passes the others to the kernel.
 #[derive(Clone, Default)]
 pub struct ScriptedPort {
     state: Arc<Mutex<State>>,
@@ -45,34 +45,34 @@ struct State {
 type Hook = Box<dyn FnOnce() + Send>;
 
 impl ScriptedPort {
-    /// Calls that all work.
+    /// All calls go to the kernel.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Lets the `nth` call of a kind (the first is 1, counted from the beginning) fail.
+    /// Makes the `nth` call of a kind fail. The first is 1, counted from the beginning.
     pub fn fail(&self, call: PortSyscall, nth: usize, errno: Errno) {
         self.state.lock().fails.insert((call, nth), errno);
     }
 
-    /// Runs something after the `nth` call of a kind was made for real and before the port sees the result.
+    /// Runs something after the kernel has done the `nth` call of a kind, and before the port sees the result.
     pub fn after(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
         self.state.lock().after.insert((call, nth), Box::new(hook));
     }
 
-    /// Runs something before the `nth` call of a kind is made for real.
+    /// Runs something before the kernel gets the `nth` call of a kind.
     pub fn before(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
         self.state.lock().before.insert((call, nth), Box::new(hook));
     }
 
-    /// What each `epoll_ctl(EPOLL_CTL_ADD)` asked to be told about; the first is the port's own eventfd.
+    /// The events that each `epoll_ctl(EPOLL_CTL_ADD)` asked for. The first is the port's own eventfd.
     #[must_use]
     pub fn interests(&self) -> Vec<EventFlags> {
         self.state.lock().interests.clone()
     }
 
-    /// How often a call was made, failures included.
+    /// The number of calls of a kind, including those that failed.
     #[must_use]
     pub fn made(&self, call: PortSyscall) -> usize {
         self.state.lock().made.get(&call).copied().unwrap_or_default()
@@ -127,7 +127,7 @@ impl PortSyscalls for ScriptedPort {
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
         self.make(PortSyscall::EpollWait, || {
-            // A wait that has lasted long enough to end without an event counts as one with those that follow.
+            // A wait that ends without an event and the waits that follow it count as one.
             loop {
                 Kernel.epoll_wait(epoll, events, block)?;
                 if !block || !events.is_empty() {

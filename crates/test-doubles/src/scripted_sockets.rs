@@ -1,4 +1,4 @@
-//! System calls on a socket that do what the test says. No kernel is asked.
+//! System calls on a socket that follow a script, without a kernel.
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
@@ -9,14 +9,14 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// What one call does.
+/// One step of a script: what one call does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// A send takes at most so many bytes.
+    /// A send takes at most this many bytes.
     Takes(usize),
-    /// A receive delivers these bytes, as far as they fit; the rest is lost.
+    /// A receive delivers these bytes, as far as they fit. The rest is lost.
     Delivers(Vec<u8>),
-    /// The same, and descriptors come along. For [`SocketSyscalls::recv_noting_scm_rights`].
+    /// The same, with descriptors. For [`SocketSyscalls::recv_noting_scm_rights`].
     DeliversWithScmRights(Vec<u8>),
     /// The call fails.
     Fails(Errno),
@@ -34,15 +34,15 @@ impl Step {
 pub enum SocketCall {
     /// `getsockopt(SO_PROTOCOL)`
     ShortReadDrains,
-    /// `send`: all the bytes it was given, and its flags.
+    /// `send`: all the bytes that it got, and its flags.
     Send(Vec<u8>, SendFlags),
-    /// `sendmsg`: all the buffers it was given, and its flags.
+    /// `sendmsg`: all the buffers that it got, and its flags.
     SendMsg(Vec<Vec<u8>>, SendFlags),
-    /// `recv`: the room it was given, and its flags.
+    /// `recv`: the room that it got, and its flags.
     Recv(usize, RecvFlags),
-    /// `recvmsg` into one buffer, which tells of descriptors that came along: the room it was given, and its flags.
+    /// `recvmsg` into one buffer, which tells of descriptors that came along: the room that it got, and its flags.
     RecvNotingScmRights(usize, RecvFlags),
-    /// `recvmsg`: the room in each buffer it was given, and its flags.
+    /// `recvmsg`: the room in each buffer that it got, and its flags.
     RecvMsg(Vec<usize>, RecvFlags),
     /// `recvmsg(MSG_ERRQUEUE)`
     ReceiveErrorMessage,
@@ -58,8 +58,8 @@ pub enum SocketCall {
 
 /// Scripted system calls.
 ///
-/// Where a script has ended, a send takes everything, a receive finds nothing (`EAGAIN`), the error queue
-/// is empty, and no error is pending.
+/// After the end of a script, a send takes everything, a receive finds nothing (`EAGAIN`), the error queue is empty, and no error
+/// is pending.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedSockets {
     state: Arc<Mutex<State>>,
@@ -83,7 +83,7 @@ struct State {
     hooks: Vec<Hook>,
 }
 
-/// What a test wants to happen in the middle of a call.
+/// What a test does in the middle of a call.
 struct Hook {
     kind: Box<dyn Fn(&SocketCall) -> bool + Send>,
     run: Box<dyn FnOnce() + Send>,
@@ -102,42 +102,42 @@ impl ScriptedSockets {
         Self::default()
     }
 
-    /// What the next `send`s and `sendmsg`s do.
+    /// Sets what the next calls of `send` and `sendmsg` do.
     pub fn script_send(&self, steps: impl IntoIterator<Item = Step>) {
         self.state.lock().sends.extend(steps);
     }
 
-    /// What the next `recv`s and `recvmsg`s do.
+    /// Sets what the next calls of `recv` and `recvmsg` do.
     pub fn script_recv(&self, steps: impl IntoIterator<Item = Step>) {
         self.state.lock().receives.extend(steps);
     }
 
-    /// What the next question for the kind of socket gets; `Ok(false)` unless said.
+    /// Sets the answer to the next question for the kind of socket. It is `Ok(false)` unless set.
     pub fn script_short_read_drains(&self, answer: Result<bool, Errno>) {
         self.state.lock().kind.push_back(answer);
     }
 
-    /// What the next question for a kind that cannot be opened gets; `Ok(None)` unless said.
+    /// Sets the answer to the next question for a kind that cannot be opened. It is `Ok(None)` unless set.
     pub fn script_unsupported_kind(&self, answer: Result<Option<UnsupportedKind>, Errno>) {
         self.state.lock().unsupported_kinds.push_back(answer);
     }
 
-    /// Its connect is still in progress when it is opened.
+    /// The socket's connect is still in progress when it is opened.
     pub fn connect_in_progress(&self) {
         self.state.lock().connecting = true;
     }
 
-    /// What the next question whether `close` may wait gets; `Ok(false)` unless said.
+    /// Sets the answer to the next question whether `close` may wait. It is `Ok(false)` unless set.
     pub fn script_lingers(&self, answer: Result<bool, Errno>) {
         self.state.lock().lingers.push_back(answer);
     }
 
-    /// It is a Unix stream socket.
+    /// The socket is a Unix stream socket.
     pub fn be_a_unix_stream(&self) {
         self.state.lock().is_unix_stream = true;
     }
 
-    /// Puts messages into the error queue, which alone explain an error event.
+    /// Puts messages into the error queue. They explain an error event without an error of the socket.
     pub fn queue_error_messages(&self, count: usize) {
         let mut state = self.state.lock();
         state.error_messages += count;
@@ -149,8 +149,8 @@ impl ScriptedSockets {
         self.state.lock().error = Some(errno);
     }
 
-    /// Runs `hook` in the middle of the next call of a kind, before that does what its script says. The hook
-    /// may use the socket and these calls.
+    /// Runs `hook` in the middle of the next call of a kind, before the call follows its script. The hook may use the socket and
+    /// these calls.
     pub fn during_next(
         &self,
         kind: impl Fn(&SocketCall) -> bool + Send + 'static,
@@ -165,7 +165,7 @@ impl ScriptedSockets {
         self.state.lock().calls.clone()
     }
 
-    /// How many calls there were of a kind.
+    /// The number of calls of a kind.
     pub fn count(&self, kind: impl Fn(&SocketCall) -> bool) -> usize {
         self.state.lock().calls.iter().filter(|call| kind(call)).count()
     }
@@ -176,7 +176,7 @@ impl ScriptedSockets {
         self.state.lock().sent.clone()
     }
 
-    /// Notes a call and runs the hook that waits for it.
+    /// Notes a call, and runs the hook that was set for it.
     fn begin(&self, call: SocketCall) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         let waiting = state.hooks.iter().position(|hook| (hook.kind)(&call));

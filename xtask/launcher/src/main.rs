@@ -1,7 +1,7 @@
 //! `cargo xtask`: installs the C library itself, and leaves every other command to the package `xtask`.
 //!
-//! Whoever installs the library builds this program first. So it depends on little: the package `xtask` needs several
-//! minutes to build, this one a few seconds.
+//! Installing the library builds this program first. So it depends on little: it builds in a few seconds, and the package
+//! `xtask` in several minutes.
 
 mod install;
 mod workspace;

@@ -5,7 +5,7 @@ use std::fmt;
 
 const ROOM: usize = 1024;
 
-/// What stands at the end of a line that is longer than the room for it.
+/// The end of a line that was longer than the room for it.
 const CUT: &str = "...";
 
 /// Text without control characters, followed by a NUL.
@@ -32,7 +32,7 @@ impl Line {
         &self.bytes[..self.len]
     }
 
-    /// Ends the line with a line break, for which there is always room.
+    /// Ends the line with a line break. `push` always leaves room for that.
     pub(super) fn end(&mut self) {
         self.bytes[self.len] = b'\n';
         self.len += 1;
@@ -40,7 +40,7 @@ impl Line {
 
     fn push(&mut self, c: char) {
         let c = if c.is_control() { ' ' } else { c };
-        // What is left out, and the line break and the NUL, have their room.
+        // Room is kept for `CUT`, the line break and the NUL.
         if self.len + c.len_utf8() + CUT.len() + 2 > ROOM {
             self.is_cut = true;
             self.bytes[self.len..][..CUT.len()].copy_from_slice(CUT.as_bytes());

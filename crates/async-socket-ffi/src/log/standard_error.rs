@@ -5,8 +5,8 @@ use std::fmt::{self, Write as _};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// Writes a line with one `write(2)`, so that lines of several threads do not mix. A standard error that cannot be written to
-/// does no harm.
+/// Writes a line with one `write(2)`, so that lines of several threads do not mix. Does nothing if standard error cannot be
+/// written to.
 // Codes_SRS_C_LIBRARY_01_011
 pub(super) fn say(text: fmt::Arguments<'_>) {
     let mut line = Line::new();
@@ -15,13 +15,13 @@ pub(super) fn say(text: fmt::Arguments<'_>) {
     line.end();
     without_sigpipe(|| {
         let bytes = line.as_bytes();
-        // SAFETY: the bytes are there.
+        // SAFETY: the pointer and the length are those of a slice.
         unsafe { libc::write(libc::STDERR_FILENO, bytes.as_ptr().cast(), bytes.len()) };
     });
 }
 
-/// Runs `write` such that the signal of a closed pipe is never delivered: C programs that have not ignored it would end. A
-/// signal that was pending before stays so. `errno` is left alone, for the program may be about to read it.
+/// Runs `write` with `SIGPIPE` blocked and then taken, because the signal would end a C program that does not ignore it. A
+/// signal that was pending before stays pending. `errno` is restored, because the program may be about to read it.
 fn without_sigpipe(write: impl FnOnce()) {
     let errno = std::io::Error::last_os_error().raw_os_error().unwrap_or_default();
     let (mut pipe, mut before, mut pending) = (empty_set(), empty_set(), empty_set());
@@ -36,7 +36,7 @@ fn without_sigpipe(write: impl FnOnce()) {
     write();
     if !was_pending {
         let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: a set and a time; nothing wants to know more about the signal.
+        // SAFETY: a set and a time; NULL leaves out the details of the signal.
         unsafe { libc::sigtimedwait(&raw const pipe, ptr::null_mut(), &raw const at_once) };
     }
     // SAFETY: the set that was there before.

@@ -1,26 +1,49 @@
 //! What `tracing` hands its events to.
 
+use super::levels::{HANDED_OVER, LEVELS, PRINTED, limit};
 use super::line::Line;
-use super::{deliver, limit};
+use super::{sink, standard_error};
 use std::fmt::{self, Write as _};
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::{Interest, Subscriber};
-use tracing::{Dispatch, Event, Metadata, dispatcher, span};
+use tracing::{Dispatch, Event, Level, Metadata, dispatcher, span};
 
-/// One line for each event; spans are nothing to it.
+/// Makes one line of each event, and nothing of spans.
 struct Log;
 
-/// Makes this the process's subscriber, once. `false` if the Rust program around us has one of its own.
+/// Makes this the process's subscriber, once. `false` if a Rust program around the library has one of its own, or if there is
+/// no memory.
 pub(super) fn install() -> bool {
     static IS_OURS: OnceLock<bool> = OnceLock::new();
+    if IS_OURS.get().is_none() && !has_memory_to_register() {
+        return false;
+    }
     *IS_OURS.get_or_init(|| dispatcher::set_global_default(Dispatch::new(Log)).is_ok())
 }
 
-/// `tracing` remembers at each place what is wanted of it.
+/// `tracing` registers a subscriber with two small allocations that end the process if they fail, and offers no other way. So
+/// this asks for much more first, and gives it back.
+fn has_memory_to_register() -> bool {
+    const PLENTY: usize = 1 << 16;
+    Vec::<u8>::new().try_reserve_exact(PLENTY).is_ok()
+}
+
+/// `tracing` remembers, at each place that logs, whether a subscriber wants its events.
 pub(super) fn levels_changed() {
     tracing::callsite::rebuild_interest_cache();
+}
+
+fn deliver(level: Level, line: &Line) {
+    let Some(index) = LEVELS.iter().position(|(_, it)| *it == level) else { return };
+    if index < PRINTED.load(Ordering::Relaxed) {
+        standard_error::say(format_args!("{level} {}", line.as_str()));
+    }
+    if index < HANDED_OVER.load(Ordering::Relaxed) {
+        sink::hand_over(LEVELS[index].0, line);
+    }
 }
 
 impl Subscriber for Log {
@@ -38,7 +61,7 @@ impl Subscriber for Log {
 
     fn event(&self, event: &Event<'_>) {
         let mut line = Line::new();
-        // What happened comes first, then to what.
+        // First what happened, then to what.
         event.record(&mut Message(&mut line));
         event.record(&mut Fields(&mut line));
         deliver(*event.metadata().level(), &line);

@@ -1,7 +1,7 @@
 /*
- * An echo as C programs write it, for checkers of threads: contexts and buffers that the main thread makes and callbacks
- * use, chains of callbacks, sockets that are destroyed by whoever is done last, raw waits, a log function. The program's
- * own threads order what they share by a mutex; with PLANTED_RACE, two of them do not.
+ * An echo for checkers of threads, written as C programs are: the main thread makes contexts and buffers that callbacks use;
+ * callbacks follow each other in chains; the callback that ends last destroys the socket; there are raw waits and a log
+ * function. The program's own threads order what they share by a mutex. With INJECTED_RACE, two of them do not.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -49,7 +49,7 @@ static void wait_for(int count)
     pthread_mutex_unlock(&lock);
 }
 
-/* One end of a connection; no lock, for its callbacks follow one another. */
+/* One end of a connection. It needs no lock, because its callbacks run one after another. */
 typedef struct SESSION_TAG {
     ASYNC_SOCKET_HANDLE socket;
     char memory[SIZE];
@@ -84,7 +84,7 @@ static void on_received(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint3
     }
     session->messages++;
     if (!session->echoes && session->messages == MESSAGES) {
-        /* The other end's receive then ends, and this one's too. */
+        /* This ends the receives of both ends. */
         async_socket_close(session->socket);
         async_socket_destroy(session->socket);
         free(session);
@@ -169,7 +169,7 @@ static void on_log(void* context, ASYNC_SOCKET_LOG_LEVEL level, const char* line
     pthread_mutex_unlock(&lock);
 }
 
-#ifdef PLANTED_RACE
+#ifdef INJECTED_RACE
 static int raced;
 
 static void* race(void* context)
@@ -194,7 +194,7 @@ int main(void)
 {
     size_t logged = 0;
     alarm(300);
-#ifdef PLANTED_RACE
+#ifdef INJECTED_RACE
     race_with_another_thread();
 #endif
     CHECK(async_socket_set_log(on_log, &logged, ASYNC_SOCKET_LOG_DEBUG) == 0);

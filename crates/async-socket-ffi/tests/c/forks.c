@@ -1,57 +1,6 @@
 /* fork, and the library on both sides of it: forks KIND. */
 #define _GNU_SOURCE
-#include "life.h"
-#include <poll.h>
-#include <sys/epoll.h>
-
-static int ends[2];
-static ASYNC_SOCKET_HANDLE shared;
-static char memory[16];
-static SEEN received;
-
-static void begin(void)
-{
-    CHECK(platform_init() == 0);
-    pair(ends);
-    shared = open_socket(ends[0]);
-    CHECK(receive(shared, memory, sizeof memory, &received) == 0);
-}
-
-/* The parent's socket is as it was: it receives and sends, and everything ends. */
-static void parent_goes_on(void)
-{
-    SEEN sent = { 0, 0, 0 }, abandoned = { 0, 0, 0 };
-    char text[8];
-    CHECK(calls(&received) == 0);
-    CHECK(write(ends[1], "x", 1) == 1);
-    CHECK(comes(&received) && received.result == ASYNC_SOCKET_RECEIVE_OK && received.bytes == 1);
-    CHECK(send_text(shared, "parent", &sent) == ASYNC_SOCKET_SEND_SYNC_OK);
-    CHECK(comes(&sent) && sent.result == ASYNC_SOCKET_SEND_OK);
-    CHECK(read(ends[1], text, sizeof text) == 6 && memcmp(text, "parent", 6) == 0);
-    CHECK(receive(shared, memory, sizeof memory, &abandoned) == 0);
-    async_socket_destroy(shared);
-    CHECK(abandoned.calls == 1 && received.calls == 1 && sent.calls == 1);
-    platform_deinit();
-}
-
-static int is_open(int descriptor) { return fcntl(descriptor, F_GETFD) >= 0; }
-
-/* Epoll instances and eventfds of this process, which are all the library's. */
-static int kernel_objects(void)
-{
-    int descriptor, count = 0;
-    for (descriptor = 0; descriptor < 256; descriptor++) {
-        char link[64], target[64];
-        ssize_t length;
-        snprintf(link, sizeof link, "/proc/self/fd/%d", descriptor);
-        length = readlink(link, target, sizeof target - 1);
-        if (length > 0) {
-            target[length] = 0;
-            count += strstr(target, "eventpoll") != NULL || strstr(target, "eventfd") != NULL;
-        }
-    }
-    return count;
-}
+#include "forks/in_callbacks.h"
 
 static void child_destroys(void)
 {
@@ -102,7 +51,7 @@ static void child_uses_what_it_inherited(void)
         completion_port_inc_ref(port);
         completion_port_dec_ref(port);
         completion_port_dec_ref(port);
-        /* Also beside a platform of the child's own. */
+        /* The same, beside a platform of the child's own. */
         CHECK(platform_init() == 0);
         CHECK(send_text(shared, "child", &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
         CHECK(receive(shared, memory, sizeof memory, &seen) != 0);
@@ -224,107 +173,9 @@ static void children_of_children(void)
     parent_goes_on();
 }
 
-static pid_t from_a_callback;
-static int child_returns;
-
-static void on_received_fork(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint32_t bytes)
-{
-    pid_t child = fork();
-    if (child == 0) {
-        limit_child();
-        if (!child_returns) {
-            SEEN seen = { 0, 0, 0 };
-            CHECK(send_text(shared, "child", &seen) == ASYNC_SOCKET_SEND_SYNC_ERROR);
-            async_socket_destroy(shared);
-            whole_life();
-            platform_deinit();
-            _exit(0);
-        }
-        return;
-    }
-    from_a_callback = child;
-    note(context, result, bytes);
-}
-
-/* Many sockets are readable, so that others follow in the same batch of events. */
-static void fork_in_a_callback(void)
-{
-    enum { SOCKETS = 40 };
-    ASYNC_SOCKET_HANDLE others[SOCKETS];
-    SEEN seen[SOCKETS], forked = { 0, 0, 0 };
-    int peers[SOCKETS], i, forker[2];
-    char bytes[SOCKETS][4], byte[4];
-    ASYNC_SOCKET_BUFFER buffer;
-    ASYNC_SOCKET_HANDLE forking;
-    begin();
-    memset(seen, 0, sizeof seen);
-    pair(forker);
-    forking = open_socket(forker[0]);
-    for (i = 0; i < SOCKETS; i++) {
-        int both[2];
-        pair(both);
-        peers[i] = both[1];
-        others[i] = open_socket(both[0]);
-    }
-    buffer.buffer = byte;
-    buffer.length = sizeof byte;
-    CHECK(async_socket_receive_async(forking, &buffer, 1, on_received_fork, &forked) == 0);
-    for (i = 0; i < SOCKETS; i++) {
-        CHECK(receive(others[i], bytes[i], sizeof bytes[i], &seen[i]) == 0);
-    }
-    CHECK(write(forker[1], "f", 1) == 1);
-    for (i = 0; i < SOCKETS; i++) {
-        CHECK(write(peers[i], "y", 1) == 1);
-    }
-    CHECK(comes(&forked));
-    child_ends_well(from_a_callback);
-    for (i = 0; i < SOCKETS; i++) {
-        CHECK(comes(&seen[i]) && seen[i].bytes == 1);
-        async_socket_destroy(others[i]);
-    }
-    async_socket_destroy(forking);
-    parent_goes_on();
-}
-
-static int forks_when_abandoned;
-
-static void on_abandoned_fork(void* context, ASYNC_SOCKET_RECEIVE_RESULT result, uint32_t bytes)
-{
-    if (!forks_when_abandoned++) {
-        from_a_callback = fork();
-        limit_child();
-    }
-    note(context, result, bytes);
-}
-
-/* The receives that the child inherits half-way through a close are the parent's to call. */
-static void fork_while_a_close_calls_back(void)
-{
-    SEEN seen = { 0, 0, 0 };
-    ASYNC_SOCKET_BUFFER buffer;
-    char bytes[4];
-    int i;
-    begin();
-    buffer.buffer = bytes;
-    buffer.length = sizeof bytes;
-    for (i = 0; i < 3; i++) {
-        CHECK(async_socket_receive_async(shared, &buffer, 1, on_abandoned_fork, &seen) == 0);
-    }
-    async_socket_destroy(shared);
-    if (from_a_callback == 0) {
-        CHECK(seen.calls == 1 && received.calls == 1);
-        CHECK(!is_open(ends[0]));
-        platform_deinit();
-        _exit(0);
-    }
-    CHECK(seen.calls == 3 && received.calls == 1);
-    child_ends_well(from_a_callback);
-    platform_deinit();
-}
-
 static int stop;
 
-/* Never outside the library for long. */
+/* Is inside the library almost all the time. */
 static void* busy(void* unused)
 {
     int both[2];
@@ -354,7 +205,7 @@ static void* busy(void* unused)
     return NULL;
 }
 
-/* Gives and takes the same mutex as the callbacks: the child must not find it locked. */
+/* Locks the same mutex as the callbacks. The child must not find it locked. */
 static pid_t fork_with_lock(void)
 {
     pid_t child;
@@ -393,7 +244,7 @@ static void fork_beside_busy_threads(void)
     parent_goes_on();
 }
 
-/* The socket that is busy is the one that the child destroys. */
+/* The child destroys the socket that is busy. */
 static void fork_while_the_socket_is_at_work(void)
 {
     enum { ROUNDS = 60, LENGTH = 1 << 16 };

@@ -1,6 +1,6 @@
 /*
- * What a C program can ask the library about itself: lists of values, their names, the version, the log.
- * With OWN_NAMES, the program defines the functions that name values itself.
+ * The lists of values, their names, the version, and the log.
+ * With OWN_NAMES, the program itself defines the functions that name values.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -106,7 +106,7 @@ static void on_log(void* context, ASYNC_SOCKET_LOG_LEVEL level, const char* line
     log->calls++;
     pthread_mutex_unlock(&log->lock);
     log->refused_inside += async_socket_set_log(NULL, NULL, ASYNC_SOCKET_LOG_LEVEL_INVALID) != 0;
-    /* Would be logged, for ever. */
+    /* If this were handed to the function, it would go on for ever. */
     async_socket_close(NULL);
 }
 
@@ -177,7 +177,7 @@ static void the_log_names_the_socket_in_every_line_about_one(void)
     CHECK(logged.calls == calls);
 }
 
-static void a_level_takes_in_those_above_it_and_no_others(void)
+static void a_level_includes_those_above_it_and_no_others(void)
 {
     int descriptor;
     memset(logged.text, 0, sizeof logged.text);
@@ -254,7 +254,7 @@ int main(void)
     the_lists_have_every_value_but_invalid_in_order();
     the_library_is_the_one_of_the_header();
     the_log_names_the_socket_in_every_line_about_one();
-    a_level_takes_in_those_above_it_and_no_others();
+    a_level_includes_those_above_it_and_no_others();
     replacing_the_log_waits_for_the_function_to_be_left();
     puts("all is as documented");
     return EXIT_SUCCESS;

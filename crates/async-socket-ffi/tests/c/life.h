@@ -1,4 +1,4 @@
-/* What the programs about the end of processes, forks, signals and lost descriptors share. */
+/* Shared by the programs about the end of processes, forks, signals and lost descriptors. */
 #ifndef LIFE_H
 #define LIFE_H
 
@@ -24,7 +24,7 @@
         } \
     } while (0)
 
-/* How often a callback came, and with what. */
+/* The calls of a callback, and the last one's result. */
 typedef struct {
     int calls;
     int result;
@@ -104,7 +104,7 @@ static ASYNC_SOCKET_SEND_SYNC_RESULT send_text(ASYNC_SOCKET_HANDLE socket, const
     return async_socket_send_async(socket, &buffer, 1, on_sent, seen);
 }
 
-/* Everything that a program does, from beginning to end; each operation is called back exactly once. */
+/* A whole program, from beginning to end. Each operation is called back exactly once. */
 static void whole_life(void)
 {
     int ends[2];
@@ -139,7 +139,7 @@ static void whole_life(void)
     platform_deinit();
 }
 
-/* A child that is still there after a while hangs. */
+/* A child that runs longer hangs. */
 static void limit_child(void) { alarm(30); }
 
 static void child_ends_well(pid_t child)

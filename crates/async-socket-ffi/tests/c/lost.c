@@ -125,7 +125,7 @@ static void eventfd_closed(void)
 {
     begin();
     close(number_of("eventfd"));
-    /* The library notices when it needs it: what arrives wakes the thread, and the next call has to. */
+    /* The library notices when it uses the eventfd. Arriving bytes wake the thread without it; the next call needs it. */
     {
         ASYNC_SOCKET_HANDLE second;
         SEEN first = { 0, 0, 0 };
@@ -148,7 +148,7 @@ static void eventfd_closed(void)
     whole_life();
 }
 
-/* Other code closes a number of the library's and gets it again for a file of its own. */
+/* Other code closes one of the library's descriptors, and gets the same number for a file of its own. */
 static void number_taken_over(const char* kind)
 {
     int taken, mine[2], i;
@@ -176,7 +176,7 @@ static void number_taken_over(const char* kind)
     CHECK(received.calls == 1 && raw.calls == 1);
     does_not_spin();
     CHECK(recv(mine[1], bytes, sizeof bytes, MSG_DONTWAIT) == -1 && errno == EAGAIN);
-    /* Neither written to nor closed. */
+    /* The library has neither written to the file nor closed it. */
     CHECK(write(taken, "mine", 4) == 4);
     CHECK(recv(mine[1], bytes, sizeof bytes, 0) == 4);
     whole_life();

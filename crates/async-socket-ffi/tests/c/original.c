@@ -1,4 +1,4 @@
-/* Stands for another library that has the names of the specification: it creates nothing and answers 77. */
+/* A stand-in for another library with the specification's names. It creates nothing and returns 77. */
 #include "async_socket.h"
 
 #include <stddef.h>

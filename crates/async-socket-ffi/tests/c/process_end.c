@@ -63,7 +63,7 @@ static void* with_key(void* unused)
 {
     (void)unused;
     CHECK(pthread_setspecific(key, &key) == 0);
-    /* The thread uses the library before its variables go, too. */
+    /* The thread uses the library also before its variables are destroyed. */
     whole_life();
     return NULL;
 }

@@ -1,6 +1,6 @@
 /*
- * Logging in the rough moments of a program: `exit` logs after a thread's variables are gone and while the process exits,
- * `pipe` logs into a pipe that nobody reads.
+ * Logging at the end of a thread and of a process: `exit` logs after a thread's variables have been destroyed, and while the
+ * process exits. `pipe` logs into a pipe without a reader.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -16,7 +16,7 @@
 
 static pthread_key_t keys[1];
 
-/* Each line is about an argument that is NULL. */
+/* The line is about an argument that is NULL. */
 static void log_a_line(void)
 {
     async_socket_close(NULL);
@@ -25,7 +25,7 @@ static void log_a_line(void)
 static void log_and_come_again(void* rounds)
 {
     log_a_line();
-    /* Destructors of keys run again while there are values, the last time after all others. */
+    /* Destructors of keys run again as long as there are values. The last run comes after all other destructors. */
     if (rounds != NULL) {
         pthread_setspecific(keys[0], (char*)rounds - 1);
     }

@@ -1,4 +1,4 @@
-//! What the tests of the ABI share: the platform while a test runs, call-backs to wait for, and sockets.
+//! What the tests of the ABI share: the platform while a test runs, callbacks to wait for, and sockets.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of every test file, not a crate")]
 #![allow(unsafe_code, reason = "calls the C ABI")]
@@ -12,10 +12,10 @@ use std::ptr::null_mut;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-/// Nothing here takes longer, unless it hangs.
+/// A test that waits longer than this hangs.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// The platform, for as long as this lives.
+/// Starts the platform, and stops it when it is dropped.
 pub struct Platform;
 
 impl Platform {
@@ -31,7 +31,7 @@ impl Drop for Platform {
     }
 }
 
-/// What a call-back got.
+/// What a callback got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     Opened(ASYNC_SOCKET_OPEN_RESULT),
@@ -40,7 +40,7 @@ pub enum Call {
     Event(COMPLETION_PORT_EPOLL_ACTION),
 }
 
-/// A context, and what the call-backs that got it were told. It must outlive them.
+/// A context, and the results that its callbacks got. It must outlive the callbacks.
 pub struct Calls {
     sender: Box<Sender<Call>>,
     receiver: Receiver<Call>,
@@ -57,19 +57,19 @@ impl Calls {
     }
 
     pub fn next(&self) -> Call {
-        self.receiver.recv_timeout(LIMIT).expect("a call-back runs in time")
+        self.receiver.recv_timeout(LIMIT).expect("a callback runs in time")
     }
 
-    /// Whether no call-back has run so far.
+    /// Whether no callback has run so far.
     pub fn none(&self) -> bool {
         self.receiver.try_recv().is_err()
     }
 }
 
 unsafe fn tell(context: *mut c_void, call: Call) {
-    // SAFETY: the tests pass `Calls::context` of one that outlives the call-back, until it has told.
+    // SAFETY: the tests pass the context of a `Calls` that lives until the callback has sent its result.
     let sender = unsafe { &*context.cast::<Sender<Call>>() };
-    // Our own: once the test has what it waits for, it may drop its `Calls` while the sender is still at work.
+    // A clone, because the test may drop its `Calls` as soon as it has the result, while the sender still works.
     let sender = sender.clone();
     let _ = sender.send(call);
 }
@@ -94,7 +94,7 @@ pub unsafe extern "C" fn on_event(context: *mut c_void, action: COMPLETION_PORT_
     unsafe { tell(context, Call::Event(action)) };
 }
 
-/// A non-blocking descriptor that nobody owns, and its peer.
+/// A non-blocking descriptor without an owner, and its peer.
 pub fn pair() -> (RawFd, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let peer = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
@@ -104,7 +104,7 @@ pub fn pair() -> (RawFd, TcpStream) {
     (own.into_raw_fd(), peer)
 }
 
-/// An open socket of the ABI, destroyed at the end, and its peer.
+/// An open socket of the ABI, which is destroyed when this is dropped, and its peer.
 pub struct Open {
     pub handle: ASYNC_SOCKET_HANDLE,
     pub peer: TcpStream,
@@ -117,7 +117,7 @@ impl Open {
         // SAFETY: the descriptor is given away.
         let handle = unsafe { async_socket_create(null_mut(), descriptor) };
         assert!(!handle.is_null());
-        // SAFETY: a valid handle; the context lives until the call-back, which runs inside the call.
+        // SAFETY: a valid handle; the context lives until the callback, which runs inside the call.
         assert_eq!(unsafe { async_socket_open_async(handle, Some(on_open), opened.context()) }, 0);
         assert_eq!(opened.next(), Call::Opened(ASYNC_SOCKET_OPEN_RESULT::ASYNC_SOCKET_OPEN_OK));
         Self { handle, peer }
@@ -125,7 +125,7 @@ impl Open {
 
     pub fn send(&self, list: &[ASYNC_SOCKET_BUFFER], calls: &Calls) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
         let count = u32::try_from(list.len()).expect("a short list");
-        // SAFETY: the handle is valid, and the tests keep buffers and context until the call-back.
+        // SAFETY: the handle is valid, and the tests keep buffers and context until the callback.
         unsafe { async_socket_send_async(self.handle, list.as_ptr(), count, Some(on_send), calls.context()) }
     }
 
@@ -147,7 +147,7 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        // SAFETY: nobody uses the handle again.
+        // SAFETY: the handle is not used again.
         unsafe { async_socket_destroy(self.handle) };
     }
 }
@@ -157,11 +157,13 @@ pub fn buffer(bytes: &mut [u8]) -> ASYNC_SOCKET_BUFFER {
     ASYNC_SOCKET_BUFFER { buffer: bytes.as_mut_ptr().cast(), length: u32::try_from(bytes.len()).expect("short") }
 }
 
-/// A list that has to be refused, and why it has to be.
+/// A list that has to be refused, by the reason.
 pub fn bad_list(what: &str, bytes: &mut [u8]) -> Vec<ASYNC_SOCKET_BUFFER> {
     let good = buffer(bytes);
     match what {
         "no buffers" => vec![],
+        "one null buffer" => vec![ASYNC_SOCKET_BUFFER { buffer: null_mut(), ..good }],
+        "one empty buffer" => vec![ASYNC_SOCKET_BUFFER { length: 0, ..good }],
         "null buffer" => vec![good, ASYNC_SOCKET_BUFFER { buffer: null_mut(), ..good }],
         "empty buffer" => vec![good, ASYNC_SOCKET_BUFFER { length: 0, ..good }],
         "too long" => vec![good, ASYNC_SOCKET_BUFFER { length: u32::MAX, ..good }],

@@ -1,4 +1,4 @@
-//! Which lies there are, and how often they are told.
+//! The kinds of faults, and how often they are injected.
 
 use async_socket_linux::sys::Errno;
 
@@ -27,7 +27,7 @@ pub enum Fault {
     NoDescriptors,
     /// An event of a descriptor that is not ready, or not any more.
     Spurious,
-    /// An event comes with a later `epoll_wait` than it could.
+    /// An event comes with a later `epoll_wait` than the one that could have returned it.
     Late,
     /// An event of a descriptor that was deleted while the `epoll_wait` that returns it was under way.
     Removed,
@@ -51,12 +51,12 @@ impl Fault {
         Self::Removed,
     ];
 
-    /// What ends a connection for good on the network's side.
+    /// The network ends the connection for good.
     pub(super) const LOST: [Errno; 5] =
         [Errno::TIMEDOUT, Errno::HOSTUNREACH, Errno::NETUNREACH, Errno::NETDOWN, Errno::NOTCONN];
 }
 
-/// How likely each fault is, in thousandths of the calls it can happen to.
+/// The probability of each fault, in thousandths of the calls in which it can happen.
 ///
 /// ```
 /// use test_doubles::{Fault, Faults};
@@ -101,14 +101,14 @@ impl Faults {
             .with(Fault::NoDescriptors, 50)
     }
 
-    /// The same but for one.
+    /// The same, with another probability for one fault.
     #[must_use]
     pub fn with(mut self, fault: Fault, thousandths: u16) -> Self {
         self.thousandths[fault as usize] = thousandths;
         self
     }
 
-    /// How likely one is.
+    /// The probability of one fault.
     #[must_use]
     pub fn of(&self, fault: Fault) -> u16 {
         self.thousandths[fault as usize]

@@ -1,9 +1,8 @@
 //! Real system calls made unreliable at random, from a seed.
 //!
-//! Invariant: every lie is one that a kernel could tell. An invented `EAGAIN` is followed by a new edge, as the
-//! real one would be: the descriptor is re-armed with `EPOLL_CTL_MOD`, upon which the kernel looks at its readiness
-//! anew. An invented error that ends a connection does end it, with `shutdown`, and a receive meets it only where
-//! the bytes end.
+//! Invariant: a kernel could do everything that these calls do. A new edge follows an injected `EAGAIN`, as it follows a real
+//! one: the descriptor is re-armed with `EPOLL_CTL_MOD`, so the kernel looks at its readiness again. An injected error that
+//! ends a connection does end it, with `shutdown`. A receive gets that error only where the bytes end.
 
 mod kinds;
 mod port;
@@ -20,15 +19,15 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
 use watched::Watched;
 
-/// How many calls a storm of signals interrupts at most.
+/// The most calls that a storm of signals interrupts.
 const LONGEST_STORM: i64 = 100;
 
 /// The kernel's system calls with random faults; implements both
 /// [`SocketSyscalls`](async_socket_linux::SocketSyscalls) and [`PortSyscalls`](completion_port::PortSyscalls).
 ///
-/// Give clones of one value to the port and to its sockets. When a test panics, the seed is printed; the
-/// same seed makes the same choices for the same sequence of calls. What it needs for itself it gets also from a
-/// thread [without memory](crate::without_memory).
+/// Give clones of one value to the port and to its sockets. When a test panics, the seed is printed. The same seed makes the
+/// same choices for the same sequence of calls. Memory for its own use it gets also on a thread
+/// [without memory](crate::without_memory).
 #[derive(Clone)]
 pub struct FaultySyscalls {
     state: Arc<State>,
@@ -38,7 +37,7 @@ struct State {
     seed: u64,
     faults: Faults,
     random: Mutex<fastrand::Rng>,
-    /// How many calls the storm of signals still interrupts; below 0 if several threads saw its end.
+    /// The calls that the storm of signals still interrupts. Below 0 if several threads saw its end.
     storm: AtomicI64,
     injected: [AtomicU64; Fault::ALL.len()],
     watched: Mutex<Watched>,
@@ -51,7 +50,7 @@ impl FaultySyscalls {
         Self::with_seed(faults, fastrand::u64(..))
     }
 
-    /// Faulty calls with the seed of an earlier run.
+    /// Faulty calls with a given seed, for instance that of an earlier run.
     #[must_use]
     pub fn with_seed(faults: Faults, seed: u64) -> Self {
         Self {
@@ -72,13 +71,13 @@ impl FaultySyscalls {
         self.state.seed
     }
 
-    /// How often a fault was injected.
+    /// The number of times that a fault was injected.
     #[must_use]
     pub fn injected(&self, fault: Fault) -> u64 {
         self.state.injected[fault as usize].load(Ordering::Relaxed)
     }
 
-    /// How many faults were injected altogether.
+    /// The number of faults of all kinds that were injected.
     #[must_use]
     pub fn total_injected(&self) -> u64 {
         Fault::ALL.iter().map(|fault| self.injected(*fault)).sum()
@@ -105,7 +104,7 @@ impl FaultySyscalls {
         if self.happens(fault) { Err(errno) } else { Ok(()) }
     }
 
-    /// `EINTR`, for once or as part of a storm. A storm is counted call by call.
+    /// `EINTR`, alone or as part of a storm. Each call of a storm is counted.
     fn interrupt(&self) -> Result<(), Errno> {
         if self.wants(Fault::Storm) {
             let length = self.state.random.lock().i64(1..=LONGEST_STORM);
@@ -119,7 +118,7 @@ impl FaultySyscalls {
         self.fail(Fault::Interrupted, Errno::INTR)
     }
 
-    /// One of several.
+    /// A random one of several.
     fn one_of<T: Copy>(&self, choices: &[T]) -> T {
         choices[self.state.random.lock().usize(..choices.len())]
     }

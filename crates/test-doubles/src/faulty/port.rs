@@ -6,10 +6,10 @@ use completion_port::sys::{Errno, Event, EventData, EventFlags};
 use completion_port::{Kernel, PortSyscalls};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-/// What an invented event may say: that something may be ready, never that something is over.
+/// The flags that an injected event may have: something may be ready, but nothing has ended.
 const SPURIOUS: [EventFlags; 3] = [EventFlags::IN, EventFlags::OUT, EventFlags::IN.union(EventFlags::OUT)];
 
-/// The same about a socket with a queue of error messages, which somebody else may have emptied.
+/// The same for a socket with a queue of error messages, which another reader may have emptied.
 const SPURIOUS_WITH_ERRORS: [EventFlags; 2] = [EventFlags::ERR, EventFlags::ERR.union(EventFlags::IN)];
 
 impl PortSyscalls for FaultySyscalls {
@@ -29,7 +29,7 @@ impl PortSyscalls for FaultySyscalls {
         self.interrupt()?;
         self.fail(Fault::NoDescriptors, Errno::NOSPC)?;
         self.fail(Fault::NoMemory, Errno::NOMEM)?;
-        // Noted before an event can come, with the lock held so that a failure is never seen.
+        // The descriptor is noted before an event can come. The lock is held so that no thread sees a descriptor whose call fails.
         let mut watched = self.state.watched.lock();
         Kernel.epoll_add(epoll, fd, data, flags)?;
         watched.added(epoll, fd, data, flags);
@@ -86,8 +86,8 @@ impl FaultySyscalls {
         self.fail(Fault::NoMemory, Errno::NOMEM)
     }
 
-    /// The tail of the batch comes with the next wait, in which the kernel is not asked: as if the thread had been
-    /// held up in between. By then some of it may have been removed.
+    /// Returns the tail of the batch with the next wait, which does not ask the kernel. It is as if the thread had been held
+    /// up in between. By then some of these descriptors may have been removed.
     fn hold_some_back(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>) {
         if events.len() > 1 && self.happens(Fault::Late) {
             let keep = self.state.random.lock().usize(1..events.len());

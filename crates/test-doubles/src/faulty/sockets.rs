@@ -27,7 +27,7 @@ impl SocketSyscalls for FaultySyscalls {
 
     fn short_read_drains(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
         self.interrupt()?;
-        // Reads are short at random here.
+        // A short read does not drain, because reads are short at random here.
         Ok(false)
     }
 
@@ -118,7 +118,7 @@ impl FaultySyscalls {
         self.may_break_connection(fd)
     }
 
-    /// A receive that found nothing may learn that the connection is over.
+    /// Ends the connection, in some receives that found nothing.
     fn after_receive(&self, fd: BorrowedFd<'_>, received: Result<usize, Errno>) -> Result<usize, Errno> {
         if received == Err(Errno::AGAIN) {
             self.may_break_connection(fd)?;
@@ -133,12 +133,12 @@ impl FaultySyscalls {
 
     fn break_connection(&self, fd: BorrowedFd<'_>, fault: Fault, errno: Errno) -> Result<(), Errno> {
         self.fail(fault, errno).inspect_err(|_| {
-            // It may be over already.
+            // The connection may have ended already.
             let _ = rustix::net::shutdown(fd, Shutdown::Both);
         })
     }
 
-    /// How many of `length` bytes a transfer may move: at least one.
+    /// The bytes, of `length`, that a transfer may move: at least one.
     fn limit(&self, length: usize) -> usize {
         if length > 1 && self.happens(Fault::Short) { self.state.random.lock().usize(1..length) } else { length }
     }

@@ -1,4 +1,4 @@
-//! What is watched by which epoll instance: what it takes to re-arm a descriptor and to invent its events.
+//! Which epoll instance watches which descriptors, as far as re-arming and injecting events need it.
 
 use completion_port::sys::{EventData, EventFlags};
 use rustix::event::epoll;
@@ -8,13 +8,13 @@ use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
-/// How many reported and removed descriptors are remembered.
+/// The number of reported and of removed descriptors that are remembered.
 const REMEMBERED: usize = 256;
 
 /// An epoll instance's number and the data of one of its entries.
 type Entry = (RawFd, u64);
 
-/// An event: what it says of which data.
+/// An event: its data and its flags.
 type Report = (EventFlags, u64);
 
 #[derive(Default)]
@@ -22,7 +22,7 @@ pub(super) struct Watched {
     /// Duplicates of the instances that were made here.
     instances: HashMap<RawFd, Arc<OwnedFd>>,
     descriptors: HashMap<RawFd, Descriptor>,
-    /// Whether it has a queue of error messages: those are reported as an error that nobody need explain.
+    /// Whether it has a queue of error messages. Such a queue is reported as an error, with no error of the socket.
     entries: HashMap<Entry, bool>,
     held: HashMap<RawFd, Vec<Report>>,
     reported: VecDeque<Entry>,
@@ -37,7 +37,7 @@ struct Descriptor {
 }
 
 impl Watched {
-    /// Takes note of a new epoll instance. Its number may have been another's.
+    /// Notes a new epoll instance. Its number may have been that of an earlier one.
     pub(super) fn created(&mut self, epoll: &OwnedFd) {
         let number = epoll.as_raw_fd();
         self.reported.retain(|(of, _)| *of != number);
@@ -80,36 +80,36 @@ impl Watched {
         remember(&mut self.reported, (epoll.as_raw_fd(), data));
     }
 
-    /// Lets the kernel look at a descriptor anew, if it is watched.
+    /// Makes the kernel look at a descriptor again, if the descriptor is watched.
     pub(super) fn rearm(&self, fd: BorrowedFd<'_>) -> bool {
         self.descriptors.get(&fd.as_raw_fd()).is_some_and(|Descriptor { epoll, entry, flags }| {
             epoll::modify(epoll, fd, EventData::new_u64(entry.1), *flags).is_ok()
         })
     }
 
-    /// Keeps events back until the next wait.
+    /// Keeps events until the next wait.
     pub(super) fn hold_back(&mut self, epoll: BorrowedFd<'_>, events: Vec<Report>) {
         self.held.insert(epoll.as_raw_fd(), events);
     }
 
-    /// What was kept back.
+    /// The events that were kept.
     pub(super) fn held_back(&mut self, epoll: BorrowedFd<'_>) -> Vec<Report> {
         self.held.remove(&epoll.as_raw_fd()).unwrap_or_default()
     }
 
-    /// The data of what was reported lately and is still watched, and whether it has a queue of error messages.
+    /// The data of a descriptor that was reported lately and is still watched, and whether it has a queue of error messages.
     pub(super) fn lately_reported(&self, epoll: BorrowedFd<'_>) -> Vec<(u64, bool)> {
         let here = |entry: &&Entry| entry.0 == epoll.as_raw_fd();
         let watched = |entry: &Entry| Some((entry.1, *self.entries.get(entry)?));
         self.reported.iter().filter(here).filter_map(watched).collect()
     }
 
-    /// How many descriptors were removed so far, from any instance.
+    /// The number of descriptors that were removed so far, from any instance.
     pub(super) fn removals(&self) -> usize {
         self.removals
     }
 
-    /// The data of what was removed since there had been `before` removals.
+    /// The data of a descriptor that was removed after the first `before` removals.
     pub(super) fn removed_since(&self, epoll: BorrowedFd<'_>, before: usize) -> Vec<u64> {
         let here = |entry: &&Entry| entry.0 == epoll.as_raw_fd();
         self.removed.iter().rev().take(self.removals - before).filter(here).map(|entry| entry.1).collect()

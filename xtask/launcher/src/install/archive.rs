@@ -1,21 +1,21 @@
-//! Makes the static library that is installed of the one that cargo builds.
+//! Makes the installed static library from the one that cargo builds.
 //!
-//! Cargo's brings the names of Rust's standard library with it. The one that is installed is a single object in which
-//! every name but the documented ones is local, so that it links beside anything.
+//! Cargo's library shows the names of Rust's standard library to the linker. The installed library is a single object in which
+//! only the documented names are global, so that it links beside any other library.
 
 use super::build::tool;
 use anyhow::{Context as _, bail};
 use std::path::{Path, PathBuf};
 use xshell::{Shell, cmd};
 
-/// What both libraries export, and nothing else.
+/// The names that both libraries export.
 const EXPORTED: &str = include_str!("../../../../crates/async-socket-ffi/exported-names.txt");
 
-/// What begins the names that a program may define itself, whose definition then counts.
+/// The beginning of the names that a program may define itself. Then the program's definitions count.
 const WEAK: &str = "MU_";
 
-/// Links an archive into one object with what the exported functions need and no more, hides all other names,
-/// and makes an archive of that.
+/// Links the parts of an archive that the exported functions need into one object, hides all other names, and makes an
+/// archive of the object.
 pub(super) fn localise(shell: &Shell, archive: &Path, target: &str, scratch: &Path, to: &Path) -> anyhow::Result<()> {
     let (all, hidden) = (scratch.join("all.o"), scratch.join("async_socket.o"));
     let wanted = EXPORTED.lines().map(|name| format!("--undefined={name}"));
@@ -23,21 +23,21 @@ pub(super) fn localise(shell: &Shell, archive: &Path, target: &str, scratch: &Pa
     let weak = EXPORTED.lines().filter(|name| name.starts_with(WEAK)).map(|name| format!("--weaken-symbol={name}"));
     let unwinder = unwinder(shell, target)?;
     let (ld, objcopy, ar) = (tool("ld"), tool("objcopy"), tool("ar"));
-    // Groups are dissolved: a second library from Rust may have groups of the same names, which linkers merge.
+    // Section groups are dissolved, because linkers would merge them with those of the same names in a second Rust library.
     cmd!(shell, "{ld} -r --gc-sections --force-group-allocation {wanted...} -o {all} {archive} {unwinder}")
         .quiet()
         .run()
         .context("ld is part of binutils")?;
-    // Bits of bitcode that std brings are no bitcode once joined, and make tools with an LLVM plug-in stumble.
+    // std's sections of bitcode are invalid once they are joined, and tools with an LLVM plug-in fail on them.
     let bitcode = ["--remove-section=.llvmbc", "--remove-section=.llvmcmd"];
     cmd!(shell, "{objcopy} --strip-debug {bitcode...} {kept...} {weak...} {all} {hidden}").quiet().run()?;
     cmd!(shell, "{ar} rcs {to} {hidden}").quiet().run()?;
     check_names(shell, to)
 }
 
-/// A static unwinder, so that the library needs none at run time.
+/// A static unwinder, so that the library needs no shared one.
 fn unwinder(shell: &Shell, target: &str) -> anyhow::Result<PathBuf> {
-    // That of the C compiler may be made for another libc, while Rust brings one for musl.
+    // The C compiler's may be made for another libc. Rust has its own for musl.
     if target.ends_with("musl") {
         let libraries = PathBuf::from(cmd!(shell, "rustc --print target-libdir --target {target}").quiet().read()?);
         return Ok(libraries.join("self-contained/libunwind.a"));

@@ -1,4 +1,4 @@
-//! Has cargo build the library, and finds out from cargo what it built and where.
+//! Builds the library with cargo, and learns from cargo what it built and where.
 
 use super::archive;
 use crate::workspace;
@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use xshell::{Shell, cmd};
 
-/// What is ready to be installed.
+/// The files that can be installed.
 pub(super) struct Built {
-    /// As `rustc` names what it was built for.
+    /// The target that it was built for, by its name in `rustc`.
     pub(super) target: String,
     pub(super) archive: PathBuf,
-    /// `None` if the target has no shared libraries, as those of musl have none.
+    /// `None` if the target has no shared libraries. The musl targets have none.
     pub(super) shared: Option<PathBuf>,
 }
 
@@ -58,12 +58,12 @@ pub(super) fn library(target: Option<&str>, scratch: &Scratch) -> anyhow::Result
     Ok(Built { target: messages.target, archive: to, shared })
 }
 
-/// The program that a variable names, as in makefiles, or the one of that name.
+/// The program that a variable names, as in makefiles, or else the program of a given name.
 pub(super) fn tool(name: &str) -> String {
     env::var(name.to_uppercase()).ok().filter(|tool| !tool.is_empty()).unwrap_or_else(|| name.to_owned())
 }
 
-/// What cargo says about a build.
+/// Cargo's messages about a build.
 #[derive(Debug, PartialEq)]
 struct Messages {
     files: Vec<PathBuf>,
@@ -73,7 +73,7 @@ struct Messages {
 fn cargo(target: Option<&str>) -> anyhow::Result<Messages> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root()?);
-    // Only these two kinds: cargo does not optimise a Rust library across crates, nor what is built along with it.
+    // Only these two kinds, because cargo optimises neither a Rust library across crates nor what it builds along with one.
     cargo.args(["rustc", "--profile", "c-abi", "--package", "async-socket-ffi", "--lib"]);
     cargo.args(["--crate-type", "staticlib,cdylib", "--message-format", "json-render-diagnostics"]);
     if let Some(target) = target {
@@ -87,8 +87,8 @@ fn cargo(target: Option<&str>) -> anyhow::Result<Messages> {
 }
 
 impl Messages {
-    /// One JSON object a line. Where the files are is said for each artifact; what the target is, by the variable that the
-    /// package's build script sets.
+    /// One JSON object per line. Each artifact has the paths of its files. The target is in the variable that the package's
+    /// build script sets.
     fn parse(text: &str) -> anyhow::Result<Self> {
         let (mut files, mut target) = (Vec::new(), None);
         for line in text.lines() {

@@ -1,4 +1,4 @@
-//! What the dynamic linker needs to be told before programs find the shared library.
+//! What has to be done before the dynamic linker finds the shared library.
 
 use super::SONAME;
 use super::place::Place;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What there is to do; `None` if nothing is, or if the files are only put together for a package.
+/// What has to be done. `None` if nothing has, or if the files are only gathered for a package.
 pub(super) fn advice(place: &Place) -> Option<String> {
     if place.is_staged() {
         return None;
@@ -30,7 +30,7 @@ fn advice_for(folder: &Path, searched: &BTreeSet<PathBuf>) -> String {
 /// The folders that `ldconfig` puts into the dynamic linker's cache.
 fn searched() -> BTreeSet<PathBuf> {
     let programs = ["ldconfig", "/sbin/ldconfig", "/usr/sbin/ldconfig"];
-    // Shows what it would do, and does nothing.
+    // This only shows what `ldconfig` would do.
     let outputs = programs.iter().filter_map(|program| Command::new(program).args(["-N", "-X", "-v"]).output().ok());
     outputs.take(1).flat_map(|output| folders(&String::from_utf8_lossy(&output.stdout))).collect()
 }

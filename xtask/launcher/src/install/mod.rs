@@ -23,7 +23,7 @@ use transaction::{Content, File};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What the dynamic linker looks for.
+/// The name that the dynamic linker looks for.
 const SONAME: &str = "libasync_socket.so.0";
 
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {
@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<(
     Ok(())
 }
 
-/// What is installed, with what comes into it.
+/// The files to install, with their content.
 fn files(place: &Place, built: &Built) -> anyhow::Result<Vec<File>> {
     let package = workspace::root()?.join("crates/async-socket-ffi");
     let copied = |path: PathBuf, from: PathBuf| File { path, content: Content::Copy(from) };
@@ -92,7 +92,7 @@ fn uninstall(place: &Place) -> anyhow::Result<()> {
         }
         removed += 1;
     }
-    // Only those that are nobody else's, and only if they are empty.
+    // Only folders that belong to this library alone, and only if they are empty.
     for folder in place.own_folders() {
         if fs::remove_dir(&folder).is_ok() {
             println!("uninstall: removed {}", folder.display());

@@ -1,4 +1,4 @@
-//! What the command line and the environment ask for.
+//! The options on the command line and in the environment.
 
 use anyhow::Context as _;
 use lexopt::ValueExt as _;

@@ -1,4 +1,4 @@
-//! Which file goes where.
+//! The place of each file.
 
 use anyhow::{Context as _, bail};
 use std::fmt;
@@ -15,21 +15,21 @@ const SUPPRESSIONS: [&str; 2] = ["helgrind.supp", "thread-sanitizer.supp"];
 pub(super) struct Place {
     prefix: PathBuf,
     libdir: PathBuf,
-    /// Put in front of what is written now, and of nothing that is written down.
+    /// Goes in front of the paths that are written to, but not of the paths inside the files.
     destdir: Option<PathBuf>,
 }
 
 impl Place {
     pub(super) fn new(prefix: &Path, libdir: Option<&Path>, destdir: Option<&Path>) -> anyhow::Result<Self> {
         let prefix = std::path::absolute(prefix).context("--prefix")?;
-        // `join` takes an absolute one as it is.
+        // `join` returns an absolute path unchanged.
         let libdir = prefix.join(libdir.unwrap_or(Path::new("lib")));
         if libdir.components().any(|part| part == Component::ParentDir) {
             bail!("--libdir: {} goes up with `..`", libdir.display());
         }
         for path in [&prefix, &libdir] {
             let text = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
-            // What pkg-config and CMake would take for a quote, a variable, a comment or the end of an item.
+            // pkg-config and CMake would read these as a quote, a variable, a comment or the end of an item.
             if let Some(bad) = text.chars().find(|c| c.is_control() || "\"\\$`#;".contains(*c)) {
                 bail!("{text}: a path with {bad:?} cannot be written into a pkg-config file");
             }
@@ -41,12 +41,12 @@ impl Place {
         &self.prefix
     }
 
-    /// The folder of the libraries as programs will find it.
+    /// The folder in which programs will find the libraries.
     pub(super) fn libdir(&self) -> &Path {
         &self.libdir
     }
 
-    /// Where that is in the prefix; `None` if it is elsewhere.
+    /// The same folder, relative to the prefix. `None` if it is outside.
     pub(super) fn libdir_in_prefix(&self) -> Option<&Path> {
         self.libdir.strip_prefix(&self.prefix).ok()
     }
@@ -82,7 +82,7 @@ impl Place {
         self.in_libdir(&shared_name(version))
     }
 
-    /// The name the dynamic linker looks for, and the one that `-lasync_socket` does.
+    /// The name that the dynamic linker looks for, and the name that `-lasync_socket` looks for.
     pub(super) fn links(&self) -> impl Iterator<Item = PathBuf> + use<> {
         [SONAME, "libasync_socket.so"].map(|name| self.in_libdir(name)).into_iter()
     }
@@ -99,19 +99,19 @@ impl Place {
         self.in_libdir("cmake/async_socket/async_socket-config-version.cmake")
     }
 
-    /// The names of the suppression files in the package, and where they go.
+    /// The suppression files: their names in the package, and their places.
     pub(super) fn suppressions(&self) -> impl Iterator<Item = (&'static str, PathBuf)> + use<> {
         SUPPRESSIONS.map(|name| (name, self.in_prefix(&format!("share/async-socket/{name}")))).into_iter()
     }
 
-    /// Everything that an installation of this version can have put here.
+    /// Every file that an installation of this version may have.
     pub(super) fn installed(&self, version: &str) -> impl Iterator<Item = PathBuf> + use<> {
         let files = [self.header(), self.archive(), self.shared(version)].into_iter().chain(self.links());
         let files = files.chain(self.suppressions().map(|(_, path)| path));
         files.chain([self.cmake_version(), self.cmake_config(), self.pkg_config()])
     }
 
-    /// Shared libraries that other versions with the same name for the dynamic linker have left.
+    /// The shared libraries of other versions with the same name for the dynamic linker.
     pub(super) fn older_versions(&self, version: &str) -> anyhow::Result<Vec<PathBuf>> {
         let folder = self.written(self.libdir.clone());
         let entries = match fs::read_dir(&folder) {
@@ -131,7 +131,7 @@ impl Place {
         Ok(found)
     }
 
-    /// The folders in which nobody else has anything.
+    /// The folders that belong to this library alone.
     pub(super) fn own_folders(&self) -> [PathBuf; 2] {
         [self.in_libdir("cmake/async_socket"), self.in_prefix("share/async-socket")]
     }
@@ -148,7 +148,7 @@ pub(super) fn shared_name(version: &str) -> String {
     format!("libasync_socket.so.{version}")
 }
 
-/// Whether a file's name is that of a shared library of ours: the dynamic linker's name, and two more numbers.
+/// Whether a file's name is that of a version of the shared library: the dynamic linker's name, and two more numbers.
 fn is_version_of_ours(name: &str) -> bool {
     let rest = name.strip_prefix(SONAME).and_then(|rest| rest.strip_prefix('.'));
     rest.is_some_and(|rest| {

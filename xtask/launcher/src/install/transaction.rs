@@ -1,7 +1,7 @@
 //! Files that appear together or not at all.
 //!
-//! Each is written beside its place under another name. Only when all are written do they take their places. If anything
-//! fails on the way, what was there before is put back, and the folders that were made are removed.
+//! Each file is written beside its place, under another name. When all are written, they take their places. If anything fails,
+//! the earlier files are put back, and the new folders are removed.
 
 use anyhow::{Context as _, bail};
 use std::fs::{self, Permissions};
@@ -20,11 +20,11 @@ pub(super) struct File {
 pub(super) enum Content {
     Copy(PathBuf),
     Text(String),
-    /// A symbolic link to that.
+    /// A symbolic link to this target.
     Link(String),
 }
 
-/// Writes all files; if it fails, everything is as it was.
+/// Writes all files. If this fails, everything is as it was.
 pub(super) fn commit(files: &[File]) -> anyhow::Result<()> {
     let mut transaction = Transaction::default();
     for file in files {
@@ -40,13 +40,13 @@ pub(super) fn commit(files: &[File]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Undoes what it has done when it is dropped, unless it was told to keep it.
+/// Undoes its work when it is dropped, unless `keep` was called.
 #[derive(Default)]
 struct Transaction {
     folders: Vec<PathBuf>,
-    /// The places of what is written under another name, or was.
+    /// The places of the files that have been written under another name.
     staged: Vec<PathBuf>,
-    /// What has been put in its place, and whether something else was there.
+    /// The files that are in their places, and whether there was an earlier file.
     placed: Vec<(PathBuf, bool)>,
 }
 
@@ -66,7 +66,7 @@ impl Transaction {
             Content::Text(text) => fs::write(&new, text)?,
             Content::Link(target) => return Ok(symlink(target, &new)?),
         }
-        // Whatever the umask is, everybody may read what is installed.
+        // Every user may read the installed files, whatever the umask is.
         Ok(fs::set_permissions(&new, Permissions::from_mode(0o644))?)
     }
 
@@ -82,7 +82,7 @@ impl Transaction {
         fs::set_permissions(folder, Permissions::from_mode(0o755))
     }
 
-    /// Programs that use the old file go on with it: it loses its name, not its content.
+    /// Programs that use the earlier file keep it, because it loses only its name.
     fn place(&mut self, path: &Path) -> io::Result<()> {
         let (new, old) = (beside(path, "new"), beside(path, "old"));
         let had = fs::symlink_metadata(path).is_ok();
@@ -111,14 +111,14 @@ impl Transaction {
 }
 
 impl Drop for Transaction {
-    /// As far as it goes: what made the transaction fail may make this fail too.
+    /// Errors are ignored, because whatever made the transaction fail may make this fail too.
     fn drop(&mut self) {
         for (path, had) in self.placed.iter().rev() {
             let _ = if *had { fs::rename(beside(path, "old"), path) } else { fs::remove_file(path) };
         }
         for path in &self.staged {
             let _ = remove_if_there(&beside(path, "new"));
-            // A rename from one name of a file to another of the same file leaves both.
+            // To rename a file to another name of the same file leaves both names.
             let _ = remove_if_there(&beside(path, "old"));
         }
         for folder in self.folders.iter().rev() {
@@ -127,7 +127,7 @@ impl Drop for Transaction {
     }
 }
 
-/// A hidden name in the same folder, and so on the same file system.
+/// A hidden name in the same folder, so that it is on the same file system.
 fn beside(path: &Path, what: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.{what}"))
