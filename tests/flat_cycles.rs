@@ -37,7 +37,6 @@ fn cycles(engine: &async_socket_linux::ExecutionEngine, count: usize) {
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_023, Tests_SRS_ASYNC_SOCKET_LINUX_11_039, Tests_SRS_ASYNC_SOCKET_LINUX_11_084
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_093
 #[test]
 fn a_hundred_thousand_cycles_of_open_receive_and_close_leave_memory_and_descriptors_flat() {
     let _alone = alone();
@@ -55,7 +54,7 @@ fn a_hundred_thousand_cycles_of_open_receive_and_close_leave_memory_and_descript
     assert!(grown < 1_024, "grown by {grown} KiB");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_084, Tests_SRS_ASYNC_SOCKET_LINUX_11_100
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_084
 #[test]
 fn sockets_that_are_dropped_with_blocked_sends_leave_nothing_behind() {
     let _alone = alone();

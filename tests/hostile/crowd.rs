@@ -83,7 +83,6 @@ fn be_silent(order: &str) {
     drop(all);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[test]
 fn ten_thousand_silent_peers_cost_little_memory_and_no_time() {
     if let Ok(order) = std::env::var(SILENT) {
@@ -242,7 +241,6 @@ fn peers_that_never_read_hold_only_what_was_lent_and_are_closed_at_once(
     assert!(median < BOUND && closing < LIMIT / 4);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_059, Tests_SRS_ASYNC_SOCKET_LINUX_11_090
 #[test]
 fn a_reset_in_mid_message_ends_what_waits_and_the_next_sends_and_harms_nobody_else() {
     const ROUNDS: usize = 200;

@@ -52,7 +52,7 @@ fn create_fails_for_want_of_descriptors_and_gives_the_callers_back() {
     assert_eq!(peer.read_bytes(5), b"works");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_031
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005
 #[test]
 fn a_socket_on_a_port_that_exists_needs_no_descriptor_but_its_own() {
     let _alone = alone();

@@ -88,7 +88,6 @@ fn take_all(socket: &Arc<Socket>, count: &Arc<Count>, mut checker: PatternChecke
     }
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_054, Tests_SRS_ASYNC_SOCKET_LINUX_11_088, Tests_SRS_ASYNC_SOCKET_LINUX_11_097
 #[rstest]
 fn peers_that_misbehave_at_random(#[values(Transport::TcpV4, Transport::Unix)] transport: Transport) {
     let _alone = alone();

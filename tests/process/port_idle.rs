@@ -29,7 +29,6 @@ fn descriptors_that_are_ready_without_operations_cost_no_time() {
     assert_eq!((calls.made(PortSyscall::EpollWait), cpu_time(thread)), before);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_036
 #[test]
 fn operations_that_wait_cost_no_time() {
     let _alone = alone();

@@ -106,7 +106,7 @@ impl Field {
     }
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_081
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[test]
 fn in_a_storm_of_everything_each_accepted_operation_completes_exactly_once_and_nothing_is_left() {
     let _alone = alone();

@@ -20,7 +20,6 @@ impl Drop for Session {
     }
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_059
 #[test]
 fn a_refused_callback_whose_captured_session_closes_the_socket_does_not_hang() {
     let engine = ManuallyDrop::new(engine(1));
@@ -37,7 +36,6 @@ fn a_refused_callback_whose_captured_session_closes_the_socket_does_not_hang() {
     drop(ManuallyDrop::into_inner(engine));
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_063
 #[test]
 fn a_callback_that_is_refused_on_a_broken_stream_may_close_the_socket_too() {
     let engine = ManuallyDrop::new(engine(1));
@@ -57,7 +55,7 @@ fn a_callback_that_is_refused_on_a_broken_stream_may_close_the_socket_too() {
     drop(ManuallyDrop::into_inner(engine));
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_051, Tests_SRS_ASYNC_SOCKET_LINUX_11_063
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_051
 #[test]
 fn call_backs_that_are_refused_for_other_reasons_may_close_the_socket_too() {
     within("refused calls", || {
@@ -179,7 +177,7 @@ fn a_socket_that_is_connected_to_itself() {
     });
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_022, Tests_SRS_ASYNC_SOCKET_LINUX_11_037
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[test]
 fn a_callback_that_drops_everything_there_is() {
     within("a call-back that drops everything", || {
@@ -210,7 +208,6 @@ fn a_callback_that_drops_everything_there_is() {
     });
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[test]
 fn a_callback_starts_a_thread_that_uses_the_same_socket_and_waits_for_it() {
     within("a call-back that waits for a thread", || {

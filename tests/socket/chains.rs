@@ -89,7 +89,7 @@ fn swallow(mut peer: integration_tests::Peer, length: usize) -> Task<()> {
     })
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_061, Tests_SRS_ASYNC_SOCKET_LINUX_11_100
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_061
 #[rstest]
 fn a_million_sends_each_from_the_last_ones_callback(
     // Each of them is a packet of its own on TCP.
@@ -108,7 +108,7 @@ fn a_million_sends_each_from_the_last_ones_callback(
     chain.assert_constant_stack();
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_092, Tests_SRS_ASYNC_SOCKET_LINUX_11_093
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_092
 #[rstest]
 fn a_million_receives_each_from_the_last_ones_callback(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
@@ -160,7 +160,7 @@ fn chains_that_start_inside_open_and_send_callbacks_use_no_more_stack_than_other
     reading.join();
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_061, Tests_SRS_ASYNC_SOCKET_LINUX_11_093
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_061
 #[test]
 fn a_hundred_thousand_messages_go_back_and_forth_between_two_sockets_of_ours() {
     let engine = engine(1);

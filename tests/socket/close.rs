@@ -183,7 +183,6 @@ fn close_abandons_sends_and_receives_in_the_one_order_they_were_queued_in(
     assert!(abandoned.is_dead());
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_036
 #[test]
 fn what_was_sent_before_the_close_still_arrives() {
     for transport in [Transport::TcpV4, Transport::TcpV6, Transport::Unix] {

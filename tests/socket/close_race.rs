@@ -73,8 +73,7 @@ fn receives(socket: &Socket, ledger: &Arc<Ledger>) -> Vec<Arc<AtomicU8>> {
     accepted
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_036, Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_051
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_072, Tests_SRS_ASYNC_SOCKET_LINUX_11_081
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_051, Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[rstest]
 fn close_races_with_sends_and_receives_and_each_accepted_one_completes_exactly_once(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,

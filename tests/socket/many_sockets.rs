@@ -10,7 +10,7 @@ use std::io::Write;
 
 const SOCKETS: usize = 1_000;
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_031, Tests_SRS_ASYNC_SOCKET_LINUX_11_082
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_082
 #[rstest]
 fn a_thousand_sockets_on_one_port_each_get_their_own_bytes(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,

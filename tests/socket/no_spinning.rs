@@ -99,7 +99,6 @@ fn unread_bytes_wait_for_the_next_receive(#[values(Transport::TcpV4, Transport::
     assert_eq!(received(&completion), b"unread".repeat(10));
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_080
 #[rstest]
 fn a_blocked_send_to_a_peer_that_half_closed_sleeps(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,

@@ -113,7 +113,7 @@ fn what_the_kernel_does_not_take_is_queued_and_sent_in_order(
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_094, Tests_SRS_ASYNC_SOCKET_LINUX_11_097, Tests_SRS_ASYNC_SOCKET_LINUX_11_098
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_100, Tests_SRS_ASYNC_SOCKET_LINUX_11_059
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_100
 #[test]
 fn a_blocked_send_is_abandoned_when_the_peer_resets_and_nothing_can_follow_it() {
     let (descriptor, peer) = Transport::TcpV4.narrow_pair();
@@ -226,7 +226,6 @@ fn a_queued_send_keeps_its_buffers_until_it_is_done_and_no_longer() {
     assert_eq!(Arc::strong_count(&shared), 1);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_052
 #[test]
 fn sending_leaves_the_descriptors_flags_alone() {
     let (descriptor, _peer) = Transport::TcpV4.pair();
