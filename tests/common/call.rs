@@ -7,6 +7,7 @@ use async_socket_linux::{
 };
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 
 /// Where completions arrive.
@@ -76,6 +77,31 @@ impl<T> Inbox<T> {
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.0.try_recv(), Err(TryRecvError::Disconnected))
+    }
+}
+
+/// Callbacks that must not run. They count, because the library catches the panic of a callback.
+///
+/// Dropping this checks that none has run, and that all are freed, so that none can run later.
+#[derive(Debug, Default)]
+pub struct NeverCalled(Arc<AtomicUsize>);
+
+impl NeverCalled {
+    /// Such a callback.
+    pub fn callback<T>(&self) -> impl FnOnce(T) + Send + 'static + use<T> {
+        let calls = Arc::clone(&self.0);
+        move |_| {
+            calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for NeverCalled {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.load(Ordering::SeqCst), 0, "a refused callback was called");
+            assert_eq!(Arc::strong_count(&self.0), 1, "a refused callback was kept");
+        }
     }
 }
 

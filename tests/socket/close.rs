@@ -4,7 +4,7 @@ use async_socket_linux::{AsyncSocket, ReceiveError, ReceiveResult, SendError, Se
 use integration_tests::call::{block_sending, engine, hold, open, receive, received};
 use integration_tests::process::{epoll_entries, this_thread};
 use integration_tests::wait::{Barrier, gate};
-use integration_tests::{Peer, Socket, Task, Transport, eventually, inbox, send, spawn, within};
+use integration_tests::{NeverCalled, Peer, Socket, Task, Transport, eventually, inbox, send, spawn, within};
 use rstest::rstest;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -58,6 +58,7 @@ impl Busy {
 fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile(
     #[values(Busy::Open, Busy::SendInline, Busy::SendQueued, Busy::Receive)] busy: Busy,
 ) {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = Arc::new(Socket::create(Some(&engine(1)), descriptor).unwrap());
     let (gate, barrier) = gate();
@@ -73,9 +74,9 @@ fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile
         seen.load(Ordering::SeqCst)
     });
     eventually("the socket is closing", || socket.state() == SocketState::Closing);
-    let refused = socket.send_async(b"no", |_| panic!("called back")).unwrap_err().error;
+    let refused = socket.send_async(b"no", never.callback()).unwrap_err().error;
     assert_eq!(refused, SendError::NotOpen { state: SocketState::Closing });
-    let refused = socket.receive_async([0_u8; 2], |_| panic!("called back")).unwrap_err().error;
+    let refused = socket.receive_async([0_u8; 2], never.callback()).unwrap_err().error;
     assert_eq!(refused, ReceiveError::NotOpen { state: SocketState::Closing });
     socket.close();
     assert!(closer.still_runs_after(Duration::from_millis(50)), "a second close returns at once, the first waits");

@@ -1,6 +1,6 @@
 //! Close against four threads of sends and receives: every accepted operation completes exactly once, none later.
 
-use async_socket_linux::{AsyncSocket, SendError};
+use async_socket_linux::{AsyncSocket, ReceiveError, SendError};
 use integration_tests::call::{engine, open};
 use integration_tests::{Socket, Transport, spawn};
 use rstest::rstest;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
-const ROUNDS: usize = 120;
+const ROUNDS: usize = 60;
 const PER_THREAD: usize = 2_000;
 
 #[derive(Default)]
@@ -64,7 +64,8 @@ fn receives(socket: &Socket, ledger: &Arc<Ledger>) -> Vec<Arc<AtomicU8>> {
         let (entry, completions) = entry(ledger);
         match socket.receive_async(vec![0; 1 + number % 500], move |_| entry.complete()) {
             Ok(()) => accepted.push(completions),
-            Err(_) => {
+            Err(refused) => {
+                assert!(matches!(refused.error, ReceiveError::NotOpen { .. }), "{}", refused.error);
                 assert_eq!(completions.load(Ordering::SeqCst), 0);
                 break;
             }

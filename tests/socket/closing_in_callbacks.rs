@@ -1,10 +1,10 @@
 //! Closing and destroying a socket inside every kind of its own call-backs.
 
-use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult, SocketState};
+use async_socket_linux::{AsyncSocket, ReceiveResult, SendError, SendResult, SocketState};
 use integration_tests::call::{block_sending, engine, round_trip};
-use integration_tests::{Peer, Socket, Transport, inbox, within};
+use integration_tests::{NeverCalled, Peer, Socket, Transport, inbox, within};
 use rstest::rstest;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 
 /// The kinds of call-backs.
@@ -108,18 +108,25 @@ fn a_socket_can_be_closed_inside_its_own_callback(
         Kind::Receive,
         Kind::ReceiveAtEnd,
         Kind::ReceiveOnClose,
-        Kind::SendOnReset,
         Kind::SendOnClose
     )]
     kind: Kind,
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
 ) {
-    within("close inside a call-back", move || {
+    close_inside(kind, transport);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_039, Tests_SRS_ASYNC_SOCKET_LINUX_11_041
+#[test]
+fn a_socket_can_be_closed_inside_the_callback_of_a_send_that_a_reset_ends() {
+    close_inside(Kind::SendOnReset, Transport::TcpV4);
+}
+
+fn close_inside(kind: Kind, transport: Transport) {
+    within("close inside a callback", move || {
+        let never = NeverCalled::default();
         let engine = engine(1);
         let (descriptor, peer) = transport.narrow_pair();
-        if kind == Kind::SendOnReset && transport == Transport::Unix {
-            return;
-        }
         let socket = Arc::new(Socket::create(Some(&engine), descriptor).unwrap());
         let (done, states) = inbox();
         let inner = Arc::clone(&socket);
@@ -142,7 +149,8 @@ fn a_socket_can_be_closed_inside_its_own_callback(
         if let Some(peer) = peer {
             expect_end(peer);
         }
-        assert!(socket.send_async(b"no", |_| panic!("called back")).is_err());
+        let refused = socket.send_async(b"no", never.callback()).unwrap_err().error;
+        assert_eq!(refused, SendError::NotOpen { state: SocketState::Closed });
         round_trip(&engine);
     });
 }
@@ -158,19 +166,28 @@ fn a_socket_can_be_destroyed_inside_its_own_callback(
         Kind::Receive,
         Kind::ReceiveAtEnd,
         Kind::ReceiveOnClose,
-        Kind::SendOnReset,
         Kind::SendOnClose
     )]
     kind: Kind,
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
     #[values(true, false)] with_its_engine: bool,
 ) {
-    within("destroy inside a call-back", move || {
+    destroy_inside(kind, transport, with_its_engine);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_021, Tests_SRS_ASYNC_SOCKET_LINUX_11_022, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
+#[rstest]
+fn a_socket_can_be_destroyed_inside_the_callback_of_a_send_that_a_reset_ends(
+    #[values(true, false)] with_its_engine: bool,
+) {
+    destroy_inside(Kind::SendOnReset, Transport::TcpV4, with_its_engine);
+}
+
+fn destroy_inside(kind: Kind, transport: Transport, with_its_engine: bool) {
+    within("destroy inside a callback", move || {
         let mut engine = Some(engine(1));
         let (descriptor, peer) = transport.narrow_pair();
-        if kind == Kind::SendOnReset && transport == Transport::Unix {
-            return;
-        }
         let socket = Arc::new(Socket::create(engine.as_ref(), descriptor).unwrap());
         let alive: Weak<Socket> = Arc::downgrade(&socket);
         let owner: Owner = Arc::new(Mutex::new(Some(Arc::clone(&socket))));
@@ -213,6 +230,12 @@ fn a_socket_can_be_destroyed_inside_its_own_callback(
 /// What a blocked send left behind, then the end.
 fn expect_end(mut peer: Peer) {
     let mut chunk = [0; 4_096];
-    // Unread bytes of the peer's make the end a reset.
-    while peer.read(&mut chunk).is_ok_and(|read| read > 0) {}
+    loop {
+        match peer.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(_) => {}
+            // Bytes of the peer's that were not received make the end a reset.
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
 }
