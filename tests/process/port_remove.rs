@@ -5,7 +5,7 @@ use integration_tests::port::{
     A_WHILE, Transfers, port, reads, round_trip, settled, socket, start, take_back, watch, writes,
 };
 use integration_tests::process::{alone, descriptors, epoll_entries};
-use integration_tests::{inbox, spawn, wait, within};
+use integration_tests::{Outbox, inbox, spawn, wait, within};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -282,6 +282,44 @@ fn a_hundred_registrations_come_and_go_on_four_threads() {
     threads.into_iter().for_each(integration_tests::Task::join);
 
     assert_eq!(descriptors(), before);
+}
+
+/// Notes what happens to it, in order.
+struct Notes(Outbox<&'static str>);
+
+impl Handler for Notes {
+    type Descriptor = OwnedFd;
+    type Operation = &'static str;
+
+    fn attempt(&self, name: &'static str, action: Action, attempt: Attempt<'_, Self>) {
+        if matches!(action, Action::In | Action::Out) {
+            return attempt.pending(name);
+        }
+        attempt.complete(false, None, || self.0.put(name));
+    }
+
+    fn release(&self, descriptor: OwnedFd) {
+        self.0.put(if epoll_entries(descriptor.as_raw_fd()).is_empty() { "released" } else { "released and watched" });
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052, Tests_SRS_COMPLETION_PORT_01_054
+#[test]
+fn the_descriptor_is_released_after_everything_else() {
+    let _alone = alone();
+    let (tell, told) = inbox();
+    let (ours, _peer) = UnixStream::pair().unwrap();
+    let registration = Registration::new(port().1, Notes(tell.clone()), OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+    let claim = registration.try_claim(Direction::Out).expect("idle");
+    registration.add(Direction::In, "receive").unwrap();
+    registration.add(Direction::Out, "send").unwrap();
+    claim.complete(|| tell.put("claim"));
+
+    assert!(registration.remove());
+
+    assert_eq!(told.take(4), ["claim", "receive", "send", "released"]);
+    assert!(told.try_next().is_none());
 }
 
 /// Accepts nothing that matters, and is seen to be dropped.
