@@ -1,20 +1,19 @@
-//! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
+//! Real descriptors whose queues cannot grow.
 
 use completion_port::sys::Errno;
 use completion_port::{Action, AddError, CompletionPort, Direction, Interest, OneShots};
 use integration_tests::inbox;
 use integration_tests::port::{Operation, port, reads, socket, start, writes};
+use integration_tests::process::alone;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use test_doubles::{FailingAllocator, without_memory};
-
-#[global_allocator]
-static ALLOCATOR: FailingAllocator = FailingAllocator;
+use test_doubles::without_memory;
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]
 fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
+    let _alone = alone();
     let port = port().1;
     let (registration, mut peer) = socket(&port);
     let (tell, told) = inbox();
@@ -33,6 +32,7 @@ fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]
 fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
+    let _alone = alone();
     let port = port().1;
     let (registration, mut peer) = socket(&port);
     let accepted = start(&registration, Direction::In, reads(1));
@@ -49,6 +49,7 @@ fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
 // Tests_SRS_COMPLETION_PORT_01_126
 #[test]
 fn a_raw_wait_that_finds_no_memory_is_refused_and_works_later() {
+    let _alone = alone();
     // Not a scripted port, which notes each call and needs memory for that.
     let waiting = OneShots::new(CompletionPort::create().unwrap());
     let (ours, mut peer) = UnixStream::pair().unwrap();

@@ -1,8 +1,9 @@
 //! A subscriber of log lines that always panics, for instance one that prints into a closed pipe: no thread ends, nothing
-//! hangs, everything completes once. In a process of its own, because the subscriber is all of the process's.
+//! hangs, everything completes once. Each test runs in a process of its own, because the subscriber is the process's.
 
 use async_socket_linux::{AsyncSocket, ExecutionEngine, ReceiveResult, SendResult, SocketState};
 use integration_tests::call::{block_sending, open, receive};
+use integration_tests::process::{alone, is_child, run_child};
 use integration_tests::{Transport, inbox, within};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -50,6 +51,10 @@ impl Subscriber for Panics {
 // Tests_SRS_COMPLETION_PORT_01_110
 #[test]
 fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("a_subscriber_that_always_panics_changes_nothing_but_the_log", |_| {});
+    }
     std::panic::set_hook(Box::new(|_| {}));
     tracing::subscriber::set_global_default(Panics).expect("the first subscriber");
     within("everything", || {
