@@ -39,7 +39,7 @@ impl HeldKernel {
     }
 }
 
-/// Opens every kind of socket: there are events that only datagrams show.
+/// Opens every kind of socket, because some events occur only on datagram sockets.
 impl SocketSyscalls for HeldKernel {
     fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Kernel.is_connecting(fd)

@@ -1,6 +1,6 @@
 //! What the integration tests share: connected pairs, completions to wait for, and a look at the process.
 //!
-//! Nothing here waits for ever. Whatever takes longer than [`LIMIT`] panics and says what it was.
+//! Nothing here waits for ever. A wait that takes longer than [`LIMIT`] panics and says what it waited for.
 //!
 //! * [`wire`]: pairs of a socket and its peer, and a pattern of bytes to check transfers with.
 //! * [`call`]: sends and receives whose completions can be waited for.

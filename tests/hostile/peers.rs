@@ -1,4 +1,4 @@
-//! Peers that do at random whatever a peer can do: every accepted operation completes exactly once, bytes in order.
+//! Peers that do at random what a peer can do. Every accepted operation completes exactly once, and bytes stay in order.
 
 use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError, ReceiveResult, SendError};
 use integration_tests::call::{engine, open, receive, received, round_trip};
@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-/// Writes the pattern in odd pieces, reads or does not, and goes in one way or another.
+/// Writes the pattern in odd pieces, reads now and then, and ends the connection in one of five ways.
 fn misbehave(mut peer: Peer, mut random: Random) -> Option<Peer> {
     let mut position = 0;
     for _ in 0..random.below(60) {
@@ -38,7 +38,7 @@ fn misbehave(mut peer: Peer, mut random: Random) -> Option<Peer> {
             }
             4..=6 => {
                 let mut chunk = vec![0; 1 + usize::try_from(random.below(30_000)).expect("small")];
-                // It may be that nobody sends.
+                // There may be nothing to read.
                 let _ = rustix::net::recv(&peer, &mut chunk[..], RecvFlags::DONTWAIT);
             }
             _ => std::thread::yield_now(),

@@ -21,7 +21,7 @@ fn a_burst_of_queued_sends_leaves_an_idle_socket_next_to_nothing() {
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = open(&engine, descriptor);
     round_trip(&engine);
-    // The pattern that tests send is made when first needed.
+    // Makes the pattern that tests send, which stays.
     drop(pattern(0, 1));
     let before = bytes();
     for _ in 0..2 {
@@ -218,7 +218,6 @@ fn many_waits_for_one_descriptor_leave_next_to_nothing() {
     as_before(before, "after 5000 waits");
 }
 
-/// What is left is not what a message allocated anew each time.
 // Tests_SRS_COMPLETION_PORT_01_127
 #[test]
 fn a_receive_that_is_always_under_way_leaves_nothing_behind() {

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Opens, receives and closes so often. Two of three ends are close, every third is a drop.
+/// Opens, receives and closes so many sockets. Two of three are closed, every third is dropped.
 fn cycles(engine: &async_socket_linux::ExecutionEngine, count: usize) {
     let completed = Arc::new(AtomicUsize::new(0));
     for cycle in 0..count {

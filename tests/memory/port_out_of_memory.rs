@@ -50,7 +50,7 @@ fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
 #[test]
 fn a_raw_wait_that_finds_no_memory_is_refused_and_works_later() {
     let _alone = alone();
-    // Not a scripted port, which notes each call and needs memory for that.
+    // A scripted port would need memory to note each call.
     let waiting = OneShots::new(CompletionPort::create().unwrap());
     let (ours, mut peer) = UnixStream::pair().unwrap();
     let ours = Arc::new(ours);

@@ -237,13 +237,13 @@ fn a_chain_of_callbacks_writes_no_wake_up() {
     settled(&calls);
     let (before, (tell, told)) = (calls.made(PortSyscall::Wake), inbox());
     let echo = Arc::clone(&registration);
-    let call_back = move |_| {
+    let callback = move |_| {
         for _ in 0..10 {
             let tell = tell.clone();
             echo.add(Direction::Out, writes("x").then(move |_| tell.put(()))).expect("it is registered");
         }
     };
-    registration.add(Direction::In, reads(1).then(call_back)).unwrap();
+    registration.add(Direction::In, reads(1).then(callback)).unwrap();
 
     peer.write_all(b"x").unwrap();
 

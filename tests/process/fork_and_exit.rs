@@ -1,6 +1,6 @@
 //! Sockets where processes and threads begin and end: `fork`, exit, signals, and descriptors that other code closes.
 //!
-//! Whatever forks or closes everything runs in a process of its own, of this one test.
+//! A test that forks or closes everything runs in a process of its own.
 #![allow(unsafe_code, reason = "forks, and closes descriptors that it does not own")]
 
 use async_socket_linux::{
@@ -218,7 +218,7 @@ fn the_child_of_a_callback_that_forks_takes_nothing_from_the_parent() {
             match unsafe { fork() }.expect("a fork") {
                 ForkResult::Child => {
                     alarm::set(30);
-                    // Whatever the parent's threads have to do meanwhile, this copy could take.
+                    // If this copy of the thread served the parent, it would take the parent's bytes now.
                     thread::sleep(Duration::from_millis(100));
                 }
                 ForkResult::Parent { child } => done.put(child),
@@ -311,7 +311,7 @@ fn signals_threads_and_stacks_are_the_programs() {
     let (done, said) = inbox();
     socket
         .receive_async([0; 1], move |_| {
-            // As much as a thread usually has, and more copies of it than the optimiser leaves.
+            // As much as the whole stack of a usual thread.
             let large = std::hint::black_box([1_u8; 8 << 20]);
             done.put((thread::current().name().map(str::to_owned), usize::from(large[4711])));
         })

@@ -6,6 +6,7 @@ mod duplicated_descriptor;
 mod fork_and_exit;
 mod late_events;
 mod panicking_subscriber;
+mod panics_are_logged;
 mod passed_descriptors;
 mod port_create;
 mod port_idle;

@@ -42,7 +42,7 @@ fn what_is_no_socket_is_an_error_at_open_and_closed_at_the_end(#[case] make: fn(
     let never = NeverCalled::default();
     let _alone = alone();
     let engine = engine(1);
-    // Its thread has got its name.
+    // After that the thread has its name, by which it is counted.
     round_trip(&engine);
     let before = (descriptors(), port_threads().len());
     let descriptor = make();

@@ -36,7 +36,7 @@ fn a_send_of_64_mib_on_a_blocking_descriptor_blocks_neither_the_caller_nor_the_p
     });
     round_trip(&engine);
     assert!(sent.0.is_pending());
-    // The peer makes room, but too little: the port tries on, and may not block either.
+    // The peer makes too little room. The port goes on sending, and must not block either.
     peer.read_pattern(LENGTH / 2);
     round_trip(&engine);
 

@@ -138,7 +138,7 @@ fn a_hundred_thousand_receives_each_from_the_last_ones_callback(
     chain.assert_constant_stack();
 }
 
-/// The first of them start on threads of their own, and on the stack of an open call-back.
+// The chains start on threads of their own, and on the stack of an open callback.
 #[test]
 fn chains_that_start_inside_open_and_send_callbacks_use_no_more_stack_than_others() {
     let (descriptor, peer) = Transport::Unix.pair();
@@ -181,7 +181,7 @@ fn ten_thousand_messages_go_back_and_forth_between_two_sockets_of_ours() {
     chain.assert_constant_stack();
 }
 
-/// `from` sends to `to`, whose receive call-back sends back.
+/// `from` sends to `to`, whose receive callback sends back.
 fn ping(chain: Arc<Chain>, from: &Arc<Socket>, to: &Arc<Socket>) {
     let (next_from, next_to) = (Arc::clone(to), Arc::clone(from));
     let sender = Arc::clone(&chain);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A call-back that another thread is in.
+/// A callback that another thread is in.
 #[derive(Debug, Clone, Copy)]
 enum Busy {
     Open,
@@ -22,7 +22,7 @@ enum Busy {
 }
 
 impl Busy {
-    /// Gets a call-back of this kind to run `inside`. The thread that had to make the call, if one had to.
+    /// Has a callback of this kind run `inside`. Returns the thread that makes the call, if the callback runs in it.
     fn enter(self, socket: &Arc<Socket>, peer: &mut Peer, inside: impl FnOnce() + Send + 'static) -> Option<Task<()>> {
         let caller = Arc::clone(socket);
         match self {
@@ -82,7 +82,7 @@ fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile
     assert!(closer.still_runs_after(Duration::from_millis(50)), "a second close returns at once, the first waits");
     gate.open();
 
-    assert!(closer.join(), "close returned before the call-back was over");
+    assert!(closer.join(), "close returned before the callback was over");
     assert_eq!(socket.state(), SocketState::Closed);
     if let Some(caller) = caller {
         caller.join();
@@ -91,7 +91,7 @@ fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile
 
 fn sleepy(barrier: Barrier, done: &AtomicBool) {
     barrier.wait();
-    // What close must wait for is the end of the call-back, not only its beginning.
+    // What close must wait for is the end of the callback, not only its beginning.
     std::thread::sleep(Duration::from_millis(30));
     done.store(true, Ordering::SeqCst);
 }

@@ -20,7 +20,7 @@ struct Ledger {
     late: AtomicUsize,
 }
 
-/// One per operation; a second completion shows.
+/// Counts the completions of one operation.
 struct Entry {
     ledger: Arc<Ledger>,
     completions: Arc<AtomicU8>,
@@ -108,7 +108,7 @@ fn close_races_with_sends_and_receives_and_each_accepted_one_completes_exactly_o
         assert_eq!(accepted.len(), ledger.accepted.load(Ordering::SeqCst));
         assert_eq!(ledger.completed.load(Ordering::SeqCst), accepted.len(), "round {round}");
         assert!(accepted.iter().all(|completions| completions.load(Ordering::SeqCst) == 1), "round {round}");
-        assert_eq!(ledger.late.load(Ordering::SeqCst), 0, "call-backs after close returned, round {round}");
+        assert_eq!(ledger.late.load(Ordering::SeqCst), 0, "callbacks after close returned, round {round}");
         reading.join();
         writing.join();
     }
@@ -139,7 +139,7 @@ fn four_threads_close_one_socket_at_the_same_time() {
             .collect();
         closers.into_iter().for_each(integration_tests::Task::join);
         assert_eq!(count.load(Ordering::SeqCst), 10);
-        // Bytes that nobody received make the end a reset.
+        // If bytes were left unreceived, the end is a reset.
         assert_eq!(peer.read(&mut [0; 8]).unwrap_or(0), 0);
     }
 }

@@ -159,10 +159,10 @@ fn a_notification_that_comes_when_the_queue_has_just_been_drained_is_no_error() 
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_086
-// A program that uses MSG_ZEROCOPY or time stamps takes the notifications itself, and now and then is faster than the
-// port, which then finds nothing.
+// A program that uses MSG_ZEROCOPY or time stamps takes the notifications itself. If it is faster than the port, the port
+// finds an empty queue.
 #[test]
-fn notifications_that_somebody_else_took_first_are_no_error() {
+fn notifications_that_the_program_took_first_are_no_error() {
     let engine = engine(1);
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     let handle = descriptor.try_clone().unwrap();
@@ -176,8 +176,8 @@ fn notifications_that_somebody_else_took_first_are_no_error() {
     let (mut read, mut taken) = (0, 0);
     while taken == 0 {
         round_trip(&engine);
-        // One batch of events: of `first`, whose call-back gives the time to take the notification, then of `socket`;
-        // unless a notification of earlier sends is late, and the port is faster.
+        // One batch of events: first that of `first`, whose callback waits while the test takes the notification, then that of
+        // `socket`. If a notification of earlier sends is late, the port is faster, and the loop tries again.
         let held = hold(&engine);
         let (gate, barrier) = gate();
         first.receive_async([0_u8; 1], move |_| barrier.wait()).unwrap();
@@ -222,7 +222,7 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
     assert_eq!(corked, 3_000);
     assert_eq!(events(&handle), PollFlags::empty());
     let engine = engine(1);
-    // No stream shows such an event alone. A send would be corked too, so the kernel's answer is the one that fits the poll.
+    // No stream shows such an event alone. The kernel would cork another send too, so the test answers EAGAIN, as poll does.
     let kernel = HeldKernel { no_room: true, ..HeldKernel::default() };
     let socket = AsyncSocketLinux::create_with(engine.completion_port(), kernel, descriptor);
     socket.open_async(|_| {}).unwrap();
@@ -238,7 +238,7 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
     ended.assert_dead();
     assert_eq!(Arc::strong_count(&captured), 1, "what the operations held is let go");
 
-    // It has been told. The socket is alive, and what comes later waits.
+    // The error is over. The socket is alive, and a later receive waits.
     let (done, pending) = inbox();
     socket.receive_async(vec![0; 16], move |completion| done.put(completion)).unwrap();
     round_trip(&engine);

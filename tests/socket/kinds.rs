@@ -54,7 +54,7 @@ fn unix_listener() -> OwnedFd {
     UnixListener::bind(path).unwrap().into()
 }
 
-/// A number that a test has closed must not be another test's meanwhile.
+/// Guards the numbers that these tests use, so that none reuses a number that another has just closed.
 fn one_number_at_a_time() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::new(());
     ONE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -285,7 +285,7 @@ fn a_socket_that_lingers_holds_up_no_other_when_it_is_closed_in_a_callback_and_l
     let engine = engine(1);
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     SockRef::from(&descriptor).set_linger(Some(Duration::from_secs(20))).unwrap();
-    // So that the peer's kernel does not take everything for it.
+    // Otherwise the kernel would take everything before the peer reads.
     SockRef::from(&peer).set_recv_buffer_size(16 * 1024).unwrap();
     let lingering = open(&engine, descriptor);
     let (other, mut others_peer) = Transport::Unix.pair();
@@ -401,7 +401,7 @@ fn once_the_port_has_seen_urgent_data_a_mark_whose_byte_was_taken_holds_nothing_
     }
     assert_eq!(received(&pending.only()), b"abc");
     for plain in [b"def", b"ghi"] {
-        // Finds nothing first: so far as the kernel reports it the urgent data is over.
+        // The receive finds nothing at first. The kernel no longer reports the urgent data.
         let pending = receive(&socket, vec![0; 64]);
         round_trip(&engine);
         peer.write_all(plain).unwrap();

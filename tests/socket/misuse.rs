@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// What returns at all returns sooner.
+/// A call that does not hang returns sooner.
 const SOON: Duration = Duration::from_secs(3);
 
 /// A connection as many programs have it: its destructor closes the socket.
@@ -90,7 +90,7 @@ fn callbacks_that_are_refused_for_other_reasons_may_close_the_socket_too() {
     });
 }
 
-/// Buffers that are shorter each time one looks.
+/// A buffer that is shorter each time it is asked.
 struct Shrinking(AtomicUsize);
 
 impl IoBuf for Shrinking {
@@ -130,7 +130,7 @@ fn buffers_that_lie_harm_only_their_own_socket(#[values(Transport::TcpV4, Transp
             peer.read_pattern(position);
             assert_eq!(blocked.only().result, SendResult::Ok);
             round_trip(&engine);
-            // Whatever became of it, it ends with the socket, once.
+            // The send ends once, with the socket at the latest.
             socket.close();
             ended.only();
         }
@@ -197,7 +197,7 @@ fn a_socket_that_is_connected_to_itself() {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[test]
 fn a_callback_that_drops_everything_there_is() {
-    within("a call-back that drops everything", || {
+    within("a callback that drops everything", || {
         for _ in 0..50 {
             let engine = engine(2);
             let (descriptor, mut peer) = Transport::Unix.pair();
@@ -227,7 +227,7 @@ fn a_callback_that_drops_everything_there_is() {
 
 #[test]
 fn a_callback_starts_a_thread_that_uses_the_same_socket_and_waits_for_it() {
-    within("a call-back that waits for a thread", || {
+    within("a callback that waits for a thread", || {
         let engine = engine(1);
         let (descriptor, mut peer) = Transport::Unix.pair();
         let socket = open(&engine, descriptor);
@@ -258,7 +258,7 @@ fn a_connection_that_is_still_being_made_keeps_sends_and_receives_waiting() {
     listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap();
-    // Those that the listener has no room for have to wait, and their clients with them.
+    // The listener has room for fewer connections, so the last client has to wait.
     let mut clients: Vec<_> = (0..4)
         .map(|_| {
             let client = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();

@@ -1,4 +1,4 @@
-//! Call-backs that panic: the thread and all sockets live on.
+//! Callbacks that panic: the thread and all sockets live on.
 
 use async_socket_linux::{AsyncSocket, IoBuf, ReceiveResult, SendResult, SocketState};
 use integration_tests::call::{block_sending, engine, open, receive, received, round_trip};
@@ -63,7 +63,7 @@ fn a_callback_that_panics_hurts_nobody_else(
     kind: Kind,
 ) {
     quiet();
-    within("a call-back that panics", move || {
+    within("a callback that panics", move || {
         let engine = engine(1);
         let (descriptor, mut peer) = Transport::TcpV4.narrow_pair();
         let socket = Socket::create(Some(&engine), descriptor).unwrap();
@@ -139,7 +139,7 @@ fn a_callback_that_panics_hurts_nobody_else(
     });
 }
 
-/// What is thrown panics once more when it is thrown away.
+/// A panic payload whose drop panics again.
 struct Explosive;
 
 impl Drop for Explosive {

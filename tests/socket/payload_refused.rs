@@ -20,7 +20,7 @@ fn a_list_that_cannot_be_sent_is_refused(#[case] lengths: Vec<usize>, #[case] re
     let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     let socket = open(&engine(1), descriptor);
-    // One piece of memory that the kernel never has to provide.
+    // Untouched zeroed memory, for which the kernel provides no pages.
     let memory: Arc<Vec<u8>> = Arc::new(vec![0; GIB]);
     let list: Vec<Part> = lengths.iter().map(|length| Part(Arc::clone(&memory), *length)).collect();
 

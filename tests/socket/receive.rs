@@ -89,11 +89,11 @@ fn a_receive_whose_bytes_an_earlier_one_took_stays_pending(
     let (descriptor, mut peer) = transport.pair();
     let engine = engine(1);
     let socket = open(&engine, descriptor);
-    // Filled to the brim, so nothing tells that there is no more but EAGAIN.
+    // The bytes fill the buffer, so only EAGAIN tells that there are no more.
     let (first, second) = (receive(&socket, vec![0; 5]), receive(&socket, vec![0; 5]));
     peer.write_all(b"first").unwrap();
     assert_eq!(received(&first.only()), b"first");
-    // The port has seen to the second by the time it has seen to this.
+    // The port has tried the second receive before it serves this round trip.
     round_trip(&engine);
     assert!(second.is_pending());
 
@@ -148,7 +148,7 @@ fn what_a_callback_captured_is_freed_when_it_has_run() {
     peer.write_all(b"x").unwrap();
 
     assert_eq!(arrived.only(), (64, 64));
-    // The call-back has told, but may not have returned yet.
+    // The callback has reported, but may not have returned yet.
     eventually("what was captured is freed", || Arc::strong_count(&captured) == 1);
     send_now(&socket, b"y");
 }

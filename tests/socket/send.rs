@@ -84,7 +84,7 @@ fn what_the_kernel_does_not_take_is_queued_and_sent_in_order(
     let (descriptor, mut peer) = transport.narrow_pair();
     let socket = open(&engine(1), descriptor);
     let (blocked, position) = block_sending(&socket);
-    // Small enough to find room in front of the others, were they allowed to.
+    // Small enough to fit into the room that is left, if they were allowed to overtake.
     let (done, later) = inbox();
     for number in 0..50 {
         let done = done.clone();
@@ -146,7 +146,7 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
     assert!(blocked.is_pending());
 
     socket2::SockRef::from(&other_handle).shutdown(Shutdown::Write).unwrap();
-    // On TCP the shutdown alone is no event; the room that the peer makes is.
+    // On TCP the shutdown is no event. The peer makes room, which is one.
     let _ = peer.read_rest();
 
     let completion = blocked.only();

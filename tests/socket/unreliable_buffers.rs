@@ -23,7 +23,7 @@ const STACK: usize = 2 << 20;
 /// What can be lent there. Without optimisation a value is copied at every step, also in the test itself.
 const LENT: usize = if cfg!(debug_assertions) { 128 << 10 } else { 1 << 20 };
 
-/// The same if the caller keeps the refusal, which holds the array once more, and the error taken out of it again.
+/// What can be lent if the caller keeps the refusal, because the array is then on the stack more often.
 const KEPT: usize = LENT / 2;
 
 type How = fn(&Arc<Socket>, &mut Peer);
@@ -53,7 +53,7 @@ macro_rules! array {
     }};
 }
 
-/// What of an array is looked at in a callback, in place.
+/// Looks at an array in a callback without a copy.
 fn sum<const N: usize>(array: &[u8; N]) -> u64 {
     array.iter().map(|byte| u64::from(*byte)).sum()
 }
@@ -103,7 +103,7 @@ fn receives<const N: usize>(socket: &Arc<Socket>, peer: &mut Peer) {
 
 fn abandons<const N: usize>(socket: &Arc<Socket>, _: &mut Peer) {
     let receive = lend_to_receive::<N>(socket);
-    // Fills the way to the peer, and what is behind waits.
+    // The large send is blocked, so the one behind it waits.
     let (large, sent) = (socket.send_async(vec![1; 8 << 20], |_| {}), lend_to_send::<N>(socket));
     large.map_err(|refused| refused.error).unwrap();
 
