@@ -49,15 +49,13 @@ fn sleeps() -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.and_then(|count| count.trim().parse().ok()).expect("the kernel counts them")
     };
-    let mut before = read();
-    loop {
+    let mut count = read();
+    eventually("the port's thread sleeps", || {
         thread::sleep(Duration::from_millis(30));
-        let now = read();
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
+        let before = std::mem::replace(&mut count, read());
+        before == count
+    });
+    count
 }
 
 // Tests_SRS_COMPLETION_PORT_01_120
