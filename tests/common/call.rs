@@ -7,17 +7,18 @@ use async_socket_linux::{
 };
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 
 /// Where completions arrive.
 #[derive(Debug)]
 pub struct Inbox<T>(Receiver<T>);
 
-/// Where call-backs leave them.
+/// Where callbacks leave them.
 #[derive(Debug)]
 pub struct Outbox<T>(Sender<T>);
 
-/// A connected pair of both.
+/// An outbox and its inbox.
 #[must_use]
 pub fn inbox<T>() -> (Outbox<T>, Inbox<T>) {
     let (done, arrived) = channel();
@@ -25,7 +26,7 @@ pub fn inbox<T>() -> (Outbox<T>, Inbox<T>) {
 }
 
 impl<T> Outbox<T> {
-    /// Leaves it there, whether or not anybody still waits.
+    /// Sends the value to the inbox, if that still exists.
     pub fn put(&self, value: T) {
         let _ = self.0.send(value);
     }
@@ -54,28 +55,53 @@ impl<T> Inbox<T> {
         (0..count).map(|_| self.next()).collect()
     }
 
-    /// The next one, after which no other can come: everything that could send is gone.
+    /// The next one; no other may come. Waits until all outboxes are dropped.
     pub fn only(self) -> T {
         let first = self.next();
         self.assert_dead();
         first
     }
 
-    /// Whether nothing has arrived so far, and something still may.
+    /// Whether nothing has arrived so far and an outbox still exists.
     #[must_use]
     pub fn is_pending(&self) -> bool {
         matches!(self.0.try_recv(), Err(TryRecvError::Empty))
     }
 
-    /// Nothing else has arrived and nothing can any more: waits until all call-backs are freed.
+    /// Waits until all outboxes are dropped, and checks that nothing else has arrived.
     pub fn assert_dead(&self) {
         assert!(self.0.recv_timeout(LIMIT).is_err_and(|error| error == RecvTimeoutError::Disconnected));
     }
 
-    /// The same without waiting.
+    /// Whether all outboxes are dropped and nothing else has arrived.
     #[must_use]
     pub fn is_dead(&self) -> bool {
         matches!(self.0.try_recv(), Err(TryRecvError::Disconnected))
+    }
+}
+
+/// Callbacks that must not run. They count, because the library catches the panic of a callback.
+///
+/// Dropping this checks that none has run, and that all are freed, so that none can run later.
+#[derive(Debug, Default)]
+pub struct NeverCalled(Arc<AtomicUsize>);
+
+impl NeverCalled {
+    /// Such a callback.
+    pub fn callback<T>(&self) -> impl FnOnce(T) + Send + 'static + use<T> {
+        let calls = Arc::clone(&self.0);
+        move |_| {
+            calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for NeverCalled {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            assert_eq!(self.0.load(Ordering::SeqCst), 0, "a refused callback was called");
+            assert_eq!(Arc::strong_count(&self.0), 1, "a refused callback was kept");
+        }
     }
 }
 
@@ -132,8 +158,7 @@ pub fn received(completion: &ReceiveCompletion<Vec<u8>>) -> &[u8] {
     &completion.buffers[..completion.bytes_received as usize]
 }
 
-/// Fills the socket's way to the peer until a send is blocked: the inbox of that send, and how many bytes
-/// the peer has to read until it completes.
+/// Sends until a send is blocked. Returns the inbox of that send, and how many bytes the peer has to read until it completes.
 #[must_use]
 pub fn block_sending(socket: &Socket) -> (Inbox<SendCompletion<Vec<u8>>>, usize) {
     const SIZE: usize = 64 * 1024;
@@ -146,8 +171,8 @@ pub fn block_sending(socket: &Socket) -> (Inbox<SendCompletion<Vec<u8>>>, usize)
     unreachable!("a socket whose peer does not read blocks at last")
 }
 
-/// Receives a byte on another socket of an engine with one thread: the thread lives, and it has dealt with what was
-/// ready before.
+/// Receives a byte on another socket of an engine with one thread. After that the thread has dealt with all that was ready
+/// before.
 pub fn round_trip(engine: &ExecutionEngine) {
     for _ in 0..3 {
         let (descriptor, mut peer) = crate::Transport::Unix.pair();
@@ -158,8 +183,7 @@ pub fn round_trip(engine: &ExecutionEngine) {
     }
 }
 
-/// Holds up the thread of an engine that has just one, until it is let go: what happens meanwhile is one batch of
-/// events for it.
+/// Holds up the thread of an engine with one thread. What happens until the release is one batch of events for the thread.
 #[must_use]
 pub fn hold(engine: &ExecutionEngine) -> Held {
     let (gate, barrier) = crate::wait::gate();

@@ -1,13 +1,14 @@
-//! The real system calls, but a test can hold one up: for what happens in between two of them.
+//! The real system calls, which a test can hold up between two of them, and count.
 
 use crate::wait::Barrier;
 use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, Kernel, RecvFlags, SendFlags};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// The kernel with barriers.
+/// The kernel with barriers and a counter.
 #[derive(Debug, Default)]
 pub struct HeldKernel {
     /// The first question at open waits here.
@@ -16,6 +17,10 @@ pub struct HeldKernel {
     pub after_blocked_send: Mutex<Option<Barrier>>,
     /// The first look at the error queue that finds nothing more waits here before it says so.
     pub after_error_queue: Mutex<Option<Barrier>>,
+    /// Every send gets `EAGAIN`: for a socket that `poll` calls not writable though its `send` would succeed.
+    pub no_room: bool,
+    /// How many times a socket was received from. Several sockets can share it.
+    pub receives: Arc<AtomicUsize>,
 }
 
 fn wait_at(barrier: &Mutex<Option<Barrier>>) {
@@ -34,7 +39,7 @@ impl HeldKernel {
     }
 }
 
-/// Opens every kind of socket: there are events that only datagrams show.
+/// Opens every kind of socket, because some events occur only on datagram sockets.
 impl SocketSyscalls for HeldKernel {
     fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
         Kernel.is_connecting(fd)
@@ -63,22 +68,25 @@ impl SocketSyscalls for HeldKernel {
         buffer: &mut [u8],
         flags: RecvFlags,
     ) -> Result<(usize, bool), Errno> {
+        self.receives.fetch_add(1, Ordering::SeqCst);
         Kernel.recv_noting_scm_rights(fd, buffer, flags)
     }
 
     fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
-        self.sent(Kernel.send(fd, bytes, flags))
+        self.sent(if self.no_room { Err(Errno::AGAIN) } else { Kernel.send(fd, bytes, flags) })
     }
 
     fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
-        self.sent(Kernel.sendmsg(fd, buffers, flags))
+        self.sent(if self.no_room { Err(Errno::AGAIN) } else { Kernel.sendmsg(fd, buffers, flags) })
     }
 
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        self.receives.fetch_add(1, Ordering::SeqCst);
         Kernel.recv(fd, buffer, flags)
     }
 
     fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
+        self.receives.fetch_add(1, Ordering::SeqCst);
         Kernel.recvmsg(fd, buffers, flags)
     }
 

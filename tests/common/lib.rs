@@ -1,10 +1,10 @@
 //! What the integration tests share: connected pairs, completions to wait for, and a look at the process.
 //!
-//! Nothing here waits for ever. Whatever takes longer than [`LIMIT`] panics and says what it was.
+//! Nothing here waits for ever. A wait that takes longer than [`LIMIT`] panics and says what it waited for.
 //!
 //! * [`wire`]: pairs of a socket and its peer, and a pattern of bytes to check transfers with.
 //! * [`call`]: sends and receives whose completions can be waited for.
-//! * [`wait`]: threads, call-backs that are held, conditions, all bounded in time.
+//! * [`wait`]: threads, callbacks that are held, conditions, all bounded in time.
 //! * [`kernel`]: the system calls, with barriers in between.
 //! * [`port`]: a handler over real descriptors, for the tests of the completion port.
 //! * [`process`]: descriptors, threads and memory of this process, and children with a test of their own.
@@ -17,7 +17,7 @@ pub mod process;
 pub mod wait;
 pub mod wire;
 
-pub use call::{Inbox, Outbox, inbox, open, receive, send, send_now};
+pub use call::{Inbox, NeverCalled, Outbox, inbox, open, receive, send, send_now};
 pub use wait::{LIMIT, Task, eventually, spawn, within};
 pub use wire::{Peer, Transport};
 

@@ -26,7 +26,7 @@ pub type Watched = Registration<Transfers, Port>;
 #[derive(Debug, Default)]
 pub struct Transfers {
     attempts: AtomicUsize,
-    /// Whether what is released is kept, and it.
+    /// The released descriptor, if it is to be kept.
     kept: Mutex<Option<Option<OwnedFd>>>,
 }
 
@@ -62,16 +62,16 @@ enum Transfer {
     Write { bytes: Vec<u8>, written: usize },
 }
 
-/// A read or a write with its call-back.
+/// A read or a write with its callback.
 pub struct Operation {
     transfer: Transfer,
     done: Done,
-    call_back: Box<dyn FnOnce(Done) + Send>,
+    callback: Box<dyn FnOnce(Done) + Send>,
 }
 
 fn operation(transfer: Transfer) -> Operation {
     let done = Done { action: Action::Abandoned, result: None, bytes: Vec::new() };
-    Operation { transfer, done, call_back: Box::new(drop) }
+    Operation { transfer, done, callback: Box::new(drop) }
 }
 
 /// Reads what is there, at most so many bytes.
@@ -91,8 +91,8 @@ pub fn writes(bytes: impl Into<Vec<u8>>) -> Operation {
 
 impl Operation {
     /// The same operation, with what to do with its outcome.
-    pub fn then(mut self, call_back: impl FnOnce(Done) + Send + 'static) -> Self {
-        self.call_back = Box::new(call_back);
+    pub fn then(mut self, callback: impl FnOnce(Done) + Send + 'static) -> Self {
+        self.callback = Box::new(callback);
         self
     }
 }
@@ -119,7 +119,7 @@ impl Handler for Transfers {
         match made.expect("no attempt panics") {
             Made::Nothing => attempt.pending(operation),
             Made::Part => attempt.partial(operation),
-            Made::All { drained } => attempt.complete(drained, None, || (operation.call_back)(operation.done)),
+            Made::All { drained } => attempt.complete(drained, None, || (operation.callback)(operation.done)),
         }
     }
 
@@ -192,13 +192,13 @@ pub fn start(registration: &Watched, direction: Direction, operation: Operation)
     done
 }
 
-/// Waits until the port has served everything that happened before: a round trip through it.
+/// Makes a round trip through the port. After that the port has served everything that happened before.
 pub fn round_trip(port: &Port) {
     let (registration, _peer) = socket(port);
     let _ = start(&registration, Direction::Out, writes("x")).next();
 }
 
-/// Fills a descriptor until the kernel takes no more: how many bytes that took.
+/// Fills a descriptor until the kernel takes no more. Returns how many bytes that took.
 pub fn fill(descriptor: impl AsFd) -> usize {
     let mut total = 0;
     while let Ok(count) = write(&descriptor, &[b'f'; 4096]) {
@@ -207,7 +207,7 @@ pub fn fill(descriptor: impl AsFd) -> usize {
     total
 }
 
-/// Waits until the port's thread sleeps; how many waits it has made.
+/// Waits until the port's thread sleeps. Returns how many waits it has made.
 pub fn settled(calls: &ScriptedPort) -> usize {
     let waits = || calls.made(PortSyscall::EpollWait);
     let (start, mut since, mut before) = (Instant::now(), Instant::now(), waits());

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 /// Nothing in these tests takes longer, unless it hangs.
 pub const LIMIT: Duration = Duration::from_secs(20);
 
-/// Ends the process if for long no test has begun, which is when a test calls this: a test that fails while a thread of
-/// the library is stuck would otherwise wait for that thread in its destructors.
+/// Ends the process if no test has called this for a long time. Tests call it when they begin. Otherwise a test that fails
+/// while a thread of the library is stuck would wait for that thread in its destructors.
 pub fn watch_over_this_process() {
     const LONG: Duration = Duration::from_secs(100);
     static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
@@ -26,7 +26,7 @@ pub fn watch_over_this_process() {
         while let Some(left) = left() {
             thread::sleep(left);
         }
-        // Not `eprintln!`, which libtest would keep to itself.
+        // Not `eprintln!`, because libtest captures that.
         let _ = writeln!(io::stderr(), "no test of this binary has begun for {LONG:?}: a thread hangs");
         std::process::exit(101);
     });
@@ -47,7 +47,7 @@ pub fn spawn<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + S
         .name(what.chars().take(15).collect())
         .spawn(move || {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // Nobody listens if the test has failed already.
+            // If the test has failed already, the receiver is gone.
             let _ = done.send(result);
         })
         .expect("a thread starts");
@@ -102,7 +102,7 @@ pub fn comes_true(limit: Duration, mut condition: impl FnMut() -> bool) -> bool 
     }
 }
 
-/// Something that is held up until it is let go: two ends of a gate.
+/// A gate that holds up one thread until the test opens it.
 #[must_use]
 pub fn gate() -> (Gate, Barrier) {
     let ((arrive, arrived), (open, opened)) = (channel(), channel());
@@ -116,7 +116,7 @@ pub struct Gate {
     open: Sender<()>,
 }
 
-/// The end of a [`gate`] that waits.
+/// The end of a [`gate`] that a thread waits at.
 #[derive(Debug)]
 pub struct Barrier {
     arrive: Sender<()>,
@@ -124,19 +124,19 @@ pub struct Barrier {
 }
 
 impl Gate {
-    /// Waits until somebody waits at the barrier.
+    /// Waits until a thread waits at the barrier.
     pub fn wait_for_arrival(&self) {
-        self.arrived.recv_timeout(LIMIT).expect("somebody arrives at the barrier");
+        self.arrived.recv_timeout(LIMIT).expect("a thread arrives at the barrier");
     }
 
-    /// Lets them go on.
+    /// Lets that thread go on.
     pub fn open(self) {
         let _ = self.open.send(());
     }
 }
 
 impl Barrier {
-    /// Says that it is here and waits until the gate opens.
+    /// Tells the gate of its arrival, and waits until the gate opens.
     pub fn wait(self) {
         let _ = self.arrive.send(());
         if let Err(RecvTimeoutError::Timeout) = self.opened.recv_timeout(LIMIT) {

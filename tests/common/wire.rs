@@ -201,12 +201,19 @@ impl PatternChecker {
         self.position
     }
 
-    /// Checks the next bytes.
+    /// Checks the next bytes. Not in a callback, whose panic the library catches.
     pub fn check(&mut self, bytes: &[u8]) {
-        for piece in bytes.chunks(1 << 20) {
+        assert!(self.accepts(bytes), "wrong bytes after {}", self.position);
+    }
+
+    /// Whether the next bytes are right.
+    #[must_use]
+    pub fn accepts(&mut self, bytes: &[u8]) -> bool {
+        bytes.chunks(1 << 20).all(|piece| {
             let from = self.position % PERIOD;
-            assert!(piece == &PATTERN[from..from + piece.len()], "wrong bytes after {}", self.position);
-            self.position += piece.len();
-        }
+            let right = piece == &PATTERN[from..from + piece.len()];
+            self.position += if right { piece.len() } else { 0 };
+            right
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Peers that mean ill, in crowds: what each costs, and what a peer that means well notices of it.
+//! Crowds of hostile peers: what each costs, and what a well-behaved peer notices.
 //!
 //! Lines that begin with `figure:` are what `cargo xtask verify hostile-peers` prints.
 
@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Set in the process that has the silent peers: where to connect, and how often.
+/// Set in the process of the silent peers: the address to connect to, and how many times.
 const SILENT: &str = "SILENT_PEERS";
 
-/// What a peer that means well may notice at the most, on a machine that does other things too.
+/// The longest that a well-behaved peer may wait for an answer, on a busy machine.
 const BOUND: Duration = Duration::from_millis(250);
 
-/// A peer that means well, and its socket.
+/// A well-behaved peer and its socket.
 struct Good {
     socket: Arc<Socket>,
     peer: Peer,
@@ -54,14 +54,14 @@ impl Good {
     }
 }
 
-/// Lets this process have as many descriptors as it may; how many that is.
+/// Raises the limit of descriptors as far as allowed, and returns it.
 fn raise_descriptor_limit() -> usize {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
     usize::try_from(hard).unwrap_or(usize::MAX)
 }
 
-/// A process with so many connections to `listener`, which say nothing. They need descriptors of their own.
+/// A process with so many silent connections to `listener`. It has descriptors of its own, because one process has too few.
 fn silent_peers(listener: &TcpListener, count: usize) -> Child {
     let name = whole_name("ten_thousand_silent_peers_cost_little_memory_and_no_time");
     Command::new(std::env::current_exe().expect("this binary"))
@@ -73,7 +73,7 @@ fn silent_peers(listener: &TcpListener, count: usize) -> Child {
         .expect("the child starts")
 }
 
-/// In the child: connects, and waits until nobody wants it any more.
+/// In the child: connects, and waits until the parent closes its standard input.
 fn be_silent(order: &str) {
     raise_descriptor_limit();
     let (address, count) = order.split_once(' ').expect("two words");
@@ -83,7 +83,6 @@ fn be_silent(order: &str) {
     drop(all);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[test]
 fn ten_thousand_silent_peers_cost_little_memory_and_no_time() {
     if let Ok(order) = std::env::var(SILENT) {
@@ -242,7 +241,6 @@ fn peers_that_never_read_hold_only_what_was_lent_and_are_closed_at_once(
     assert!(median < BOUND && closing < LIMIT / 4);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_059, Tests_SRS_ASYNC_SOCKET_LINUX_11_090
 #[test]
 fn a_reset_in_mid_message_ends_what_waits_and_the_next_sends_and_harms_nobody_else() {
     const ROUNDS: usize = 200;
@@ -280,7 +278,7 @@ fn a_reset_in_mid_message_ends_what_waits_and_the_next_sends_and_harms_nobody_el
 }
 
 #[test]
-fn a_call_back_that_sleeps_delays_its_own_port_and_no_other_and_no_send() {
+fn a_callback_that_sleeps_delays_its_own_port_and_no_other_and_no_send() {
     const SLEEP: Duration = Duration::from_millis(1_000);
     let _alone = alone();
     let (engine, other) = (engine(1), engine(1));
@@ -297,9 +295,9 @@ fn a_call_back_that_sleeps_delays_its_own_port_and_no_other_and_no_send() {
     asleep.next();
     let start = Instant::now();
 
-    // A port of its own: as if nothing had happened.
+    // Another port is not delayed.
     let (median, slowest) = elsewhere.round_trips(20);
-    // The same port: a send goes out on its caller's thread, a receive waits.
+    // On the same port a send goes out on its caller's thread, and a receive waits.
     assert_eq!(send(&neighbour.socket, "at once").only().result, SendResult::Ok);
     assert_eq!(neighbour.peer.read_bytes(7), b"at once");
     let sent_after = start.elapsed();
@@ -309,7 +307,7 @@ fn a_call_back_that_sleeps_delays_its_own_port_and_no_other_and_no_send() {
     let received_after = start.elapsed();
 
     println!(
-        "figure: a call-back that sleeps {} ms: on another port a round trip is {} us (slowest {} us), a send on the same port is out within {} ms, a receive there waits for it ({} ms)",
+        "figure: a callback that sleeps {} ms: on another port a round trip is {} us (slowest {} us), a send on the same port is out within {} ms, a receive there waits for it ({} ms)",
         SLEEP.as_millis(),
         median.as_micros(),
         slowest.as_micros(),

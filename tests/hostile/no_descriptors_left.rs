@@ -25,7 +25,7 @@ fn create_fails_for_want_of_descriptors_and_gives_the_callers_back() {
     let next = u64::try_from(spare.as_raw_fd()).unwrap();
     drop(spare);
 
-    // A port needs two: for the epoll instance, and to be woken.
+    // A port needs two descriptors: the epoll instance and the eventfd.
     for (left, call) in [(0, "epoll_create1"), (1, "eventfd")] {
         for _ in 0..20 {
             setrlimit(Resource::RLIMIT_NOFILE, next + left, hard).unwrap();
@@ -45,14 +45,14 @@ fn create_fails_for_want_of_descriptors_and_gives_the_callers_back() {
         }
     }
 
-    // It is as good as it was.
+    // The descriptor works as before.
     let socket = Socket::create(None, descriptor.take().unwrap()).unwrap();
     socket.open_async(|_| {}).unwrap();
     send_now(&socket, b"works");
     assert_eq!(peer.read_bytes(5), b"works");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_031
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005
 #[test]
 fn a_socket_on_a_port_that_exists_needs_no_descriptor_but_its_own() {
     let _alone = alone();

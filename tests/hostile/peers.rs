@@ -1,6 +1,6 @@
-//! Peers that do at random whatever a peer can do: every accepted operation completes exactly once, bytes in order.
+//! Peers that do at random what a peer can do. Every accepted operation completes exactly once, and bytes stay in order.
 
-use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveResult};
+use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError, ReceiveResult, SendError};
 use integration_tests::call::{engine, open, receive, received, round_trip};
 use integration_tests::process::alone;
 use integration_tests::wire::{PatternChecker, pattern};
@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-/// Writes the pattern in odd pieces, reads or does not, and goes in one way or another.
+/// Writes the pattern in odd pieces, reads now and then, and ends the connection in one of five ways.
 fn misbehave(mut peer: Peer, mut random: Random) -> Option<Peer> {
     let mut position = 0;
     for _ in 0..random.below(60) {
@@ -38,7 +38,7 @@ fn misbehave(mut peer: Peer, mut random: Random) -> Option<Peer> {
             }
             4..=6 => {
                 let mut chunk = vec![0; 1 + usize::try_from(random.below(30_000)).expect("small")];
-                // It may be that nobody sends.
+                // There may be nothing to read.
                 let _ = rustix::net::recv(&peer, &mut chunk[..], RecvFlags::DONTWAIT);
             }
             _ => std::thread::yield_now(),
@@ -67,28 +67,32 @@ fn misbehave(mut peer: Peer, mut random: Random) -> Option<Peer> {
 struct Count {
     accepted: AtomicUsize,
     completed: AtomicUsize,
+    /// Receives that were refused although the socket was open.
+    unexpected: AtomicUsize,
 }
 
-/// Receives until the end.
-fn take_all(socket: &Arc<Socket>, count: &Arc<Count>, mut checker: PatternChecker, done: Outbox<()>, size: usize) {
+/// Receives until the end or wrong bytes, and says whether all bytes were right.
+fn take_all(socket: &Arc<Socket>, count: &Arc<Count>, mut checker: PatternChecker, done: Outbox<bool>, size: usize) {
     let again = Arc::clone(socket);
     let counted = Arc::clone(count);
     let callback = move |completion: ReceiveCompletion<Vec<u8>>| {
         counted.completed.fetch_add(1, Ordering::SeqCst);
-        checker.check(received(&completion));
-        if completion.result == ReceiveResult::Ok {
+        let right = checker.accepts(received(&completion));
+        if right && completion.result == ReceiveResult::Ok {
             take_all(&again, &counted, checker, done, size);
         } else {
-            done.put(());
+            done.put(right);
         }
     };
     count.accepted.fetch_add(1, Ordering::SeqCst);
-    if socket.receive_async(vec![0; size], callback).is_err() {
+    if let Err(refused) = socket.receive_async(vec![0; size], callback) {
         count.accepted.fetch_sub(1, Ordering::SeqCst);
+        if !matches!(refused.error, ReceiveError::NotOpen { .. }) {
+            count.unexpected.fetch_add(1, Ordering::SeqCst);
+        }
     }
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_054, Tests_SRS_ASYNC_SOCKET_LINUX_11_088, Tests_SRS_ASYNC_SOCKET_LINUX_11_097
 #[rstest]
 fn peers_that_misbehave_at_random(#[values(Transport::TcpV4, Transport::Unix)] transport: Transport) {
     let _alone = alone();
@@ -111,18 +115,26 @@ fn peers_that_misbehave_at_random(#[values(Transport::TcpV4, Transport::Unix)] t
             let callback = move |_| {
                 counted.completed.fetch_add(1, Ordering::SeqCst);
             };
-            if socket.send_async(buffers, callback).is_ok() {
-                count.accepted.fetch_add(1, Ordering::SeqCst);
+            match socket.send_async(buffers, callback) {
+                Ok(()) => drop(count.accepted.fetch_add(1, Ordering::SeqCst)),
+                Err(refused) => assert!(
+                    matches!(refused.error, SendError::Disconnected { .. } | SendError::StreamBroken),
+                    "{}",
+                    refused.error
+                ),
             }
         }
         let peer = actor.join();
         if random.below(2) == 0 && peer.is_none() {
             // The end comes by itself.
-            ended.only();
+            assert!(ended.next(), "wrong bytes in round {round}");
         }
         socket.close();
+        assert_ne!(ended.try_next(), Some(false), "wrong bytes in round {round}");
+        ended.assert_dead();
         let (accepted, completed) = (count.accepted.load(Ordering::SeqCst), count.completed.load(Ordering::SeqCst));
         assert_eq!(accepted, completed, "round {round}");
+        assert_eq!(count.unexpected.load(Ordering::SeqCst), 0, "round {round}");
     }
     for _ in 0..2 {
         let (descriptor, mut peer) = transport.pair();

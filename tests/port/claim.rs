@@ -139,7 +139,7 @@ fn room_that_is_made_at_any_moment_of_a_claim_is_used() {
 
 // Tests_SRS_COMPLETION_PORT_01_023
 #[test]
-fn while_a_claims_call_back_runs_others_can_claim_and_the_port_can_work() {
+fn while_a_claims_callback_runs_others_can_claim_and_the_port_can_work() {
     let port = port().1;
     let (registration, _peer) = socket(&port);
     let other = Arc::clone(&registration);
@@ -159,7 +159,7 @@ fn while_a_claims_call_back_runs_others_can_claim_and_the_port_can_work() {
 
 // Tests_SRS_COMPLETION_PORT_01_050
 #[test]
-fn remove_waits_for_a_claims_call_back_on_another_thread() {
+fn remove_waits_for_a_claims_callback_on_another_thread() {
     let (registration, _peer) = socket(&port().1);
     let ((gate, barrier), claimer) = (wait::gate(), Arc::clone(&registration));
     let claiming = spawn("claim", move || {
@@ -175,12 +175,12 @@ fn remove_waits_for_a_claims_call_back_on_another_thread() {
     claiming.join();
 }
 
-/// Sends so many bytes, each from the call-back of the one before.
+/// Sends so many bytes, each from the callback of the one before.
 struct Chain {
     registration: Arc<Watched>,
     left: usize,
     deepest: Arc<AtomicUsize>,
-    /// Told at the end.
+    /// Gets a message at the end.
     end: Outbox<()>,
 }
 

@@ -83,7 +83,7 @@ fn a_pipe_without_reader_that_has_room_is_told_by_the_write() {
     assert_eq!((done.action, done.result), (Action::Out, Some(Err(Errno::PIPE))));
 }
 
-// Tests_SRS_COMPLETION_PORT_01_031, Tests_SRS_COMPLETION_PORT_01_032
+// Tests_SRS_COMPLETION_PORT_01_031
 #[test]
 fn a_pipe_without_writer_gives_its_bytes_before_its_hang_up() {
     // EPOLLIN | EPOLLHUP, and EPOLLHUP alone if it is empty already.
@@ -101,7 +101,7 @@ fn a_pipe_without_writer_gives_its_bytes_before_its_hang_up() {
 
 // Tests_SRS_COMPLETION_PORT_01_032
 #[test]
-fn a_hang_up_alone_reaches_everyone_who_waits_in_one_order() {
+fn a_hang_up_alone_reaches_every_waiting_operation_in_one_order() {
     // The read end of an empty pipe: EPOLLHUP and nothing else. It is never writable.
     let (calls, port) = port();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -122,7 +122,7 @@ fn a_hang_up_alone_reaches_everyone_who_waits_in_one_order() {
 
 // Tests_SRS_COMPLETION_PORT_01_032
 #[test]
-fn an_error_alone_reaches_who_waits() {
+fn an_error_alone_reaches_the_operations_that_wait() {
     // The write end of a full pipe: EPOLLERR and nothing else.
     let (calls, port) = port();
     let (reader, writer) = std::io::pipe().unwrap();
@@ -139,7 +139,7 @@ fn an_error_alone_reaches_who_waits() {
 
 // Tests_SRS_COMPLETION_PORT_01_032, Tests_SRS_COMPLETION_PORT_01_036
 #[test]
-fn an_error_alone_reaches_who_comes_later() {
+fn an_error_alone_reaches_operations_that_come_later() {
     let (calls, port) = port();
     let (reader, writer) = std::io::pipe().unwrap();
     rustix::io::ioctl_fionbio(&writer, true).unwrap();

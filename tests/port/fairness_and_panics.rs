@@ -1,4 +1,4 @@
-//! One descriptor's burst and one call-back's panic do not hurt the others.
+//! One descriptor's burst and one callback's panic do not hurt the others.
 
 use completion_port::{Action, Direction};
 use integration_tests::port::{Watched, port, reads, socket, start, watch, writes};

@@ -1,4 +1,4 @@
-//! A descriptor of which duplicates exist: closing ours ends the events, not the connection.
+//! A descriptor that has duplicates: closing ours ends the events, not the connection.
 
 use async_socket_linux::{AsyncSocket, ReceiveResult};
 use integration_tests::call::{engine, open, receive, received, round_trip};

@@ -1,4 +1,4 @@
-//! Events that were under way when their socket went: they reach nobody, not even a new socket with the old number.
+//! Events that were under way when their socket was closed reach no callback, not even of a new socket with the old number.
 
 use async_socket_linux::{AsyncSocket, ReceiveResult};
 use integration_tests::call::{engine, hold, open, receive, received, round_trip};
@@ -25,7 +25,7 @@ fn a_socket_that_goes_while_its_event_is_in_the_same_batch_gets_none_of_it(
             let pending = receive(&victim, vec![0; 8]);
             round_trip(&engine);
 
-            // The call-back of the first takes the other away and puts a new one in its place.
+            // The callback of the first removes the other and puts a new socket in its place.
             let (done, arrived) = inbox();
             let on_engine = engine.clone();
             let callback = move |_| {

@@ -3,7 +3,10 @@
 //! Every test here holds [`alone`](integration_tests::process::alone), so that they run one after the other.
 
 mod duplicated_descriptor;
+mod fork_and_exit;
 mod late_events;
+mod panicking_subscriber;
+mod panics_are_logged;
 mod passed_descriptors;
 mod port_create;
 mod port_idle;

@@ -33,7 +33,7 @@ fn a_port_is_an_epoll_instance_an_eventfd_and_a_thread() {
     drop(port);
 }
 
-/// Uses up the descriptors up to so many free ones. For children, which end afterwards.
+/// Uses up all descriptors but so many. Only in a child, which ends afterwards.
 fn leave_descriptors(free: u64) -> Vec<File> {
     let open = descriptors() as u64;
     let limit = getrlimit(Resource::Nofile);
@@ -127,16 +127,16 @@ fn the_last_drop_ends_thread_and_descriptors_at_once(#[case] used: bool) {
 
 // Tests_SRS_COMPLETION_PORT_01_004
 #[test]
-fn the_last_drop_waits_for_the_call_back_that_runs() {
+fn the_last_drop_waits_for_the_callback_that_runs() {
     let _alone = alone();
     let port = port().1;
     let (registration, _peer) = socket(&port);
     let ((give, given), (gate, barrier)) = (inbox::<Arc<_>>(), wait::gate());
-    let call_back = move |_| {
+    let callback = move |_| {
         drop(given.next());
         barrier.wait();
     };
-    registration.add(Direction::Out, writes("x").then(call_back)).unwrap();
+    registration.add(Direction::Out, writes("x").then(callback)).unwrap();
     give.put(registration);
     gate.wait_for_arrival();
 
@@ -156,11 +156,11 @@ fn the_last_drop_on_the_own_thread_does_not_wait() {
     let (registration, peer) = socket(&port);
     drop(port);
     let ((give, given), (tell, told)) = (inbox::<Arc<_>>(), inbox());
-    let call_back = move |_| {
+    let callback = move |_| {
         drop(given.next());
         tell.put(());
     };
-    registration.add(Direction::Out, writes("x").then(call_back)).unwrap();
+    registration.add(Direction::Out, writes("x").then(callback)).unwrap();
 
     give.put(registration);
 
@@ -176,7 +176,7 @@ fn two_ports_that_drop_each_other_on_their_threads_do_not_wait_for_each_other() 
     let _alone = alone();
     let (before, threads) = (descriptors(), port_threads().len());
     let ports = [port().1, port().1];
-    // Each port's thread keeps the other's last reference, and drops it when both are in their call-backs.
+    // Each port's thread holds the last reference to the other port. It drops that when both threads are in their callbacks.
     let ((tell, told), (gates, barriers)) =
         (inbox(), [wait::gate(), wait::gate()].into_iter().unzip::<_, _, Vec<_>, Vec<_>>());
     let mut sockets = Vec::new();
@@ -184,13 +184,13 @@ fn two_ports_that_drop_each_other_on_their_threads_do_not_wait_for_each_other() 
     for ((port, other), barrier) in ports.into_iter().zip(others).zip(barriers) {
         let (registration, peer) = socket(&port);
         let ((give, given), tell) = (inbox::<Arc<_>>(), tell.clone());
-        let call_back = move |_| {
+        let callback = move |_| {
             drop(given.next());
             barrier.wait();
             drop(other);
             tell.put(());
         };
-        registration.add(Direction::Out, writes("x").then(call_back)).unwrap();
+        registration.add(Direction::Out, writes("x").then(callback)).unwrap();
         give.put(registration);
         gives.push(give);
         sockets.push(peer);
@@ -212,9 +212,9 @@ fn operations_run_on_the_ports_thread() {
     let port = port().1;
     let registration = watch(&port, UnixStream::pair().unwrap().0);
     let ((tell, told), on) = (inbox(), port.clone());
-    let call_back = move |_| tell.put((on.is_current_thread(), std::thread::current().name().map(str::to_owned)));
+    let callback = move |_| tell.put((on.is_current_thread(), std::thread::current().name().map(str::to_owned)));
 
-    registration.add(Direction::Out, writes("x").then(call_back)).unwrap();
+    registration.add(Direction::Out, writes("x").then(callback)).unwrap();
 
     assert_eq!(told.next(), (true, Some("completion-port".to_owned())));
     assert!(!port.is_current_thread());

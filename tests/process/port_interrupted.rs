@@ -1,4 +1,4 @@
-//! A port in a process that is stopped and continued: the kernel then interrupts `epoll_wait`.
+//! A port in a process that is stopped and continued, because the kernel then interrupts `epoll_wait`.
 
 use completion_port::sys::{Errno, Event, EventFlags};
 use completion_port::{CompletionPort, Direction, Kernel, PortSyscalls, Registration};

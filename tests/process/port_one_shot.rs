@@ -1,4 +1,4 @@
-//! Single events of real descriptors that somebody else owns, and closes without a word.
+//! Single events of real descriptors that the caller owns, and closes without telling the port.
 
 use completion_port::{Action, CompletionPort, Interest, OneShots};
 use integration_tests::port::A_WHILE;
@@ -95,7 +95,7 @@ fn a_number_that_comes_back_as_another_socket_is_watched_anew() {
     for round in 0..100_u8 {
         let old = add(&waiting, &number, Interest::IN);
         let (other, mut peer) = UnixStream::pair().unwrap();
-        rustix::io::dup2(&other, &mut number).unwrap(); // closes the old one without a word
+        rustix::io::dup2(&other, &mut number).unwrap(); // closes the old one, of which the port is not told
         drop(other);
 
         let new = add(&waiting, &number, Interest::IN);
@@ -109,7 +109,7 @@ fn a_number_that_comes_back_as_another_socket_is_watched_anew() {
 
 // Tests_SRS_COMPLETION_PORT_01_073
 #[test]
-fn remove_waits_for_the_call_back_and_abandons_the_rest_in_order() {
+fn remove_waits_for_the_callback_and_abandons_the_rest_in_order() {
     let _alone = alone();
     let waiting = waiting();
     let (ours, _peer) = UnixStream::pair().unwrap();
@@ -135,7 +135,7 @@ fn remove_waits_for_the_call_back_and_abandons_the_rest_in_order() {
 
 // Tests_SRS_COMPLETION_PORT_01_073
 #[test]
-fn remove_leaves_alone_who_has_taken_over_the_number() {
+fn remove_leaves_alone_a_descriptor_that_has_taken_over_the_number() {
     let _alone = alone();
     let port = CompletionPort::create().unwrap();
     let waiting = OneShots::<Waits>::new(port.clone());
@@ -144,7 +144,7 @@ fn remove_leaves_alone_who_has_taken_over_the_number() {
     let old = add(&waiting, &number, Interest::IN);
     let (other, mut peer) = UnixStream::pair().unwrap();
     rustix::io::dup2(&other, &mut number).unwrap();
-    // Somebody else waits for the new one on the same port.
+    // Another list waits for the new one on the same port.
     let others = OneShots::<Waits>::new(port);
     let new = add(&others, &number, Interest::IN);
 

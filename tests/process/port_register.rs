@@ -1,6 +1,6 @@
 //! Registering real descriptors: what the kernel is told, and what it refuses.
 
-use completion_port::{Action, AddError, Attempt, Direction, Handler, RegisterError, Registration};
+use completion_port::{Action, AddError, Attempt, Direction, Handler, Phase, RegisterError, Registration};
 use integration_tests::port::{Transfers, port, reads, socket, start, watch, writes};
 use integration_tests::process::{alone, epoll_entries, is_open};
 use rstest::rstest;
@@ -32,7 +32,7 @@ fn the_kernel_watches_a_descriptor_once_edge_triggered_for_everything() {
 
     let entries = epoll_entries(number);
     assert_eq!(entries.len(), 1, "{entries:?}");
-    // EPOLLIN, PRI, OUT, ERR and HUP (unasked), RDHUP, ET.
+    // EPOLLIN, PRI, OUT, RDHUP and ET; the kernel adds ERR and HUP.
     assert!(entries[0].contains("events: 8000201f"), "{entries:?}");
 }
 
@@ -54,7 +54,7 @@ fn a_regular_file_is_refused_with_eperm_and_stays_with_the_registration() {
     assert_eq!(add, Err(AddError::NotRegistered));
     assert!(is_open(number));
     drop(registration);
-    assert!(!is_open(number), "who has it closes it");
+    assert!(!is_open(number), "its owner closes it");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_009
@@ -112,9 +112,12 @@ fn a_descriptor_over_which_the_handler_panics_stays_unwatched_and_its_registrati
 
 // Tests_SRS_COMPLETION_PORT_01_008
 #[rstest]
-#[case::while_it_watches(false)]
-#[case::after_removal(true)]
-fn a_used_registration_refuses_to_register_again(#[case] removed: bool) {
+#[case::while_it_watches(false, Phase::Registered)]
+#[case::after_removal(true, Phase::Removed)]
+fn a_used_registration_refuses_to_register_again_and_says_which_phase_it_is_in(
+    #[case] removed: bool,
+    #[case] phase: Phase,
+) {
     let _alone = alone();
     let (registration, _peer) = socket(&port().1);
     if removed {
@@ -123,5 +126,6 @@ fn a_used_registration_refuses_to_register_again(#[case] removed: bool) {
 
     let refused = registration.register(|| ()).expect_err("it was used");
 
-    assert!(matches!(refused, RegisterError::AlreadyUsed(_)), "{refused:?}");
+    let RegisterError::AlreadyUsed(said) = refused else { panic!("{refused:?}") };
+    assert_eq!((said, registration.phase()), (phase, phase));
 }

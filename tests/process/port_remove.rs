@@ -5,7 +5,7 @@ use integration_tests::port::{
     A_WHILE, Transfers, port, reads, round_trip, settled, socket, start, take_back, watch, writes,
 };
 use integration_tests::process::{alone, descriptors, epoll_entries};
-use integration_tests::{inbox, spawn, wait, within};
+use integration_tests::{Outbox, inbox, spawn, wait, within};
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -15,7 +15,7 @@ use test_doubles::PortSyscall;
 
 // Tests_SRS_COMPLETION_PORT_01_050
 #[test]
-fn remove_waits_for_the_call_back_that_runs_on_the_ports_thread() {
+fn remove_waits_for_the_callback_that_runs_on_the_ports_thread() {
     let _alone = alone();
     let (registration, _peer) = socket(&port().1);
     let (gate, barrier) = wait::gate();
@@ -31,7 +31,7 @@ fn remove_waits_for_the_call_back_that_runs_on_the_ports_thread() {
 
 // Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_056
 #[test]
-fn of_several_threads_that_remove_while_call_backs_run_one_gets_the_descriptor() {
+fn of_several_threads_that_remove_while_callbacks_run_one_gets_the_descriptor() {
     let _alone = alone();
     let port = port().1;
     for _ in 0..200 {
@@ -39,12 +39,12 @@ fn of_several_threads_that_remove_while_call_backs_run_one_gets_the_descriptor()
         let running = Arc::new(AtomicUsize::new(0));
         for _ in 0..20 {
             let running = Arc::clone(&running);
-            let call_back = move |_| {
+            let callback = move |_| {
                 running.fetch_add(1, Ordering::SeqCst);
                 std::thread::yield_now();
                 running.fetch_sub(1, Ordering::SeqCst);
             };
-            registration.add(Direction::In, reads(1).then(call_back)).unwrap();
+            registration.add(Direction::In, reads(1).then(callback)).unwrap();
         }
         peer.write_all(&[0; 10]).unwrap();
 
@@ -56,18 +56,18 @@ fn of_several_threads_that_remove_while_call_backs_run_one_gets_the_descriptor()
             .collect();
 
         let results: Vec<_> = removals.into_iter().filter_map(integration_tests::Task::join).collect();
-        assert_eq!(results, [0], "one removal, and no call-back runs when it returns");
+        assert_eq!(results, [0], "one removal, and no callback runs when it returns");
     }
 }
 
 // Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_052
 #[test]
-fn remove_inside_a_call_back_abandons_the_rest_and_returns() {
+fn remove_inside_a_callback_abandons_the_rest_and_returns() {
     let _alone = alone();
     let (registration, mut peer) = socket(&port().1);
     let ((tell, told), own) = (inbox(), Arc::clone(&registration));
-    let call_back = move |_| tell.put(own.remove());
-    registration.add(Direction::In, reads(1).then(call_back)).unwrap();
+    let callback = move |_| tell.put(own.remove());
+    registration.add(Direction::In, reads(1).then(callback)).unwrap();
     let rest = [(); 3].map(|()| start(&registration, Direction::In, reads(1)));
 
     peer.write_all(b"xyz").unwrap();
@@ -78,7 +78,7 @@ fn remove_inside_a_call_back_abandons_the_rest_and_returns() {
 
 // Tests_SRS_COMPLETION_PORT_01_051
 #[test]
-fn remove_inside_a_claims_call_back_returns() {
+fn remove_inside_a_claims_callback_returns() {
     let _alone = alone();
     let (registration, _peer) = socket(&port().1);
     let removed = within("the removal", move || {
@@ -215,16 +215,16 @@ fn dropping_a_registration_abandons_and_closes() {
 
 // Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_055
 #[test]
-fn a_registration_can_be_dropped_in_its_own_call_back() {
+fn a_registration_can_be_dropped_in_its_own_callback() {
     let _alone = alone();
     let port = port().1;
     let (registration, mut peer) = socket(&port);
     let ((give, given), (tell, told)) = (inbox::<Arc<_>>(), inbox());
-    let call_back = move |_| {
+    let callback = move |_| {
         drop(given.next());
         tell.put(());
     };
-    registration.add(Direction::Out, writes("x").then(call_back)).unwrap();
+    registration.add(Direction::Out, writes("x").then(callback)).unwrap();
     let rest = start(&registration, Direction::In, reads(1));
 
     give.put(registration);
@@ -284,7 +284,45 @@ fn a_hundred_registrations_come_and_go_on_four_threads() {
     assert_eq!(descriptors(), before);
 }
 
-/// Accepts nothing that matters, and is seen to be dropped.
+/// Notes what happens to it, in order.
+struct Notes(Outbox<&'static str>);
+
+impl Handler for Notes {
+    type Descriptor = OwnedFd;
+    type Operation = &'static str;
+
+    fn attempt(&self, name: &'static str, action: Action, attempt: Attempt<'_, Self>) {
+        if matches!(action, Action::In | Action::Out) {
+            return attempt.pending(name);
+        }
+        attempt.complete(false, None, || self.0.put(name));
+    }
+
+    fn release(&self, descriptor: OwnedFd) {
+        self.0.put(if epoll_entries(descriptor.as_raw_fd()).is_empty() { "released" } else { "released and watched" });
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_052, Tests_SRS_COMPLETION_PORT_01_054
+#[test]
+fn the_descriptor_is_released_after_everything_else() {
+    let _alone = alone();
+    let (tell, told) = inbox();
+    let (ours, _peer) = UnixStream::pair().unwrap();
+    let registration = Registration::new(port().1, Notes(tell.clone()), OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+    let claim = registration.try_claim(Direction::Out).expect("idle");
+    registration.add(Direction::In, "receive").unwrap();
+    registration.add(Direction::Out, "send").unwrap();
+    claim.complete(|| tell.put("claim"));
+
+    assert!(registration.remove());
+
+    assert_eq!(told.take(4), ["claim", "receive", "send", "released"]);
+    assert!(told.try_next().is_none());
+}
+
+/// A handler whose drop a test can see.
 struct Held(#[expect(dead_code, reason = "only its drop matters")] Arc<()>);
 
 impl Handler for Held {

@@ -1,7 +1,7 @@
 //! Many threads do everything at once, at random from a seed; every accepted operation completes exactly once.
 //!
-//! Run it again with the seed it printed: `COMPLETION_PORT_STRESS_SEED=1234 cargo test -p integration-tests --test
-//! completion_port_stress`.
+//! To run it again, give it the seed that it printed:
+//! `COMPLETION_PORT_STRESS_SEED=1234 cargo test -p integration-tests --test process port_stress`.
 
 use completion_port::sys::Errno;
 use completion_port::{CompletionPort, Direction};
@@ -30,7 +30,7 @@ struct Counts {
     lost: AtomicUsize,
 }
 
-/// What an operation's call-back owns.
+/// What an operation's callback owns.
 struct Receipt {
     counts: Arc<Counts>,
     is_settled: bool,
@@ -67,13 +67,13 @@ fn slot(port: &CompletionPort<ScriptedPort>) -> Slot {
     Slot { registration, peer }
 }
 
-struct World {
+struct Simulation {
     port: CompletionPort<ScriptedPort>,
     slots: Vec<RwLock<Slot>>,
     counts: Arc<Counts>,
 }
 
-impl World {
+impl Simulation {
     fn act(&self, random: &mut Rng) {
         let slot = &self.slots[random.usize(..SOCKETS)];
         let (registration, peer) = {
@@ -96,11 +96,11 @@ impl World {
         operation.then(move |_| receipt.complete())
     }
 
-    /// Counts what was refused as settled.
+    /// Counts an operation as accepted unless it was refused.
     fn note<T, E>(&self, added: Result<(), completion_port::Refused<T, E>>) {
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = added {
-            drop(refused); // which counts as lost, so it is taken out again
+            drop(refused); // counts as lost
             self.counts.accepted.fetch_sub(1, Ordering::Relaxed);
             self.counts.lost.fetch_sub(1, Ordering::Relaxed);
         }
@@ -145,21 +145,21 @@ fn every_accepted_operation_completes_exactly_once() {
     let before = descriptors();
     let (port, counts) = (port().1, Arc::new(Counts::default()));
     let slots = (0..SOCKETS).map(|_| RwLock::new(slot(&port))).collect();
-    let world = Arc::new(World { port, slots, counts: Arc::clone(&counts) });
+    let simulation = Arc::new(Simulation { port, slots, counts: Arc::clone(&counts) });
 
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
-            let (world, mut random) = (Arc::clone(&world), Rng::with_seed(seed.wrapping_add(thread)));
+            let (simulation, mut random) = (Arc::clone(&simulation), Rng::with_seed(seed.wrapping_add(thread)));
             spawn("stress", move || {
                 let start = Instant::now();
                 while start.elapsed() < TIME {
-                    (0..100).for_each(|_| world.act(&mut random));
+                    (0..100).for_each(|_| simulation.act(&mut random));
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(integration_tests::Task::join);
-    within("the end", move || drop(world));
+    within("the end", move || drop(simulation));
 
     let [accepted, completed, lost] =
         [&counts.accepted, &counts.completed, &counts.lost].map(|count| count.load(Ordering::Relaxed));

@@ -1,4 +1,4 @@
-//! Raw waits on real descriptors: who is woken, numbers that come back, and ports that give each other up.
+//! Raw waits on real descriptors: which waits fire, numbers that come back, and ports that drop each other.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 use async_socket::{
@@ -49,15 +49,13 @@ fn sleeps() -> u64 {
         let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         line.and_then(|count| count.trim().parse().ok()).expect("the kernel counts them")
     };
-    let mut before = read();
-    loop {
+    let mut count = read();
+    eventually("the port's thread sleeps", || {
         thread::sleep(Duration::from_millis(30));
-        let now = read();
-        if now == before {
-            return now;
-        }
-        before = now;
-    }
+        let before = std::mem::replace(&mut count, read());
+        before == count
+    });
+    count
 }
 
 // Tests_SRS_COMPLETION_PORT_01_120
@@ -128,7 +126,7 @@ fn a_file_that_comes_back_under_its_number_again_and_again_is_watched() {
             assert_eq!(told.only(), Action::In);
         }
         assert_eq!(rustix::io::read(&number, &mut [0]), Ok(1));
-        // The number is another's for a while, and sometimes that is waited for.
+        // Another descriptor has the number for a while, and in some rounds a wait for that one.
         dup2(&other, &mut number).unwrap();
         if round % 3 == 0 {
             let told = add(&waiting, &number, Interest::IN);

@@ -1,5 +1,5 @@
-//! Closing and destroying from inside callbacks that a close runs, from inside attempts, and on threads that another close
-//! waits for: no thread waits for itself, and nothing runs after a destroy.
+//! Closing and destroying inside callbacks that a close runs, inside attempts, and on threads that another close waits for.
+//! No thread waits for itself, and nothing runs after a destroy.
 
 use async_socket_linux::{AsyncSocket, IoBuf, IoBufMut, ReceiveResult, SendResult, SocketState};
 use integration_tests::call::{block_sending, engine, open, receive};
@@ -76,7 +76,7 @@ struct Closes {
 }
 
 impl Closes {
-    /// The buffer, and how to tell it which socket.
+    /// The buffer, and the place to put the socket that it shall close.
     fn new() -> (Self, Arc<OnceLock<Arc<Socket>>>) {
         let socket = Arc::new(OnceLock::new());
         (Self { bytes: [7; 8], socket: Arc::clone(&socket) }, socket)
@@ -140,7 +140,7 @@ fn a_buffer_that_closes_its_socket_while_it_is_sent_does_not_hang() {
         (sent.try_next(), socket.state())
     });
 
-    // Its bytes are asked for before it is accepted, too: then it is refused.
+    // The call asks for the bytes before it accepts the buffer, so it refuses it.
     assert!(matches!(sent, (None | Some(SendResult::Ok), SocketState::Closed)), "{sent:?}");
     assert_eq!(waits.only().result, ReceiveResult::Abandoned);
 }
@@ -171,7 +171,7 @@ fn opens_inside_a_hundred_opens_can_close_all_of_them() {
 /// What a link of the chain below may take: its own frames and the library's, optimised or not.
 const STACK_PER_LINK: usize = if cfg!(debug_assertions) { 4096 } else { 1024 };
 
-/// Sockets, of which each is dropped in the callback of the receive of the one before.
+/// A chain of sockets: the receive callback of each drops the next.
 fn chain(engine: &async_socket_linux::ExecutionEngine, links: usize, places: &Arc<Mutex<Vec<usize>>>) -> Arc<Socket> {
     let mut next: Option<Arc<Socket>> = None;
     for _ in 0..links {

@@ -1,4 +1,4 @@
-//! `SIGPIPE` never comes from us: a process that would die of it lives on.
+//! The library never raises `SIGPIPE`: a process that would die of it lives on.
 #![allow(unsafe_code, reason = "the child restores the default action of a signal")]
 
 use async_socket_linux::{AsyncSocket, SendResult, SendSyncResult};

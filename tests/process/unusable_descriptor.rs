@@ -4,7 +4,7 @@
 use async_socket_linux::{AsyncSocket, OpenError, SendError, SocketState};
 use integration_tests::call::{engine, receive, received, round_trip};
 use integration_tests::process::{alone, descriptors, is_open, port_threads};
-use integration_tests::{Socket, Transport, send_now};
+use integration_tests::{NeverCalled, Socket, Transport, send_now};
 use nix::libc::{EBADF, ENOTSOCK};
 use rstest::rstest;
 use std::error::Error;
@@ -39,9 +39,10 @@ fn directory() -> OwnedFd {
 #[case::pipe(pipe)]
 #[case::directory(directory)]
 fn what_is_no_socket_is_an_error_at_open_and_closed_at_the_end(#[case] make: fn() -> OwnedFd) {
+    let never = NeverCalled::default();
     let _alone = alone();
     let engine = engine(1);
-    // Its thread has got its name.
+    // After that the thread has its name, by which it is counted.
     round_trip(&engine);
     let before = (descriptors(), port_threads().len());
     let descriptor = make();
@@ -49,14 +50,14 @@ fn what_is_no_socket_is_an_error_at_open_and_closed_at_the_end(#[case] make: fn(
     let socket = Socket::create(Some(&engine), descriptor).unwrap();
 
     for _ in 0..3 {
-        let opened = socket.open_async(|_| panic!("called back"));
+        let opened = socket.open_async(never.callback());
         assert!(opened.as_ref().unwrap_err().to_string().contains(&format!("descriptor {number}")), "{opened:?}");
         let source = opened.as_ref().unwrap_err().source().map(ToString::to_string);
         assert!(source.is_some_and(|source| source.contains("ocket")), "{opened:?}");
         assert_eq!(not_a_socket(opened), (number, Some(ENOTSOCK)));
         assert_eq!(socket.state(), SocketState::Closed);
         assert!(is_open(number));
-        let refused = socket.send_async(b"no", |_| panic!("called back")).unwrap_err().error;
+        let refused = socket.send_async(b"no", never.callback()).unwrap_err().error;
         assert_eq!(refused, SendError::NotOpen { state: SocketState::Closed });
         socket.close();
     }
@@ -69,6 +70,7 @@ fn what_is_no_socket_is_an_error_at_open_and_closed_at_the_end(#[case] make: fn(
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_034
 #[test]
 fn an_open_that_failed_may_be_tried_again() {
+    let never = NeverCalled::default();
     let _alone = alone();
     let engine = engine(1);
     let (descriptor, mut peer) = Transport::TcpV4.pair();
@@ -79,7 +81,7 @@ fn an_open_that_failed_may_be_tried_again() {
     let closed = unsafe { OwnedFd::from_raw_fd(number) };
     let socket = Socket::create(Some(&engine), closed).unwrap();
     for _ in 0..3 {
-        assert_eq!(not_a_socket(socket.open_async(|_| panic!("called back"))), (number, Some(EBADF)));
+        assert_eq!(not_a_socket(socket.open_async(never.callback())), (number, Some(EBADF)));
         assert_eq!(socket.state(), SocketState::Closed);
     }
     round_trip(&engine);

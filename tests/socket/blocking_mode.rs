@@ -1,9 +1,9 @@
 //! A descriptor that was left in blocking mode blocks no thread of ours.
 
 use async_socket_linux::{ReceiveResult, SendResult};
-use integration_tests::call::{engine, open, receive, received, round_trip};
+use integration_tests::call::{engine, hold, open, receive, received, round_trip};
 use integration_tests::wire::pattern;
-use integration_tests::{Transport, send, within};
+use integration_tests::{Transport, eventually, send, within};
 use rstest::rstest;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -36,7 +36,7 @@ fn a_send_of_64_mib_on_a_blocking_descriptor_blocks_neither_the_caller_nor_the_p
     });
     round_trip(&engine);
     assert!(sent.0.is_pending());
-    // The peer makes room, but too little: the port tries on, and may not block either.
+    // The peer makes too little room. The port goes on sending, and must not block either.
     peer.read_pattern(LENGTH / 2);
     round_trip(&engine);
 
@@ -54,19 +54,21 @@ fn receives_on_a_blocking_descriptor_do_not_block_the_port(
 ) {
     let (descriptor, mut peer) = transport.pair();
     make_blocking(&descriptor);
+    let handle = descriptor.try_clone().unwrap();
     let engine = engine(1);
     let socket = open(&engine, descriptor);
-    // The first is filled to the brim, so the port has to try the second to find that nothing is left.
+    let held = hold(&engine);
+    // The bytes fill the first to the brim, so the port tries the second to find that nothing is left.
     let (first, second) = (receive(&socket, vec![[0_u8; 4]; buffers]), receive(&socket, vec![0; 4]));
-
     peer.write_all(&pattern(0, 4 * buffers)).unwrap();
+    eventually("all bytes have arrived", || rustix::io::ioctl_fionread(&handle) == Ok(4 * buffers as u64));
+
+    held.release();
 
     let completion = first.only();
-    assert_eq!(completion.result, ReceiveResult::Ok);
+    assert_eq!((completion.result, completion.bytes_received as usize), (ReceiveResult::Ok, 4 * buffers));
     round_trip(&engine);
-    if completion.bytes_received as usize == 4 * buffers {
-        assert!(second.is_pending());
-        peer.write_all(b"last").unwrap();
-        assert_eq!(received(&second.only()), b"last");
-    }
+    assert!(second.is_pending());
+    peer.write_all(b"last").unwrap();
+    assert_eq!(received(&second.only()), b"last");
 }

@@ -26,7 +26,7 @@ fn thread_of_send(socket: &Socket) -> Inbox<(ThreadId, SendResult)> {
 }
 
 #[test]
-fn sends_done_at_once_call_back_on_the_caller_and_what_waited_on_the_port_thread() {
+fn sends_done_at_once_callback_on_the_caller_and_what_waited_on_the_port_thread() {
     let engine = engine(1);
     let (descriptor, mut peer) = Transport::Unix.narrow_pair();
     let socket = open(&engine, descriptor);

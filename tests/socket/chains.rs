@@ -1,4 +1,4 @@
-//! A million call-backs that each start the next one, in constant stack.
+//! Long chains of callbacks that each start the next one, in constant stack.
 
 use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
 use integration_tests::call::{engine, open};
@@ -10,14 +10,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 
-const LINKS: usize = 1_000_000;
+const LINKS: usize = 100_000;
 
-/// How far apart the stacks of two call-backs on one thread may be: a few frames, not a few thousand.
+/// How far apart the stacks of two callbacks on one thread may be: a few frames, not one for each link.
 const STACK: usize = 32 * 1024;
 
 struct Chain {
     socket: Arc<Socket>,
     left: AtomicUsize,
+    /// Sends that did not end well.
+    failed: AtomicUsize,
     /// The lowest and highest address of a local variable, by thread.
     stacks: Mutex<HashMap<ThreadId, (usize, usize)>>,
     done: Outbox<()>,
@@ -26,7 +28,13 @@ struct Chain {
 impl Chain {
     fn new(socket: &Arc<Socket>, links: usize) -> (Arc<Self>, Inbox<()>) {
         let (done, finished) = inbox();
-        let chain = Self { socket: Arc::clone(socket), left: AtomicUsize::new(links), stacks: Mutex::default(), done };
+        let chain = Self {
+            socket: Arc::clone(socket),
+            left: AtomicUsize::new(links),
+            failed: AtomicUsize::new(0),
+            stacks: Mutex::default(),
+            done,
+        };
         (Arc::new(chain), finished)
     }
 
@@ -89,9 +97,9 @@ fn swallow(mut peer: integration_tests::Peer, length: usize) -> Task<()> {
     })
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_061, Tests_SRS_ASYNC_SOCKET_LINUX_11_100
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_061
 #[rstest]
-fn a_million_sends_each_from_the_last_ones_callback(
+fn a_hundred_thousand_sends_each_from_the_last_ones_callback(
     // Each of them is a packet of its own on TCP.
     #[values((Transport::TcpV4, LINKS / 10), (Transport::Unix, LINKS))] case: (Transport, usize),
 ) {
@@ -108,17 +116,17 @@ fn a_million_sends_each_from_the_last_ones_callback(
     chain.assert_constant_stack();
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_092, Tests_SRS_ASYNC_SOCKET_LINUX_11_093
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_092
 #[rstest]
-fn a_million_receives_each_from_the_last_ones_callback(
+fn a_hundred_thousand_receives_each_from_the_last_ones_callback(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
 ) {
     let (descriptor, mut peer) = transport.pair();
     let socket = open(&engine(1), descriptor);
     let (chain, finished) = Chain::new(&socket, LINKS);
     let writing = spawn("write", move || {
-        for _ in 0..LINKS / 50_000 {
-            peer.write_all(&[7; 50_000]).expect("the peer writes");
+        for _ in 0..LINKS / 10_000 {
+            peer.write_all(&[7; 10_000]).expect("the peer writes");
         }
         peer
     });
@@ -130,14 +138,14 @@ fn a_million_receives_each_from_the_last_ones_callback(
     chain.assert_constant_stack();
 }
 
-/// The first of them start on threads of their own, and on the stack of an open call-back.
+// The chains start on threads of their own, and on the stack of an open callback.
 #[test]
 fn chains_that_start_inside_open_and_send_callbacks_use_no_more_stack_than_others() {
     let (descriptor, peer) = Transport::Unix.pair();
     let socket = Arc::new(Socket::create(Some(&engine(1)), descriptor).unwrap());
-    let (chain, finished) = Chain::new(&socket, 100_000);
-    let reading = swallow(peer, 4 * 4 * 100_000);
-    let chains = [0; 3].map(|_| Chain::new(&socket, 100_000));
+    let (chain, finished) = Chain::new(&socket, LINKS / 10);
+    let reading = swallow(peer, 4 * 4 * (LINKS / 10));
+    let chains = [0; 3].map(|_| Chain::new(&socket, LINKS / 10));
 
     let inner = Arc::clone(&chain);
     socket.open_async(move |_| send_link(&inner, [0; 4])).unwrap();
@@ -160,21 +168,23 @@ fn chains_that_start_inside_open_and_send_callbacks_use_no_more_stack_than_other
     reading.join();
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_061, Tests_SRS_ASYNC_SOCKET_LINUX_11_093
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_061
 #[test]
-fn a_hundred_thousand_messages_go_back_and_forth_between_two_sockets_of_ours() {
+fn ten_thousand_messages_go_back_and_forth_between_two_sockets_of_ours() {
     let engine = engine(1);
     let (one, other) = std::os::unix::net::UnixStream::pair().unwrap();
     let (one, other) = (open(&engine, one.into()), open(&engine, other.into()));
-    let (chain, finished) = Chain::new(&one, 100_000);
+    let (chain, finished) = Chain::new(&one, LINKS / 10);
     ping(Arc::clone(&chain), &one, &other);
     finished.next();
+    assert_eq!(chain.failed.load(Ordering::Relaxed), 0);
     chain.assert_constant_stack();
 }
 
-/// `from` sends to `to`, whose receive call-back sends back.
+/// `from` sends to `to`, whose receive callback sends back.
 fn ping(chain: Arc<Chain>, from: &Arc<Socket>, to: &Arc<Socket>) {
     let (next_from, next_to) = (Arc::clone(to), Arc::clone(from));
+    let sender = Arc::clone(&chain);
     let callback = move |completion: ReceiveCompletion<[u8; 8]>| {
         assert_eq!((completion.result, completion.bytes_received), (ReceiveResult::Ok, 8));
         if chain.link() {
@@ -182,5 +192,10 @@ fn ping(chain: Arc<Chain>, from: &Arc<Socket>, to: &Arc<Socket>) {
         }
     };
     to.receive_async([0; 8], callback).expect("receive_async");
-    from.send_async([5; 8], |completion| assert_eq!(completion.result, SendResult::Ok)).expect("send_async");
+    let sent = move |completion: SendCompletion<_>| {
+        if completion.result != SendResult::Ok {
+            sender.failed.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    from.send_async([5; 8], sent).expect("send_async");
 }

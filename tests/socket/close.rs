@@ -4,7 +4,7 @@ use async_socket_linux::{AsyncSocket, ReceiveError, ReceiveResult, SendError, Se
 use integration_tests::call::{block_sending, engine, hold, open, receive, received};
 use integration_tests::process::{epoll_entries, this_thread};
 use integration_tests::wait::{Barrier, gate};
-use integration_tests::{Peer, Socket, Task, Transport, eventually, inbox, send, spawn, within};
+use integration_tests::{NeverCalled, Peer, Socket, Task, Transport, eventually, inbox, send, spawn, within};
 use rstest::rstest;
 use std::io::Write;
 use std::os::fd::AsRawFd;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-/// A call-back that another thread is in.
+/// A callback that another thread is in.
 #[derive(Debug, Clone, Copy)]
 enum Busy {
     Open,
@@ -22,7 +22,7 @@ enum Busy {
 }
 
 impl Busy {
-    /// Gets a call-back of this kind to run `inside`. The thread that had to make the call, if one had to.
+    /// Has a callback of this kind run `inside`. Returns the thread that makes the call, if the callback runs in it.
     fn enter(self, socket: &Arc<Socket>, peer: &mut Peer, inside: impl FnOnce() + Send + 'static) -> Option<Task<()>> {
         let caller = Arc::clone(socket);
         match self {
@@ -58,6 +58,7 @@ impl Busy {
 fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile(
     #[values(Busy::Open, Busy::SendInline, Busy::SendQueued, Busy::Receive)] busy: Busy,
 ) {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = Arc::new(Socket::create(Some(&engine(1)), descriptor).unwrap());
     let (gate, barrier) = gate();
@@ -73,15 +74,15 @@ fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile
         seen.load(Ordering::SeqCst)
     });
     eventually("the socket is closing", || socket.state() == SocketState::Closing);
-    let refused = socket.send_async(b"no", |_| panic!("called back")).unwrap_err().error;
+    let refused = socket.send_async(b"no", never.callback()).unwrap_err().error;
     assert_eq!(refused, SendError::NotOpen { state: SocketState::Closing });
-    let refused = socket.receive_async([0_u8; 2], |_| panic!("called back")).unwrap_err().error;
+    let refused = socket.receive_async([0_u8; 2], never.callback()).unwrap_err().error;
     assert_eq!(refused, ReceiveError::NotOpen { state: SocketState::Closing });
     socket.close();
     assert!(closer.still_runs_after(Duration::from_millis(50)), "a second close returns at once, the first waits");
     gate.open();
 
-    assert!(closer.join(), "close returned before the call-back was over");
+    assert!(closer.join(), "close returned before the callback was over");
     assert_eq!(socket.state(), SocketState::Closed);
     if let Some(caller) = caller {
         caller.join();
@@ -90,7 +91,7 @@ fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile
 
 fn sleepy(barrier: Barrier, done: &AtomicBool) {
     barrier.wait();
-    // What close must wait for is the end of the call-back, not only its beginning.
+    // What close must wait for is the end of the callback, not only its beginning.
     std::thread::sleep(Duration::from_millis(30));
     done.store(true, Ordering::SeqCst);
 }
@@ -183,7 +184,6 @@ fn close_abandons_sends_and_receives_in_the_one_order_they_were_queued_in(
     assert!(abandoned.is_dead());
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_036
 #[test]
 fn what_was_sent_before_the_close_still_arrives() {
     for transport in [Transport::TcpV4, Transport::TcpV6, Transport::Unix] {

@@ -1,13 +1,13 @@
-//! Closing and destroying a socket inside every kind of its own call-backs.
+//! Closing and destroying a socket inside every kind of its own callbacks.
 
-use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult, SocketState};
+use async_socket_linux::{AsyncSocket, ReceiveResult, SendError, SendResult, SocketState};
 use integration_tests::call::{block_sending, engine, round_trip};
-use integration_tests::{Peer, Socket, Transport, inbox, within};
+use integration_tests::{NeverCalled, Peer, Socket, Transport, inbox, within};
 use rstest::rstest;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 
-/// The kinds of call-backs.
+/// The kinds of callbacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Open,
@@ -28,7 +28,7 @@ fn take(owner: &Owner) -> Option<Arc<Socket>> {
 }
 
 impl Kind {
-    /// Gets a call-back of this kind to run `inside`.
+    /// Gets a callback of this kind to run `inside`.
     fn enter(self, socket: &Arc<Socket>, peer: Peer, inside: impl FnOnce() + Send + 'static) -> Option<Peer> {
         if self == Self::Open {
             socket.open_async(move |_| inside()).expect("open_async");
@@ -89,7 +89,7 @@ impl Kind {
     }
 }
 
-/// What is left pending and shall be abandoned once.
+/// Two receives that stay pending until a close abandons them.
 fn add_pending(socket: &Socket) -> [integration_tests::Inbox<ReceiveResult>; 2] {
     [0, 1].map(|_| {
         let (done, ended) = inbox();
@@ -108,26 +108,33 @@ fn a_socket_can_be_closed_inside_its_own_callback(
         Kind::Receive,
         Kind::ReceiveAtEnd,
         Kind::ReceiveOnClose,
-        Kind::SendOnReset,
         Kind::SendOnClose
     )]
     kind: Kind,
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
 ) {
-    within("close inside a call-back", move || {
+    close_inside(kind, transport);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_039, Tests_SRS_ASYNC_SOCKET_LINUX_11_041
+#[test]
+fn a_socket_can_be_closed_inside_the_callback_of_a_send_that_a_reset_ends() {
+    close_inside(Kind::SendOnReset, Transport::TcpV4);
+}
+
+fn close_inside(kind: Kind, transport: Transport) {
+    within("close inside a callback", move || {
+        let never = NeverCalled::default();
         let engine = engine(1);
         let (descriptor, peer) = transport.narrow_pair();
-        if kind == Kind::SendOnReset && transport == Transport::Unix {
-            return;
-        }
-        let socket = Arc::new(Socket::create(Some(&engine), descriptor).unwrap());
+        let socket = Arc::new(Socket::create(Some(&engine), descriptor).expect("create"));
         let (done, states) = inbox();
         let inner = Arc::clone(&socket);
         let peer = kind.enter(&socket, peer, move || {
             let pending = add_pending(&inner);
             let open = inner.state() == SocketState::Open;
             inner.close();
-            // Abandoned before close returned, if it was this close that closed.
+            // If this close was the one that closed, both are abandoned before it returns.
             let abandoned = pending.map(|ended| ended.try_next());
             done.put((open, abandoned, inner.state()));
         });
@@ -142,7 +149,8 @@ fn a_socket_can_be_closed_inside_its_own_callback(
         if let Some(peer) = peer {
             expect_end(peer);
         }
-        assert!(socket.send_async(b"no", |_| panic!("called back")).is_err());
+        let refused = socket.send_async(b"no", never.callback()).expect_err("it is closed").error;
+        assert_eq!(refused, SendError::NotOpen { state: SocketState::Closed });
         round_trip(&engine);
     });
 }
@@ -158,26 +166,35 @@ fn a_socket_can_be_destroyed_inside_its_own_callback(
         Kind::Receive,
         Kind::ReceiveAtEnd,
         Kind::ReceiveOnClose,
-        Kind::SendOnReset,
         Kind::SendOnClose
     )]
     kind: Kind,
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
     #[values(true, false)] with_its_engine: bool,
 ) {
-    within("destroy inside a call-back", move || {
+    destroy_inside(kind, transport, with_its_engine);
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_021, Tests_SRS_ASYNC_SOCKET_LINUX_11_022, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
+#[rstest]
+fn a_socket_can_be_destroyed_inside_the_callback_of_a_send_that_a_reset_ends(
+    #[values(true, false)] with_its_engine: bool,
+) {
+    destroy_inside(Kind::SendOnReset, Transport::TcpV4, with_its_engine);
+}
+
+fn destroy_inside(kind: Kind, transport: Transport, with_its_engine: bool) {
+    within("destroy inside a callback", move || {
         let mut engine = Some(engine(1));
         let (descriptor, peer) = transport.narrow_pair();
-        if kind == Kind::SendOnReset && transport == Transport::Unix {
-            return;
-        }
-        let socket = Arc::new(Socket::create(engine.as_ref(), descriptor).unwrap());
+        let socket = Arc::new(Socket::create(engine.as_ref(), descriptor).expect("create"));
         let alive: Weak<Socket> = Arc::downgrade(&socket);
         let owner: Owner = Arc::new(Mutex::new(Some(Arc::clone(&socket))));
         let (done, destroyed) = inbox();
         let (inner, weak) = (Arc::clone(&owner), Weak::clone(&alive));
         if with_its_engine {
-            // The socket's is then the last reference to the port, given up on the port's own thread.
+            // The socket then holds the last reference to the port, and drops it on the port's own thread.
             engine = None;
         }
         let on_the_ports_thread =
@@ -210,9 +227,15 @@ fn a_socket_can_be_destroyed_inside_its_own_callback(
     });
 }
 
-/// What a blocked send left behind, then the end.
+/// Reads what a blocked send had sent, and then the end.
 fn expect_end(mut peer: Peer) {
     let mut chunk = [0; 4_096];
-    // Unread bytes of the peer's make the end a reset.
-    while peer.read(&mut chunk).is_ok_and(|read| read > 0) {}
+    loop {
+        match peer.read(&mut chunk) {
+            Ok(0) => return,
+            Ok(_) => {}
+            // If the socket had not received all bytes, the end is a reset.
+            Err(error) => return assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
 }

@@ -1,14 +1,18 @@
 //! Creating and destroying: who owns the descriptor, which port a socket gets, and what is freed.
 
-use async_socket_linux::{AsyncSocket, ReceiveResult, SocketState};
-use integration_tests::call::{engine, open, receive};
+use async_socket_linux::sys::Errno;
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, ReceiveResult, SocketState};
+use integration_tests::call::{engine, open, receive, received};
+use integration_tests::kernel::HeldKernel;
+use integration_tests::port::A_WHILE;
 use integration_tests::process::this_thread;
 use integration_tests::wait::gate;
 use integration_tests::{Socket, Transport, eventually, inbox, send_now, spawn};
 use rstest::rstest;
+use rustix::net::RecvFlags;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 fn thread_of(socket: &Socket, peer: &mut integration_tests::Peer) -> i32 {
     let (done, thread) = inbox();
@@ -23,14 +27,33 @@ fn a_created_socket_is_closed_and_owns_the_descriptor_until_it_is_dropped(
     #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,
 ) {
     let (descriptor, mut peer) = transport.pair();
+    let engine = engine(1);
 
-    let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
+    let socket = Socket::create(Some(&engine), descriptor).unwrap();
     assert_eq!(socket.state(), SocketState::Closed);
-    peer.write_all(b"the connection is still there").unwrap();
+    let looked = rustix::net::recv(&peer, &mut [0; 8], RecvFlags::DONTWAIT);
+    assert_eq!(looked, Err(Errno::AGAIN), "neither bytes nor an end");
     drop(socket);
 
-    // Unread bytes turn the end into a reset on some transports; an end it is.
-    assert_eq!(std::io::Read::read(&mut peer, &mut [0; 8]).unwrap_or(0), 0);
+    assert_eq!(peer.read_rest(), b"");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_001
+#[rstest]
+fn the_descriptor_of_a_created_socket_is_the_one_it_was_given(
+    #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,
+) {
+    let (descriptor, mut peer) = transport.pair();
+    let engine = engine(1);
+    let socket = Socket::create(Some(&engine), descriptor).unwrap();
+    // What the peer sends before the open is there after it.
+    peer.write_all(b"early").unwrap();
+
+    socket.open_async(|_| {}).unwrap();
+
+    assert_eq!(received(&receive(&socket, vec![0; 8]).only()), b"early");
+    send_now(&socket, b"answer");
+    assert_eq!(peer.read_bytes(6), b"answer");
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_002, Tests_SRS_ASYNC_SOCKET_LINUX_11_005
@@ -52,41 +75,56 @@ fn sockets_without_an_engine_share_the_process_wide_port_and_others_use_their_en
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[test]
-fn a_socket_that_is_closing_on_another_thread_is_destroyed_after_that() {
+fn destroying_a_socket_that_another_thread_closes_returns_when_its_callback_is_over() {
     let (descriptor, mut peer) = Transport::Unix.pair();
-    let socket = open(&engine(1), descriptor);
-    let (gate, barrier) = gate();
-    socket.receive_async([0_u8; 1], move |_| barrier.wait()).unwrap();
+    let engine = engine(1);
+    let socket = open(&engine, descriptor);
+    let ((gate, barrier), (done, ended)) = (gate(), inbox());
+    let callback = move |_| {
+        barrier.wait();
+        done.put(());
+    };
+    socket.receive_async([0_u8; 1], callback).unwrap();
     peer.write_all(b"x").unwrap();
     gate.wait_for_arrival();
-
-    let alive = Arc::downgrade(&socket);
     let closing = Arc::clone(&socket);
     let closer = spawn("close", move || closing.close());
     eventually("the socket is closing", || socket.state() == SocketState::Closing);
-    drop(socket);
-    assert_eq!(alive.upgrade().map(|socket| socket.state()), Some(SocketState::Closing));
-    gate.open();
-    closer.join();
 
-    eventually("the socket is destroyed", || alive.strong_count() == 0);
+    let destroyer = spawn("destroy", move || {
+        socket.close_and_wait();
+        (ended.try_next(), socket.state())
+    });
+
+    assert!(destroyer.still_runs_after(A_WHILE), "destroyed although a callback runs");
+    gate.open();
+    assert_eq!(destroyer.join(), (Some(()), SocketState::Closed));
+    closer.join();
     assert_eq!(peer.read_rest(), b"");
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_020
 #[test]
-fn a_socket_that_is_opening_on_another_thread_is_destroyed_after_that() {
+fn destroying_a_socket_that_another_thread_opens_waits_until_that_is_over_and_closes_it() {
     let (descriptor, mut peer) = Transport::Unix.pair();
-    let socket = Arc::new(Socket::create(Some(&engine(1)), descriptor).unwrap());
     let (gate, barrier) = gate();
-
-    let (alive, opening) = (Arc::downgrade(&socket), Arc::clone(&socket));
-    let opener = spawn("open", move || opening.open_async(move |_| barrier.wait()).is_ok());
+    let slow = HeldKernel { at_open: Mutex::new(Some(barrier)), ..HeldKernel::default() };
+    let port = engine(1).completion_port();
+    let socket = Arc::new(AsyncSocketLinux::create_with(port, slow, descriptor));
+    let (done, opened) = inbox();
+    let opening = Arc::clone(&socket);
+    let opener = spawn("open", move || opening.open_async(move |result| done.put(result)).is_ok());
     gate.wait_for_arrival();
-    drop(socket);
-    assert_eq!(alive.strong_count(), 1);
-    gate.open();
+    assert_eq!(socket.state(), SocketState::Opening);
 
+    let destroyer = spawn("destroy", move || {
+        socket.close_and_wait();
+        (opened.try_next(), socket.state())
+    });
+
+    assert!(destroyer.still_runs_after(A_WHILE), "destroyed although it is being opened");
+    gate.open();
+    assert_eq!(destroyer.join(), (Some(OpenResult::Ok), SocketState::Closed));
     assert!(opener.join());
     assert_eq!(peer.read_rest(), b"");
 }

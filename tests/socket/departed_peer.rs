@@ -21,7 +21,7 @@ fn after_the_peer_has_closed_a_send_is_refused_as_disconnected_with_its_buffers(
     round_trip(&engine);
 
     let mut refused = None;
-    // The first may still be accepted: only its answer tells that nobody is there.
+    // The kernel may accept the first send, because only the peer's answer tells that the peer is gone.
     assert!(comes_true(LIMIT, || {
         refused = try_send(&socket, vec![[5_u8; 9]; buffers]).err();
         refused.is_some()

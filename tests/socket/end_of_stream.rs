@@ -104,7 +104,7 @@ fn a_unix_peer_that_closes_with_unread_bytes_is_a_reset_too() {
     assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, Some(ECONNRESET)));
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_091, Tests_SRS_ASYNC_SOCKET_LINUX_11_052
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_091
 #[rstest]
 fn after_the_peers_half_close_sending_goes_on(
     #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,
@@ -123,7 +123,7 @@ fn after_the_peers_half_close_sending_goes_on(
     peer.read_pattern(length);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_080, Tests_SRS_ASYNC_SOCKET_LINUX_11_096, Tests_SRS_ASYNC_SOCKET_LINUX_11_101
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_096, Tests_SRS_ASYNC_SOCKET_LINUX_11_101
 #[rstest]
 fn the_peers_half_close_does_not_end_a_blocked_send(
     #[values(Transport::TcpV4, Transport::TcpV6, Transport::Unix)] transport: Transport,

@@ -1,19 +1,24 @@
 //! The error queue: notifications in it are no errors; an error without readability or writability is one.
 #![allow(unsafe_code, reason = "nix's macro for a socket option expands to it")]
 
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ReceiveResult, SendResult};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
+use completion_port::CompletionPort;
 use integration_tests::call::{block_sending, engine, hold, open, receive, received, round_trip};
 use integration_tests::kernel::HeldKernel;
 use integration_tests::wait::gate;
-use integration_tests::{Peer, Transport, eventually, inbox, send};
-use nix::libc::{self, ECONNREFUSED, MSG_ZEROCOPY, SO_ZEROCOPY, SOL_SOCKET};
+use integration_tests::{Inbox, Peer, Transport, eventually, inbox, send};
+use nix::libc::{self, ECONNREFUSED, ECONNRESET, MSG_ZEROCOPY, SO_ZEROCOPY, SOL_SOCKET};
 use nix::sys::socket::{TimestampingFlag, setsockopt, sockopt};
 use rstest::rstest;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendFlags, SocketAddrUnix, recvmsg};
 use std::io::Write;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::sync::Arc;
+
+type HeldSocket = AsyncSocketLinux<CompletionPort, HeldKernel>;
 
 nix::setsockopt_impl!(ZeroCopy, SOL_SOCKET, SO_ZEROCOPY, bool, sockopt::SetBool);
 
@@ -154,10 +159,10 @@ fn a_notification_that_comes_when_the_queue_has_just_been_drained_is_no_error() 
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_086
-// A program that uses MSG_ZEROCOPY or time stamps takes the notifications itself, and now and then is faster than the
-// port, which then finds nothing.
+// A program that uses MSG_ZEROCOPY or time stamps takes the notifications itself. If it is faster than the port, the port
+// finds an empty queue.
 #[test]
-fn notifications_that_somebody_else_took_first_are_no_error() {
+fn notifications_that_the_program_took_first_are_no_error() {
     let engine = engine(1);
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     let handle = descriptor.try_clone().unwrap();
@@ -171,8 +176,8 @@ fn notifications_that_somebody_else_took_first_are_no_error() {
     let (mut read, mut taken) = (0, 0);
     while taken == 0 {
         round_trip(&engine);
-        // One batch of events: of `first`, whose call-back gives the time to take the notification, then of `socket`;
-        // unless a notification of earlier sends is late, and the port is faster.
+        // One batch of events: first that of `first`, whose callback waits while the test takes the notification, then that of
+        // `socket`. If a notification of earlier sends is late, the port is faster, and the loop tries again.
         let held = hold(&engine);
         let (gate, barrier) = gate();
         first.receive_async([0_u8; 1], move |_| barrier.wait()).unwrap();
@@ -217,29 +222,23 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
     assert_eq!(corked, 3_000);
     assert_eq!(events(&handle), PollFlags::empty());
     let engine = engine(1);
-    // No stream shows such an event alone.
-    let socket = AsyncSocketLinux::create_with(engine.completion_port(), HeldKernel::default(), descriptor);
+    // No stream shows such an event alone. The kernel would cork another send too, so the test answers EAGAIN, as poll does.
+    let kernel = HeldKernel { no_room: true, ..HeldKernel::default() };
+    let socket = AsyncSocketLinux::create_with(engine.completion_port(), kernel, descriptor);
     socket.open_async(|_| {}).unwrap();
-    let (done, ended) = inbox();
-    for number in 0..3 {
-        let done = done.clone();
-        socket
-            .receive_async([0_u8; 8], move |completion| done.put((number, completion.result, completion.os_error)))
-            .unwrap();
-    }
-    drop(done);
+    let (ended, captured) = send_and_receive_in_turn(&socket);
     round_trip(&engine);
+    assert!(ended.is_pending());
 
     twin.send_to(b"is anybody there?", nobody).unwrap();
 
-    assert_eq!(ended.next(), (0, ReceiveResult::Error, Some(ECONNREFUSED)));
-    for number in 1..3 {
-        let (ended, result, _) = ended.next();
-        assert_eq!((ended, result), (number, ReceiveResult::Error));
+    for number in 0..6 {
+        assert_eq!(ended.next(), (number, "Error".to_owned(), Some(ECONNREFUSED)));
     }
     ended.assert_dead();
+    assert_eq!(Arc::strong_count(&captured), 1, "what the operations held is let go");
 
-    // It has been told. The socket is alive, and what comes later waits.
+    // The error is over. The socket is alive, and a later receive waits.
     let (done, pending) = inbox();
     socket.receive_async(vec![0; 16], move |completion| done.put(completion)).unwrap();
     round_trip(&engine);
@@ -249,4 +248,78 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
     let somebody = UdpSocket::bind(nobody).unwrap();
     somebody.send_to(b"here I am", ours_at).unwrap();
     assert_eq!(received(&pending.only()), b"here I am");
+}
+
+/// A message that takes most of the room to send.
+const DATAGRAM: [u8; 2_048] = [7; 2_048];
+
+/// A Unix datagram socket with a name that the kernel chose.
+fn named_datagrams() -> UnixDatagram {
+    let socket = UnixDatagram::unbound().expect("a socket");
+    rustix::net::bind(&socket, &SocketAddrUnix::new_unnamed()).expect("bind");
+    socket
+}
+
+/// A connected Unix datagram socket with no room to send, its peer, and the socket whose unread messages occupy the room.
+///
+/// No stream shows an error without readability or writability. This socket does when its peer connects elsewhere, because a
+/// message that the peer has not read is then lost.
+fn unix_datagrams() -> (OwnedFd, UnixDatagram, UnixDatagram) {
+    let (ours, peer) = UnixDatagram::pair().expect("a pair");
+    ours.set_nonblocking(true).expect("O_NONBLOCK");
+    socket2::SockRef::from(&ours).set_send_buffer_size(1).expect("SO_SNDBUF");
+    ours.send(b"lost").expect("there is room");
+    let occupant = named_datagrams();
+    let name = occupant.local_addr().expect("its name");
+    while ours.send_to_addr(&DATAGRAM, &name).is_ok() {}
+    (ours.into(), peer, occupant)
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_087
+#[test]
+fn a_reset_that_is_reported_as_an_error_alone_abandons_what_is_pending_in_order() {
+    let (descriptor, peer, _occupant) = unix_datagrams();
+    let handle = descriptor.try_clone().unwrap();
+    let engine = engine(1);
+    let socket = AsyncSocketLinux::create_with(engine.completion_port(), HeldKernel::default(), descriptor);
+    socket.open_async(|_| {}).unwrap();
+    let (ended, captured) = send_and_receive_in_turn(&socket);
+    round_trip(&engine);
+    assert!(ended.is_pending());
+
+    let held = hold(&engine);
+    let elsewhere = named_datagrams();
+    peer.connect_addr(&elsewhere.local_addr().unwrap()).unwrap();
+    assert_eq!(events(&handle), PollFlags::ERR);
+    held.release();
+
+    for number in 0..6 {
+        assert_eq!(ended.next(), (number, "Abandoned".to_owned(), Some(ECONNRESET)));
+    }
+    ended.assert_dead();
+    assert_eq!(Arc::strong_count(&captured), 1, "what the operations held is let go");
+}
+
+type Ended = (usize, String, Option<i32>);
+
+/// Three sends and three receives that will be pending: how they end, and what all their callbacks have captured.
+fn send_and_receive_in_turn(socket: &HeldSocket) -> (Inbox<Ended>, Arc<()>) {
+    let (captured, (done, ended)) = (Arc::new(()), inbox());
+    for number in 0..6 {
+        let (held, done) = (Arc::clone(&captured), done.clone());
+        if number % 2 == 0 {
+            let callback = move |completion: SendCompletion<_>| {
+                drop(held);
+                done.put((number, format!("{:?}", completion.result), completion.os_error));
+            };
+            socket.send_async(DATAGRAM.to_vec(), callback).expect("send_async");
+        } else {
+            let callback = move |completion: ReceiveCompletion<_>| {
+                drop(held);
+                done.put((number, format!("{:?}", completion.result), completion.os_error));
+            };
+            socket.receive_async([0_u8; 8], callback).expect("receive_async");
+        }
+    }
+    (ended, captured)
 }

@@ -8,7 +8,7 @@ use std::io::Read;
 use std::sync::Arc;
 
 const THREADS: u8 = 8;
-const MESSAGES: u32 = 300;
+const MESSAGES: u32 = 100;
 
 /// A message in several buffers: head with thread, number and length; body; tail.
 fn message(thread: u8, number: u32) -> Vec<Vec<u8>> {

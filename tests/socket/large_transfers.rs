@@ -89,7 +89,7 @@ fn one_receive_fills_more_buffers_than_one_call_takes(
 
     assert_eq!((completion.result, completion.bytes_received as usize), (ReceiveResult::Ok, bytes));
     assert_eq!(completion.buffers.concat()[..bytes], pattern(0, bytes));
-    // And the socket is none the worse for it.
+    // The socket works on.
     let next = receive(&socket, vec![[0_u8; 1]; MANY]);
     peer.write_all(b"next").unwrap();
     assert_eq!(next.only().bytes_received, 4);

@@ -4,8 +4,6 @@
 
 mod blocking_mode;
 mod callback_threads;
-mod careless_buffers;
-mod careless_programs;
 mod chains;
 mod close;
 mod close_race;
@@ -21,6 +19,7 @@ mod kinds;
 mod large_transfers;
 mod lent_buffers;
 mod many_sockets;
+mod misuse;
 mod no_spinning;
 mod open;
 mod panics;
@@ -31,4 +30,5 @@ mod raw_buffers;
 mod receive;
 mod send;
 mod several_ports;
+mod unreliable_buffers;
 mod urgent_data;

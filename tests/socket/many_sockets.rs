@@ -10,7 +10,7 @@ use std::io::Write;
 
 const SOCKETS: usize = 1_000;
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_031, Tests_SRS_ASYNC_SOCKET_LINUX_11_082
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_005, Tests_SRS_ASYNC_SOCKET_LINUX_11_082
 #[rstest]
 fn a_thousand_sockets_on_one_port_each_get_their_own_bytes(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
@@ -54,7 +54,7 @@ fn a_thousand_sockets_on_one_port_each_get_their_own_bytes(
     assert_eq!((numbers.len(), threads.len()), (SOCKETS, 1));
     assert!(threads.is_subset(&port_threads().into_iter().collect()));
 
-    // And the other way, then all at once to the end.
+    // The other direction, and then the end of all connections at once.
     let mut peers = writing.join();
     for (number, socket) in sockets.iter().enumerate() {
         send_now(socket, (number as u64).to_be_bytes());
@@ -69,7 +69,7 @@ fn a_thousand_sockets_on_one_port_each_get_their_own_bytes(
     }
 }
 
-/// Two descriptors for each socket, twice over, as two of these tests run at once.
+/// A socket and its peer are two descriptors, and two of these tests run at once.
 fn limit() -> nix::sys::resource::rlim_t {
     let (_, hard) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE).expect("the limit");
     hard

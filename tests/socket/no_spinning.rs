@@ -1,10 +1,10 @@
 //! Conditions that last while nothing is pending: the port sleeps, and the next call reports them.
 
-use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult};
+use async_socket_linux::{AsyncSocket, ReceiveResult, SendError, SendResult};
 use integration_tests::call::{block_sending, engine, open, receive, received};
 use integration_tests::process::{cpu_time, this_thread};
-use integration_tests::{Peer, Socket, Transport, inbox, send_now};
-use nix::libc::ECONNRESET;
+use integration_tests::{NeverCalled, Peer, Socket, Transport, inbox, send_now};
+use nix::libc::{ECONNRESET, EPIPE};
 use rstest::rstest;
 use std::io::Write;
 use std::net::Shutdown;
@@ -68,6 +68,7 @@ fn a_reset_while_nothing_is_pending_is_reported_by_the_next_receive() {
 fn an_end_in_both_directions_while_nothing_is_pending(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
 ) {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = transport.pair();
     let other_handle = descriptor.try_clone().unwrap();
     let socket = open(&engine(1), descriptor);
@@ -78,7 +79,8 @@ fn an_end_in_both_directions_while_nothing_is_pending(
     assert_sleeps(thread);
 
     assert_eq!(receive(&socket, vec![0; 8]).only().result, ReceiveResult::Abandoned);
-    assert!(socket.send_async(b"no", |_| panic!("called back")).is_err());
+    let refused = socket.send_async(b"no", never.callback()).unwrap_err().error;
+    assert_eq!(refused, SendError::Disconnected { os_error: EPIPE, bytes_sent: 0 });
     assert_sleeps(thread);
 }
 
@@ -99,7 +101,6 @@ fn unread_bytes_wait_for_the_next_receive(#[values(Transport::TcpV4, Transport::
     assert_eq!(received(&completion), b"unread".repeat(10));
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_080
 #[rstest]
 fn a_blocked_send_to_a_peer_that_half_closed_sleeps(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,

@@ -1,16 +1,20 @@
 //! Opening: once, in order, one entry in epoll, and what a second open says.
 
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenError, OpenResult, SocketState};
-use completion_port::CompletionPort;
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, OpenError, OpenResult, ReceiveError, SendError, SendSyncResult, SocketState,
+};
+use completion_port::{Action, CompletionPort, Interest, OneShots};
 use integration_tests::call::{block_sending, engine, open, receive, received};
 use integration_tests::kernel::HeldKernel;
 use integration_tests::process::{epoll_entries, this_thread};
 use integration_tests::wait::gate;
-use integration_tests::{Socket, Transport, inbox, spawn};
+use integration_tests::{NeverCalled, Socket, Transport, inbox, spawn};
+use nix::libc::EEXIST;
 use rstest::rstest;
 use std::io::Write;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex};
+use test_doubles::Number;
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_028, Tests_SRS_ASYNC_SOCKET_LINUX_11_032, Tests_SRS_ASYNC_SOCKET_LINUX_11_033
 #[rstest]
@@ -32,6 +36,7 @@ fn open_calls_back_once_with_the_socket_open_already(
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_051, Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[test]
 fn while_one_open_is_at_work_the_socket_is_opening_and_refuses_everything() {
+    let never = NeverCalled::default();
     let (descriptor, _peer) = Transport::TcpV4.pair();
     let (gate, barrier) = gate();
     let slow = HeldKernel { at_open: Mutex::new(Some(barrier)), ..HeldKernel::default() };
@@ -41,10 +46,13 @@ fn while_one_open_is_at_work_the_socket_is_opening_and_refuses_everything() {
     gate.wait_for_arrival();
 
     assert_eq!(socket.state(), SocketState::Opening);
-    let second = socket.open_async(|_| panic!("called back"));
+    let second = socket.open_async(never.callback());
     assert!(matches!(second, Err(OpenError::NotClosed { state: SocketState::Opening })), "{second:?}");
-    assert!(socket.send_async(b"no", |_| panic!("called back")).is_err());
-    assert!(socket.receive_async([0_u8; 2], |_| panic!("called back")).is_err());
+    let refused = socket.send_async(b"no", never.callback()).unwrap_err().error;
+    assert_eq!(refused, SendError::NotOpen { state: SocketState::Opening });
+    assert_eq!(refused.sync_result(), SendSyncResult::Abandoned);
+    let refused = socket.receive_async([0_u8; 2], never.callback()).unwrap_err().error;
+    assert_eq!(refused, ReceiveError::NotOpen { state: SocketState::Opening });
     socket.close();
     assert_eq!(socket.state(), SocketState::Opening);
 
@@ -56,10 +64,11 @@ fn while_one_open_is_at_work_the_socket_is_opening_and_refuses_everything() {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_029
 #[test]
 fn a_second_open_of_an_open_socket_is_refused_and_changes_nothing() {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = open(&engine(1), descriptor);
 
-    let second = socket.open_async(|_| panic!("called back"));
+    let second = socket.open_async(never.callback());
 
     assert!(matches!(second, Err(OpenError::NotClosed { state: SocketState::Open })), "{second:?}");
     let pending = receive(&socket, vec![0; 8]);
@@ -67,15 +76,43 @@ fn a_second_open_of_an_open_socket_is_refused_and_changes_nothing() {
     assert_eq!(received(&pending.only()), b"works");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_030, Tests_SRS_ASYNC_SOCKET_LINUX_11_034
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_034
+#[test]
+fn a_descriptor_that_a_raw_wait_on_the_same_port_watches_is_refused_until_the_wait_is_removed() {
+    let never = NeverCalled::default();
+    let (descriptor, mut peer) = Transport::TcpV4.pair();
+    let number = Number::of(&descriptor);
+    let engine = engine(1);
+    let waiting = OneShots::new(engine.completion_port());
+    let (done, fired) = inbox();
+    waiting.add(Interest::IN, (number, move |action: Action| done.put(action))).unwrap();
+    let socket = Socket::create(Some(&engine), descriptor).unwrap();
+
+    for _ in 0..2 {
+        let refused = socket.open_async(never.callback()).unwrap_err();
+        let OpenError::NotRegistered { descriptor, source } = refused else { panic!("{refused:?}") };
+        assert_eq!((descriptor, source.raw_os_error()), (number.as_fd().as_raw_fd(), Some(EEXIST)));
+        assert_eq!(socket.state(), SocketState::Closed);
+    }
+
+    // The wait is as it was, and the socket has its descriptor still.
+    peer.write_all(b"byte").unwrap();
+    assert_eq!(fired.only(), Action::In);
+    waiting.remove(number.as_fd());
+    socket.open_async(|_| {}).unwrap();
+    assert_eq!(received(&receive(&socket, vec![0; 8]).only()), b"byte");
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_030
 #[test]
 fn a_closed_socket_cannot_be_opened_again() {
+    let never = NeverCalled::default();
     let (descriptor, _peer) = Transport::Unix.pair();
     let socket = open(&engine(1), descriptor);
     socket.close();
 
     for _ in 0..2 {
-        let again = socket.open_async(|_| panic!("called back"));
+        let again = socket.open_async(never.callback());
         assert!(matches!(again, Err(OpenError::DescriptorClosed)), "{again:?}");
         assert_eq!(socket.state(), SocketState::Closed);
     }

@@ -2,7 +2,7 @@
 
 use async_socket_linux::{AsyncSocket, PayloadError, ReceiveError, SendError};
 use integration_tests::call::{engine, open, receive, received};
-use integration_tests::{Transport, send_now};
+use integration_tests::{NeverCalled, Transport, send_now};
 use rstest::rstest;
 use std::io::Write;
 use std::sync::Arc;
@@ -17,13 +17,14 @@ const GIB: usize = 1 << 30;
 #[case::one_too_many(vec![GIB, GIB, GIB, GIB], PayloadError::TooLong { index: 3 })]
 #[case::one_byte_too_many(vec![GIB, GIB, GIB, GIB - 1, 1], PayloadError::TooLong { index: 4 })]
 fn a_list_that_cannot_be_sent_is_refused(#[case] lengths: Vec<usize>, #[case] reason: PayloadError) {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     let socket = open(&engine(1), descriptor);
-    // One piece of memory that the kernel never has to provide.
+    // Untouched zeroed memory, for which the kernel provides no pages.
     let memory: Arc<Vec<u8>> = Arc::new(vec![0; GIB]);
     let list: Vec<Part> = lengths.iter().map(|length| Part(Arc::clone(&memory), *length)).collect();
 
-    let refused = socket.send_async(list, |_| panic!("called back")).unwrap_err();
+    let refused = socket.send_async(list, never.callback()).unwrap_err();
 
     assert_eq!(refused.error, SendError::Payload(reason));
     assert_eq!(refused.returned.iter().map(|part| part.1).collect::<Vec<_>>(), lengths);
@@ -49,11 +50,12 @@ impl async_socket_linux::IoBuf for Part {
 #[case::four_gibibytes(vec![4 * GIB], PayloadError::TooLong { index: 0 })]
 #[case::one_byte_too_many(vec![4 * GIB - 1, 1], PayloadError::TooLong { index: 1 })]
 fn a_list_that_cannot_be_received_into_is_refused(#[case] lengths: Vec<usize>, #[case] reason: PayloadError) {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::TcpV4.pair();
     let socket = open(&engine(1), descriptor);
     let list: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
 
-    let refused = socket.receive_async(list, |_| panic!("called back")).unwrap_err();
+    let refused = socket.receive_async(list, never.callback()).unwrap_err();
 
     assert_eq!(refused.error, ReceiveError::Payload(reason));
     assert_eq!(refused.returned.iter().map(Vec::len).collect::<Vec<_>>(), lengths);

@@ -1,12 +1,17 @@
 //! Receives from a pool on real sockets: many connections, few buffers, nothing lost.
 
-use async_socket_linux::{AsyncSocket, BufferPool, PooledCompletion, ReceiveError, ReceiveResult};
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, BufferPool, ExecutionEngine, PooledCompletion, ReceiveError, ReceiveResult,
+    SocketState,
+};
 use integration_tests::call::{engine, open, round_trip};
+use integration_tests::kernel::HeldKernel;
 use integration_tests::wire::pattern;
-use integration_tests::{Inbox, Socket, Transport, inbox};
+use integration_tests::{Inbox, NeverCalled, Peer, Socket, Transport, inbox};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 fn receive(socket: &Socket, pool: &BufferPool) -> Inbox<PooledCompletion> {
     let (done, received) = inbox();
@@ -36,12 +41,6 @@ fn a_hundred_idle_connections_hold_no_buffer_and_the_first_bytes_take_one() {
     assert_eq!(pool.buffers_made(), 1);
 }
 
-// Tests_SRS_BUFFER_POOL_01_002
-#[test]
-fn a_pool_without_buffers_is_refused() {
-    assert!(BufferPool::new(4096, 0).is_err() && BufferPool::new(0, 1).is_err());
-}
-
 /// Echoes until the stream ends.
 fn echo(socket: &Arc<Socket>, pool: &BufferPool) {
     let (next, again) = (Arc::clone(socket), pool.clone());
@@ -56,7 +55,7 @@ fn echo(socket: &Arc<Socket>, pool: &BufferPool) {
     });
 }
 
-// Tests_SRS_BUFFER_POOL_01_005, Tests_SRS_BUFFER_POOL_01_006, Tests_SRS_COMPLETION_PORT_01_037
+// Tests_SRS_BUFFER_POOL_01_001, Tests_SRS_BUFFER_POOL_01_005, Tests_SRS_COMPLETION_PORT_01_037
 #[test]
 fn fifty_connections_echo_through_three_buffers_and_no_byte_is_lost() {
     const BYTES: usize = 200_000;
@@ -91,14 +90,63 @@ fn fifty_connections_echo_through_three_buffers_and_no_byte_is_lost() {
     integration_tests::eventually("the buffers are back", || pool.buffers_free() == pool.buffers_made());
 }
 
+/// Sockets of one engine, each with its peer.
+fn connections<const COUNT: usize>(engine: &ExecutionEngine) -> [(Arc<Socket>, Peer); COUNT] {
+    [(); COUNT].map(|()| {
+        let (descriptor, peer) = Transport::TcpV4.pair();
+        (open(engine, descriptor), peer)
+    })
+}
+
+// Tests_SRS_BUFFER_POOL_01_006
+#[test]
+fn receives_that_find_the_pool_empty_are_served_in_turn_without_being_tried_meanwhile() {
+    const WAITING: usize = 5;
+    let (engine, pool) = (engine(1), BufferPool::new(16, 1).unwrap());
+    let [mut holder] = connections(&engine);
+    let held = receive(&holder.0, &pool);
+    holder.1.write_all(b"x").unwrap();
+    let held = held.only();
+    let tried = Arc::new(AtomicUsize::new(0));
+    let (done, served) = inbox();
+    let mut waiting: Vec<_> = (0..WAITING)
+        .map(|number| {
+            let (descriptor, mut peer) = Transport::TcpV4.pair();
+            let handle = descriptor.try_clone().unwrap();
+            let kernel = HeldKernel { receives: Arc::clone(&tried), ..HeldKernel::default() };
+            let socket = AsyncSocketLinux::create_with(engine.completion_port(), kernel, descriptor);
+            socket.open_async(|_| {}).unwrap();
+            let done = done.clone();
+            let callback = move |completion: PooledCompletion| done.put((number, completion));
+            socket.receive_pooled_async(&pool, callback).unwrap();
+            peer.write_all(b"first ").unwrap();
+            // It has found the pool empty before the next one asks.
+            round_trip(&engine);
+            (socket, peer, handle)
+        })
+        .collect();
+
+    // More events change nothing: no receive is tried, and the kernel keeps the bytes.
+    for (_, peer, handle) in &mut waiting {
+        peer.write_all(b"more").unwrap();
+        round_trip(&engine);
+        assert_eq!(rustix::io::ioctl_fionread(&*handle), Ok(10));
+    }
+    assert_eq!(tried.load(Ordering::SeqCst), 0);
+    assert!(served.is_pending());
+    drop(held);
+
+    for expected in 0..WAITING {
+        let (number, completion) = served.next();
+        assert_eq!((number, completion.buffer.as_deref()), (expected, Some(b"first more".as_slice())));
+    }
+}
+
 // Tests_SRS_BUFFER_POOL_01_007, Tests_SRS_COMPLETION_PORT_01_037
 #[test]
-fn the_end_of_the_stream_comes_without_a_buffer_and_close_ends_who_waits_for_one() {
+fn a_receive_that_ends_gets_no_buffer_and_leaves_the_one_it_waited_for_to_the_next() {
     let (engine, pool) = (engine(1), BufferPool::new(16, 1).unwrap());
-    let [ended, mut holder, mut waiting] = [(); 3].map(|()| {
-        let (descriptor, peer) = Transport::TcpV4.pair();
-        (open(&engine, descriptor), peer)
-    });
+    let [ended, mut holder, mut first, mut second] = connections(&engine);
     let end = receive(&ended.0, &pool);
     ended.1.shutdown(Shutdown::Write);
     let end = end.only();
@@ -107,24 +155,31 @@ fn the_end_of_the_stream_comes_without_a_buffer_and_close_ends_who_waits_for_one
     let held = receive(&holder.0, &pool);
     holder.1.write_all(b"x").unwrap();
     let held = held.only();
-    let dry = receive(&waiting.0, &pool);
-    waiting.1.write_all(b"y").unwrap();
-    round_trip(&engine);
-    assert!(dry.is_pending());
+    let [abandoned, next] = [(&mut first, b"y"), (&mut second, b"z")].map(|((socket, peer), byte)| {
+        let waits = receive(socket, &pool);
+        peer.write_all(byte).unwrap();
+        round_trip(&engine);
+        waits
+    });
+    assert!(abandoned.is_pending() && next.is_pending());
 
-    waiting.0.close();
+    first.0.close();
 
-    assert_eq!(dry.only().result, ReceiveResult::Abandoned);
+    let abandoned = abandoned.only();
+    assert_eq!((abandoned.result, abandoned.buffer.is_none()), (ReceiveResult::Abandoned, true));
+    assert!(next.is_pending());
     drop(held);
-    assert_eq!(pool.buffers_free(), 1);
+    assert_eq!(next.only().buffer.as_deref(), Some(b"z".as_slice()));
+    assert_eq!((pool.buffers_made(), pool.buffers_free()), (1, 1));
 }
 
 // Tests_SRS_BUFFER_POOL_01_008
 #[test]
 fn a_closed_socket_refuses() {
+    let never = NeverCalled::default();
     let pool = BufferPool::new(16, 1).unwrap();
     let socket = open(&engine(1), Transport::Unix.pair().0);
     socket.close();
-    let refused = socket.receive_pooled_async(&pool, |_| panic!("called back"));
-    assert!(matches!(refused, Err(ReceiveError::NotOpen { .. })));
+    let refused = socket.receive_pooled_async(&pool, never.callback()).unwrap_err();
+    assert_eq!(refused, ReceiveError::NotOpen { state: SocketState::Closed });
 }

@@ -1,4 +1,4 @@
-//! Buffers that only a pointer knows, on real sockets.
+//! Buffers that are lent by pointer and length, on real sockets.
 #![allow(unsafe_code, reason = "`RawBuffers::copied` takes pointers")]
 
 use async_socket_linux::{PayloadError, RawBuffer, RawBuffers, ReceiveResult, SendResult};

@@ -4,7 +4,7 @@ use async_socket_linux::{AsyncSocket, PayloadError, ReceiveCompletion, ReceiveEr
 use integration_tests::call::{engine, open, receive, received, round_trip};
 use integration_tests::process::this_thread;
 use integration_tests::wire::pattern;
-use integration_tests::{Socket, Transport, eventually, inbox, send_now};
+use integration_tests::{NeverCalled, Socket, Transport, eventually, inbox, send_now};
 use rstest::rstest;
 use std::io::Write;
 use std::sync::Arc;
@@ -12,12 +12,13 @@ use std::sync::Arc;
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[test]
 fn a_socket_that_is_not_open_refuses_and_gives_the_buffers_back() {
+    let never = NeverCalled::default();
     let (descriptor, _peer) = Transport::Unix.pair();
     let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
     let refuses = |socket: &Socket| {
         let lent = vec![7; 100];
         let address = lent.as_ptr();
-        let refused = socket.receive_async(lent, |_| panic!("called back")).unwrap_err();
+        let refused = socket.receive_async(lent, never.callback()).unwrap_err();
         assert_eq!(refused.error, ReceiveError::NotOpen { state: SocketState::Closed });
         assert_eq!((refused.returned.as_ptr(), refused.returned), (address, vec![7; 100]));
     };
@@ -88,11 +89,11 @@ fn a_receive_whose_bytes_an_earlier_one_took_stays_pending(
     let (descriptor, mut peer) = transport.pair();
     let engine = engine(1);
     let socket = open(&engine, descriptor);
-    // Filled to the brim, so nothing tells that there is no more but EAGAIN.
+    // The bytes fill the buffer, so only EAGAIN tells that there are no more.
     let (first, second) = (receive(&socket, vec![0; 5]), receive(&socket, vec![0; 5]));
     peer.write_all(b"first").unwrap();
     assert_eq!(received(&first.only()), b"first");
-    // The port has seen to the second by the time it has seen to this.
+    // The port has tried the second receive before it serves this round trip.
     round_trip(&engine);
     assert!(second.is_pending());
 
@@ -104,12 +105,13 @@ fn a_receive_whose_bytes_an_earlier_one_took_stays_pending(
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_078
 #[test]
 fn a_refused_payload_comes_back_while_the_socket_works_on() {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = open(&engine(1), descriptor);
     let lent = vec![vec![1; 10], vec![]];
     let address = lent[0].as_ptr();
 
-    let refused = socket.receive_async(lent, |_| panic!("called back")).unwrap_err();
+    let refused = socket.receive_async(lent, never.callback()).unwrap_err();
 
     assert_eq!(refused.error, ReceiveError::Payload(PayloadError::EmptyBuffer { index: 1 }));
     assert_eq!(refused.returned[0].as_ptr(), address);
@@ -146,7 +148,7 @@ fn what_a_callback_captured_is_freed_when_it_has_run() {
     peer.write_all(b"x").unwrap();
 
     assert_eq!(arrived.only(), (64, 64));
-    // The call-back has told, but may not have returned yet.
+    // The callback has reported, but may not have returned yet.
     eventually("what was captured is freed", || Arc::strong_count(&captured) == 1);
     send_now(&socket, b"y");
 }

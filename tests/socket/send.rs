@@ -8,7 +8,7 @@ use integration_tests::kernel::HeldKernel;
 use integration_tests::process::this_thread;
 use integration_tests::wait::gate;
 use integration_tests::wire::pattern;
-use integration_tests::{Socket, Transport, inbox, send, send_now, spawn};
+use integration_tests::{NeverCalled, Socket, Transport, inbox, send, send_now, spawn};
 use rstest::rstest;
 use std::net::{Shutdown, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
@@ -56,12 +56,13 @@ fn the_callback_gives_the_same_buffers_back(#[values(Transport::TcpV4, Transport
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_051
 #[test]
 fn a_socket_that_is_not_open_refuses_and_gives_the_buffers_back() {
+    let never = NeverCalled::default();
     let (descriptor, _peer) = Transport::Unix.pair();
     let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
     let refuses = |socket: &Socket| {
         let lent = vec![7; 100];
         let address = lent.as_ptr();
-        let refused = socket.send_async(lent, |_| panic!("called back")).unwrap_err();
+        let refused = socket.send_async(lent, never.callback()).unwrap_err();
         assert_eq!(refused.error, SendError::NotOpen { state: SocketState::Closed });
         assert_eq!(refused.error.sync_result(), SendSyncResult::Abandoned);
         assert_eq!((refused.returned.as_ptr(), refused.returned.len()), (address, 100));
@@ -83,7 +84,7 @@ fn what_the_kernel_does_not_take_is_queued_and_sent_in_order(
     let (descriptor, mut peer) = transport.narrow_pair();
     let socket = open(&engine(1), descriptor);
     let (blocked, position) = block_sending(&socket);
-    // Small enough to find room in front of the others, were they allowed to.
+    // Small enough to fit into the room that is left, if they were allowed to overtake.
     let (done, later) = inbox();
     for number in 0..50 {
         let done = done.clone();
@@ -113,7 +114,7 @@ fn what_the_kernel_does_not_take_is_queued_and_sent_in_order(
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_094, Tests_SRS_ASYNC_SOCKET_LINUX_11_097, Tests_SRS_ASYNC_SOCKET_LINUX_11_098
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_100, Tests_SRS_ASYNC_SOCKET_LINUX_11_059
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_100
 #[test]
 fn a_blocked_send_is_abandoned_when_the_peer_resets_and_nothing_can_follow_it() {
     let (descriptor, peer) = Transport::TcpV4.narrow_pair();
@@ -145,7 +146,7 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
     assert!(blocked.is_pending());
 
     socket2::SockRef::from(&other_handle).shutdown(Shutdown::Write).unwrap();
-    // On TCP the shutdown alone is no event; the room that the peer makes is.
+    // On TCP the shutdown is no event. The peer makes room, which is one.
     let _ = peer.read_rest();
 
     let completion = blocked.only();
@@ -156,13 +157,14 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_054, Tests_SRS_ASYNC_SOCKET_LINUX_11_060
 #[test]
 fn any_other_errno_is_an_error_that_names_it() {
+    let never = NeverCalled::default();
     let (one, other) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
     one.connect(other.local_addr().unwrap()).unwrap();
     let socket = AsyncSocketLinux::create_with(engine(1).completion_port(), HeldKernel::default(), one.into());
     socket.open_async(|_| {}).unwrap();
 
     // No datagram is that long, and no stream has such a limit.
-    let refused = socket.send_async(vec![3; 100_000], |_| panic!("called back")).unwrap_err();
+    let refused = socket.send_async(vec![3; 100_000], never.callback()).unwrap_err();
 
     assert_eq!(refused.error, SendError::Os { os_error: nix::libc::EMSGSIZE, bytes_sent: 0 });
     assert_eq!(refused.error.sync_result(), SendSyncResult::Error);
@@ -194,12 +196,13 @@ fn a_connection_that_was_refused_while_it_was_being_made_is_an_error() {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_063
 #[test]
 fn a_refused_payload_is_an_error_and_comes_back_while_the_socket_works_on() {
+    let never = NeverCalled::default();
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = open(&engine(1), descriptor);
     let lent = vec![vec![1; 10], vec![]];
     let address = lent[0].as_ptr();
 
-    let refused = socket.send_async(lent, |_| panic!("called back")).unwrap_err();
+    let refused = socket.send_async(lent, never.callback()).unwrap_err();
 
     assert_eq!(refused.error, SendError::Payload(PayloadError::EmptyBuffer { index: 1 }));
     assert_eq!(refused.error.sync_result(), SendSyncResult::Error);
@@ -226,7 +229,6 @@ fn a_queued_send_keeps_its_buffers_until_it_is_done_and_no_longer() {
     assert_eq!(Arc::strong_count(&shared), 1);
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_052
 #[test]
 fn sending_leaves_the_descriptors_flags_alone() {
     let (descriptor, _peer) = Transport::TcpV4.pair();

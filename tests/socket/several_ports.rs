@@ -48,9 +48,8 @@ fn sockets_take_the_next_thread_each_and_stay_there(#[values(1, 2, 4)] count: us
     assert!(order.chunks(count).all(|round| round == &order[..count]), "in turn");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_037
 #[test]
-fn a_call_back_on_one_port_closes_sockets_of_all_others() {
+fn a_callback_on_one_port_closes_sockets_of_all_others() {
     let engine = engine(4);
     let (descriptor, mut peer) = Transport::Unix.pair();
     let first = open(&engine, descriptor);

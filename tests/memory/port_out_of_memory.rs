@@ -1,4 +1,4 @@
-//! Real descriptors whose queues cannot grow. In a binary of its own, for its allocator.
+//! Real descriptors whose queues cannot grow.
 
 use completion_port::sys::Errno;
 use completion_port::{
@@ -6,17 +6,16 @@ use completion_port::{
 };
 use integration_tests::inbox;
 use integration_tests::port::{Operation, port, reads, socket, start, writes};
+use integration_tests::process::alone;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use test_doubles::{FailingAllocator, end_counting, fail_allocations, without_memory};
-
-#[global_allocator]
-static ALLOCATOR: FailingAllocator = FailingAllocator;
+use test_doubles::{end_counting, fail_allocations, without_memory};
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]
 fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
+    let _alone = alone();
     let port = port().1;
     let (registration, mut peer) = socket(&port);
     let (tell, told) = inbox();
@@ -35,6 +34,7 @@ fn an_operation_that_finds_no_memory_comes_back_and_works_later() {
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]
 fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
+    let _alone = alone();
     let port = port().1;
     let (registration, mut peer) = socket(&port);
     let accepted = start(&registration, Direction::In, reads(1));
@@ -51,7 +51,8 @@ fn what_was_accepted_before_is_served_although_the_queue_cannot_grow() {
 // Tests_SRS_COMPLETION_PORT_01_126
 #[test]
 fn a_raw_wait_that_finds_no_memory_is_refused_and_works_later() {
-    // Not a scripted port, which notes each call and needs memory for that.
+    let _alone = alone();
+    // A scripted port would need memory to note each call.
     let waiting = OneShots::new(CompletionPort::create().unwrap());
     let (ours, mut peer) = UnixStream::pair().unwrap();
     let ours = Arc::new(ours);
@@ -80,6 +81,7 @@ fn a_raw_wait_that_finds_no_memory_is_refused_and_works_later() {
 // Tests_SRS_COMPLETION_PORT_01_135
 #[test]
 fn a_descriptor_that_finds_no_memory_is_not_registered_and_can_be_later() {
+    let _alone = alone();
     // Not a scripted port, as above.
     let port = CompletionPort::create().unwrap();
     let (ours, mut peer) = UnixStream::pair().unwrap();
@@ -103,6 +105,7 @@ fn a_descriptor_that_finds_no_memory_is_not_registered_and_can_be_later() {
 // Tests_SRS_COMPLETION_PORT_01_136
 #[test]
 fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
+    let _alone = alone();
     let port = CompletionPort::create().unwrap();
     let (ours, mut peer) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
@@ -128,6 +131,7 @@ fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
 // Tests_SRS_COMPLETION_PORT_01_137
 #[test]
 fn a_port_that_finds_no_memory_is_an_error() {
+    let _alone = alone();
     for nth in 1..4 {
         fail_allocations(nth..=nth);
         let created = CompletionPort::create();

@@ -6,7 +6,7 @@ use async_socket_linux::{
 };
 use integration_tests::call::{engine, open, try_send};
 use integration_tests::wire::pattern;
-use integration_tests::{Inbox, Peer, Socket, Transport, inbox, send_now};
+use integration_tests::{Inbox, NeverCalled, Peer, Socket, Transport, inbox, send_now};
 use rstest::rstest;
 use std::io::{ErrorKind, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,7 +23,7 @@ const STACK: usize = 2 << 20;
 /// What can be lent there. Without optimisation a value is copied at every step, also in the test itself.
 const LENT: usize = if cfg!(debug_assertions) { 128 << 10 } else { 1 << 20 };
 
-/// The same if the caller keeps the refusal, which holds the array once more, and the error taken out of it again.
+/// What can be lent if the caller keeps the refusal, because the array is then on the stack more often.
 const KEPT: usize = LENT / 2;
 
 type How = fn(&Arc<Socket>, &mut Peer);
@@ -53,7 +53,7 @@ macro_rules! array {
     }};
 }
 
-/// What of an array is looked at in a callback, in place.
+/// Looks at an array in a callback without a copy.
 fn sum<const N: usize>(array: &[u8; N]) -> u64 {
     array.iter().map(|byte| u64::from(*byte)).sum()
 }
@@ -103,7 +103,7 @@ fn receives<const N: usize>(socket: &Arc<Socket>, peer: &mut Peer) {
 
 fn abandons<const N: usize>(socket: &Arc<Socket>, _: &mut Peer) {
     let receive = lend_to_receive::<N>(socket);
-    // Fills the way to the peer, and what is behind waits.
+    // The large send is blocked, so the one behind it waits.
     let (large, sent) = (socket.send_async(vec![1; 8 << 20], |_| {}), lend_to_send::<N>(socket));
     large.map_err(|refused| refused.error).unwrap();
 
@@ -140,14 +140,16 @@ fn refuses<const N: usize>(socket: &Arc<Socket>, _: &mut Peer) {
 
 #[inline(never)]
 fn keep_the_refusal_of_a_send<const N: usize>(socket: &Socket) {
-    let refused = socket.send_async(array!(N), |_| panic!("called back")).unwrap_err();
+    let never = NeverCalled::default();
+    let refused = socket.send_async(array!(N), never.callback()).unwrap_err();
     assert_eq!(refused.error, SendError::NotOpen { state: SocketState::Closed });
     assert_eq!(sum(&refused.returned), expected::<N>());
 }
 
 #[inline(never)]
 fn keep_the_refusal_of_a_receive<const N: usize>(socket: &Socket) {
-    let refused = socket.receive_async(array!(N), |_| panic!("called back")).unwrap_err();
+    let never = NeverCalled::default();
+    let refused = socket.receive_async(array!(N), never.callback()).unwrap_err();
     assert_eq!(sum(&refused.returned), expected::<N>());
 }
 

@@ -1,8 +1,9 @@
-//! A subscriber of log lines that always panics, for instance one that prints into a closed pipe: no thread ends, nothing
-//! hangs, everything completes once. In a process of its own, because the subscriber is all of the process's.
+//! A subscriber of log lines that always panics, for instance because it prints into a closed pipe. No thread ends, nothing
+//! hangs, and everything completes once. The test runs in a process of its own, because a process has one subscriber.
 
 use async_socket_linux::{AsyncSocket, ExecutionEngine, ReceiveResult, SendResult, SocketState};
 use integration_tests::call::{block_sending, open, receive};
+use integration_tests::process::{alone, is_child, run_child};
 use integration_tests::{Transport, inbox, within};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -50,6 +51,10 @@ impl Subscriber for Panics {
 // Tests_SRS_COMPLETION_PORT_01_110
 #[test]
 fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("a_subscriber_that_always_panics_changes_nothing_but_the_log", |_| {});
+    }
     std::panic::set_hook(Box::new(|_| {}));
     tracing::subscriber::set_global_default(Panics).expect("the first subscriber");
     within("everything", || {
@@ -79,7 +84,7 @@ fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
             drop(Arc::into_inner(socket).expect("the last reference"));
             assert_eq!(blocked.only().result, SendResult::Abandoned);
             assert_eq!(waits.only().result, ReceiveResult::Abandoned);
-            // What had gone out can still be read, and then the end.
+            // The peer reads what had gone out, and then the end.
             let _ = peer.read(&mut [0; 1024]);
         }
     });

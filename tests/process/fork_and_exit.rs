@@ -1,6 +1,6 @@
 //! Sockets where processes and threads begin and end: `fork`, exit, signals, and descriptors that other code closes.
 //!
-//! Whatever forks or closes everything runs in a process of its own, of this one test.
+//! A test that forks or closes everything runs in a process of its own.
 #![allow(unsafe_code, reason = "forks, and closes descriptors that it does not own")]
 
 use async_socket_linux::{
@@ -9,7 +9,7 @@ use async_socket_linux::{
 };
 use completion_port::{Action, Interest, OneShots};
 use integration_tests::call::{engine, open, receive};
-use integration_tests::process::{cpu_time, is_child, is_open, port_threads, run_child};
+use integration_tests::process::{alone, cpu_time, is_child, is_open, port_threads, run_child};
 use integration_tests::wait::eventually;
 use integration_tests::{Peer, Socket, Transport, inbox, send_now};
 use nix::libc;
@@ -75,6 +75,7 @@ fn pair() -> (OwnedFd, UnixStream) {
 // Tests_SRS_COMPLETION_PORT_01_084, Tests_SRS_PLATFORM_01_003, Tests_SRS_PLATFORM_01_004, Tests_SRS_PLATFORM_01_006
 #[test]
 fn a_child_uses_nothing_of_its_parents_and_works_with_its_own() {
+    let _alone = alone();
     if !is_child() {
         return run_child("a_child_uses_nothing_of_its_parents_and_works_with_its_own", |_| {});
     }
@@ -121,6 +122,7 @@ fn a_child_uses_nothing_of_its_parents_and_works_with_its_own() {
 // Tests_SRS_COMPLETION_PORT_01_084, Tests_SRS_COMPLETION_PORT_01_086, Tests_SRS_PLATFORM_01_004
 #[test]
 fn a_child_of_a_busy_parent_hangs_nowhere() {
+    let _alone = alone();
     const CHILDREN: usize = 30;
     if !is_child() {
         return run_child("a_child_of_a_busy_parent_hangs_nowhere", |_| {});
@@ -160,6 +162,7 @@ fn is_over() -> bool {
 // Tests_SRS_COMPLETION_PORT_01_086
 #[test]
 fn an_inherited_pool_is_waited_for_nowhere() {
+    let _alone = alone();
     if !is_child() {
         return run_child("an_inherited_pool_is_waited_for_nowhere", |_| {});
     }
@@ -201,6 +204,7 @@ fn an_inherited_pool_is_waited_for_nowhere() {
 // Tests_SRS_COMPLETION_PORT_01_085
 #[test]
 fn the_child_of_a_callback_that_forks_takes_nothing_from_the_parent() {
+    let _alone = alone();
     if !is_child() {
         return run_child("the_child_of_a_callback_that_forks_takes_nothing_from_the_parent", |_| {});
     }
@@ -214,7 +218,7 @@ fn the_child_of_a_callback_that_forks_takes_nothing_from_the_parent() {
             match unsafe { fork() }.expect("a fork") {
                 ForkResult::Child => {
                     alarm::set(30);
-                    // Whatever the parent's threads have to do meanwhile, this copy could take.
+                    // If this copy of the thread served the parent, it would take the parent's bytes now.
                     thread::sleep(Duration::from_millis(100));
                 }
                 ForkResult::Parent { child } => done.put(child),
@@ -235,6 +239,10 @@ fn the_child_of_a_callback_that_forks_takes_nothing_from_the_parent() {
 // Tests_SRS_COMPLETION_PORT_01_080
 #[test]
 fn sockets_work_while_the_variables_of_a_thread_go() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("sockets_work_while_the_variables_of_a_thread_go", |_| {});
+    }
     struct Works;
 
     impl Drop for Works {
@@ -266,6 +274,7 @@ extern "C" fn at_exit() {
 // Tests_SRS_COMPLETION_PORT_01_080
 #[test]
 fn sockets_work_in_an_exit_handler() {
+    let _alone = alone();
     if !is_child() {
         return run_child("sockets_work_in_an_exit_handler", |_| {});
     }
@@ -279,6 +288,7 @@ fn sockets_work_in_an_exit_handler() {
 // Tests_SRS_PLATFORM_01_001, Tests_SRS_PLATFORM_01_002, Tests_SRS_PLATFORM_01_005
 #[test]
 fn signals_threads_and_stacks_are_the_programs() {
+    let _alone = alone();
     if !is_child() {
         return run_child("signals_threads_and_stacks_are_the_programs", |_| {});
     }
@@ -301,7 +311,7 @@ fn signals_threads_and_stacks_are_the_programs() {
     let (done, said) = inbox();
     socket
         .receive_async([0; 1], move |_| {
-            // As much as a thread usually has, and more copies of it than the optimiser leaves.
+            // As much as the whole stack of a usual thread.
             let large = std::hint::black_box([1_u8; 8 << 20]);
             done.put((thread::current().name().map(str::to_owned), usize::from(large[4711])));
         })
@@ -325,6 +335,7 @@ fn close_from_outside(everything: bool) {
 // Tests_SRS_COMPLETION_PORT_01_094
 #[test]
 fn a_port_whose_descriptors_are_closed_ends_what_waits_and_refuses_what_is_new() {
+    let _alone = alone();
     if !is_child() {
         return run_child("a_port_whose_descriptors_are_closed_ends_what_waits_and_refuses_what_is_new", |_| {});
     }
