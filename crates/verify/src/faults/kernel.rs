@@ -26,9 +26,9 @@ pub enum Defect {
     DropsCompletions,
     /// Memory is not freed.
     LeaksMemory,
-    /// A call-back runs after close has returned.
+    /// A callback runs after close has returned.
     CallsBackLate,
-    /// A call-back never returns.
+    /// A callback never returns.
     NeverReturns,
 }
 

@@ -1,21 +1,21 @@
 //! Plays random programs over faulty system calls, and checks every promise of the library.
 //!
 //! Checked: an accepted operation is called back exactly once, a refused one never; buffers come back; no byte is lost,
-//! doubled or out of order; when close or destroy returns, nothing waits and no call-back runs; at the end no descriptor, thread or
+//! doubled or out of order; when close or destroy returns, nothing waits and no callback runs; at the end no descriptor, thread or
 //! memory is left; and nothing hangs.
 
 mod actor;
-mod books;
 pub mod campaign;
 mod finish;
-mod frame;
 mod kernel;
+mod ledger;
+mod message;
 mod operation;
 mod outcome;
 mod plain;
 mod program;
+mod simulation;
 mod watchdog;
-mod world;
 
 pub use kernel::Defect;
 pub use program::{Overrides, Program, Setting};
@@ -23,13 +23,13 @@ pub use program::{Overrides, Program, Setting};
 use crate::memory::{allocated, settle_this_thread};
 use integration_tests::process::{descriptors, threads};
 use integration_tests::wait::comes_true;
+use simulation::{Place, Simulation};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 use test_doubles::Fault;
-use world::{Place, World};
 
 /// How much more memory may be out after a program: what threads and locks keep for the next ones.
 const MEMORY_MARGIN: usize = 128 * 1024;
@@ -80,66 +80,66 @@ impl Totals {
 /// # Errors
 /// The promises that were broken.
 pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>> {
-    frame::prepare();
+    message::prepare();
     let before = (descriptors(), threads(), allocated());
-    let (undertaker, buried) = channel();
-    let world = Arc::new(World::new(program, setting.plant, undertaker));
-    let watchdog = watchdog::watch(&world, Duration::from_secs(setting.bound));
-    let undertaker = spawn_undertaker(&world, buried);
-    run_actors(&world);
-    let streams = finish::settle(&world);
-    if !finish::close_everything(&world) {
-        world.ledger.violation("something still holds on to call-backs");
+    let (reaper, left) = channel();
+    let simulation = Arc::new(Simulation::new(program, setting.inject, reaper));
+    let watchdog = watchdog::watch(&simulation, Duration::from_secs(setting.bound));
+    let reaper = spawn_reaper(&simulation, left);
+    run_actors(&simulation);
+    let streams = finish::settle(&simulation);
+    if !finish::close_everything(&simulation) {
+        simulation.ledger.violation("something still holds on to callbacks");
     }
-    world.dismiss_undertaker();
-    let _ = undertaker.join();
+    simulation.dismiss_reaper();
+    let _ = reaper.join();
     drop(watchdog);
-    streams.into_iter().for_each(|stream| stream.check_no_more(&world.ledger));
+    streams.into_iter().for_each(|stream| stream.check_no_more(&simulation.ledger));
 
-    let totals = totals(&world);
-    let ledger = &world.ledger;
+    let totals = totals(&simulation);
+    let ledger = &simulation.ledger;
     let (accepted, called_back) = (ledger.accepted.load(SeqCst), ledger.called_back.load(SeqCst));
     if accepted != called_back {
         ledger.violation(format!("{accepted} operations were accepted, {called_back} called back"));
     }
     let mut violations = ledger.violations();
-    // Here, and not in a call-back: this ends the ports.
-    drop(world);
+    // Here, and not in a callback: this ends the ports.
+    drop(simulation);
     violations.extend(left_behind(before));
     if violations.is_empty() { Ok(totals) } else { Err(violations) }
 }
 
-fn run_actors(world: &Arc<World>) {
+fn run_actors(simulation: &Arc<Simulation>) {
     thread::scope(|scope| {
-        for number in 0..world.program.threads {
+        for number in 0..simulation.program.threads {
             scope.spawn(move || {
                 settle_this_thread();
-                let mut random = fastrand::Rng::with_seed(world.program.seed ^ (number as u64 + 1) << 32);
-                for _ in 0..world.program.steps {
-                    if world.ledger.failed.load(SeqCst) {
+                let mut random = fastrand::Rng::with_seed(simulation.program.seed ^ (number as u64 + 1) << 32);
+                for _ in 0..simulation.program.steps {
+                    if simulation.ledger.failed.load(SeqCst) {
                         break;
                     }
-                    actor::act(world, &mut random);
+                    actor::act(simulation, &mut random);
                 }
             });
         }
     });
 }
 
-fn spawn_undertaker(world: &Arc<World>, buried: Receiver<Place>) -> thread::JoinHandle<()> {
-    let world = Arc::clone(world);
-    thread::spawn(move || buried.into_iter().for_each(|place| actor::destroy(&world, place)))
+fn spawn_reaper(simulation: &Arc<Simulation>, left: Receiver<Place>) -> thread::JoinHandle<()> {
+    let simulation = Arc::clone(simulation);
+    thread::spawn(move || left.into_iter().for_each(|place| actor::destroy(&simulation, place)))
 }
 
-fn totals(world: &World) -> Totals {
+fn totals(simulation: &Simulation) -> Totals {
     Totals {
         programs: 1,
-        sockets: world.ledger.sockets.load(SeqCst),
-        accepted: world.ledger.accepted.load(SeqCst),
-        refused: world.ledger.refused.load(SeqCst),
-        bytes: world.ledger.bytes.load(SeqCst),
-        faults: Fault::ALL.map(|fault| world.sys.faulty.injected(fault)),
-        without_memory: world.ledger.without_memory.load(SeqCst),
+        sockets: simulation.ledger.sockets.load(SeqCst),
+        accepted: simulation.ledger.accepted.load(SeqCst),
+        refused: simulation.ledger.refused.load(SeqCst),
+        bytes: simulation.ledger.bytes.load(SeqCst),
+        faults: Fault::ALL.map(|fault| simulation.sys.faulty.injected(fault)),
+        without_memory: simulation.ledger.without_memory.load(SeqCst),
     }
 }
 

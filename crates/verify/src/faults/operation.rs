@@ -1,11 +1,11 @@
-//! Sends and receives, and their call-backs.
+//! Sends and receives, and their callbacks.
 
 use super::actor::act_inside;
-use super::books::{Book, Ticket};
-use super::frame::{HEAD, frame};
 use super::kernel::Defect;
+use super::ledger::{Account, Ticket};
+use super::message::{HEAD, message};
 use super::outcome::{not_sent, received, sent};
-use super::world::{End, World};
+use super::simulation::{End, Simulation};
 use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError};
 use std::cell::Cell;
 use std::mem;
@@ -20,17 +20,17 @@ thread_local! {
     pub(super) static SCARCE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How deep acts of call-backs may lead to further acts: a chain without end would never be over.
+/// How deep acts of callbacks may lead to further acts: a chain without end would never be over.
 const LONGEST_CHAIN: u32 = 40;
 
 /// How many operations of one end may wait.
 const MOST_PENDING: i64 = 40;
 
-/// An operation, as its call-back has it.
+/// An operation, as its callback has it.
 pub(super) struct Operation {
-    pub(super) world: Arc<World>,
+    pub(super) simulation: Arc<Simulation>,
     pub(super) end: Weak<End>,
-    pub(super) book: Arc<Book>,
+    pub(super) account: Arc<Account>,
     ticket: Arc<Ticket>,
     /// What was lent: how many bytes.
     pub(super) length: usize,
@@ -43,11 +43,11 @@ thread_local! {
 }
 
 impl Operation {
-    fn new(world: &Arc<World>, end: &Arc<End>, length: usize, random: &mut fastrand::Rng) -> Box<Self> {
+    fn new(simulation: &Arc<Simulation>, end: &Arc<End>, length: usize, random: &mut fastrand::Rng) -> Box<Self> {
         Box::new(Self {
-            world: Arc::clone(world),
+            simulation: Arc::clone(simulation),
             end: Arc::downgrade(end),
-            book: Arc::clone(&end.book),
+            account: Arc::clone(&end.account),
             ticket: Arc::default(),
             length,
             seed: random.u64(..),
@@ -55,12 +55,12 @@ impl Operation {
         })
     }
 
-    /// What every call-back does: it is noted, checked, and goes on with acts of its own.
+    /// What every callback does: it is noted, checked, and goes on with acts of its own.
     pub(super) fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
-        let (book, ledger) = (&self.book, &self.world.ledger);
-        book.running.fetch_add(1, SeqCst);
-        if book.closed.load(SeqCst) {
-            ledger.violation("a call-back began after close had returned");
+        let (account, ledger) = (&self.account, &self.simulation.ledger);
+        account.running.fetch_add(1, SeqCst);
+        if account.closed.load(SeqCst) {
+            ledger.violation("a callback began after close had returned");
         }
         self.ticket.called(ledger);
         ledger.called_back.fetch_add(1, SeqCst);
@@ -69,32 +69,32 @@ impl Operation {
         }
         settle(&self);
         self.spoil();
-        if self.chain < LONGEST_CHAIN && !self.world.finishing.load(SeqCst) {
+        if self.chain < LONGEST_CHAIN && !self.simulation.finishing.load(SeqCst) {
             let before = CHAIN.replace(self.chain + 1);
             let mut random = fastrand::Rng::with_seed(self.seed);
-            act_inside(&self.world, &self, &mut random);
+            act_inside(&self.simulation, &self, &mut random);
             CHAIN.set(before);
         }
-        book.pending.fetch_sub(1, SeqCst);
-        book.running.fetch_sub(1, SeqCst);
+        account.pending.fetch_sub(1, SeqCst);
+        account.running.fetch_sub(1, SeqCst);
     }
 }
 
 impl Operation {
-    /// Does what a planted defect would.
+    /// Does what a injected defect would.
     fn spoil(&self) {
-        if self.world.sys.is_spoiled(Defect::LeaksMemory) {
+        if self.simulation.sys.is_spoiled(Defect::LeaksMemory) {
             mem::forget(vec![0_u8; 16 * 1024]);
         }
-        while self.world.sys.is_spoiled(Defect::NeverReturns) {
+        while self.simulation.sys.is_spoiled(Defect::NeverReturns) {
             thread::sleep(Duration::MAX);
         }
-        if self.world.sys.is_spoiled(Defect::CallsBackLate) {
-            let book = Arc::clone(&self.book);
-            book.running.fetch_add(1, SeqCst);
+        if self.simulation.sys.is_spoiled(Defect::CallsBackLate) {
+            let account = Arc::clone(&self.account);
+            account.running.fetch_add(1, SeqCst);
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(20));
-                book.running.fetch_sub(1, SeqCst);
+                account.running.fetch_sub(1, SeqCst);
             });
         }
     }
@@ -102,23 +102,23 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.ticket.dropped(&self.world.ledger);
+        self.ticket.dropped(&self.simulation.ledger);
     }
 }
 
-/// Sends a frame.
-pub(super) fn send(world: &Arc<World>, end: &Arc<End>, random: &mut fastrand::Rng) {
-    let book = &end.book;
-    if book.pending.load(SeqCst) > MOST_PENDING {
+/// Sends a message.
+pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fastrand::Rng) {
+    let account = &end.account;
+    if account.pending.load(SeqCst) > MOST_PENDING {
         return;
     }
     let body = if random.u8(..20) == 0 { random.usize(..50_000) } else { random.usize(..600) };
-    let bytes = frame(book.outgoing.next_number(), body);
-    let operation = Operation::new(world, end, bytes.len(), random);
+    let bytes = message(account.outgoing.next_number(), body);
+    let operation = Operation::new(simulation, end, bytes.len(), random);
     let ticket = Arc::clone(&operation.ticket);
-    begin(book, &book.outgoing.sends_pending);
+    begin(account, &account.outgoing.sends_pending);
     let refused = if random.bool() {
-        let spoiled = spoiled(world);
+        let spoiled = spoiled(simulation);
         call(|| end.socket.send_async(bytes, move |completion| sent(operation, &completion, spoiled, Vec::len)))
             .map_err(|refused| (refused.error, refused.returned.len()))
     } else {
@@ -128,27 +128,27 @@ pub(super) fn send(world: &Arc<World>, end: &Arc<End>, random: &mut fastrand::Rn
             .map_err(|refused| (refused.error, length(&refused.returned)))
     };
     let Err((error, returned)) = refused else {
-        world.ledger.accepted.fetch_add(1, SeqCst);
-        return ticket.accepted(&world.ledger);
+        simulation.ledger.accepted.fetch_add(1, SeqCst);
+        return ticket.accepted(&simulation.ledger);
     };
-    note_refusal(world, &ticket, returned == body + HEAD);
-    not_sent(world, book, error);
-    book.outgoing.sends_pending.fetch_sub(1, SeqCst);
-    book.pending.fetch_sub(1, SeqCst);
+    note_refusal(simulation, &ticket, returned == body + HEAD);
+    not_sent(simulation, account, error);
+    account.outgoing.sends_pending.fetch_sub(1, SeqCst);
+    account.pending.fetch_sub(1, SeqCst);
 }
 
 /// Receives whatever comes.
-pub(super) fn receive(world: &Arc<World>, end: &Arc<End>, random: &mut fastrand::Rng) {
-    let book = &end.book;
-    if book.pending.load(SeqCst) > MOST_PENDING {
+pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fastrand::Rng) {
+    let account = &end.account;
+    if account.pending.load(SeqCst) > MOST_PENDING {
         return;
     }
     let length = random.usize(1..6_000);
-    let operation = Operation::new(world, end, length, random);
+    let operation = Operation::new(simulation, end, length, random);
     let ticket = Arc::clone(&operation.ticket);
-    begin(book, &book.receives_pending);
+    begin(account, &account.receives_pending);
     let refused = if random.bool() {
-        let (buffer, spoiled) = (vec![0_u8; length], spoiled(world));
+        let (buffer, spoiled) = (vec![0_u8; length], spoiled(simulation));
         call(|| {
             end.socket.receive_async(buffer, move |completion: ReceiveCompletion<Vec<u8>>| {
                 let bytes = &completion.buffers[..completion.bytes_received as usize];
@@ -167,38 +167,38 @@ pub(super) fn receive(world: &Arc<World>, end: &Arc<End>, random: &mut fastrand:
         .map_err(|refused| (refused.error, refused.returned.iter().map(Vec::len).sum()))
     };
     let Err((error, returned)) = refused else {
-        world.ledger.accepted.fetch_add(1, SeqCst);
-        return ticket.accepted(&world.ledger);
+        simulation.ledger.accepted.fetch_add(1, SeqCst);
+        return ticket.accepted(&simulation.ledger);
     };
-    note_refusal(world, &ticket, returned == length);
+    note_refusal(simulation, &ticket, returned == length);
     match error {
-        ReceiveError::OutOfMemory => drop(world.ledger.without_memory.fetch_add(1, SeqCst)),
-        ReceiveError::NotOpen { .. } => book.cut(),
-        error => world.ledger.violation(format!("a receive was refused: {error}")),
+        ReceiveError::OutOfMemory => drop(simulation.ledger.without_memory.fetch_add(1, SeqCst)),
+        ReceiveError::NotOpen { .. } => account.cut(),
+        error => simulation.ledger.violation(format!("a receive was refused: {error}")),
     }
-    book.receives_pending.fetch_sub(1, SeqCst);
-    book.pending.fetch_sub(1, SeqCst);
+    account.receives_pending.fetch_sub(1, SeqCst);
+    account.pending.fetch_sub(1, SeqCst);
 }
 
-/// A call of the library, at times without memory; its call-back gets memory whatever happens.
+/// A call of the library, at times without memory; its callback gets memory whatever happens.
 fn call<T>(call: impl FnOnce() -> T) -> T {
     if SCARCE.get() { without_memory(call) } else { call() }
 }
 
-fn begin(book: &Book, kind: &std::sync::atomic::AtomicI64) {
-    book.pending.fetch_add(1, SeqCst);
+fn begin(account: &Account, kind: &std::sync::atomic::AtomicI64) {
+    account.pending.fetch_add(1, SeqCst);
     kind.fetch_add(1, SeqCst);
 }
 
-fn spoiled(world: &World) -> bool {
-    world.sys.is_spoiled(Defect::DropsCompletions)
+fn spoiled(simulation: &Simulation) -> bool {
+    simulation.sys.is_spoiled(Defect::DropsCompletions)
 }
 
-fn note_refusal(world: &World, ticket: &Ticket, whole: bool) {
-    world.ledger.refused.fetch_add(1, SeqCst);
-    ticket.refused(&world.ledger);
+fn note_refusal(simulation: &Simulation, ticket: &Ticket, whole: bool) {
+    simulation.ledger.refused.fetch_add(1, SeqCst);
+    ticket.refused(&simulation.ledger);
     if !whole {
-        world.ledger.violation("a refused call did not give the buffers back");
+        simulation.ledger.violation("a refused call did not give the buffers back");
     }
 }
 

@@ -52,9 +52,9 @@ pub struct Overrides {
 /// What is the same for all programs.
 #[derive(Debug, Clone, Args)]
 pub struct Setting {
-    /// Plants a defect
+    /// Injects a defect
     #[arg(long)]
-    pub plant: Option<Defect>,
+    pub inject: Option<Defect>,
     /// For how many seconds nothing may happen at all
     #[arg(long, default_value_t = 60)]
     pub bound: u64,
@@ -65,8 +65,8 @@ impl Setting {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--bound".to_owned(), self.bound.to_string()];
-        if let Some(name) = self.plant.and_then(|defect| defect.to_possible_value()) {
-            arguments.extend(["--plant".to_owned(), name.get_name().to_owned()]);
+        if let Some(name) = self.inject.and_then(|defect| defect.to_possible_value()) {
+            arguments.extend(["--inject".to_owned(), name.get_name().to_owned()]);
         }
         arguments
     }

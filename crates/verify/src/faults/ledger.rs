@@ -1,6 +1,6 @@
-//! The books that are kept: what was accepted, what was called back, what must arrive.
+//! What is noted down: what was accepted, what was called back, what must arrive.
 
-use super::frame::{Number, Parser};
+use super::message::{Number, Parser};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// The number of the calling thread's next frame.
+    /// The number of the calling thread's next message.
     pub(super) fn next_number(&self) -> Number {
         let mut senders = self.senders.lock();
         let sender = u16::try_from(senders.len()).expect("few threads");
@@ -90,8 +90,8 @@ impl Stream {
         if received < sent {
             ledger.violation(format!("{received} bytes arrived of {sent} that were sent"));
         }
-        if !self.stopped.load(SeqCst) && !self.parser.lock().is_between_frames() {
-            ledger.violation("the stream ends within a frame");
+        if !self.stopped.load(SeqCst) && !self.parser.lock().is_between_messages() {
+            ledger.violation("the stream ends within a message");
         }
     }
 
@@ -106,7 +106,7 @@ impl Stream {
 
 /// One end: what runs there, and its two streams.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct Account {
     pub(super) place: usize,
     pub(super) incoming: Arc<Stream>,
     pub(super) outgoing: Arc<Stream>,
@@ -123,12 +123,12 @@ pub(super) struct Book {
     pub(super) ended: AtomicBool,
 }
 
-impl Book {
-    /// The books of both ends; `gaps` says whether a send may fail before its first byte.
+impl Account {
+    /// The accounts of both ends; `gaps` says whether a send may fail before its first byte.
     pub(super) fn pair(places: [usize; 2], gaps: bool) -> [Self; 2] {
         let stream = || Arc::new(Stream { parser: Mutex::new(Parser::new(gaps)), ..Stream::default() });
         let (there, back) = (stream(), stream());
-        let book = |place, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
+        let account = |place, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
             place,
             incoming: Arc::clone(incoming),
             outgoing: Arc::clone(outgoing),
@@ -140,7 +140,7 @@ impl Book {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
         };
-        [book(places[0], &back, &there), book(places[1], &there, &back)]
+        [account(places[0], &back, &there), account(places[1], &there, &back)]
     }
 
     /// Takes note of a close. Whether it is the only one so far.
@@ -153,16 +153,16 @@ impl Book {
         first
     }
 
-    /// A close has returned: no call-back runs any more, and if no other thread can call, nothing waits.
+    /// A close has returned: no callback runs any more, and if no other thread can call, nothing waits.
     pub(super) fn has_closed(&self, how: &str, alone: bool, ledger: &Ledger) {
-        // It may have been another that closed, and in a call-back of its own.
+        // It may have been another that closed, and in a callback of its own.
         if self.contested.load(SeqCst) {
             return;
         }
         self.closed.store(true, SeqCst);
         let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst));
         if running != 0 || (alone && pending != 0) {
-            ledger.violation(format!("{how} returned while {pending} operations waited and {running} call-backs ran"));
+            ledger.violation(format!("{how} returned while {pending} operations waited and {running} callbacks ran"));
         }
     }
 
@@ -173,7 +173,7 @@ impl Book {
     }
 }
 
-/// One operation, as its caller and its call-back see it. Both must agree in the end.
+/// One operation, as its caller and its callback see it. Both must agree in the end.
 #[derive(Debug, Default)]
 pub(super) struct Ticket(AtomicU8);
 
@@ -185,7 +185,7 @@ impl Ticket {
     /// The call returned `Ok`.
     pub(super) fn accepted(&self, ledger: &Ledger) {
         if self.0.fetch_or(ACCEPTED, SeqCst) & (CALLED | DROPPED) == DROPPED {
-            ledger.violation("an operation was accepted, but its call-back dropped");
+            ledger.violation("an operation was accepted, but its callback dropped");
         }
     }
 
@@ -204,7 +204,7 @@ impl Ticket {
 
     pub(super) fn dropped(&self, ledger: &Ledger) {
         if self.0.fetch_or(DROPPED, SeqCst) & (ACCEPTED | CALLED) == ACCEPTED {
-            ledger.violation("the call-back of an accepted operation was dropped without being called");
+            ledger.violation("the callback of an accepted operation was dropped without being called");
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The places where connections live while a program is played, and their ends.
 
-use super::books::{Book, Ledger};
 use super::kernel::{Defect, SimPort, Sys};
+use super::ledger::{Account, Ledger};
 use super::plain::Plain;
 use super::program::Program;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -16,18 +16,18 @@ use std::sync::mpsc::Sender;
 use test_doubles::FaultySyscalls;
 
 /// What a program is played with.
-pub(super) struct World {
+pub(super) struct Simulation {
     pub(super) program: Program,
     pub(super) sys: Sys,
     pub(super) ledger: Ledger,
     /// Each connection has two neighbours.
     pub(super) places: Vec<Mutex<Place>>,
-    /// Call-backs act no more.
+    /// Callbacks act no more.
     pub(super) finishing: AtomicBool,
     ports: Vec<SimPort>,
     listener: Mutex<TcpListener>,
-    /// Who closes what a call-back let go of and must not close itself.
-    undertaker: Mutex<Option<Sender<Place>>>,
+    /// Who closes what a callback let go of and must not close itself.
+    reaper: Mutex<Option<Sender<Place>>>,
 }
 
 /// One end of a connection, or none.
@@ -42,18 +42,18 @@ pub(super) enum Place {
 /// An end that the library serves.
 pub(super) struct End {
     pub(super) socket: AsyncSocketLinux<SimPort, Sys>,
-    pub(super) book: Arc<Book>,
+    pub(super) account: Arc<Account>,
 }
 
 impl Drop for End {
     /// The socket is dropped after this; nothing it had waiting is lost, but what was sent need not arrive.
     fn drop(&mut self) {
-        self.book.cut();
+        self.account.cut();
     }
 }
 
-impl World {
-    pub(super) fn new(program: &Program, defect: Option<Defect>, undertaker: Sender<Place>) -> Self {
+impl Simulation {
+    pub(super) fn new(program: &Program, defect: Option<Defect>, reaper: Sender<Place>) -> Self {
         let sys = Sys::new(FaultySyscalls::with_seed(program.faults, program.seed), defect);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener on loopback");
         let ports = (0..program.ports).map(|_| until_ok(|| SimPort::create(&sys))).collect();
@@ -65,7 +65,7 @@ impl World {
             finishing: AtomicBool::new(false),
             ports,
             listener: Mutex::new(listener),
-            undertaker: Mutex::new(Some(undertaker)),
+            reaper: Mutex::new(Some(reaper)),
         }
     }
 
@@ -78,7 +78,7 @@ impl World {
     pub(super) fn connect(&self, pair: usize, random: &mut fastrand::Rng) -> [Place; 2] {
         let places = [pair * 2, pair * 2 + 1];
         let [mine, yours] = self.descriptors(random);
-        let [one, two] = Book::pair(places, !self.program.calm).map(Arc::new);
+        let [one, two] = Account::pair(places, !self.program.calm).map(Arc::new);
         let other = if random.u8(..10) < 3 {
             Place::Plain(Arc::new(Plain::new(yours, two, random.u8(..10) < 2)))
         } else {
@@ -89,28 +89,28 @@ impl World {
         places.map(|place| std::mem::replace(&mut *self.places[place].lock(), new.next().unwrap_or_default()))
     }
 
-    /// Hands something over that must not be dropped in a call-back.
-    pub(super) fn bury(&self, place: Place) {
-        if let Some(undertaker) = &*self.undertaker.lock() {
-            let _ = undertaker.send(place);
+    /// Hands something over that must not be dropped in a callback.
+    pub(super) fn leave_to_reaper(&self, place: Place) {
+        if let Some(reaper) = &*self.reaper.lock() {
+            let _ = reaper.send(place);
         }
     }
 
-    /// Nobody is buried any more.
-    pub(super) fn dismiss_undertaker(&self) {
-        self.undertaker.lock().take();
+    /// Nobody is left any more.
+    pub(super) fn dismiss_reaper(&self) {
+        self.reaper.lock().take();
     }
 
-    fn end(&self, descriptor: OwnedFd, book: Arc<Book>, random: &mut fastrand::Rng) -> Place {
+    fn end(&self, descriptor: OwnedFd, account: Arc<Account>, random: &mut fastrand::Rng) -> Place {
         self.ledger.sockets.fetch_add(1, SeqCst);
         let port = self.ports[random.usize(..self.ports.len())].clone();
         let socket = AsyncSocketLinux::create_with(port, self.sys.clone(), descriptor);
-        let end = Arc::new(End { socket, book });
+        let end = Arc::new(End { socket, account });
         // Now and then one is used before it is open.
         if self.program.calm || random.u8(..20) > 0 {
             until_ok(|| end.socket.open_async(|result| assert_eq!(result, OpenResult::Ok)));
         } else {
-            end.book.cut();
+            end.account.cut();
         }
         Place::Library(end)
     }
