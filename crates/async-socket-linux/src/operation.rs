@@ -43,7 +43,7 @@ impl From<Fault> for Ending {
         match fault {
             Fault::Os(errno) => Self::Failed(Some(errno)),
             Fault::BuffersChanged => {
-                tracing::error!("a buffer changed its length while it was lent");
+                log_caught(|| tracing::error!("a buffer changed its length while it was lent"));
                 Self::BuffersChanged
             }
         }
