@@ -1,32 +1,48 @@
 //! The acts: on a thread of their own, and inside callbacks.
 //!
-//! Rules that the acts keep, because the library asks for them: a callback closes and destroys its own socket and no
-//! other, for two callbacks on different threads that close each other's sockets wait for each other. What else it lets
-//! go of goes to the reaper.
+//! What a callback may close, [`stack`] says. All else that it lets go of goes to the reaper.
 
+use super::acts::Act;
 use super::operation::{Operation, receive, send};
 use super::simulation::{End, Place, Simulation};
+use super::stack;
 use async_socket_linux::{AsyncSocket, SocketState};
+use completion_port::is_port_thread;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// For how many acts of all threads together they meet at one place.
+const ACTS_AT_ONE_PLACE: usize = 256;
 
 /// One act of a thread.
 pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
-    let place = random.usize(..simulation.places.len());
+    let place = choose(simulation, random);
     let calm = simulation.program.calm;
+    if random.u16(..2000) == 0 {
+        simulation.lose_a_port(random);
+    }
     match simulation.at(place) {
         Place::Empty => {
             let mut old = simulation.connect(place / 2, random);
             old.iter_mut().for_each(|old| destroy(simulation, mem::take(old)));
         }
         Place::Library(end) => match random.u16(..1000) {
-            0..=9 if !calm => close(simulation, &end),
+            0..=9 if !calm => {
+                if end.account.running.load(SeqCst) > 0 {
+                    simulation.happened.note(Act::CloseBesideCallback);
+                }
+                close(simulation, &end);
+            }
             10..=19 if !calm => {
                 drop(end);
                 let old = mem::take(&mut *simulation.places[place].lock());
                 destroy(simulation, old);
             }
             0..500 => without_memory_at_times(simulation, random, |random| send(simulation, &end, random)),
+            500..600 if simulation.program.acts.has(Act::AddBesideBacklog) => {
+                (0..random.u8(2..8)).for_each(|_| receive(simulation, &end, random));
+            }
             _ => without_memory_at_times(simulation, random, |random| receive(simulation, &end, random)),
         },
         Place::Plain(peer) => match random.u16(..1000) {
@@ -42,25 +58,23 @@ pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
     }
 }
 
+/// Half of the time the place at which the other threads are too, if the program wants that.
+fn choose(simulation: &Simulation, random: &mut fastrand::Rng) -> usize {
+    let places = simulation.places.len();
+    let acted = simulation.acted.fetch_add(1, SeqCst);
+    let meets = simulation.program.acts.has(Act::AddBesideBacklog) && random.bool();
+    if meets { acted / ACTS_AT_ONE_PLACE % places } else { random.usize(..places) }
+}
+
 /// One act of a callback.
 pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, random: &mut fastrand::Rng) {
-    let calm = simulation.program.calm;
     let own = operation.end.upgrade();
-    match (random.u16(..1000), own) {
-        (0..=4, Some(own)) if !calm => {
-            own.account.begins_to_close();
-            own.socket.close();
-        }
-        // The last reference goes in here, if nobody else has one.
-        (5..=9, Some(own)) if !calm => {
-            let here = mem::take(&mut *simulation.places[own.account.place].lock());
-            match here {
-                Place::Library(end) if Arc::ptr_eq(&end, &own) => drop(end),
-                other => simulation.leave_to_reaper(other),
-            }
-        }
-        (0..350, Some(own)) => receive(simulation, &own, random),
-        (350..550, Some(own)) => send(simulation, &own, random),
+    if !simulation.program.calm && close_inside(simulation, own.as_ref(), random) {
+        return own.into_iter().for_each(|own| drop_inside(simulation, own));
+    }
+    match (random.u16(..1000), &own) {
+        (0..350, Some(own)) => receive(simulation, own, random),
+        (350..550, Some(own)) => send(simulation, own, random),
         (550..650, _) => {
             let place = simulation.at(random.usize(..simulation.places.len()));
             if let Place::Library(other) = &place {
@@ -71,15 +85,93 @@ pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, ra
         }
         (650..653, _) => {
             let pair = random.usize(..simulation.places.len()) / 2;
-            if !calm {
+            if !simulation.program.calm {
                 simulation.connect(pair, random).into_iter().for_each(|old| simulation.leave_to_reaper(old));
             }
         }
         _ => {}
     }
+    own.into_iter().for_each(|own| simulation.let_go(own));
 }
 
-/// Closes, and looks whether it kept its word.
+/// Closes or destroys something now and then, often where a close has led to the callback. Whether it did.
+fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fastrand::Rng) -> bool {
+    let acts = simulation.program.acts;
+    if own.is_some_and(|own| own.socket.state() == SocketState::Closing) && random.u8(..4) == 0 {
+        let below = if acts.has(Act::DestroyEachOther) { stack::below() } else { None };
+        if let Some(below) = below {
+            if destroy_inside(simulation, &below) {
+                simulation.happened.note(Act::DestroyEachOther);
+            }
+            simulation.let_go(below);
+            return true;
+        }
+        let act = if is_port_thread() { Act::DestroyInAbandonedOnPort } else { Act::DestroyInAbandonedOnPlain };
+        if acts.has(act) && own.is_some_and(|own| destroy_inside(simulation, own)) {
+            simulation.happened.note(act);
+        }
+        return true;
+    }
+    match random.u16(..1000) {
+        0..=4 => own.is_some_and(|own| {
+            let may = stack::may_close(simulation, &own.account);
+            if may {
+                own.account.begins_to_close();
+                own.socket.close();
+                own.account.has_closed("close in a callback", false, &simulation.ledger);
+            }
+            may
+        }),
+        // The reference of the place goes, and then perhaps the last one.
+        5..=9 => {
+            if let Some(own) = own {
+                let here = mem::take(&mut *simulation.places[own.account.place].lock());
+                match here {
+                    Place::Library(end) if Arc::ptr_eq(&end, own) => simulation.let_go(end),
+                    other => simulation.leave_to_reaper(other),
+                }
+            }
+            own.is_some()
+        }
+        10..=14 if acts.has(Act::DestroyOther) || acts.has(Act::DestroyEachOther) => {
+            let place = simulation.at(random.usize(..simulation.places.len()));
+            let is_other = |end: &Arc<End>| own.is_none_or(|own| own.account.serial != end.account.serial);
+            if let Place::Library(other) = &place
+                && is_other(other)
+                && destroy_inside(simulation, other)
+            {
+                simulation.happened.note(Act::DestroyOther);
+            }
+            simulation.leave_to_reaper(place);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// What destroying a socket does, if this callback may do it. Whether it did.
+fn destroy_inside(simulation: &Simulation, end: &Arc<End>) -> bool {
+    let may = stack::may_close(simulation, &end.account);
+    if may {
+        end.account.begins_to_close();
+        end.socket.close_and_wait();
+        end.account.has_closed("destroy in a callback", false, &simulation.ledger);
+    }
+    may
+}
+
+/// Drops a callback's reference to its own end.
+fn drop_inside(simulation: &Simulation, own: Arc<End>) {
+    if !stack::may_close(simulation, &own.account) {
+        return simulation.leave_to_reaper(Place::Library(own));
+    }
+    if let Some(last) = Arc::into_inner(own) {
+        simulation.happened.note(Act::LastDropInCallback);
+        drop(last);
+    }
+}
+
+/// Closes outside of callbacks, and checks that it has waited.
 pub(super) fn close(simulation: &Simulation, end: &End) {
     let only = end.account.begins_to_close();
     end.socket.close();

@@ -1,6 +1,7 @@
 //! What is noted down: what was accepted, what was called back, what must arrive.
 
 use super::message::{Number, Parser};
+use super::stack;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(super) struct Ledger {
     pub(super) without_memory: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) sockets: AtomicU64,
+    /// How many ends were made, of either kind.
+    pub(super) ends: AtomicU64,
     pub(super) failed: AtomicBool,
     violations: Mutex<Vec<String>>,
 }
@@ -41,11 +44,13 @@ pub(super) struct Stream {
     senders: Mutex<HashMap<ThreadId, Number>>,
     parser: Mutex<Parser>,
     pub(super) sent: AtomicU64,
+    /// What may have been sent besides: by sends whose buffer panicked on the port's thread.
+    pub(super) unsure: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) sends_pending: AtomicI64,
     /// A send stopped half-way: nothing more comes.
     pub(super) stopped: AtomicBool,
-    /// Somebody closed or broke the connection: what was sent need not arrive.
+    /// The connection was closed or broken: what was sent need not arrive.
     pub(super) cut: AtomicBool,
 }
 
@@ -98,7 +103,7 @@ impl Stream {
     /// When every send has said how much it sent.
     pub(super) fn check_no_more(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
-        if received > sent {
+        if received > sent + self.unsure.load(SeqCst) {
             ledger.violation(format!("{received} bytes arrived, more than the {sent} that were sent"));
         }
     }
@@ -108,28 +113,32 @@ impl Stream {
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) place: usize,
+    /// Ends that were made later have higher numbers.
+    pub(super) serial: u64,
+    /// The port it is on, if it is the library's.
+    pub(super) port: usize,
     pub(super) incoming: Arc<Stream>,
     pub(super) outgoing: Arc<Stream>,
     pub(super) pending: AtomicI64,
     pub(super) receives_pending: AtomicI64,
     pub(super) running: AtomicI64,
-    /// Somebody is about to close.
+    /// A thread is about to close it.
     closing: AtomicBool,
-    /// Somebody else is, too.
+    /// So is another one.
     contested: AtomicBool,
-    /// Close has returned, to the one who did it.
+    /// A close that was not contested has returned.
     pub(super) closed: AtomicBool,
-    /// No more bytes will come.
-    pub(super) ended: AtomicBool,
 }
 
 impl Account {
     /// The accounts of both ends; `gaps` says whether a send may fail before its first byte.
-    pub(super) fn pair(places: [usize; 2], gaps: bool) -> [Self; 2] {
+    pub(super) fn pair(places: [usize; 2], serials: [u64; 2], ports: [usize; 2], gaps: bool) -> [Self; 2] {
         let stream = || Arc::new(Stream { parser: Mutex::new(Parser::new(gaps)), ..Stream::default() });
         let (there, back) = (stream(), stream());
-        let account = |place, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
-            place,
+        let account = |index: usize, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
+            place: places[index],
+            serial: serials[index],
+            port: ports[index],
             incoming: Arc::clone(incoming),
             outgoing: Arc::clone(outgoing),
             pending: AtomicI64::new(0),
@@ -138,9 +147,8 @@ impl Account {
             closing: AtomicBool::new(false),
             contested: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
         };
-        [account(places[0], &back, &there), account(places[1], &there, &back)]
+        [account(0, &back, &there), account(1, &there, &back)]
     }
 
     /// Takes note of a close. Whether it is the only one so far.
@@ -153,14 +161,15 @@ impl Account {
         first
     }
 
-    /// A close has returned: no callback runs any more, and if no other thread can call, nothing waits.
+    /// A close has returned: no callback runs any more but those that the thread is in, and if no other thread can call,
+    /// nothing waits.
     pub(super) fn has_closed(&self, how: &str, alone: bool, ledger: &Ledger) {
-        // It may have been another that closed, and in a callback of its own.
+        // Another thread may have closed it, and in a callback of its own.
         if self.contested.load(SeqCst) {
             return;
         }
         self.closed.store(true, SeqCst);
-        let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst));
+        let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst) - stack::depth(self));
         if running != 0 || (alone && pending != 0) {
             ledger.violation(format!("{how} returned while {pending} operations waited and {running} callbacks ran"));
         }

@@ -5,6 +5,8 @@
 //! memory is left; and nothing hangs.
 
 mod actor;
+mod acts;
+mod buffer;
 pub mod campaign;
 mod finish;
 mod kernel;
@@ -12,17 +14,21 @@ mod ledger;
 mod message;
 mod operation;
 mod outcome;
+mod panics;
 mod plain;
 mod program;
 mod simulation;
+mod stack;
 mod watchdog;
 
+pub use acts::{Act, Acts};
 pub use kernel::Defect;
 pub use program::{Overrides, Program, Setting};
 
 use crate::memory::{allocated, settle_this_thread};
 use integration_tests::process::{descriptors, threads};
 use integration_tests::wait::comes_true;
+use kernel::PortSys;
 use simulation::{Place, Simulation};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -54,6 +60,8 @@ pub struct Totals {
     pub faults: [u64; Fault::ALL.len()],
     /// Operations that were refused for want of memory.
     pub without_memory: u64,
+    /// How often each act happened.
+    pub acts: [u64; Act::ALL.len()],
 }
 
 impl Totals {
@@ -65,7 +73,14 @@ impl Totals {
         self.refused += other.refused;
         self.bytes += other.bytes;
         self.without_memory += other.without_memory;
+        self.acts.iter_mut().zip(other.acts).for_each(|(sum, more)| *sum += more);
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// The acts that never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Act> {
+        Act::ALL.into_iter().filter(|act| self.acts[*act as usize] == 0).collect()
     }
 
     /// All faults together.
@@ -81,6 +96,8 @@ impl Totals {
 /// The promises that were broken.
 pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>> {
     message::prepare();
+    panics::subscribe(program.acts.has(Act::SubscriberPanic));
+    let panics_before = panics::of_the_subscriber();
     let before = (descriptors(), threads(), allocated());
     let (reaper, left) = channel();
     let simulation = Arc::new(Simulation::new(program, setting.inject, reaper));
@@ -96,7 +113,8 @@ pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>>
     drop(watchdog);
     streams.into_iter().for_each(|stream| stream.check_no_more(&simulation.ledger));
 
-    let totals = totals(&simulation);
+    let mut totals = totals(&simulation);
+    totals.acts[Act::SubscriberPanic as usize] = panics::of_the_subscriber() - panics_before;
     let ledger = &simulation.ledger;
     let (accepted, called_back) = (ledger.accepted.load(SeqCst), ledger.called_back.load(SeqCst));
     if accepted != called_back {
@@ -104,8 +122,9 @@ pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>>
     }
     let mut violations = ledger.violations();
     // Here, and not in a callback: this ends the ports.
+    let ports = simulation.calls_of_ports();
     drop(simulation);
-    violations.extend(left_behind(before));
+    violations.extend(left_behind(before, ports));
     if violations.is_empty() { Ok(totals) } else { Err(violations) }
 }
 
@@ -140,12 +159,17 @@ fn totals(simulation: &Simulation) -> Totals {
         bytes: simulation.ledger.bytes.load(SeqCst),
         faults: Fault::ALL.map(|fault| simulation.sys.faulty.injected(fault)),
         without_memory: simulation.ledger.without_memory.load(SeqCst),
+        acts: simulation.happened.counts(),
     }
 }
 
 /// What is more than before.
-fn left_behind((open, running, memory): (usize, usize, usize)) -> Option<String> {
+fn left_behind((open, running, memory): (usize, usize, usize), ports: Vec<PortSys>) -> Option<String> {
     // A joined thread stays visible for a moment.
+    if comes_true(PATIENCE, || threads() <= running) {
+        ports.iter().for_each(PortSys::close_lost);
+    }
+    drop(ports);
     if !comes_true(PATIENCE, || descriptors() <= open && threads() <= running) {
         return Some(format!(
             "{} descriptors are open where {open} were, {} threads run where {running} did",

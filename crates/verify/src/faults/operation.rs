@@ -1,14 +1,19 @@
 //! Sends and receives, and their callbacks.
 
 use super::actor::act_inside;
-use super::kernel::Defect;
+use super::acts::Act;
+use super::buffer::{Buffer, two};
+use super::kernel::{Defect, take_sent};
 use super::ledger::{Account, Ticket};
-use super::message::{HEAD, message};
-use super::outcome::{not_sent, received, sent};
+use super::message::message;
+use super::outcome::{broken_off, not_sent, received, sent};
+use super::panics::panic_quietly;
 use super::simulation::{End, Simulation};
-use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError};
+use super::stack;
+use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError, Refused, SendCompletion};
 use std::cell::Cell;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -58,6 +63,7 @@ impl Operation {
     /// What every callback does: it is noted, checked, and goes on with acts of its own.
     pub(super) fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
         let (account, ledger) = (&self.account, &self.simulation.ledger);
+        let on_stack = stack::enter(account, &self.end);
         account.running.fetch_add(1, SeqCst);
         if account.closed.load(SeqCst) {
             ledger.violation("a callback began after close had returned");
@@ -69,19 +75,26 @@ impl Operation {
         }
         settle(&self);
         self.spoil();
-        if self.chain < LONGEST_CHAIN && !self.simulation.finishing.load(SeqCst) {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let acts = !self.simulation.finishing.load(SeqCst);
+        if self.chain < LONGEST_CHAIN && acts {
             let before = CHAIN.replace(self.chain + 1);
-            let mut random = fastrand::Rng::with_seed(self.seed);
             act_inside(&self.simulation, &self, &mut random);
             CHAIN.set(before);
         }
         account.pending.fetch_sub(1, SeqCst);
         account.running.fetch_sub(1, SeqCst);
+        if acts && self.simulation.program.acts.has(Act::CallbackPanic) && random.u8(..100) == 0 {
+            self.simulation.happened.note(Act::CallbackPanic);
+            // The frame goes first: what is unwound may drop the last reference to an end.
+            drop(on_stack);
+            panic_quietly();
+        }
     }
 }
 
 impl Operation {
-    /// Does what a injected defect would.
+    /// Does what an injected defect does.
     fn spoil(&self) {
         if self.simulation.sys.is_spoiled(Defect::LeaksMemory) {
             mem::forget(vec![0_u8; 16 * 1024]);
@@ -112,27 +125,54 @@ pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fa
     if account.pending.load(SeqCst) > MOST_PENDING {
         return;
     }
+    if stack::is_in_inline_send() {
+        simulation.happened.note(Act::SendInSendCallback);
+    }
     let body = if random.u8(..20) == 0 { random.usize(..50_000) } else { random.usize(..600) };
     let bytes = message(account.outgoing.next_number(), body);
-    let operation = Operation::new(simulation, end, bytes.len(), random);
+    let length = bytes.len();
+    let operation = Operation::new(simulation, end, length, random);
     let ticket = Arc::clone(&operation.ticket);
     begin(account, &account.outgoing.sends_pending);
-    let refused = if random.bool() {
-        let spoiled = spoiled(simulation);
-        call(|| end.socket.send_async(bytes, move |completion| sent(operation, &completion, spoiled, Vec::len)))
-            .map_err(|refused| (refused.error, refused.returned.len()))
-    } else {
-        let list = split(bytes, random);
-        let length = |list: &Vec<Vec<u8>>| list.iter().map(Vec::len).sum();
-        call(|| end.socket.send_async(list, move |completion| sent(operation, &completion, false, length)))
-            .map_err(|refused| (refused.error, length(&refused.returned)))
+    take_sent();
+    let refused = match Shape::of(simulation, random) {
+        Shape::One => {
+            let spoiled = spoiled(simulation);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, spoiled, Vec::len);
+            attempt(|| in_send_call(|| end.socket.send_async(bytes, sent)), Vec::len)
+        }
+        Shape::List => {
+            let list = split(bytes, random);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_list);
+            attempt(|| in_send_call(|| end.socket.send_async(list, sent)), length_of_list)
+        }
+        Shape::Misbehaving => {
+            let buffer = Buffer::new(simulation, bytes, random);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_one);
+            attempt(|| in_send_call(|| end.socket.send_async(buffer, sent)), length_of_one)
+        }
+        Shape::MisbehavingList => {
+            let list = two(Buffer::new(simulation, bytes, random), random);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_two);
+            attempt(|| in_send_call(|| end.socket.send_async(list, sent)), length_of_two)
+        }
     };
-    let Err((error, returned)) = refused else {
-        simulation.ledger.accepted.fetch_add(1, SeqCst);
-        return ticket.accepted(&simulation.ledger);
-    };
-    note_refusal(simulation, &ticket, returned == body + HEAD);
-    not_sent(simulation, account, error);
+    match refused {
+        Ok(()) => {
+            simulation.ledger.accepted.fetch_add(1, SeqCst);
+            return ticket.accepted(&simulation.ledger);
+        }
+        Err(Some((error, returned))) => {
+            note_refusal(simulation, &ticket, returned == length);
+            not_sent(simulation, account, error);
+        }
+        // The call does not say how much went out: the system calls do.
+        Err(None) => {
+            stack::leave_send_call();
+            note_refusal(simulation, &ticket, true);
+            broken_off(account, take_sent());
+        }
+    }
     account.outgoing.sends_pending.fetch_sub(1, SeqCst);
     account.pending.fetch_sub(1, SeqCst);
 }
@@ -143,41 +183,107 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
     if account.pending.load(SeqCst) > MOST_PENDING {
         return;
     }
-    let length = random.usize(1..6_000);
+    let length = random.usize(2..6_000);
     let operation = Operation::new(simulation, end, length, random);
     let ticket = Arc::clone(&operation.ticket);
+    // The callback that runs has left the slot, and what waits is behind it.
+    if stack::is_empty() && account.running.load(SeqCst) > 0 && account.receives_pending.load(SeqCst) > 1 {
+        simulation.happened.note(Act::AddBesideBacklog);
+    }
     begin(account, &account.receives_pending);
-    let refused = if random.bool() {
-        let (buffer, spoiled) = (vec![0_u8; length], spoiled(simulation));
-        call(|| {
-            end.socket.receive_async(buffer, move |completion: ReceiveCompletion<Vec<u8>>| {
+    let bytes = vec![0_u8; length];
+    let refused = match Shape::of(simulation, random) {
+        Shape::One => {
+            let spoiled = spoiled(simulation);
+            let received = move |completion: ReceiveCompletion<Vec<u8>>| {
                 let bytes = &completion.buffers[..completion.bytes_received as usize];
                 received(operation, &completion, bytes, completion.buffers.len(), spoiled);
-            })
-        })
-        .map_err(|refused| (refused.error, refused.returned.len()))
-    } else {
-        let list = split(vec![0; length], random);
-        call(|| {
-            end.socket.receive_async(list, move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
+            };
+            attempt(|| call(|| end.socket.receive_async(bytes, received)), Vec::len)
+        }
+        Shape::List => {
+            let list = split(bytes, random);
+            let received = move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
                 let whole = completion.buffers.concat();
                 received(operation, &completion, &whole[..completion.bytes_received as usize], whole.len(), false);
-            })
-        })
-        .map_err(|refused| (refused.error, refused.returned.iter().map(Vec::len).sum()))
+            };
+            attempt(|| call(|| end.socket.receive_async(list, received)), length_of_list)
+        }
+        Shape::Misbehaving | Shape::MisbehavingList => {
+            let buffer = Buffer::new(simulation, bytes, random);
+            let received = move |completion: ReceiveCompletion<Buffer>| {
+                let bytes = &completion.buffers.bytes[..completion.bytes_received as usize];
+                received(operation, &completion, bytes, completion.buffers.bytes.len(), false);
+            };
+            attempt(|| call(|| end.socket.receive_async(buffer, received)), length_of_one)
+        }
     };
-    let Err((error, returned)) = refused else {
-        simulation.ledger.accepted.fetch_add(1, SeqCst);
-        return ticket.accepted(&simulation.ledger);
-    };
-    note_refusal(simulation, &ticket, returned == length);
-    match error {
-        ReceiveError::OutOfMemory => drop(simulation.ledger.without_memory.fetch_add(1, SeqCst)),
-        ReceiveError::NotOpen { .. } => account.cut(),
-        error => simulation.ledger.violation(format!("a receive was refused: {error}")),
+    match refused {
+        Ok(()) => {
+            simulation.ledger.accepted.fetch_add(1, SeqCst);
+            return ticket.accepted(&simulation.ledger);
+        }
+        Err(None) => note_refusal(simulation, &ticket, true),
+        Err(Some((error, returned))) => {
+            note_refusal(simulation, &ticket, returned == length);
+            match error {
+                ReceiveError::OutOfMemory => drop(simulation.ledger.without_memory.fetch_add(1, SeqCst)),
+                ReceiveError::NotOpen { .. } => account.cut(),
+                ReceiveError::PortFailed if simulation.has_lost_a_port() => account.cut(),
+                error => simulation.ledger.violation(format!("a receive was refused: {error}")),
+            }
+        }
     }
     account.receives_pending.fetch_sub(1, SeqCst);
     account.pending.fetch_sub(1, SeqCst);
+}
+
+/// What is lent.
+enum Shape {
+    One,
+    List,
+    Misbehaving,
+    MisbehavingList,
+}
+
+impl Shape {
+    fn of(simulation: &Simulation, random: &mut fastrand::Rng) -> Self {
+        let acts = simulation.program.acts;
+        let may_misbehave = acts.has(Act::BufferPanic) || acts.has(Act::BufferChange);
+        // A panic needs memory.
+        if may_misbehave && !SCARCE.get() && !simulation.finishing.load(SeqCst) && random.u8(..20) == 0 {
+            return if random.bool() { Self::Misbehaving } else { Self::MisbehavingList };
+        }
+        if random.bool() { Self::One } else { Self::List }
+    }
+}
+
+fn length_of_list(list: &Vec<Vec<u8>>) -> usize {
+    list.iter().map(Vec::len).sum()
+}
+
+fn length_of_one(buffer: &Buffer) -> usize {
+    buffer.bytes.len()
+}
+
+fn length_of_two(list: &Vec<Buffer>) -> usize {
+    list.iter().map(length_of_one).sum()
+}
+
+/// Makes a call. If it is refused: why, and how many bytes of buffers came back. Neither if a buffer panics, which reaches
+/// the caller.
+fn attempt<B, E>(
+    call: impl FnOnce() -> Result<(), Refused<B, E>>,
+    length: impl Fn(&B) -> usize,
+) -> Result<(), Option<(E, usize)>> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|refused| Some((refused.error, length(&refused.returned)))),
+        Err(_) => Err(None),
+    }
+}
+
+fn in_send_call<T>(send: impl FnOnce() -> T) -> T {
+    stack::in_send_call(|| call(send))
 }
 
 /// A call of the library, at times without memory; its callback gets memory whatever happens.

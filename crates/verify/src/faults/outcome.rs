@@ -32,9 +32,19 @@ pub(super) fn not_sent(simulation: &Simulation, account: &Account, error: SendEr
             0
         }
         SendError::StreamBroken => 0,
+        SendError::PortFailed if simulation.has_lost_a_port() => {
+            account.cut();
+            0
+        }
+        SendError::BuffersChanged { bytes_sent } => bytes_sent,
         error => return simulation.ledger.violation(format!("a send was refused: {error}")),
     };
-    note_sent(account, bytes_sent);
+    broken_off(account, bytes_sent.into());
+}
+
+/// A send stopped after some bytes, or before the first.
+pub(super) fn broken_off(account: &Account, bytes_sent: u64) {
+    account.outgoing.sent.fetch_add(bytes_sent, SeqCst);
     if bytes_sent > 0 {
         account.outgoing.stopped.store(true, SeqCst);
     } else {
@@ -64,6 +74,11 @@ pub(super) fn sent<B>(
                 // Behind a send that broke the stream, the others are abandoned, and the connection goes on.
                 (SendResult::Abandoned, None) => {}
                 (SendResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
+                (SendResult::Error, None) => {
+                    let missing = operation.length as u64 - u64::from(completion.bytes_sent);
+                    account.outgoing.unsure.fetch_add(missing, SeqCst);
+                    account.cut();
+                }
                 (SendResult::Error | SendResult::Abandoned, _) => account.cut(),
                 outcome => {
                     let length = operation.length;
@@ -99,7 +114,6 @@ pub(super) fn received<B>(
                         let outcome = (completion.result, completion.os_error);
                         ledger.violation(format!("a receive ended as {outcome:?} on a connection that is well"));
                     }
-                    account.ended.store(true, SeqCst);
                     account.cut();
                 }
                 outcome => ledger.violation(format!("a receive of {} bytes ended as {outcome:?}", bytes.len())),

@@ -96,7 +96,6 @@ impl Plain {
     }
 
     fn end(&self) {
-        self.account.ended.store(true, SeqCst);
         self.account.cut();
     }
 }

@@ -1,17 +1,19 @@
 //! The places where connections live while a program is played, and their ends.
 
-use super::kernel::{Defect, SimPort, Sys};
+use super::acts::{Act, Happened};
+use super::kernel::{Defect, Lost, PortSys, SimPort, Sys};
 use super::ledger::{Account, Ledger};
 use super::plain::Plain;
 use super::program::Program;
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
+use super::stack;
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, SocketState};
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket as RawSocket};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use test_doubles::FaultySyscalls;
 
@@ -24,9 +26,14 @@ pub(super) struct Simulation {
     pub(super) places: Vec<Mutex<Place>>,
     /// Callbacks act no more.
     pub(super) finishing: AtomicBool,
-    ports: Vec<SimPort>,
+    pub(super) happened: Happened,
+    /// Grows with each act of a thread.
+    pub(super) acted: AtomicUsize,
+    ports: Vec<(SimPort, PortSys)>,
+    /// A port has lost its descriptors, or is not to lose them.
+    lost: AtomicBool,
     listener: Mutex<TcpListener>,
-    /// Who closes what a callback let go of and must not close itself.
+    /// The thread that closes what a callback let go of and must not close itself.
     reaper: Mutex<Option<Sender<Place>>>,
 }
 
@@ -56,29 +63,38 @@ impl Simulation {
     pub(super) fn new(program: &Program, defect: Option<Defect>, reaper: Sender<Place>) -> Self {
         let sys = Sys::new(FaultySyscalls::with_seed(program.faults, program.seed), defect);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener on loopback");
-        let ports = (0..program.ports).map(|_| until_ok(|| SimPort::create(&sys))).collect();
+        let port = |_| {
+            let own = PortSys::new(sys.faulty.clone());
+            (until_ok(|| SimPort::create(&own)), own)
+        };
+        let ports = (0..program.ports).map(port).collect();
         Self {
             program: program.clone(),
             sys,
             ledger: Ledger::default(),
             places: (0..program.connections * 2).map(|_| Mutex::default()).collect(),
             finishing: AtomicBool::new(false),
+            happened: Happened::default(),
+            acted: AtomicUsize::new(0),
             ports,
+            lost: AtomicBool::new(!program.acts.has(Act::LosePort)),
             listener: Mutex::new(listener),
             reaper: Mutex::new(Some(reaper)),
         }
     }
 
-    /// Who is at a place now.
+    /// What is at a place now.
     pub(super) fn at(&self, place: usize) -> Place {
         self.places[place].lock().clone()
     }
 
-    /// Opens a connection and leaves its ends at two neighbouring places. Gives back who was there before.
+    /// Opens a connection and leaves its ends at two neighbouring places. Gives back what was there before.
     pub(super) fn connect(&self, pair: usize, random: &mut fastrand::Rng) -> [Place; 2] {
         let places = [pair * 2, pair * 2 + 1];
         let [mine, yours] = self.descriptors(random);
-        let [one, two] = Account::pair(places, !self.program.calm).map(Arc::new);
+        let serial = self.ledger.ends.fetch_add(2, SeqCst);
+        let ports = [(); 2].map(|()| random.usize(..self.ports.len()));
+        let [one, two] = Account::pair(places, [serial, serial + 1], ports, !self.program.calm).map(Arc::new);
         let other = if random.u8(..10) < 3 {
             Place::Plain(Arc::new(Plain::new(yours, two, random.u8(..10) < 2)))
         } else {
@@ -96,23 +112,68 @@ impl Simulation {
         }
     }
 
-    /// Nobody is left any more.
+    /// Ends the reaper when it has done what was left to it.
     pub(super) fn dismiss_reaper(&self) {
         self.reaper.lock().take();
     }
 
     fn end(&self, descriptor: OwnedFd, account: Arc<Account>, random: &mut fastrand::Rng) -> Place {
         self.ledger.sockets.fetch_add(1, SeqCst);
-        let port = self.ports[random.usize(..self.ports.len())].clone();
-        let socket = AsyncSocketLinux::create_with(port, self.sys.clone(), descriptor);
+        let (port, calls) = &self.ports[account.port];
+        let socket = AsyncSocketLinux::create_with(port.clone(), self.sys.clone(), descriptor);
         let end = Arc::new(End { socket, account });
         // Now and then one is used before it is open.
-        if self.program.calm || random.u8(..20) > 0 {
-            until_ok(|| end.socket.open_async(|result| assert_eq!(result, OpenResult::Ok)));
-        } else {
+        let opens = self.program.calm || random.u8(..20) > 0;
+        if !opens || !self.open(&end, calls) {
             end.account.cut();
         }
         Place::Library(end)
+    }
+
+    /// Opens a socket, unless its port has lost its descriptors.
+    fn open(&self, end: &End, calls: &PortSys) -> bool {
+        let opened = Arc::new(AtomicU64::new(0));
+        let try_open = || {
+            let opened = Arc::clone(&opened);
+            end.socket.open_async(move |result| {
+                opened.fetch_add(if result == OpenResult::Ok { 1 } else { 1 << 32 }, SeqCst);
+            })
+        };
+        let is_open = until(|| try_open().is_ok() || calls.has_lost());
+        let is_open = is_open && end.socket.state() == SocketState::Open;
+        if !is_open && !calls.has_lost() {
+            self.ledger.violation("a socket could not be opened in a thousand times");
+        }
+        let calls_back = opened.load(SeqCst);
+        if calls_back != u64::from(is_open) {
+            self.ledger
+                .violation(format!("is open: {is_open}, but the callback of the open ran {calls_back:#x} times"));
+        }
+        is_open
+    }
+
+    /// Whether any port has lost its descriptors.
+    pub(super) fn has_lost_a_port(&self) -> bool {
+        self.ports.iter().any(|(_, calls)| calls.has_lost())
+    }
+
+    /// The system calls of each port.
+    pub(super) fn calls_of_ports(&self) -> Vec<PortSys> {
+        self.ports.iter().map(|(_, calls)| calls.clone()).collect()
+    }
+
+    /// Lets go of a reference in a callback: here if the last one may be dropped here.
+    pub(super) fn let_go(&self, end: Arc<End>) {
+        if stack::may_close(self, &end.account) { drop(end) } else { self.leave_to_reaper(Place::Library(end)) }
+    }
+
+    /// Closes descriptors of a port, as far as the port can tell; of one port at most.
+    pub(super) fn lose_a_port(&self, random: &mut fastrand::Rng) {
+        if !self.lost.swap(true, SeqCst) {
+            let (_, calls) = &self.ports[random.usize(..self.ports.len())];
+            calls.lose(if random.bool() { Lost::Epoll } else { Lost::Eventfd });
+            self.happened.note(Act::LosePort);
+        }
     }
 
     /// A connected pair, by TCP over loopback or not, with narrow buffers or not.
@@ -140,10 +201,18 @@ impl Simulation {
 
 /// Tries again what a fault has made fail.
 fn until_ok<T, E: std::fmt::Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
-    for _ in 0..1000 {
-        if let Ok(value) = attempt() {
-            return value;
+    let mut last = attempt();
+    until(|| {
+        let is_ok = last.is_ok();
+        if !is_ok {
+            last = attempt();
         }
-    }
-    attempt().expect("works one time in a thousand")
+        is_ok
+    });
+    last.expect("works one time in a thousand")
+}
+
+/// Tries up to a thousand times.
+fn until(mut attempt: impl FnMut() -> bool) -> bool {
+    (0..1000).any(|_| attempt())
 }
