@@ -181,7 +181,7 @@ pub(super) fn close(simulation: &Simulation, end: &End) {
     }
 }
 
-/// Lets go of an end outside of callbacks. What still waited must be called back by then, if nobody else has it.
+/// Lets go of an end outside of callbacks. If this was the last reference, what still waited must be called back by then.
 pub(super) fn destroy(simulation: &Simulation, place: Place) {
     let Place::Library(end) = place else { return };
     let Some(end) = Arc::into_inner(end) else { return };

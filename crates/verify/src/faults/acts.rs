@@ -66,7 +66,7 @@ impl Acts {
     /// Most of them, so that programs differ; only harmless ones if the program is calm.
     pub(super) fn of(random: &mut fastrand::Rng, calm: bool) -> Self {
         let mut acts = Self(Act::ALL.map(|act| random.u8(..4) > 0 && (!calm || act.is_harmless())));
-        // They follow different rules, each of which is safe only where nobody follows the other.
+        // They follow different rules, and two rules in one program could deadlock.
         acts = acts.without(if random.bool() { Act::DestroyOther } else { Act::DestroyEachOther });
         // Everything on that port ends with it.
         if random.u8(..4) > 0 { acts.without(Act::LosePort) } else { acts }

@@ -71,8 +71,8 @@ fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -
     }
 }
 
-/// Ends everything, also what the last callbacks opened meanwhile. Whether nobody but the caller and the reaper has
-/// the simulation any more.
+/// Ends everything, also what the last callbacks opened meanwhile. Whether only the caller and the reaper still have
+/// the simulation.
 pub(super) fn close_everything(simulation: &Arc<Simulation>) -> bool {
     comes_true(PATIENCE, || {
         close_all(simulation);

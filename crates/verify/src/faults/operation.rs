@@ -258,6 +258,7 @@ impl Shape {
     }
 }
 
+#[expect(clippy::ptr_arg, reason = "called with what was lent")]
 fn length_of_list(list: &Vec<Vec<u8>>) -> usize {
     list.iter().map(Vec::len).sum()
 }
@@ -266,6 +267,7 @@ fn length_of_one(buffer: &Buffer) -> usize {
     buffer.bytes.len()
 }
 
+#[expect(clippy::ptr_arg, reason = "called with what was lent")]
 fn length_of_two(list: &Vec<Buffer>) -> usize {
     list.iter().map(length_of_one).sum()
 }

@@ -33,7 +33,7 @@ struct Panicky;
 
 impl Subscriber for Panicky {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
-        // It is asked each time, for it listens to some programs only.
+        // It is asked each time, because it listens to some programs only.
         Interest::sometimes()
     }
 
