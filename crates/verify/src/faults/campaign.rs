@@ -1,4 +1,4 @@
-//! Many programs, one after the other, in a process of their own; what fails is made smaller.
+//! Plays many programs, one after the other, in a process of their own, and makes one that fails smaller.
 
 use super::{Act, Program, Setting, Totals, play};
 use anyhow::{Context, bail, ensure};
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::Fault;
 
-/// How often a smaller program is played before it counts as one that works: threads make it fail only at times.
+/// How often a smaller program is played before it counts as one that works. Threads make a program fail only at times.
 const TRIES: usize = 3;
 
 /// How long making it smaller may take altogether.
@@ -33,7 +33,7 @@ impl Wanted {
     /// Checks what happened.
     ///
     /// # Errors
-    /// What did not.
+    /// What did not happen.
     pub fn check(&self, totals: &Totals) -> anyhow::Result<()> {
         let (injected, missing) = (totals.injected(), totals.missing());
         ensure!(injected >= self.at_least, "{injected} faults are fewer than {}", self.at_least);

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How many receives wait at an end meanwhile.
 const RECEIVES: i64 = 8;
 
-/// Reads at every end until all that was sent and need not be lost has arrived. Which streams there were.
+/// Reads at every end until all has arrived that was sent on a connection that was not cut. Returns the streams.
 pub(super) fn settle(simulation: &Arc<Simulation>) -> Vec<Arc<Stream>> {
     let mut random = fastrand::Rng::with_seed(simulation.program.seed);
     let (mut last_arrival, mut arrived) = (Instant::now(), 0);
@@ -52,7 +52,7 @@ pub(super) fn settle(simulation: &Arc<Simulation>) -> Vec<Arc<Stream>> {
     streams
 }
 
-/// Reads a little. Whether everything is there.
+/// Reads a little. Returns whether everything is there.
 fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -> bool {
     match end {
         Place::Empty => true,
@@ -71,8 +71,8 @@ fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -
     }
 }
 
-/// Ends everything, also what the last callbacks opened meanwhile. Whether only the caller and the reaper still have
-/// the simulation.
+/// Closes everything, also what the last callbacks opened meanwhile. Returns whether only the caller and the reaper still
+/// have the simulation.
 pub(super) fn close_everything(simulation: &Arc<Simulation>) -> bool {
     comes_true(PATIENCE, || {
         close_all(simulation);
@@ -91,7 +91,7 @@ fn close_all(simulation: &Simulation) {
     }
 }
 
-/// For people: the first few ends that are stuck.
+/// Describes the first few ends that are stuck, for people.
 pub(super) fn describe(places: &[Place]) -> String {
     let text = |place: &Place| match place {
         Place::Empty => String::new(),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use test_doubles::{FaultySyscalls, with_memory};
 
-/// Something that is wrong on purpose, to see whether it is noticed.
+/// A defect that is injected to see whether it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Defect {
     /// A receive says one byte less than it took.
@@ -158,7 +158,7 @@ pub(super) struct PortSys(Arc<PortState>);
 
 #[derive(Debug)]
 struct PortState {
-    /// Taken away when the program is over, because a port that has lost its descriptors is never freed.
+    /// Taken away when the program is over, because the library never frees a port that has lost its descriptors.
     faulty: Mutex<Option<FaultySyscalls>>,
     /// A [`Lost`].
     lost: AtomicU8,
@@ -184,7 +184,7 @@ impl PortSys {
         self.0.lost.load(Ordering::SeqCst) != Lost::Nothing as u8
     }
 
-    /// Closes what a port leaves open that has lost its descriptors. No thread of the port may run any more.
+    /// Closes what a port has left open because it took its descriptors for lost. The port's thread must have ended.
     pub(super) fn close_lost(&self) {
         if self.has_lost() {
             self.0.faulty.lock().take();

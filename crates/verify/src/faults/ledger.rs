@@ -1,4 +1,4 @@
-//! What is noted down: what was accepted, what was called back, what must arrive.
+//! Notes what was accepted, what was called back and what must arrive.
 
 use super::message::{Number, Parser};
 use super::stack;
@@ -80,13 +80,13 @@ impl Stream {
         }
     }
 
-    /// Whether nothing more can arrive, or need.
+    /// Whether nothing more can arrive, or nothing more has to.
     pub(super) fn is_settled(&self) -> bool {
         let arrived = || self.sent.load(SeqCst) == self.received.load(SeqCst);
         self.cut.load(SeqCst) || (self.sends_pending.load(SeqCst) == 0 && arrived())
     }
 
-    /// When everything has arrived that can.
+    /// For the time when everything has arrived that can: checks that all of it has.
     pub(super) fn check_whole(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
         if self.cut.load(SeqCst) {
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    /// When every send has said how much it sent.
+    /// For the time when every send has said how much it sent: checks that no more has arrived.
     pub(super) fn check_no_more(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
         if received > sent + self.unsure.load(SeqCst) {
@@ -151,7 +151,7 @@ impl Account {
         [account(0, &back, &there), account(1, &there, &back)]
     }
 
-    /// Takes note of a close. Whether it is the only one so far.
+    /// Takes note of a close. Returns whether it is the only one so far.
     pub(super) fn begins_to_close(&self) -> bool {
         self.cut();
         let first = !self.closing.swap(true, SeqCst);

@@ -1,7 +1,7 @@
 //! What is sent: numbered messages with a pattern that depends on the number and the position.
 //!
-//! Each sender of a stream numbers its messages from 0 on. A byte that is lost, doubled or out of place, a message that
-//! another one interrupts, and a refused message that arrives all the same: the [`Parser`] says so.
+//! Each sender of a stream numbers its messages from 0 on. The [`Parser`] notices a byte that
+//! is lost, doubled or out of place, a message that another one interrupts, and a refused message that arrives all the same.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;

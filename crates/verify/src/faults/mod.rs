@@ -37,13 +37,13 @@ use std::thread;
 use std::time::Duration;
 use test_doubles::Fault;
 
-/// How much more memory may be out after a program: what threads and locks keep for the next ones.
+/// How much more memory may be allocated after a program than before: threads and locks keep some for the next program.
 const MEMORY_MARGIN: usize = 128 * 1024;
 
-/// How long what ends on its own may take.
+/// How long anything may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What came of programs that were played.
+/// The outcome of programs that were played.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// How many programs.
@@ -163,7 +163,7 @@ fn totals(simulation: &Simulation) -> Totals {
     }
 }
 
-/// What is more than before.
+/// Looks for descriptors, threads and memory that were not there before.
 fn left_behind((open, running, memory): (usize, usize, usize), ports: Vec<PortSys>) -> Option<String> {
     // A joined thread stays visible for a moment.
     if comes_true(PATIENCE, || threads() <= running) {

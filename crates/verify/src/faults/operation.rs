@@ -25,7 +25,7 @@ thread_local! {
     pub(super) static SCARCE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How deep acts of callbacks may lead to further acts: a chain without end would never be over.
+/// How many callbacks may follow from each other: a chain without an end would never be over.
 const LONGEST_CHAIN: u32 = 40;
 
 /// How many operations of one end may wait.
@@ -60,10 +60,10 @@ impl Operation {
         })
     }
 
-    /// What every callback does: it is noted, checked, and goes on with acts of its own.
+    /// What every callback does: notes that it runs, checks what came back, and does an act of its own.
     pub(super) fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
         let (account, ledger) = (&self.account, &self.simulation.ledger);
-        let on_stack = stack::enter(account, &self.end);
+        let _on_stack = stack::enter(account, &self.end);
         account.running.fetch_add(1, SeqCst);
         if account.closed.load(SeqCst) {
             ledger.violation("a callback began after close had returned");
@@ -86,8 +86,6 @@ impl Operation {
         account.running.fetch_sub(1, SeqCst);
         if acts && self.simulation.program.acts.has(Act::CallbackPanic) && random.u8(..100) == 0 {
             self.simulation.happened.note(Act::CallbackPanic);
-            // The frame goes first: what is unwound may drop the last reference to an end.
-            drop(on_stack);
             panic_quietly();
         }
     }
@@ -272,8 +270,8 @@ fn length_of_two(list: &Vec<Buffer>) -> usize {
     list.iter().map(length_of_one).sum()
 }
 
-/// Makes a call. If it is refused: why, and how many bytes of buffers came back. Neither if a buffer panics, which reaches
-/// the caller.
+/// Makes a call. A refusal is returned as its reason and the number of bytes that came back. A buffer's panic reaches the
+/// caller with neither.
 fn attempt<B, E>(
     call: impl FnOnce() -> Result<(), Refused<B, E>>,
     length: impl Fn(&B) -> usize,
@@ -288,7 +286,7 @@ fn in_send_call<T>(send: impl FnOnce() -> T) -> T {
     stack::in_send_call(|| call(send))
 }
 
-/// A call of the library, at times without memory; its callback gets memory whatever happens.
+/// Makes a call of the library, at times without memory. Its callback always gets memory.
 fn call<T>(call: impl FnOnce() -> T) -> T {
     if SCARCE.get() { without_memory(call) } else { call() }
 }
@@ -310,7 +308,7 @@ fn note_refusal(simulation: &Simulation, ticket: &Ticket, whole: bool) {
     }
 }
 
-/// A list of a few buffers instead of one.
+/// Cuts one buffer into a list of a few.
 fn split(mut bytes: Vec<u8>, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
     let mut list = Vec::new();
     while bytes.len() > 1 && list.len() < 5 {

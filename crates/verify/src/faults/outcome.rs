@@ -1,4 +1,4 @@
-//! What an operation came to: what the call said, what the completion says, and whether that may be.
+//! How an operation ended, by its call and by its completion, and whether it may end so.
 
 use super::ledger::Account;
 use super::operation::Operation;
@@ -7,7 +7,7 @@ use async_socket_linux::{ReceiveCompletion, ReceiveResult, SendCompletion, SendE
 use std::sync::atomic::Ordering::SeqCst;
 use test_doubles::with_memory;
 
-/// What is wrong with memory or descriptors at the moment, and not with the connection.
+/// Errors of memory or descriptors, which leave the connection as it is.
 const TRANSIENT: [i32; 2] = [nix::libc::ENOMEM, nix::libc::ENOBUFS];
 
 /// What a refused send did to the stream.

@@ -53,7 +53,7 @@ pub(super) struct End {
 }
 
 impl Drop for End {
-    /// The socket is dropped after this; nothing it had waiting is lost, but what was sent need not arrive.
+    /// The socket is dropped after this. What waited there is called back, but what was sent need not arrive.
     fn drop(&mut self) {
         self.account.cut();
     }

@@ -11,7 +11,7 @@ use std::time::Duration;
 /// The exit code of a process whose program hangs.
 const HANGS: i32 = 86;
 
-/// How often is looked.
+/// How often it looks.
 const GLANCE: Duration = Duration::from_secs(1);
 
 /// How long a description may take.
@@ -44,7 +44,7 @@ fn progress(simulation: &Simulation) -> [u64; 5] {
 
 fn give_up(simulation: &Simulation, bound: Duration) {
     eprintln!("hangs: nothing happened for {bound:?}: {}: {:?}", simulation.program, simulation.ledger);
-    // Whoever holds a lock for ever holds up the description too.
+    // A thread that holds a lock for ever holds up the description too.
     thread::spawn(|| {
         thread::sleep(DESCRIPTION);
         std::process::exit(HANGS);
