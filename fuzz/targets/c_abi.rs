@@ -34,7 +34,7 @@ enum PortCall {
         events: i32,
         what: Descriptor,
         no_port: bool,
-        no_call_back: bool,
+        no_callback: bool,
     },
     Remove {
         what: Descriptor,
@@ -105,14 +105,14 @@ impl Port {
     fn call(&mut self, call: &PortCall) {
         let handle = |none: &bool| if *none { null_mut() } else { self.handle };
         match call {
-            PortCall::Add { events, what, no_port, no_call_back } => {
+            PortCall::Add { events, what, no_port, no_callback } => {
                 let (operation, number) = (Operation::new(&[]), self.number(what));
-                let call_back: ON_COMPLETION_PORT_EVENT_COMPLETE = if *no_call_back { None } else { Some(on_event) };
-                // SAFETY: NULL or our port; the operation outlives the call-back.
+                let callback: ON_COMPLETION_PORT_EVENT_COMPLETE = if *no_callback { None } else { Some(on_event) };
+                // SAFETY: NULL or our port; the operation outlives the callback.
                 let refused =
-                    unsafe { completion_port_add(handle(no_port), *events, number, call_back, operation.context()) };
+                    unsafe { completion_port_add(handle(no_port), *events, number, callback, operation.context()) };
                 let wanted = events & (libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP) != 0;
-                let right = wanted && number >= 0 && !no_port && !no_call_back;
+                let right = wanted && number >= 0 && !no_port && !no_callback;
                 assert_eq!(refused == 0, right, "accepted if all arguments are right");
                 if right { self.waiting.push(operation) } else { operation.never() }
             }

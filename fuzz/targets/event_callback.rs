@@ -1,4 +1,4 @@
-//! The event call-back: any script of system calls, any events, any operations in between.
+//! The event callback: any script of system calls, any events, any operations in between.
 //!
 //! The model: what is accepted ends exactly once, in the order of its direction; a send that is OK sent all its bytes,
 //! and the bytes of sends are never mixed; what the kernel delivered reaches a receive, whole and in order.
@@ -50,14 +50,14 @@ impl<T: Send + 'static> Ledger<T> {
         Self { accepted: 0, ended: Arc::default() }
     }
 
-    fn call_back(&self) -> impl FnOnce(T) + Send + 'static {
+    fn callback(&self) -> impl FnOnce(T) + Send + 'static {
         let (number, ended) = (self.accepted, Arc::clone(&self.ended));
         move |completion| ended.lock().unwrap().push((number, completion))
     }
 
     /// Everything that was accepted, in the order in which it ended.
     fn all(self) -> Vec<T> {
-        let ended = Arc::into_inner(self.ended).expect("no call-back is left").into_inner().unwrap();
+        let ended = Arc::into_inner(self.ended).expect("no callback is left").into_inner().unwrap();
         assert_eq!(ended.len(), self.accepted, "each ends exactly once");
         let in_order = ended.iter().enumerate().all(|(place, (number, _))| place == *number);
         assert!(in_order, "each direction ends in the order in which it was accepted");
@@ -78,7 +78,7 @@ fuzz_target!(|events: Vec<Event>| {
             Event::Send(sizes) => {
                 // The number of a send is what its bytes are.
                 let payload = buffers(&sizes, u8::try_from(sends.accepted % 251).unwrap());
-                if socket.send_async(payload.clone(), sends.call_back()).is_ok() {
+                if socket.send_async(payload.clone(), sends.callback()).is_ok() {
                     sends.accepted += 1;
                     payloads.push(payload.concat());
                 } else {
@@ -86,7 +86,7 @@ fuzz_target!(|events: Vec<Event>| {
                 }
             }
             Event::Receive(sizes) => {
-                let accepted = socket.receive_async(buffers(&sizes, 0), receives.call_back()).is_ok();
+                let accepted = socket.receive_async(buffers(&sizes, 0), receives.callback()).is_ok();
                 receives.accepted += usize::from(accepted);
             }
             Event::Sending(outcome) => sys.script_send([step(outcome, |count| Step::Takes(count.into()))]),

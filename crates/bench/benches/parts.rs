@@ -36,7 +36,7 @@ impl Fixture {
     }
 }
 
-/// What a call-back gave back.
+/// What a callback gave back.
 #[derive(Clone)]
 struct Back<B>(Arc<Mutex<Option<B>>>);
 
@@ -46,7 +46,7 @@ impl<B> Back<B> {
     }
 
     fn take(&self) -> B {
-        self.0.lock().expect("no panics").take().expect("the call-back has run")
+        self.0.lock().expect("no panics").take().expect("the callback has run")
     }
 
     fn put(&self, buffers: B) {

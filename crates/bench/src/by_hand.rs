@@ -1,7 +1,7 @@
 //! A connection served by hand on readiness: what bare epoll and mio have in common.
 //!
-//! A short read means drained, unless the event spoke of the end of the stream: nobody asks the kernel for
-//! `EAGAIN` after it, here as in every server.
+//! A short read means drained, unless the event spoke of the end of the stream. So no server asks the kernel for
+//! `EAGAIN` after it.
 
 use crate::pattern::Pattern;
 use crate::{Arguments, Role};

@@ -66,8 +66,8 @@ pub fn run_server(mut serve: impl FnMut(TcpStream) -> Result<()> + Send + 'stati
     Ok(())
 }
 
-/// How many seconds all CPUs have worked: the first line of `/proc/stat` but for idle, waiting, and guests, who are
-/// counted as user already.
+/// How many seconds all CPUs have worked: the first line of `/proc/stat` without idle and waiting, and without guests,
+/// which are counted as user already.
 ///
 /// # Errors
 /// If there is no such file.

@@ -1,4 +1,4 @@
-//! The servers' work on `async-socket-linux`: call-backs, lent buffers, default settings.
+//! The servers' work on `async-socket-linux`: callbacks, lent buffers, default settings.
 
 use crate::pattern::Pattern;
 use crate::{Arguments, Role};
@@ -70,7 +70,7 @@ impl IoBufMut for EchoBuffer {
     }
 }
 
-/// A refused call is the end: its call-back, and with it the last reference to the socket, is dropped.
+/// A refused call is the end: its callback, and with it the last reference to the socket, is dropped.
 fn echo(socket: &Arc<AsyncSocketLinux>, buffer: EchoBuffer) {
     let next = Arc::clone(socket);
     let _ = socket.receive_async(buffer, move |completion| {

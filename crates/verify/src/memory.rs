@@ -1,4 +1,4 @@
-//! The allocator of these programs: it counts what is out, and fails for threads that ask for it.
+//! The allocator of these programs: it counts what is allocated, and fails for threads that ask for it.
 #![allow(unsafe_code, reason = "a global allocator can only be written so")]
 
 use parking_lot::{Condvar, Mutex};
@@ -55,8 +55,7 @@ pub fn allocated() -> usize {
     BYTES.load(Ordering::Relaxed).max(0).cast_unsigned()
 }
 
-/// Lets the calling thread have what any thread allocates once and for all, such that a lock that it waits for later
-/// needs no more memory.
+/// Makes the calling thread allocate what a thread allocates once, so that a lock that it waits for later needs no memory.
 pub fn settle_this_thread() {
     let never = Mutex::new(());
     Condvar::new().wait_for(&mut never.lock(), Duration::from_nanos(1));

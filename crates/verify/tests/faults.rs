@@ -1,4 +1,4 @@
-//! The simulation passes what is right, and notices every defect that is planted.
+//! The simulation passes what is right, and notices every defect that is injected.
 
 use std::process::{Command, Output};
 
@@ -18,7 +18,7 @@ fn random_programs_keep_every_promise() {
 
 #[track_caller]
 fn notices(defect: &str, complaints: &[&str]) {
-    let output = faults(&["--in-this-process", "--seconds", "60", "--first-seed", "1", "--plant", defect]);
+    let output = faults(&["--in-this-process", "--seconds", "60", "--first-seed", "1", "--inject", defect]);
     let said = said(&output);
     assert!(!output.status.success(), "{defect} was not noticed: {said}");
     assert!(complaints.iter().any(|complaint| said.contains(complaint)), "{said}");
@@ -26,12 +26,12 @@ fn notices(defect: &str, complaints: &[&str]) {
 
 #[test]
 fn a_byte_that_is_lost_is_noticed() {
-    notices("loses-bytes", &["no frame begins", "wrong bytes", "bytes arrived of", "ends within a frame"]);
+    notices("loses-bytes", &["no message begins", "wrong bytes", "bytes arrived of", "ends within a message"]);
 }
 
 #[test]
 fn a_byte_that_is_doubled_is_noticed() {
-    notices("doubles-bytes", &["no frame begins", "wrong bytes", "bytes arrived of"]);
+    notices("doubles-bytes", &["no message begins", "wrong bytes", "bytes arrived of"]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_descriptor_that_is_not_closed_is_noticed() {
 
 #[test]
 fn a_completion_that_is_dropped_is_noticed() {
-    notices("drops-completions", &["dropped without being called", "call-back dropped"]);
+    notices("drops-completions", &["dropped without being called", "callback dropped"]);
 }
 
 #[test]
@@ -55,25 +55,25 @@ fn memory_that_is_not_freed_is_noticed() {
 }
 
 #[test]
-fn a_call_back_that_outlives_close_is_noticed() {
+fn a_callback_that_outlives_close_is_noticed() {
     notices("calls-back-late", &["returned while"]);
 }
 
 #[test]
-fn a_call_back_that_never_returns_is_noticed_and_the_seed_is_said() {
-    let output = faults(&["--in-this-process", "--first-seed", "1", "--plant", "never-returns", "--bound", "10"]);
+fn a_callback_that_never_returns_is_noticed_and_the_seed_is_said() {
+    let output = faults(&["--in-this-process", "--first-seed", "1", "--inject", "never-returns", "--bound", "10"]);
     let said = said(&output);
     assert!(!output.status.success() && said.contains("nothing happened for 10s: --seed"), "{said}");
 }
 
 #[test]
 fn a_failure_is_made_smaller_and_said_so_that_it_can_be_played_again() {
-    let output = faults(&["--seconds", "60", "--first-seed", "1", "--plant", "drops-completions"]);
+    let output = faults(&["--seconds", "60", "--first-seed", "1", "--inject", "drops-completions"]);
     let said = said(&output);
     assert!(!output.status.success(), "{said}");
     let (_, smallest) = said.rsplit_once("\n  faults ").expect("the smallest program");
     let arguments: Vec<&str> = smallest.lines().next().unwrap_or_default().split(' ').collect();
     assert!(arguments.contains(&"--steps"), "{said}");
-    let again = faults(&[&arguments, &["--times", "300", "--plant", "drops-completions"][..]].concat());
+    let again = faults(&[&arguments, &["--times", "300", "--inject", "drops-completions"][..]].concat());
     assert!(!again.status.success(), "{said}");
 }

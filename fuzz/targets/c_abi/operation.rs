@@ -1,4 +1,4 @@
-//! One operation: the context of its call-back, which counts.
+//! One operation: the context of its callback, which counts.
 
 use async_socket::*;
 use std::ffi::c_void;
@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No call-back takes longer, unless it never comes.
+/// No callback takes longer, unless it never comes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is done inside a call-back.
+/// What is done inside a callback.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Inside {
     Close(ASYNC_SOCKET_HANDLE),
@@ -59,7 +59,7 @@ impl Operation {
     pub(crate) fn soon(&self) {
         let started = Instant::now();
         while self.calls.load(Ordering::Acquire) == 0 {
-            assert!(started.elapsed() < LIMIT, "the call-back comes");
+            assert!(started.elapsed() < LIMIT, "the callback comes");
             thread::sleep(Duration::from_micros(50));
         }
     }

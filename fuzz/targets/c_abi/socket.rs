@@ -33,7 +33,7 @@ pub(crate) enum Call {
     },
     Close,
     Destroy,
-    /// Destroyed inside a receive's call-back.
+    /// Destroyed inside a receive's callback.
     DestroyInside,
     Nothing,
     PeerWrites(u8),
@@ -46,7 +46,7 @@ pub(crate) enum Call {
 pub(crate) enum Wrong {
     No,
     Handle,
-    CallBack,
+    Callback,
     List,
     Pointer,
     /// More than 4 GiB are claimed, and refused before anything is touched.
@@ -147,10 +147,10 @@ impl Socket {
     fn open(&mut self, wrong: Wrong) {
         let operation = Operation::new(&[]);
         let handle = if wrong == Wrong::Handle { null_mut() } else { self.handle };
-        let call_back: ON_ASYNC_SOCKET_OPEN_COMPLETE = if wrong == Wrong::CallBack { None } else { Some(on_open) };
+        let callback: ON_ASYNC_SOCKET_OPEN_COMPLETE = if wrong == Wrong::Callback { None } else { Some(on_open) };
         // SAFETY: NULL or a valid handle; the operation is kept.
-        let refused = unsafe { async_socket_open_async(handle, call_back, operation.context()) };
-        let right = !self.opened && !matches!(wrong, Wrong::Handle | Wrong::CallBack);
+        let refused = unsafe { async_socket_open_async(handle, callback, operation.context()) };
+        let right = !self.opened && !matches!(wrong, Wrong::Handle | Wrong::Callback);
         assert_eq!(refused == 0, right, "opens once");
         if right {
             assert_eq!(operation.once().0, OK);
@@ -175,15 +175,15 @@ impl Socket {
         let handle = if wrong == Wrong::Handle { null_mut() } else { self.handle };
         let (pointer, count) = (list.as_mut_ptr(), u32::try_from(list.len()).expect("few"));
         let pointer = if wrong == Wrong::List { null_mut() } else { pointer };
-        let (no, context) = (wrong == Wrong::CallBack, operation.context());
+        let (no, context) = (wrong == Wrong::Callback, operation.context());
         let accepted = if sends {
-            let call_back: ON_ASYNC_SOCKET_SEND_COMPLETE = if no { None } else { Some(on_send) };
+            let callback: ON_ASYNC_SOCKET_SEND_COMPLETE = if no { None } else { Some(on_send) };
             // SAFETY: NULL or valid; the operation and its buffers are kept.
-            unsafe { async_socket_send_async(handle, pointer, count, call_back, context) == ASYNC_SOCKET_SEND_SYNC_OK }
+            unsafe { async_socket_send_async(handle, pointer, count, callback, context) == ASYNC_SOCKET_SEND_SYNC_OK }
         } else {
-            let call_back: ON_ASYNC_SOCKET_RECEIVE_COMPLETE = if no { None } else { Some(on_receive) };
+            let callback: ON_ASYNC_SOCKET_RECEIVE_COMPLETE = if no { None } else { Some(on_receive) };
             // SAFETY: NULL or valid; the operation and its buffers are kept.
-            unsafe { async_socket_receive_async(handle, pointer, count, call_back, context) == 0 }
+            unsafe { async_socket_receive_async(handle, pointer, count, callback, context) == 0 }
         };
         assert!(!accepted || self.opened && !bad, "wrong arguments are refused");
         match (accepted, sends) {
@@ -221,7 +221,7 @@ impl Socket {
         self.peer_reads();
         self.peer = None;
         last.soon();
-        // One before it may have closed the socket inside its call-back, which is still in there then.
+        // One before it may have closed the socket inside its callback, which is still in there then.
         self.receives.iter().chain(&self.sends).for_each(|operation| operation.soon());
         self.receives.push(last);
         self.check();

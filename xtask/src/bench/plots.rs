@@ -1,4 +1,4 @@
-//! The plots: of echo only, for the rest is a handful of figures.
+//! The plots: of echo only, because the rest is a handful of figures.
 
 use super::outcome::{Entry, Outcome};
 use super::scenarios::Family;

@@ -1,4 +1,4 @@
-//! What the servers are compared in: each scenario is a load, and who takes part.
+//! What the servers are compared in: each scenario is a load, and the servers that take part.
 
 use super::plural;
 use super::servers::{

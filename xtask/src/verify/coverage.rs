@@ -1,6 +1,7 @@
 //! Which lines and branches of the library crates the tests run.
 //!
-//! `docs/coverage.toml` explains the lines that none does, by their text: a line number would be wrong tomorrow.
+//! `docs/coverage.toml` explains the lines that no test runs, by their text, because a line number would soon be wrong. A
+//! text that names nothing, such as a closing brace, also needs the text of the line before it.
 
 use super::run::Run;
 use super::sanitizers::PACKAGES;
@@ -25,7 +26,22 @@ struct Explained {
 struct Line {
     file: String,
     text: String,
+    /// The text of the line before it.
+    after: Option<String>,
     reason: String,
+}
+
+impl Line {
+    /// Whether this explains a line of `file` with this text, which comes after another.
+    fn explains(&self, file: &str, text: &str, before: &str) -> bool {
+        let follows = self.after.as_deref().is_none_or(|after| after == before);
+        self.file == file && self.text == text && follows && !self.reason.is_empty()
+    }
+
+    /// Whether it names a line: a text without a word could be any line of its file.
+    fn is_specific(&self) -> bool {
+        self.after.is_some() || self.text.contains(char::is_alphanumeric)
+    }
 }
 
 /// What lcov says of one crate.
@@ -57,9 +73,10 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
             .push(format!("{name} {percent:.1} % of {} lines, {branches:.1} % of {} branches", it.lines, it.branches));
         for (file, number) in &it.missed {
             let source = fs::read_to_string(run.root.join(file))?;
-            let text = source.lines().nth(number - 1).unwrap_or_default().trim();
-            let known = explained.iter().any(|line| line.file == *file && line.text == text && !line.reason.is_empty());
-            unexplained.extend((!known).then(|| format!("{file}:{number}: {text}")));
+            let line = |number: usize| source.lines().nth(number).unwrap_or_default().trim();
+            let (text, before) = (line(number - 1), number.checked_sub(2).map_or("", line));
+            let known = explained.iter().any(|line| line.explains(file, text, before));
+            unexplained.extend((!known).then(|| format!("{file}:{number}: {text} (after: {before})")));
         }
         if percent < AT_LEAST {
             unexplained.push(format!("{name}: {percent:.2} % of its lines, and {AT_LEAST} % are wanted"));
@@ -78,6 +95,9 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
 fn explained(run: &Run) -> anyhow::Result<Vec<Line>> {
     let text = fs::read_to_string(run.root.join("docs/coverage.toml")).context("docs/coverage.toml")?;
     let explained: Explained = toml::from_str(&text).context("docs/coverage.toml")?;
+    if let Some(line) = explained.line.iter().find(|line| !line.is_specific()) {
+        bail!("docs/coverage.toml: {} in {} could be any line: say what it comes after", line.text, line.file);
+    }
     Ok(explained.line)
 }
 
@@ -118,6 +138,21 @@ fn in_crate(file: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_closing_brace_is_explained_by_the_line_before_it() {
+        let brace = |after: Option<&str>| Line {
+            file: "a.rs".to_owned(),
+            text: "}".to_owned(),
+            after: after.map(str::to_owned),
+            reason: "it is so".to_owned(),
+        };
+        assert!(!brace(None).is_specific());
+        assert!(brace(Some("end();")).is_specific());
+        assert!(brace(Some("end();")).explains("a.rs", "}", "end();"));
+        assert!(!brace(Some("end();")).explains("a.rs", "}", "other();"));
+        assert!(!brace(Some("end();")).explains("b.rs", "}", "end();"));
+    }
 
     #[test]
     fn lines_and_branches_are_counted_by_crate() {

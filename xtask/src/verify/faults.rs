@@ -21,8 +21,9 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
         run.succeeds(run.command("cargo test --quiet --workspace --no-run --test faults"))?;
         run.target("debug/faults").display().to_string()
     };
-    let text = run.succeeds(run.command(&format!("{program} --seconds {seconds} --at-least {at_least}")))?;
+    let text =
+        run.succeeds(run.command(&format!("{program} --seconds {seconds} --at-least {at_least} --every-act")))?;
     print!("{text}");
     let line = |end: &str| text.lines().find(|line| line.contains(end)).map(str::trim).context("it printed no figures");
-    Ok(format!("{}; {}", line("faults injected")?, line("programs,")?))
+    Ok(format!("{}, {}; {}", line("faults injected")?, line("acts that users rarely do")?, line("programs,")?))
 }

@@ -1,4 +1,4 @@
-//! The integration tests under valgrind's memcheck, after a planted defect that has to be reported.
+//! The integration tests under valgrind's memcheck, after injected bugs that have to be reported.
 //!
 //! Not under it: tests whose subject is time or the process itself (its memory, descriptors, signals, children), and those
 //! of many threads or many operations, which take minutes each there; the sanitizers run those. Nor one that leaks on
@@ -26,10 +26,11 @@ const NOT_HERE: &str = "--skip a_panic_whose_payload_panics_when_it_is_dropped_h
 const REPORT: &str = "==";
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
-    let planting = "cargo run --quiet --manifest-path xtask/planted/Cargo.toml --target-dir target/planted --";
-    for (planted, report) in [("use-after-free", "Invalid read"), ("leak", "definitely lost")] {
-        let printed = run.printed(under(run, &format!("{planting} {planted}")))?;
-        ensure!(printed.text.contains(report) && !printed.ok, "does not report the planted {planted}");
+    let injected =
+        "cargo run --quiet --manifest-path xtask/injected-bug/Cargo.toml --target-dir target/injected-bug --";
+    for (bug, report) in [("use-after-free", "Invalid read"), ("leak", "definitely lost")] {
+        let printed = run.printed(under(run, &format!("{injected} {bug}")))?;
+        ensure!(printed.text.contains(report) && !printed.ok, "does not report the injected {bug}");
     }
     let mut passed = 0;
     for chosen in &RUNS[..if run.long { 2 } else { 1 }] {

@@ -73,7 +73,7 @@ const fn minutes(count: u64) -> Duration {
 const CHECKS: &[Check] = &[
     Check {
         name: "models",
-        shows: "the concurrency core keeps its promises in every order of steps, and every planted defect is noticed",
+        shows: "the concurrency core keeps its promises in every order of steps, and every injected defect is noticed",
         needs: &[],
         from: Tier::Commit,
         long_from: Tier::Night,
@@ -82,7 +82,7 @@ const CHECKS: &[Check] = &[
     },
     Check {
         name: "faults",
-        shows: "random programs over faulty system calls keep every promise, and every planted defect is noticed",
+        shows: "random programs over faulty system calls keep every promise, and every injected defect is noticed",
         needs: &[],
         from: Tier::Commit,
         long_from: Tier::Night,

@@ -1,4 +1,4 @@
-//! The models of the concurrency core, and whether they find planted defects: `crates/completion-port/tests/models`.
+//! The models of the concurrency core, and whether they find injected bugs: `crates/completion-port/tests/models`.
 
 use super::run::{Printed, Run, tests_passed};
 use anyhow::ensure;
@@ -41,10 +41,10 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     for (defect, model) in DEFECTS {
         let Printed { ok, text } = run.printed(models(run, model).env("INJECTED_BUG", defect))?;
         ensure!(text.contains("running 1 test\n"), "no model {model} ran; see {}", run.log().display());
-        ensure!(!ok && text.contains("model failed"), "{model} does not notice the planted defect: {defect}");
+        ensure!(!ok && text.contains("model failed"), "{model} does not notice the injected bug: {defect}");
     }
-    let planted = DEFECTS.len();
-    Ok(format!("{models_run} models, {interleavings} interleavings, {planted} of {planted} planted defects found"))
+    let bugs = DEFECTS.len();
+    Ok(format!("{models_run} models, {interleavings} interleavings, {bugs} of {bugs} injected bugs found"))
 }
 
 /// Runs one model, or all.

@@ -1,7 +1,7 @@
 //! cargo-mutants over the library crates: every change that compiles makes a test fail.
 //!
 //! `.cargo/mutants.toml` says what is not changed, and why, and how a mutant is built and tested. Each is tried against the
-//! tests of its own package, which takes seconds; who survives these is tried against those of all packages. What came of
+//! tests of its own package, which takes seconds; a mutant that survives these is tried against those of all packages. What came of
 //! each is left for `cargo xtask srs-report --mutants target/verify/mutants`, which joins it to the requirements as
 //! `--prove` joins its own.
 

@@ -1,7 +1,8 @@
-//! The tests of the libraries under the compiler's sanitizers, after a planted defect that has to be reported.
+//! The tests of the libraries under the compiler's sanitizers, after an injected bug that has to be reported.
 //!
-//! For the thread sanitizer the standard library is built too: what it cannot see of that, it would take for races. So
-//! there is nothing to suppress; for the leak sanitizer, `suppressions/leak.txt` is what tests leak on purpose.
+//! For the thread sanitizer the standard library is built too, because what the sanitizer does not see of it would look
+//! like races. So there is nothing to suppress there. For the leak sanitizer, `suppressions/leak.txt` lists what tests leak
+//! on purpose.
 
 use super::run::{Run, tests_passed};
 use anyhow::ensure;
@@ -35,18 +36,18 @@ struct Sanitizer {
     name: &'static str,
     /// What its reports say.
     report: &'static str,
-    /// The defect that it has to report first.
-    planted: &'static str,
+    /// The bug that it has to report first.
+    bug: &'static str,
     options: [(&'static str, String); 2],
     /// More for cargo, and for the tests.
     more: [&'static str; 2],
 }
 
 pub(super) fn address(run: &Run) -> anyhow::Result<String> {
-    let (report, planted) = ("ERROR: AddressSanitizer", "use-after-free");
+    let (report, bug) = ("ERROR: AddressSanitizer", "use-after-free");
     // Leaks are the next check's.
     let options = [("ASAN_OPTIONS", format!("{TRUE_STACKS}:detect_leaks=0")), ("LSAN_OPTIONS", String::new())];
-    let figure = tests(run, &Sanitizer { name: "address", report, planted, options, more: [""; 2] })?;
+    let figure = tests(run, &Sanitizer { name: "address", report, bug, options, more: [""; 2] })?;
     if !run.long {
         return Ok(figure);
     }
@@ -56,26 +57,26 @@ pub(super) fn address(run: &Run) -> anyhow::Result<String> {
 
 /// With what was built for the address sanitizer, which has this one in it.
 pub(super) fn leak(run: &Run) -> anyhow::Result<String> {
-    let (report, planted) = ("ERROR: LeakSanitizer", "leak");
+    let (report, bug) = ("ERROR: LeakSanitizer", "leak");
     let file = run.root.join("xtask/src/verify/suppressions/leak.txt");
     let suppressions = format!("suppressions={}", file.display());
     let options = [("ASAN_OPTIONS", TRUE_STACKS.to_owned()), ("LSAN_OPTIONS", suppressions)];
-    tests(run, &Sanitizer { name: "address", report, planted, options, more: [""; 2] })
+    tests(run, &Sanitizer { name: "address", report, bug, options, more: [""; 2] })
 }
 
 pub(super) fn thread(run: &Run) -> anyhow::Result<String> {
-    let (report, planted) = ("WARNING: ThreadSanitizer", "race");
+    let (report, bug) = ("WARNING: ThreadSanitizer", "race");
     let options = [("TSAN_OPTIONS", String::new()), ("ASAN_OPTIONS", String::new())];
     // A million links of a chain take longer here than the tests wait.
     let more = ["-Zbuild-std", "--skip a_million_ --skip chains_that_start_"];
-    tests(run, &Sanitizer { name: "thread", report, planted, options, more })
+    tests(run, &Sanitizer { name: "thread", report, bug, options, more })
 }
 
 fn tests(run: &Run, sanitizer: &Sanitizer) -> anyhow::Result<String> {
-    let Sanitizer { report, planted, more: [more, not], .. } = sanitizer;
-    let planting = "cargo +nightly run --quiet --manifest-path xtask/planted/Cargo.toml";
-    let printed = run.printed(sanitizer.under(run, &format!("{planting} --target {TARGET} {more} -- {planted}")))?;
-    ensure!(printed.text.contains(report) && !printed.ok, "does not report the planted {planted}");
+    let Sanitizer { report, bug, more: [more, not], .. } = sanitizer;
+    let injected = "cargo +nightly run --quiet --manifest-path xtask/injected-bug/Cargo.toml";
+    let printed = run.printed(sanitizer.under(run, &format!("{injected} --target {TARGET} {more} -- {bug}")))?;
+    ensure!(printed.text.contains(report) && !printed.ok, "does not report the injected {bug}");
 
     let chosen = if run.long { format!("--tests {PACKAGES}") } else { SHORT.to_owned() };
     let slow = if run.long { "" } else { SLOW };

@@ -1,4 +1,4 @@
-//! The libraries on processors that nobody here has: they compile, or they say why they cannot.
+//! The libraries on other processors than this machine's: they compile, or they say why they cannot.
 
 use super::run::Run;
 use anyhow::ensure;

@@ -16,12 +16,13 @@ use std::time::{Duration, Instant};
 use test_doubles::{MockPort, ScriptedPort, any_descriptor};
 
 /// How long anything may take before it counts as a hang.
-pub const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 120 } else { 10 });
 
 /// Ends the process if for long no test has begun, which is when a test calls this: what hangs where no test waits for
 /// it, in a drop for instance.
 pub fn watch_over_all() {
-    const LONG: Duration = Duration::from_secs(60);
+    // Miri interprets, hundreds of times slower.
+    const LONG: Duration = Duration::from_secs(if cfg!(miri) { 900 } else { 60 });
     static BEGAN: Mutex<Option<Instant>> = Mutex::new(None);
     let earlier = BEGAN.lock().replace(Instant::now());
     if earlier.is_some() {

@@ -1,9 +1,10 @@
 //! Random programs over faulty system calls; see [`verify::faults`].
 
-use anyhow::{bail, ensure};
+use anyhow::bail;
 use clap::Parser;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use verify::faults::campaign::Wanted;
 use verify::faults::{Overrides, Program, Setting, campaign, play};
 use verify::memory::Balance;
 
@@ -16,9 +17,8 @@ struct Cli {
     /// For how long
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Fails if fewer faults were injected
-    #[arg(long, default_value_t = 0)]
-    at_least: u64,
+    #[command(flatten)]
+    wanted: Wanted,
     /// What the programs' seeds are made from; random unless given
     #[arg(long)]
     first_seed: Option<u64>,
@@ -62,10 +62,9 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let first_seed = cli.first_seed.unwrap_or_else(|| fastrand::u64(..));
     if !cli.in_this_process {
         println!("first seed {first_seed}");
-        return campaign::run(cli.seconds, first_seed, cli.at_least, &cli.setting);
+        return campaign::run(cli.seconds, first_seed, &cli.wanted, &cli.setting);
     }
     let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), &cli.setting)?;
     campaign::print(&totals, start.elapsed());
-    ensure!(totals.injected() >= cli.at_least, "{} faults are fewer than {}", totals.injected(), cli.at_least);
-    Ok(())
+    cli.wanted.check(&totals)
 }

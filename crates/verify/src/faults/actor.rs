@@ -1,108 +1,200 @@
-//! The acts: on a thread of their own, and inside call-backs.
+//! The acts: on a thread of their own, and inside callbacks.
 //!
-//! Rules that the acts keep, because the library asks for them: a call-back closes and destroys its own socket and no
-//! other, for two call-backs on different threads that close each other's sockets wait for each other. What else it lets
-//! go of goes to the undertaker.
+//! What a callback may close, [`stack`] says. All else that it lets go of goes to the reaper.
 
+use super::acts::Act;
 use super::operation::{Operation, receive, send};
-use super::world::{End, Place, World};
+use super::simulation::{End, Place, Simulation};
+use super::stack;
 use async_socket_linux::{AsyncSocket, SocketState};
+use completion_port::is_port_thread;
 use std::mem;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+
+/// For how many acts of all threads together they meet at one place.
+const ACTS_AT_ONE_PLACE: usize = 256;
 
 /// One act of a thread.
-pub(super) fn act(world: &Arc<World>, random: &mut fastrand::Rng) {
-    let place = random.usize(..world.places.len());
-    let calm = world.program.calm;
-    match world.at(place) {
+pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
+    let place = choose(simulation, random);
+    let calm = simulation.program.calm;
+    if random.u16(..2000) == 0 {
+        simulation.lose_a_port(random);
+    }
+    match simulation.at(place) {
         Place::Empty => {
-            let mut old = world.connect(place / 2, random);
-            old.iter_mut().for_each(|old| destroy(world, mem::take(old)));
+            let mut old = simulation.connect(place / 2, random);
+            old.iter_mut().for_each(|old| destroy(simulation, mem::take(old)));
         }
         Place::Library(end) => match random.u16(..1000) {
-            0..=9 if !calm => close(world, &end),
+            0..=9 if !calm => {
+                if end.account.running.load(SeqCst) > 0 {
+                    simulation.happened.note(Act::CloseBesideCallback);
+                }
+                close(simulation, &end);
+            }
             10..=19 if !calm => {
                 drop(end);
-                let old = mem::take(&mut *world.places[place].lock());
-                destroy(world, old);
+                let old = mem::take(&mut *simulation.places[place].lock());
+                destroy(simulation, old);
             }
-            0..500 => without_memory_at_times(world, random, |random| send(world, &end, random)),
-            _ => without_memory_at_times(world, random, |random| receive(world, &end, random)),
+            0..500 => without_memory_at_times(simulation, random, |random| send(simulation, &end, random)),
+            500..600 if simulation.program.acts.has(Act::AddBesideBacklog) => {
+                (0..random.u8(2..8)).for_each(|_| receive(simulation, &end, random));
+            }
+            _ => without_memory_at_times(simulation, random, |random| receive(simulation, &end, random)),
         },
         Place::Plain(peer) => match random.u16(..1000) {
             0..=4 if !calm => peer.reset_on_close(),
             5..=9 if !calm => peer.shut(std::net::Shutdown::Write),
             10..=12 if !calm => peer.shut(std::net::Shutdown::Both),
             13..=25 if !calm => {
-                let old = mem::take(&mut *world.places[place].lock());
-                destroy(world, old);
+                let old = mem::take(&mut *simulation.places[place].lock());
+                destroy(simulation, old);
             }
-            _ => peer.stir(random, &world.ledger),
+            _ => peer.transfer_some(random, &simulation.ledger),
         },
     }
 }
 
-/// One act of a call-back.
-pub(super) fn act_inside(world: &Arc<World>, operation: &Operation, random: &mut fastrand::Rng) {
-    let calm = world.program.calm;
+/// Half of the time the place at which the other threads are too, if the program wants that.
+fn choose(simulation: &Simulation, random: &mut fastrand::Rng) -> usize {
+    let places = simulation.places.len();
+    let acted = simulation.acted.fetch_add(1, SeqCst);
+    let meets = simulation.program.acts.has(Act::AddBesideBacklog) && random.bool();
+    if meets { acted / ACTS_AT_ONE_PLACE % places } else { random.usize(..places) }
+}
+
+/// One act of a callback.
+pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, random: &mut fastrand::Rng) {
     let own = operation.end.upgrade();
-    match (random.u16(..1000), own) {
-        (0..=4, Some(own)) if !calm => {
-            own.book.begins_to_close();
-            own.socket.close();
-        }
-        // The last reference goes in here, if nobody else has one.
-        (5..=9, Some(own)) if !calm => {
-            let here = mem::take(&mut *world.places[own.book.place].lock());
-            match here {
-                Place::Library(end) if Arc::ptr_eq(&end, &own) => drop(end),
-                other => world.bury(other),
-            }
-        }
-        (0..350, Some(own)) => receive(world, &own, random),
-        (350..550, Some(own)) => send(world, &own, random),
+    if !simulation.program.calm && close_inside(simulation, own.as_ref(), random) {
+        return own.into_iter().for_each(|own| drop_inside(simulation, own));
+    }
+    match (random.u16(..1000), &own) {
+        (0..350, Some(own)) => receive(simulation, own, random),
+        (350..550, Some(own)) => send(simulation, own, random),
         (550..650, _) => {
-            let place = world.at(random.usize(..world.places.len()));
+            let place = simulation.at(random.usize(..simulation.places.len()));
             if let Place::Library(other) = &place {
-                send(world, other, random);
-                receive(world, other, random);
+                send(simulation, other, random);
+                receive(simulation, other, random);
             }
-            world.bury(place);
+            simulation.leave_to_reaper(place);
         }
         (650..653, _) => {
-            let pair = random.usize(..world.places.len()) / 2;
-            if !calm {
-                world.connect(pair, random).into_iter().for_each(|old| world.bury(old));
+            let pair = random.usize(..simulation.places.len()) / 2;
+            if !simulation.program.calm {
+                simulation.connect(pair, random).into_iter().for_each(|old| simulation.leave_to_reaper(old));
             }
         }
         _ => {}
     }
+    own.into_iter().for_each(|own| simulation.let_go(own));
 }
 
-/// Closes, and looks whether it kept its word.
-pub(super) fn close(world: &World, end: &End) {
-    let only = end.book.begins_to_close();
-    end.socket.close();
-    end.socket.close_and_wait();
-    if only && end.socket.state() == SocketState::Closed {
-        end.book.has_closed("close", false, &world.ledger);
+/// Closes or destroys something now and then, often where a close has led to the callback. Whether it did.
+fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fastrand::Rng) -> bool {
+    let acts = simulation.program.acts;
+    if own.is_some_and(|own| own.socket.state() == SocketState::Closing) && random.u8(..4) == 0 {
+        let below = if acts.has(Act::DestroyEachOther) { stack::below() } else { None };
+        if let Some(below) = below {
+            if destroy_inside(simulation, &below) {
+                simulation.happened.note(Act::DestroyEachOther);
+            }
+            simulation.let_go(below);
+            return true;
+        }
+        let act = if is_port_thread() { Act::DestroyInAbandonedOnPort } else { Act::DestroyInAbandonedOnPlain };
+        if acts.has(act) && own.is_some_and(|own| destroy_inside(simulation, own)) {
+            simulation.happened.note(act);
+        }
+        return true;
+    }
+    match random.u16(..1000) {
+        0..=4 => own.is_some_and(|own| {
+            let may = stack::may_close(simulation, &own.account);
+            if may {
+                own.account.begins_to_close();
+                own.socket.close();
+                own.account.has_closed("close in a callback", false, &simulation.ledger);
+            }
+            may
+        }),
+        // The reference of the place goes, and then perhaps the last one.
+        5..=9 => {
+            if let Some(own) = own {
+                let here = mem::take(&mut *simulation.places[own.account.place].lock());
+                match here {
+                    Place::Library(end) if Arc::ptr_eq(&end, own) => simulation.let_go(end),
+                    other => simulation.leave_to_reaper(other),
+                }
+            }
+            own.is_some()
+        }
+        10..=14 if acts.has(Act::DestroyOther) || acts.has(Act::DestroyEachOther) => {
+            let place = simulation.at(random.usize(..simulation.places.len()));
+            let is_other = |end: &Arc<End>| own.is_none_or(|own| own.account.serial != end.account.serial);
+            if let Place::Library(other) = &place
+                && is_other(other)
+                && destroy_inside(simulation, other)
+            {
+                simulation.happened.note(Act::DestroyOther);
+            }
+            simulation.leave_to_reaper(place);
+            true
+        }
+        _ => false,
     }
 }
 
-/// Lets go of an end outside of call-backs. What still waited must be called back by then, if nobody else has it.
-pub(super) fn destroy(world: &World, place: Place) {
+/// What destroying a socket does, if this callback may do it. Whether it did.
+fn destroy_inside(simulation: &Simulation, end: &Arc<End>) -> bool {
+    let may = stack::may_close(simulation, &end.account);
+    if may {
+        end.account.begins_to_close();
+        end.socket.close_and_wait();
+        end.account.has_closed("destroy in a callback", false, &simulation.ledger);
+    }
+    may
+}
+
+/// Drops a callback's reference to its own end.
+fn drop_inside(simulation: &Simulation, own: Arc<End>) {
+    if !stack::may_close(simulation, &own.account) {
+        return simulation.leave_to_reaper(Place::Library(own));
+    }
+    if let Some(last) = Arc::into_inner(own) {
+        simulation.happened.note(Act::LastDropInCallback);
+        drop(last);
+    }
+}
+
+/// Closes outside of callbacks, and checks that it has waited.
+pub(super) fn close(simulation: &Simulation, end: &End) {
+    let only = end.account.begins_to_close();
+    end.socket.close();
+    end.socket.close_and_wait();
+    if only && end.socket.state() == SocketState::Closed {
+        end.account.has_closed("close", false, &simulation.ledger);
+    }
+}
+
+/// Lets go of an end outside of callbacks. If this was the last reference, what still waited must be called back by then.
+pub(super) fn destroy(simulation: &Simulation, place: Place) {
     let Place::Library(end) = place else { return };
     let Some(end) = Arc::into_inner(end) else { return };
-    let (book, closes) = (Arc::clone(&end.book), end.socket.state() == SocketState::Open);
+    let (account, closes) = (Arc::clone(&end.account), end.socket.state() == SocketState::Open);
     drop(end);
     if closes {
-        book.has_closed("destroy", true, &world.ledger);
+        account.has_closed("destroy", true, &simulation.ledger);
     }
 }
 
 /// At times the library gets no memory for what the call wants to remember.
-fn without_memory_at_times(world: &World, random: &mut fastrand::Rng, call: impl FnOnce(&mut fastrand::Rng)) {
-    let memory = random.u16(..1000) >= world.program.no_memory;
+fn without_memory_at_times(simulation: &Simulation, random: &mut fastrand::Rng, call: impl FnOnce(&mut fastrand::Rng)) {
+    let memory = random.u16(..1000) >= simulation.program.no_memory;
     super::operation::SCARCE.set(!memory);
     call(random);
     super::operation::SCARCE.set(false);

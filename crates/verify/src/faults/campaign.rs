@@ -1,7 +1,7 @@
-//! Many programs, one after the other, in a process of their own; what fails is made smaller.
+//! Plays many programs, one after the other, in a process of their own, and makes one that fails smaller.
 
-use super::{Program, Setting, Totals, play};
-use anyhow::{Context, bail};
+use super::{Act, Program, Setting, Totals, play};
+use anyhow::{Context, bail, ensure};
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::Fault;
 
-/// How often a smaller program is played before it counts as one that works: threads make it fail only at times.
+/// How often a smaller program is played before it counts as one that works. Threads make a program fail only at times.
 const TRIES: usize = 3;
 
 /// How long making it smaller may take altogether.
@@ -17,6 +17,35 @@ const SHRINKING: Duration = Duration::from_secs(120);
 
 /// How long a smaller program may take.
 const ONE_PROGRAM: Duration = Duration::from_secs(100);
+
+/// What has to happen for a campaign to mean something.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Wanted {
+    /// Fails if fewer faults were injected
+    #[arg(long, default_value_t = 0)]
+    at_least: u64,
+    /// Fails if an act never happened
+    #[arg(long)]
+    every_act: bool,
+}
+
+impl Wanted {
+    /// Checks what happened.
+    ///
+    /// # Errors
+    /// What did not happen.
+    pub fn check(&self, totals: &Totals) -> anyhow::Result<()> {
+        let (injected, missing) = (totals.injected(), totals.missing());
+        ensure!(injected >= self.at_least, "{injected} faults are fewer than {}", self.at_least);
+        ensure!(!self.every_act || missing.is_empty(), "these acts never happened: {missing:?}");
+        Ok(())
+    }
+
+    fn arguments(&self) -> Vec<String> {
+        let every_act = self.every_act.then(|| "--every-act".to_owned());
+        ["--at-least".to_owned(), self.at_least.to_string()].into_iter().chain(every_act).collect()
+    }
+}
 
 /// Plays programs until the time is over, in this process. Says which one it is about to play.
 ///
@@ -41,10 +70,10 @@ pub fn play_many(first_seed: u64, time: Duration, setting: &Setting) -> anyhow::
 ///
 /// # Errors
 /// The failure, with the smallest program that was found to fail.
-pub fn run(seconds: u64, first_seed: u64, at_least: u64, setting: &Setting) -> anyhow::Result<()> {
+pub fn run(seconds: u64, first_seed: u64, wanted: &Wanted, setting: &Setting) -> anyhow::Result<()> {
     let mut child = this(setting)?
         .args(["--in-this-process", "--seconds", &seconds.to_string(), "--first-seed", &first_seed.to_string()])
-        .args(["--at-least", &at_least.to_string()])
+        .args(wanted.arguments())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()?;
@@ -131,4 +160,8 @@ pub fn print(totals: &Totals, took: Duration) {
     }
     println!("{:>12} NoMemoryForAnOperation", totals.without_memory);
     println!("{:>12} faults injected", totals.injected());
+    for (act, count) in Act::ALL.iter().zip(totals.acts) {
+        println!("{count:>12} {act:?}");
+    }
+    println!("{:>12} acts that users rarely do", totals.acts.iter().sum::<u64>());
 }

@@ -1,9 +1,9 @@
 //! The end of a program: what was sent arrives, everything is closed.
 
 use super::actor::{close, destroy};
-use super::books::Stream;
+use super::ledger::Stream;
 use super::operation::receive;
-use super::world::{Place, World};
+use super::simulation::{Place, Simulation};
 use integration_tests::wait::comes_true;
 use std::mem;
 use std::sync::Arc;
@@ -17,84 +17,86 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// How many receives wait at an end meanwhile.
 const RECEIVES: i64 = 8;
 
-/// Reads at every end until all that was sent and need not be lost has arrived. Which streams there were.
-pub(super) fn settle(world: &Arc<World>) -> Vec<Arc<Stream>> {
-    let mut random = fastrand::Rng::with_seed(world.program.seed);
+/// Reads at every end until all has arrived that was sent on a connection that was not cut. Returns the streams.
+pub(super) fn settle(simulation: &Arc<Simulation>) -> Vec<Arc<Stream>> {
+    let mut random = fastrand::Rng::with_seed(simulation.program.seed);
     let (mut last_arrival, mut arrived) = (Instant::now(), 0);
-    world.finishing.store(true, SeqCst);
+    simulation.finishing.store(true, SeqCst);
     loop {
-        let unsettled: Vec<Place> =
-            (0..world.places.len()).map(|place| world.at(place)).filter(|end| !step(world, end, &mut random)).collect();
-        if unsettled.is_empty() || world.ledger.failed.load(SeqCst) {
+        let unsettled: Vec<Place> = (0..simulation.places.len())
+            .map(|place| simulation.at(place))
+            .filter(|end| !step(simulation, end, &mut random))
+            .collect();
+        if unsettled.is_empty() || simulation.ledger.failed.load(SeqCst) {
             break;
         }
-        let now = world.ledger.bytes.load(SeqCst);
+        let now = simulation.ledger.bytes.load(SeqCst);
         if now != arrived {
             (last_arrival, arrived) = (Instant::now(), now);
         } else if last_arrival.elapsed() > PATIENCE {
-            world.ledger.violation(format!("hangs: {}", describe(&unsettled)));
+            simulation.ledger.violation(format!("hangs: {}", describe(&unsettled)));
             break;
         }
         thread::sleep(Duration::from_micros(200));
     }
-    if world.ledger.failed.load(SeqCst) {
+    if simulation.ledger.failed.load(SeqCst) {
         return Vec::new();
     }
-    let book = |place| match world.at(place) {
-        Place::Library(end) => Some(Arc::clone(&end.book.incoming)),
-        Place::Plain(peer) => Some(Arc::clone(&peer.book.incoming)),
+    let account = |place| match simulation.at(place) {
+        Place::Library(end) => Some(Arc::clone(&end.account.incoming)),
+        Place::Plain(peer) => Some(Arc::clone(&peer.account.incoming)),
         Place::Empty => None,
     };
-    let streams: Vec<_> = (0..world.places.len()).filter_map(book).collect();
-    streams.iter().for_each(|stream| stream.check_whole(&world.ledger));
+    let streams: Vec<_> = (0..simulation.places.len()).filter_map(account).collect();
+    streams.iter().for_each(|stream| stream.check_whole(&simulation.ledger));
     streams
 }
 
-/// Reads a little. Whether everything is there.
-fn step(world: &Arc<World>, end: &Place, random: &mut fastrand::Rng) -> bool {
+/// Reads a little. Returns whether everything is there.
+fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -> bool {
     match end {
         Place::Empty => true,
         Place::Library(end) => {
-            let settled = end.book.incoming.is_settled();
-            let waiting = end.book.receives_pending.load(SeqCst);
+            let settled = end.account.incoming.is_settled();
+            let waiting = end.account.receives_pending.load(SeqCst);
             if !settled {
-                (waiting..RECEIVES).for_each(|_| receive(world, end, random));
+                (waiting..RECEIVES).for_each(|_| receive(simulation, end, random));
             }
-            settled && end.book.outgoing.is_settled()
+            settled && end.account.outgoing.is_settled()
         }
         Place::Plain(peer) => {
-            peer.finish(&world.ledger);
-            peer.book.incoming.is_settled() && peer.book.outgoing.is_settled()
+            peer.finish(&simulation.ledger);
+            peer.account.incoming.is_settled() && peer.account.outgoing.is_settled()
         }
     }
 }
 
-/// Ends everything, also what the last call-backs opened meanwhile. Whether nobody but the caller and the undertaker has
-/// the world any more.
-pub(super) fn close_everything(world: &Arc<World>) -> bool {
+/// Closes everything, also what the last callbacks opened meanwhile. Returns whether only the caller and the reaper still
+/// have the simulation.
+pub(super) fn close_everything(simulation: &Arc<Simulation>) -> bool {
     comes_true(PATIENCE, || {
-        close_all(world);
-        Arc::strong_count(world) <= 2
+        close_all(simulation);
+        Arc::strong_count(simulation) <= 2
     })
 }
 
 /// Ends what is there, by close and by destroy in turn.
-fn close_all(world: &World) {
-    for (index, place) in world.places.iter().enumerate() {
+fn close_all(simulation: &Simulation) {
+    for (index, place) in simulation.places.iter().enumerate() {
         let end = mem::take(&mut *place.lock());
         if let (Place::Library(end), true) = (&end, index % 3 == 0) {
-            close(world, end);
+            close(simulation, end);
         }
-        destroy(world, end);
+        destroy(simulation, end);
     }
 }
 
-/// For people: the first few ends that are stuck.
+/// Describes the first few ends that are stuck, for people.
 pub(super) fn describe(places: &[Place]) -> String {
     let text = |place: &Place| match place {
         Place::Empty => String::new(),
-        Place::Library(end) => format!("\n  {:?} {:?}", end.socket, end.book),
-        Place::Plain(peer) => format!("\n  plain {:?}", peer.book),
+        Place::Library(end) => format!("\n  {:?} {:?}", end.socket, end.account),
+        Place::Plain(peer) => format!("\n  plain {:?}", peer.account),
     };
     format!("{} ends are not done{}", places.len(), places.iter().take(3).map(text).collect::<String>())
 }

@@ -4,14 +4,16 @@ use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
 use completion_port::sys::{Event, EventFlags};
 use completion_port::{CompletionPort, PortSyscalls};
+use parking_lot::Mutex;
+use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use test_doubles::FaultySyscalls;
 
-/// Something that is wrong on purpose, to see whether it is noticed.
+/// A defect that is injected to see whether it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Defect {
     /// A receive says one byte less than it took.
@@ -26,14 +28,34 @@ pub enum Defect {
     DropsCompletions,
     /// Memory is not freed.
     LeaksMemory,
-    /// A call-back runs after close has returned.
+    /// A callback runs after close has returned.
     CallsBackLate,
-    /// A call-back never returns.
+    /// A callback never returns.
     NeverReturns,
 }
 
 /// One of how many calls a defect spoils.
 const SPOILED: u64 = 100;
+
+thread_local! {
+    static SENT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// How many bytes the kernel has taken from this thread since the last time this was asked.
+pub(super) fn take_sent() -> u64 {
+    SENT.take()
+}
+
+/// What other code has done to the descriptors of a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// Nothing.
+    Nothing,
+    /// The epoll instance is closed.
+    Epoll,
+    /// Only the eventfd is closed.
+    Eventfd,
+}
 
 /// Faulty system calls, perhaps with a defect.
 #[derive(Debug, Clone)]
@@ -46,6 +68,11 @@ pub(super) struct Sys {
 impl Sys {
     pub(super) fn new(faulty: FaultySyscalls, defect: Option<Defect>) -> Self {
         Self { faulty, defect, calls: Arc::default() }
+    }
+
+    /// Counts what the kernel took.
+    fn count_sent(sent: Result<usize, Errno>) -> Result<usize, Errno> {
+        sent.inspect(|bytes| SENT.set(SENT.get() + *bytes as u64))
     }
 
     /// Whether this call is one that the defect spoils.
@@ -87,11 +114,11 @@ impl SocketSyscalls for Sys {
         if self.is_spoiled(Defect::DoublesBytes) {
             self.faulty.send(fd, &bytes[..1], flags)?;
         }
-        self.faulty.send(fd, bytes, flags)
+        Self::count_sent(self.faulty.send(fd, bytes, flags))
     }
 
     fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
-        self.faulty.sendmsg(fd, buffers, flags)
+        Self::count_sent(self.faulty.sendmsg(fd, buffers, flags))
     }
 
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
@@ -125,17 +152,80 @@ impl SocketSyscalls for Sys {
     }
 }
 
-impl PortSyscalls for Sys {
+/// The system calls of one port, whose descriptors can be lost.
+#[derive(Debug, Clone)]
+pub(super) struct PortSys(Arc<PortState>);
+
+#[derive(Debug)]
+struct PortState {
+    /// Taken away when the program is over, because the library never frees a port that has lost its descriptors.
+    faulty: Mutex<Option<FaultySyscalls>>,
+    /// A [`Lost`].
+    lost: AtomicU8,
+    /// The numbers of the port's descriptors.
+    numbers: Mutex<Vec<RawFd>>,
+}
+
+impl PortSys {
+    pub(super) fn new(faulty: FaultySyscalls) -> Self {
+        Self(Arc::new(PortState {
+            faulty: Mutex::new(Some(faulty)),
+            lost: AtomicU8::new(Lost::Nothing as u8),
+            numbers: Mutex::default(),
+        }))
+    }
+
+    /// From now on, calls fail as if descriptors of the port were closed.
+    pub(super) fn lose(&self, lost: Lost) {
+        self.0.lost.store(lost as u8, Ordering::SeqCst);
+    }
+
+    pub(super) fn has_lost(&self) -> bool {
+        self.0.lost.load(Ordering::SeqCst) != Lost::Nothing as u8
+    }
+
+    /// Closes what a port has left open because it took its descriptors for lost. The port's thread must have ended.
+    pub(super) fn close_lost(&self) {
+        if self.has_lost() {
+            self.0.faulty.lock().take();
+            self.0.numbers.lock().drain(..).for_each(|number| {
+                let _ = nix::unistd::close(number);
+            });
+        }
+    }
+
+    /// For a call on the epoll instance.
+    fn on_epoll(&self) -> Result<FaultySyscalls, Errno> {
+        if self.0.lost.load(Ordering::SeqCst) == Lost::Epoll as u8 { Err(Errno::BADF) } else { self.faulty() }
+    }
+
+    /// For a call on the eventfd too.
+    fn on_eventfd(&self) -> Result<FaultySyscalls, Errno> {
+        if self.has_lost() { Err(Errno::BADF) } else { self.faulty() }
+    }
+
+    fn faulty(&self) -> Result<FaultySyscalls, Errno> {
+        self.0.faulty.lock().clone().ok_or(Errno::BADF)
+    }
+
+    fn note(&self, made: Result<OwnedFd, Errno>) -> Result<OwnedFd, Errno> {
+        made.inspect(|descriptor| self.0.numbers.lock().push(descriptor.as_raw_fd()))
+    }
+}
+
+impl PortSyscalls for PortSys {
     fn epoll_create(&self) -> Result<OwnedFd, Errno> {
-        self.faulty.epoll_create()
+        // An attempt to make a port that failed has closed what it had made.
+        self.0.numbers.lock().clear();
+        self.note(self.faulty()?.epoll_create())
     }
 
     fn eventfd(&self) -> Result<OwnedFd, Errno> {
-        self.faulty.eventfd()
+        self.note(self.faulty()?.eventfd())
     }
 
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        self.faulty.epoll_add(epoll, fd, data, flags)
+        self.on_epoll()?.epoll_add(epoll, fd, data, flags)
     }
 
     fn epoll_modify(
@@ -145,21 +235,24 @@ impl PortSyscalls for Sys {
         data: u64,
         flags: EventFlags,
     ) -> Result<(), Errno> {
-        self.faulty.epoll_modify(epoll, fd, data, flags)
+        // The port modifies nothing but its eventfd, because nothing here waits for single events.
+        self.on_eventfd()?.epoll_modify(epoll, fd, data, flags)
     }
 
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.faulty.epoll_delete(epoll, fd)
+        // The faulty calls forget the descriptor, whatever the port is told.
+        let deleted = self.faulty()?.epoll_delete(epoll, fd);
+        self.on_epoll().and(deleted)
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        self.faulty.epoll_wait(epoll, events, block)
+        self.on_epoll()?.epoll_wait(epoll, events, block)
     }
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
-        self.faulty.wake(epoll, eventfd, data)
+        self.on_eventfd()?.wake(epoll, eventfd, data)
     }
 }
 
 /// The ports of the simulation.
-pub(super) type SimPort = CompletionPort<Sys>;
+pub(super) type SimPort = CompletionPort<PortSys>;

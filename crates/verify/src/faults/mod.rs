@@ -1,43 +1,49 @@
 //! Plays random programs over faulty system calls, and checks every promise of the library.
 //!
 //! Checked: an accepted operation is called back exactly once, a refused one never; buffers come back; no byte is lost,
-//! doubled or out of order; when close or destroy returns, nothing waits and no call-back runs; at the end no descriptor, thread or
+//! doubled or out of order; when close or destroy returns, nothing waits and no callback runs; at the end no descriptor, thread or
 //! memory is left; and nothing hangs.
 
 mod actor;
-mod books;
+mod acts;
+mod buffer;
 pub mod campaign;
 mod finish;
-mod frame;
 mod kernel;
+mod ledger;
+mod message;
 mod operation;
 mod outcome;
+mod panics;
 mod plain;
 mod program;
+mod simulation;
+mod stack;
 mod watchdog;
-mod world;
 
+pub use acts::{Act, Acts};
 pub use kernel::Defect;
 pub use program::{Overrides, Program, Setting};
 
 use crate::memory::{allocated, settle_this_thread};
 use integration_tests::process::{descriptors, threads};
 use integration_tests::wait::comes_true;
+use kernel::PortSys;
+use simulation::{Place, Simulation};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 use test_doubles::Fault;
-use world::{Place, World};
 
-/// How much more memory may be out after a program: what threads and locks keep for the next ones.
+/// How much more memory may be allocated after a program than before: threads and locks keep some for the next program.
 const MEMORY_MARGIN: usize = 128 * 1024;
 
-/// How long what ends on its own may take.
+/// How long anything may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What came of programs that were played.
+/// The outcome of programs that were played.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
     /// How many programs.
@@ -54,6 +60,8 @@ pub struct Totals {
     pub faults: [u64; Fault::ALL.len()],
     /// Operations that were refused for want of memory.
     pub without_memory: u64,
+    /// How often each act happened.
+    pub acts: [u64; Act::ALL.len()],
 }
 
 impl Totals {
@@ -65,7 +73,14 @@ impl Totals {
         self.refused += other.refused;
         self.bytes += other.bytes;
         self.without_memory += other.without_memory;
+        self.acts.iter_mut().zip(other.acts).for_each(|(sum, more)| *sum += more);
         self.faults.iter_mut().zip(other.faults).for_each(|(sum, more)| *sum += more);
+    }
+
+    /// The acts that never happened.
+    #[must_use]
+    pub fn missing(&self) -> Vec<Act> {
+        Act::ALL.into_iter().filter(|act| self.acts[*act as usize] == 0).collect()
     }
 
     /// All faults together.
@@ -80,72 +95,81 @@ impl Totals {
 /// # Errors
 /// The promises that were broken.
 pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>> {
-    frame::prepare();
+    message::prepare();
+    panics::subscribe(program.acts.has(Act::SubscriberPanic));
+    let panics_before = panics::of_the_subscriber();
     let before = (descriptors(), threads(), allocated());
-    let (undertaker, buried) = channel();
-    let world = Arc::new(World::new(program, setting.plant, undertaker));
-    let watchdog = watchdog::watch(&world, Duration::from_secs(setting.bound));
-    let undertaker = spawn_undertaker(&world, buried);
-    run_actors(&world);
-    let streams = finish::settle(&world);
-    if !finish::close_everything(&world) {
-        world.ledger.violation("something still holds on to call-backs");
+    let (reaper, left) = channel();
+    let simulation = Arc::new(Simulation::new(program, setting.inject, reaper));
+    let watchdog = watchdog::watch(&simulation, Duration::from_secs(setting.bound));
+    let reaper = spawn_reaper(&simulation, left);
+    run_actors(&simulation);
+    let streams = finish::settle(&simulation);
+    if !finish::close_everything(&simulation) {
+        simulation.ledger.violation("something still holds on to callbacks");
     }
-    world.dismiss_undertaker();
-    let _ = undertaker.join();
+    simulation.dismiss_reaper();
+    let _ = reaper.join();
     drop(watchdog);
-    streams.into_iter().for_each(|stream| stream.check_no_more(&world.ledger));
+    streams.into_iter().for_each(|stream| stream.check_no_more(&simulation.ledger));
 
-    let totals = totals(&world);
-    let ledger = &world.ledger;
+    let mut totals = totals(&simulation);
+    totals.acts[Act::SubscriberPanic as usize] = panics::of_the_subscriber() - panics_before;
+    let ledger = &simulation.ledger;
     let (accepted, called_back) = (ledger.accepted.load(SeqCst), ledger.called_back.load(SeqCst));
     if accepted != called_back {
         ledger.violation(format!("{accepted} operations were accepted, {called_back} called back"));
     }
     let mut violations = ledger.violations();
-    // Here, and not in a call-back: this ends the ports.
-    drop(world);
-    violations.extend(left_behind(before));
+    // Here, and not in a callback: this ends the ports.
+    let ports = simulation.calls_of_ports();
+    drop(simulation);
+    violations.extend(left_behind(before, ports));
     if violations.is_empty() { Ok(totals) } else { Err(violations) }
 }
 
-fn run_actors(world: &Arc<World>) {
+fn run_actors(simulation: &Arc<Simulation>) {
     thread::scope(|scope| {
-        for number in 0..world.program.threads {
+        for number in 0..simulation.program.threads {
             scope.spawn(move || {
                 settle_this_thread();
-                let mut random = fastrand::Rng::with_seed(world.program.seed ^ (number as u64 + 1) << 32);
-                for _ in 0..world.program.steps {
-                    if world.ledger.failed.load(SeqCst) {
+                let mut random = fastrand::Rng::with_seed(simulation.program.seed ^ (number as u64 + 1) << 32);
+                for _ in 0..simulation.program.steps {
+                    if simulation.ledger.failed.load(SeqCst) {
                         break;
                     }
-                    actor::act(world, &mut random);
+                    actor::act(simulation, &mut random);
                 }
             });
         }
     });
 }
 
-fn spawn_undertaker(world: &Arc<World>, buried: Receiver<Place>) -> thread::JoinHandle<()> {
-    let world = Arc::clone(world);
-    thread::spawn(move || buried.into_iter().for_each(|place| actor::destroy(&world, place)))
+fn spawn_reaper(simulation: &Arc<Simulation>, left: Receiver<Place>) -> thread::JoinHandle<()> {
+    let simulation = Arc::clone(simulation);
+    thread::spawn(move || left.into_iter().for_each(|place| actor::destroy(&simulation, place)))
 }
 
-fn totals(world: &World) -> Totals {
+fn totals(simulation: &Simulation) -> Totals {
     Totals {
         programs: 1,
-        sockets: world.ledger.sockets.load(SeqCst),
-        accepted: world.ledger.accepted.load(SeqCst),
-        refused: world.ledger.refused.load(SeqCst),
-        bytes: world.ledger.bytes.load(SeqCst),
-        faults: Fault::ALL.map(|fault| world.sys.faulty.injected(fault)),
-        without_memory: world.ledger.without_memory.load(SeqCst),
+        sockets: simulation.ledger.sockets.load(SeqCst),
+        accepted: simulation.ledger.accepted.load(SeqCst),
+        refused: simulation.ledger.refused.load(SeqCst),
+        bytes: simulation.ledger.bytes.load(SeqCst),
+        faults: Fault::ALL.map(|fault| simulation.sys.faulty.injected(fault)),
+        without_memory: simulation.ledger.without_memory.load(SeqCst),
+        acts: simulation.happened.counts(),
     }
 }
 
-/// What is more than before.
-fn left_behind((open, running, memory): (usize, usize, usize)) -> Option<String> {
+/// Looks for descriptors, threads and memory that were not there before.
+fn left_behind((open, running, memory): (usize, usize, usize), ports: Vec<PortSys>) -> Option<String> {
     // A joined thread stays visible for a moment.
+    if comes_true(PATIENCE, || threads() <= running) {
+        ports.iter().for_each(PortSys::close_lost);
+    }
+    drop(ports);
     if !comes_true(PATIENCE, || descriptors() <= open && threads() <= running) {
         return Some(format!(
             "{} descriptors are open where {open} were, {} threads run where {running} did",

@@ -1,14 +1,19 @@
-//! Sends and receives, and their call-backs.
+//! Sends and receives, and their callbacks.
 
 use super::actor::act_inside;
-use super::books::{Book, Ticket};
-use super::frame::{HEAD, frame};
-use super::kernel::Defect;
-use super::outcome::{not_sent, received, sent};
-use super::world::{End, World};
-use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError};
+use super::acts::Act;
+use super::buffer::{Buffer, two};
+use super::kernel::{Defect, take_sent};
+use super::ledger::{Account, Ticket};
+use super::message::message;
+use super::outcome::{broken_off, not_sent, received, sent};
+use super::panics::panic_quietly;
+use super::simulation::{End, Simulation};
+use super::stack;
+use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError, Refused, SendCompletion};
 use std::cell::Cell;
 use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -20,17 +25,17 @@ thread_local! {
     pub(super) static SCARCE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How deep acts of call-backs may lead to further acts: a chain without end would never be over.
+/// How many callbacks may follow from each other: a chain without an end would never be over.
 const LONGEST_CHAIN: u32 = 40;
 
 /// How many operations of one end may wait.
 const MOST_PENDING: i64 = 40;
 
-/// An operation, as its call-back has it.
+/// An operation, as its callback has it.
 pub(super) struct Operation {
-    pub(super) world: Arc<World>,
+    pub(super) simulation: Arc<Simulation>,
     pub(super) end: Weak<End>,
-    pub(super) book: Arc<Book>,
+    pub(super) account: Arc<Account>,
     ticket: Arc<Ticket>,
     /// What was lent: how many bytes.
     pub(super) length: usize,
@@ -43,11 +48,11 @@ thread_local! {
 }
 
 impl Operation {
-    fn new(world: &Arc<World>, end: &Arc<End>, length: usize, random: &mut fastrand::Rng) -> Box<Self> {
+    fn new(simulation: &Arc<Simulation>, end: &Arc<End>, length: usize, random: &mut fastrand::Rng) -> Box<Self> {
         Box::new(Self {
-            world: Arc::clone(world),
+            simulation: Arc::clone(simulation),
             end: Arc::downgrade(end),
-            book: Arc::clone(&end.book),
+            account: Arc::clone(&end.account),
             ticket: Arc::default(),
             length,
             seed: random.u64(..),
@@ -55,12 +60,13 @@ impl Operation {
         })
     }
 
-    /// What every call-back does: it is noted, checked, and goes on with acts of its own.
+    /// What every callback does: notes that it runs, checks what came back, and does an act of its own.
     pub(super) fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
-        let (book, ledger) = (&self.book, &self.world.ledger);
-        book.running.fetch_add(1, SeqCst);
-        if book.closed.load(SeqCst) {
-            ledger.violation("a call-back began after close had returned");
+        let (account, ledger) = (&self.account, &self.simulation.ledger);
+        let _on_stack = stack::enter(account, &self.end);
+        account.running.fetch_add(1, SeqCst);
+        if account.closed.load(SeqCst) {
+            ledger.violation("a callback began after close had returned");
         }
         self.ticket.called(ledger);
         ledger.called_back.fetch_add(1, SeqCst);
@@ -69,32 +75,37 @@ impl Operation {
         }
         settle(&self);
         self.spoil();
-        if self.chain < LONGEST_CHAIN && !self.world.finishing.load(SeqCst) {
+        let mut random = fastrand::Rng::with_seed(self.seed);
+        let acts = !self.simulation.finishing.load(SeqCst);
+        if self.chain < LONGEST_CHAIN && acts {
             let before = CHAIN.replace(self.chain + 1);
-            let mut random = fastrand::Rng::with_seed(self.seed);
-            act_inside(&self.world, &self, &mut random);
+            act_inside(&self.simulation, &self, &mut random);
             CHAIN.set(before);
         }
-        book.pending.fetch_sub(1, SeqCst);
-        book.running.fetch_sub(1, SeqCst);
+        account.pending.fetch_sub(1, SeqCst);
+        account.running.fetch_sub(1, SeqCst);
+        if acts && self.simulation.program.acts.has(Act::CallbackPanic) && random.u8(..100) == 0 {
+            self.simulation.happened.note(Act::CallbackPanic);
+            panic_quietly();
+        }
     }
 }
 
 impl Operation {
-    /// Does what a planted defect would.
+    /// Does what an injected defect does.
     fn spoil(&self) {
-        if self.world.sys.is_spoiled(Defect::LeaksMemory) {
+        if self.simulation.sys.is_spoiled(Defect::LeaksMemory) {
             mem::forget(vec![0_u8; 16 * 1024]);
         }
-        while self.world.sys.is_spoiled(Defect::NeverReturns) {
+        while self.simulation.sys.is_spoiled(Defect::NeverReturns) {
             thread::sleep(Duration::MAX);
         }
-        if self.world.sys.is_spoiled(Defect::CallsBackLate) {
-            let book = Arc::clone(&self.book);
-            book.running.fetch_add(1, SeqCst);
+        if self.simulation.sys.is_spoiled(Defect::CallsBackLate) {
+            let account = Arc::clone(&self.account);
+            account.running.fetch_add(1, SeqCst);
             thread::spawn(move || {
                 thread::sleep(Duration::from_millis(20));
-                book.running.fetch_sub(1, SeqCst);
+                account.running.fetch_sub(1, SeqCst);
             });
         }
     }
@@ -102,107 +113,202 @@ impl Operation {
 
 impl Drop for Operation {
     fn drop(&mut self) {
-        self.ticket.dropped(&self.world.ledger);
+        self.ticket.dropped(&self.simulation.ledger);
     }
 }
 
-/// Sends a frame.
-pub(super) fn send(world: &Arc<World>, end: &Arc<End>, random: &mut fastrand::Rng) {
-    let book = &end.book;
-    if book.pending.load(SeqCst) > MOST_PENDING {
+/// Sends a message.
+pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fastrand::Rng) {
+    let account = &end.account;
+    if account.pending.load(SeqCst) > MOST_PENDING {
         return;
     }
+    if stack::is_in_inline_send() {
+        simulation.happened.note(Act::SendInSendCallback);
+    }
     let body = if random.u8(..20) == 0 { random.usize(..50_000) } else { random.usize(..600) };
-    let bytes = frame(book.outgoing.next_number(), body);
-    let operation = Operation::new(world, end, bytes.len(), random);
+    let bytes = message(account.outgoing.next_number(), body);
+    let length = bytes.len();
+    let operation = Operation::new(simulation, end, length, random);
     let ticket = Arc::clone(&operation.ticket);
-    begin(book, &book.outgoing.sends_pending);
-    let refused = if random.bool() {
-        let spoiled = spoiled(world);
-        call(|| end.socket.send_async(bytes, move |completion| sent(operation, &completion, spoiled, Vec::len)))
-            .map_err(|refused| (refused.error, refused.returned.len()))
-    } else {
-        let list = split(bytes, random);
-        let length = |list: &Vec<Vec<u8>>| list.iter().map(Vec::len).sum();
-        call(|| end.socket.send_async(list, move |completion| sent(operation, &completion, false, length)))
-            .map_err(|refused| (refused.error, length(&refused.returned)))
+    begin(account, &account.outgoing.sends_pending);
+    take_sent();
+    let refused = match Shape::of(simulation, random) {
+        Shape::One => {
+            let spoiled = spoiled(simulation);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, spoiled, Vec::len);
+            attempt(|| in_send_call(|| end.socket.send_async(bytes, sent)), Vec::len)
+        }
+        Shape::List => {
+            let list = split(bytes, random);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_list);
+            attempt(|| in_send_call(|| end.socket.send_async(list, sent)), length_of_list)
+        }
+        Shape::Misbehaving => {
+            let buffer = Buffer::new(simulation, bytes, random);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_one);
+            attempt(|| in_send_call(|| end.socket.send_async(buffer, sent)), length_of_one)
+        }
+        Shape::MisbehavingList => {
+            let list = two(Buffer::new(simulation, bytes, random), random);
+            let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_two);
+            attempt(|| in_send_call(|| end.socket.send_async(list, sent)), length_of_two)
+        }
     };
-    let Err((error, returned)) = refused else {
-        world.ledger.accepted.fetch_add(1, SeqCst);
-        return ticket.accepted(&world.ledger);
-    };
-    note_refusal(world, &ticket, returned == body + HEAD);
-    not_sent(world, book, error);
-    book.outgoing.sends_pending.fetch_sub(1, SeqCst);
-    book.pending.fetch_sub(1, SeqCst);
+    match refused {
+        Ok(()) => {
+            simulation.ledger.accepted.fetch_add(1, SeqCst);
+            return ticket.accepted(&simulation.ledger);
+        }
+        Err(Some((error, returned))) => {
+            note_refusal(simulation, &ticket, returned == length);
+            not_sent(simulation, account, error);
+        }
+        // The call does not say how much went out: the system calls do.
+        Err(None) => {
+            stack::leave_send_call();
+            note_refusal(simulation, &ticket, true);
+            broken_off(account, take_sent());
+        }
+    }
+    account.outgoing.sends_pending.fetch_sub(1, SeqCst);
+    account.pending.fetch_sub(1, SeqCst);
 }
 
 /// Receives whatever comes.
-pub(super) fn receive(world: &Arc<World>, end: &Arc<End>, random: &mut fastrand::Rng) {
-    let book = &end.book;
-    if book.pending.load(SeqCst) > MOST_PENDING {
+pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fastrand::Rng) {
+    let account = &end.account;
+    if account.pending.load(SeqCst) > MOST_PENDING {
         return;
     }
-    let length = random.usize(1..6_000);
-    let operation = Operation::new(world, end, length, random);
+    let length = random.usize(2..6_000);
+    let operation = Operation::new(simulation, end, length, random);
     let ticket = Arc::clone(&operation.ticket);
-    begin(book, &book.receives_pending);
-    let refused = if random.bool() {
-        let (buffer, spoiled) = (vec![0_u8; length], spoiled(world));
-        call(|| {
-            end.socket.receive_async(buffer, move |completion: ReceiveCompletion<Vec<u8>>| {
+    // The callback that runs has left the slot, and what waits is behind it.
+    if stack::is_empty() && account.running.load(SeqCst) > 0 && account.receives_pending.load(SeqCst) > 1 {
+        simulation.happened.note(Act::AddBesideBacklog);
+    }
+    begin(account, &account.receives_pending);
+    let bytes = vec![0_u8; length];
+    let refused = match Shape::of(simulation, random) {
+        Shape::One => {
+            let spoiled = spoiled(simulation);
+            let received = move |completion: ReceiveCompletion<Vec<u8>>| {
                 let bytes = &completion.buffers[..completion.bytes_received as usize];
                 received(operation, &completion, bytes, completion.buffers.len(), spoiled);
-            })
-        })
-        .map_err(|refused| (refused.error, refused.returned.len()))
-    } else {
-        let list = split(vec![0; length], random);
-        call(|| {
-            end.socket.receive_async(list, move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
+            };
+            attempt(|| call(|| end.socket.receive_async(bytes, received)), Vec::len)
+        }
+        Shape::List => {
+            let list = split(bytes, random);
+            let received = move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
                 let whole = completion.buffers.concat();
                 received(operation, &completion, &whole[..completion.bytes_received as usize], whole.len(), false);
-            })
-        })
-        .map_err(|refused| (refused.error, refused.returned.iter().map(Vec::len).sum()))
+            };
+            attempt(|| call(|| end.socket.receive_async(list, received)), length_of_list)
+        }
+        Shape::Misbehaving | Shape::MisbehavingList => {
+            let buffer = Buffer::new(simulation, bytes, random);
+            let received = move |completion: ReceiveCompletion<Buffer>| {
+                let bytes = &completion.buffers.bytes[..completion.bytes_received as usize];
+                received(operation, &completion, bytes, completion.buffers.bytes.len(), false);
+            };
+            attempt(|| call(|| end.socket.receive_async(buffer, received)), length_of_one)
+        }
     };
-    let Err((error, returned)) = refused else {
-        world.ledger.accepted.fetch_add(1, SeqCst);
-        return ticket.accepted(&world.ledger);
-    };
-    note_refusal(world, &ticket, returned == length);
-    match error {
-        ReceiveError::OutOfMemory => drop(world.ledger.without_memory.fetch_add(1, SeqCst)),
-        ReceiveError::NotOpen { .. } => book.cut(),
-        error => world.ledger.violation(format!("a receive was refused: {error}")),
+    match refused {
+        Ok(()) => {
+            simulation.ledger.accepted.fetch_add(1, SeqCst);
+            return ticket.accepted(&simulation.ledger);
+        }
+        Err(None) => note_refusal(simulation, &ticket, true),
+        Err(Some((error, returned))) => {
+            note_refusal(simulation, &ticket, returned == length);
+            match error {
+                ReceiveError::OutOfMemory => drop(simulation.ledger.without_memory.fetch_add(1, SeqCst)),
+                ReceiveError::NotOpen { .. } => account.cut(),
+                ReceiveError::PortFailed if simulation.has_lost_a_port() => account.cut(),
+                error => simulation.ledger.violation(format!("a receive was refused: {error}")),
+            }
+        }
     }
-    book.receives_pending.fetch_sub(1, SeqCst);
-    book.pending.fetch_sub(1, SeqCst);
+    account.receives_pending.fetch_sub(1, SeqCst);
+    account.pending.fetch_sub(1, SeqCst);
 }
 
-/// A call of the library, at times without memory; its call-back gets memory whatever happens.
+/// What is lent.
+enum Shape {
+    One,
+    List,
+    Misbehaving,
+    MisbehavingList,
+}
+
+impl Shape {
+    fn of(simulation: &Simulation, random: &mut fastrand::Rng) -> Self {
+        let acts = simulation.program.acts;
+        let may_misbehave = acts.has(Act::BufferPanic) || acts.has(Act::BufferChange);
+        // A panic needs memory.
+        if may_misbehave && !SCARCE.get() && !simulation.finishing.load(SeqCst) && random.u8(..20) == 0 {
+            return if random.bool() { Self::Misbehaving } else { Self::MisbehavingList };
+        }
+        if random.bool() { Self::One } else { Self::List }
+    }
+}
+
+#[expect(clippy::ptr_arg, reason = "called with what was lent")]
+fn length_of_list(list: &Vec<Vec<u8>>) -> usize {
+    list.iter().map(Vec::len).sum()
+}
+
+fn length_of_one(buffer: &Buffer) -> usize {
+    buffer.bytes.len()
+}
+
+#[expect(clippy::ptr_arg, reason = "called with what was lent")]
+fn length_of_two(list: &Vec<Buffer>) -> usize {
+    list.iter().map(length_of_one).sum()
+}
+
+/// Makes a call. A refusal is returned as its reason and the number of bytes that came back. A buffer's panic reaches the
+/// caller with neither.
+fn attempt<B, E>(
+    call: impl FnOnce() -> Result<(), Refused<B, E>>,
+    length: impl Fn(&B) -> usize,
+) -> Result<(), Option<(E, usize)>> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(result) => result.map_err(|refused| Some((refused.error, length(&refused.returned)))),
+        Err(_) => Err(None),
+    }
+}
+
+fn in_send_call<T>(send: impl FnOnce() -> T) -> T {
+    stack::in_send_call(|| call(send))
+}
+
+/// Makes a call of the library, at times without memory. Its callback always gets memory.
 fn call<T>(call: impl FnOnce() -> T) -> T {
     if SCARCE.get() { without_memory(call) } else { call() }
 }
 
-fn begin(book: &Book, kind: &std::sync::atomic::AtomicI64) {
-    book.pending.fetch_add(1, SeqCst);
+fn begin(account: &Account, kind: &std::sync::atomic::AtomicI64) {
+    account.pending.fetch_add(1, SeqCst);
     kind.fetch_add(1, SeqCst);
 }
 
-fn spoiled(world: &World) -> bool {
-    world.sys.is_spoiled(Defect::DropsCompletions)
+fn spoiled(simulation: &Simulation) -> bool {
+    simulation.sys.is_spoiled(Defect::DropsCompletions)
 }
 
-fn note_refusal(world: &World, ticket: &Ticket, whole: bool) {
-    world.ledger.refused.fetch_add(1, SeqCst);
-    ticket.refused(&world.ledger);
+fn note_refusal(simulation: &Simulation, ticket: &Ticket, whole: bool) {
+    simulation.ledger.refused.fetch_add(1, SeqCst);
+    ticket.refused(&simulation.ledger);
     if !whole {
-        world.ledger.violation("a refused call did not give the buffers back");
+        simulation.ledger.violation("a refused call did not give the buffers back");
     }
 }
 
-/// A list of a few buffers instead of one.
+/// Cuts one buffer into a list of a few.
 fn split(mut bytes: Vec<u8>, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
     let mut list = Vec::new();
     while bytes.len() > 1 && list.len() < 5 {

@@ -1,49 +1,59 @@
-//! What an operation came to: what the call said, what the completion says, and whether that may be.
+//! How an operation ended, by its call and by its completion, and whether it may end so.
 
-use super::books::Book;
+use super::ledger::Account;
 use super::operation::Operation;
-use super::world::World;
+use super::simulation::Simulation;
 use async_socket_linux::{ReceiveCompletion, ReceiveResult, SendCompletion, SendError, SendResult};
 use std::sync::atomic::Ordering::SeqCst;
 use test_doubles::with_memory;
 
-/// What is wrong with memory or descriptors at the moment, and not with the connection.
+/// Errors of memory or descriptors, which leave the connection as it is.
 const TRANSIENT: [i32; 2] = [nix::libc::ENOMEM, nix::libc::ENOBUFS];
 
 /// What a refused send did to the stream.
-pub(super) fn not_sent(world: &World, book: &Book, error: SendError) {
+pub(super) fn not_sent(simulation: &Simulation, account: &Account, error: SendError) {
     let bytes_sent = match error {
         SendError::OutOfMemory { bytes_sent } => {
-            world.ledger.without_memory.fetch_add(1, SeqCst);
+            simulation.ledger.without_memory.fetch_add(1, SeqCst);
             bytes_sent
         }
         SendError::Disconnected { bytes_sent, .. } => {
-            book.cut();
+            account.cut();
             bytes_sent
         }
         SendError::Os { os_error, bytes_sent } => {
             if !TRANSIENT.contains(&os_error) {
-                book.cut();
+                account.cut();
             }
             bytes_sent
         }
         SendError::NotOpen { .. } => {
-            book.cut();
+            account.cut();
             0
         }
         SendError::StreamBroken => 0,
-        error => return world.ledger.violation(format!("a send was refused: {error}")),
+        SendError::PortFailed if simulation.has_lost_a_port() => {
+            account.cut();
+            0
+        }
+        SendError::BuffersChanged { bytes_sent } => bytes_sent,
+        error => return simulation.ledger.violation(format!("a send was refused: {error}")),
     };
-    note_sent(book, bytes_sent);
+    broken_off(account, bytes_sent.into());
+}
+
+/// A send stopped after some bytes, or before the first.
+pub(super) fn broken_off(account: &Account, bytes_sent: u64) {
+    account.outgoing.sent.fetch_add(bytes_sent, SeqCst);
     if bytes_sent > 0 {
-        book.outgoing.stopped.store(true, SeqCst);
+        account.outgoing.stopped.store(true, SeqCst);
     } else {
-        book.outgoing.take_number_back();
+        account.outgoing.take_number_back();
     }
 }
 
-fn note_sent(book: &Book, bytes: u32) {
-    book.outgoing.sent.fetch_add(u64::from(bytes), SeqCst);
+fn note_sent(account: &Account, bytes: u32) {
+    account.outgoing.sent.fetch_add(u64::from(bytes), SeqCst);
 }
 
 pub(super) fn sent<B>(
@@ -57,23 +67,28 @@ pub(super) fn sent<B>(
             return drop(operation);
         }
         operation.run(length(&completion.buffers), |operation| {
-            let (book, whole) = (&operation.book, completion.bytes_sent as usize == operation.length);
-            note_sent(book, completion.bytes_sent);
+            let (account, whole) = (&operation.account, completion.bytes_sent as usize == operation.length);
+            note_sent(account, completion.bytes_sent);
             match (completion.result, completion.os_error) {
                 (SendResult::Ok, None) if whole => {}
                 // Behind a send that broke the stream, the others are abandoned, and the connection goes on.
                 (SendResult::Abandoned, None) => {}
                 (SendResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
-                (SendResult::Error | SendResult::Abandoned, _) => book.cut(),
+                (SendResult::Error, None) => {
+                    let missing = operation.length as u64 - u64::from(completion.bytes_sent);
+                    account.outgoing.unsure.fetch_add(missing, SeqCst);
+                    account.cut();
+                }
+                (SendResult::Error | SendResult::Abandoned, _) => account.cut(),
                 outcome => {
                     let length = operation.length;
-                    operation.world.ledger.violation(format!("a send of {length} ended as {outcome:?}"));
+                    operation.simulation.ledger.violation(format!("a send of {length} ended as {outcome:?}"));
                 }
             }
             if !whole && completion.bytes_sent > 0 {
-                book.outgoing.stopped.store(true, SeqCst);
+                account.outgoing.stopped.store(true, SeqCst);
             }
-            book.outgoing.sends_pending.fetch_sub(1, SeqCst);
+            account.outgoing.sends_pending.fetch_sub(1, SeqCst);
         });
     });
 }
@@ -90,21 +105,20 @@ pub(super) fn received<B>(
             return drop(operation);
         }
         operation.run(returned, |operation| {
-            let (book, ledger) = (&operation.book, &operation.world.ledger);
+            let (account, ledger) = (&operation.account, &operation.simulation.ledger);
             match (completion.result, completion.os_error) {
-                (ReceiveResult::Ok, None) if !bytes.is_empty() => book.incoming.receive(bytes, ledger),
+                (ReceiveResult::Ok, None) if !bytes.is_empty() => account.incoming.receive(bytes, ledger),
                 (ReceiveResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
                 (ReceiveResult::Abandoned | ReceiveResult::Error, _) if bytes.is_empty() => {
-                    if operation.world.program.calm && !book.incoming.cut.load(SeqCst) {
+                    if operation.simulation.program.calm && !account.incoming.cut.load(SeqCst) {
                         let outcome = (completion.result, completion.os_error);
                         ledger.violation(format!("a receive ended as {outcome:?} on a connection that is well"));
                     }
-                    book.ended.store(true, SeqCst);
-                    book.cut();
+                    account.cut();
                 }
                 outcome => ledger.violation(format!("a receive of {} bytes ended as {outcome:?}", bytes.len())),
             }
-            book.receives_pending.fetch_sub(1, SeqCst);
+            account.receives_pending.fetch_sub(1, SeqCst);
         });
     });
 }

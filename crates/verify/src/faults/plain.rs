@@ -1,7 +1,7 @@
 //! A peer that is not the library's: plain system calls that do not fail on purpose.
 
-use super::books::{Book, Ledger};
-use super::frame::frame;
+use super::ledger::{Account, Ledger};
+use super::message::message;
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
@@ -13,26 +13,26 @@ use std::time::Duration;
 
 pub(super) struct Plain {
     descriptor: OwnedFd,
-    pub(super) book: Arc<Book>,
+    pub(super) account: Arc<Account>,
     /// Reads nothing before the end.
     lazy: bool,
-    /// What of a frame is not written yet.
+    /// What of a message is not written yet.
     rest: Mutex<Vec<u8>>,
 }
 
 impl Plain {
-    pub(super) fn new(descriptor: OwnedFd, book: Arc<Book>, lazy: bool) -> Self {
-        Self { descriptor, book, lazy, rest: Mutex::default() }
+    pub(super) fn new(descriptor: OwnedFd, account: Arc<Account>, lazy: bool) -> Self {
+        Self { descriptor, account, lazy, rest: Mutex::default() }
     }
 
     /// Writes a little and reads a little.
-    pub(super) fn stir(&self, random: &mut fastrand::Rng, ledger: &Ledger) {
+    pub(super) fn transfer_some(&self, random: &mut fastrand::Rng, ledger: &Ledger) {
         if random.bool() {
             let mut rest = self.rest.lock();
-            if rest.is_empty() && !self.book.outgoing.stopped.load(SeqCst) {
+            if rest.is_empty() && !self.account.outgoing.stopped.load(SeqCst) {
                 // One thread at a time, each with numbers of its own.
-                *rest = frame(self.book.outgoing.next_number(), random.usize(..3_000));
-                self.book.outgoing.sends_pending.fetch_add(1, SeqCst);
+                *rest = message(self.account.outgoing.next_number(), random.usize(..3_000));
+                self.account.outgoing.sends_pending.fetch_add(1, SeqCst);
             }
             let piece = random.usize(..=rest.len());
             self.write(&mut rest, piece);
@@ -41,7 +41,7 @@ impl Plain {
         }
     }
 
-    /// Writes what is left of a frame and reads what is there.
+    /// Writes what is left of a message and reads what is there.
     pub(super) fn finish(&self, ledger: &Ledger) {
         let mut rest = self.rest.lock();
         let all = rest.len();
@@ -52,13 +52,13 @@ impl Plain {
 
     /// The connection is reset when this is dropped, if it is TCP.
     pub(super) fn reset_on_close(&self) {
-        self.book.cut();
+        self.account.cut();
         let _ = SockRef::from(&self.descriptor).set_linger(Some(Duration::ZERO));
     }
 
     /// Ends one or both directions.
     pub(super) fn shut(&self, how: std::net::Shutdown) {
-        self.book.cut();
+        self.account.cut();
         let _ = SockRef::from(&self.descriptor).shutdown(how);
     }
 
@@ -69,17 +69,17 @@ impl Plain {
         match send(self.descriptor.as_fd(), &rest[..piece], SendFlags::NOSIGNAL | SendFlags::DONTWAIT) {
             Ok(sent) => {
                 rest.drain(..sent);
-                self.book.outgoing.sent.fetch_add(sent as u64, SeqCst);
+                self.account.outgoing.sent.fetch_add(sent as u64, SeqCst);
             }
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => {
                 rest.clear();
-                self.book.outgoing.stopped.store(true, SeqCst);
-                self.book.cut();
+                self.account.outgoing.stopped.store(true, SeqCst);
+                self.account.cut();
             }
         }
         if rest.is_empty() {
-            self.book.outgoing.sends_pending.fetch_sub(1, SeqCst);
+            self.account.outgoing.sends_pending.fetch_sub(1, SeqCst);
         }
     }
 
@@ -89,20 +89,19 @@ impl Plain {
         let _one_at_a_time = self.rest.lock();
         match recv(self.descriptor.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.end(),
-            Ok((bytes, _)) => self.book.incoming.receive(&buffer[..bytes], ledger),
+            Ok((bytes, _)) => self.account.incoming.receive(&buffer[..bytes], ledger),
             Err(Errno::AGAIN | Errno::INTR) => {}
             Err(_) => self.end(),
         }
     }
 
     fn end(&self) {
-        self.book.ended.store(true, SeqCst);
-        self.book.cut();
+        self.account.cut();
     }
 }
 
 impl Drop for Plain {
     fn drop(&mut self) {
-        self.book.cut();
+        self.account.cut();
     }
 }

@@ -1,5 +1,6 @@
 //! What is played: a program made from a seed, and how it gets smaller.
 
+use super::acts::{Act, Acts};
 use super::kernel::Defect;
 use clap::{Args, ValueEnum};
 use std::fmt;
@@ -24,6 +25,8 @@ pub struct Program {
     pub no_memory: u16,
     /// The faults of the system calls.
     pub faults: Faults,
+    /// What it may do besides sending and receiving.
+    pub acts: Acts,
 }
 
 /// What a command line can say about a program.
@@ -47,14 +50,17 @@ pub struct Overrides {
     /// Kinds of faults that do not happen, for instance `Short,Again`
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// Acts that do not happen
+    #[arg(long, value_delimiter = ',')]
+    without_acts: Vec<Act>,
 }
 
 /// What is the same for all programs.
 #[derive(Debug, Clone, Args)]
 pub struct Setting {
-    /// Plants a defect
+    /// Injects a defect
     #[arg(long)]
-    pub plant: Option<Defect>,
+    pub inject: Option<Defect>,
     /// For how many seconds nothing may happen at all
     #[arg(long, default_value_t = 60)]
     pub bound: u64,
@@ -65,8 +71,8 @@ impl Setting {
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--bound".to_owned(), self.bound.to_string()];
-        if let Some(name) = self.plant.and_then(|defect| defect.to_possible_value()) {
-            arguments.extend(["--plant".to_owned(), name.get_name().to_owned()]);
+        if let Some(name) = self.inject.and_then(|defect| defect.to_possible_value()) {
+            arguments.extend(["--inject".to_owned(), name.get_name().to_owned()]);
         }
         arguments
     }
@@ -90,6 +96,7 @@ impl Program {
             calm,
             no_memory: if random.bool() { no_memory } else { 0 },
             faults,
+            acts: Acts::of(&mut random, calm),
         }
     }
 
@@ -107,6 +114,7 @@ impl Program {
                 self.faults = self.faults.with(fault, 0);
             }
         }
+        self.acts = overrides.without_acts.iter().fold(self.acts, |acts, act| acts.without(*act));
         self
     }
 
@@ -128,6 +136,7 @@ impl Program {
         }
         smaller.push(Self { no_memory: 0, ..self.clone() });
         smaller.extend(Fault::ALL.map(|fault| Self { faults: self.faults.with(fault, 0), ..self.clone() }));
+        smaller.extend(Act::ALL.map(|act| Self { acts: self.acts.without(act), ..self.clone() }));
         smaller.retain(|program| program != self);
         smaller
     }
@@ -151,6 +160,12 @@ impl Program {
         let without: Vec<_> = Fault::ALL.into_iter().filter(gone).map(|fault| format!("{fault:?}")).collect();
         if !without.is_empty() {
             arguments.extend(["--without".to_owned(), without.join(",")]);
+        }
+        let gone = |act: &Act| of_seed.acts.has(*act) && !self.acts.has(*act);
+        let names = Act::ALL.into_iter().filter(gone).filter_map(|act| act.to_possible_value());
+        let without: Vec<_> = names.map(|name| name.get_name().to_owned()).collect();
+        if !without.is_empty() {
+            arguments.extend(["--without-acts".to_owned(), without.join(",")]);
         }
         arguments
     }

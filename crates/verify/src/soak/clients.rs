@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How many threads tell the clients what to do.
+/// How many threads drive the clients.
 const DRIVERS: u64 = 2;
 
 /// What each of them does per millisecond.

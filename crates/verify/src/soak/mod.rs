@@ -1,4 +1,4 @@
-//! Thousands of connections that come and go for as long as one likes, and whether the process stays as it is.
+//! Lets thousands of connections come and go for a given time, and checks that the process stays as it is.
 
 mod clients;
 mod picture;
@@ -25,10 +25,10 @@ use std::time::{Duration, Instant};
 /// How many threads, and so completion ports, serve both ends.
 const PORTS: usize = 2;
 
-/// How long everything may take to go away at the end.
+/// How long everything may take to be closed at the end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What may be left of memory: what locks and the allocator's users keep.
+/// How much memory may be left: locks keep some.
 const MEMORY_LEFT: usize = 1 << 20;
 
 /// Runs for `time` and draws into `folder`.

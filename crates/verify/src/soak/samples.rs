@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counted by everyone.
+/// Counts that all threads add to.
 pub(super) struct Counters {
     pub(super) connections: AtomicU64,
     pub(super) resets: AtomicU64,

@@ -63,7 +63,7 @@ impl Server {
     }
 }
 
-/// One connection, as its call-backs have it.
+/// One connection, as its callbacks have it.
 struct Echo {
     number: u64,
     socket: Weak<AsyncSocketLinux>,
@@ -117,7 +117,7 @@ fn end(echo: &Echo) {
     forget(echo.number, &echo.connections);
 }
 
-/// Drops the socket, perhaps in its own call-back, and never with the table locked.
+/// Drops the socket, perhaps in its own callback, and never with the table locked.
 fn forget(number: u64, connections: &Connections) {
     let socket = connections.lock().remove(&number);
     drop(socket);

@@ -182,7 +182,7 @@ impl StateMachineTest for Mocked {
         let answer = self_.step(&act);
         self_.port.run_scheduled();
         assert_eq!(answer, model.answer);
-        assert_eq!(*self_.shared.log.lock(), model.log, "call-backs, in order");
+        assert_eq!(*self_.shared.log.lock(), model.log, "callbacks, in order");
         self_
     }
 

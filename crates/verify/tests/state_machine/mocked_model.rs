@@ -38,7 +38,7 @@ pub(crate) struct Model {
     error: bool,
     /// What `SO_ERROR` will say, once.
     pending_error: Option<i32>,
-    /// What it said, and to those before which number.
+    /// What it said, and the number below which operations were told.
     told: (Option<i32>, u32),
     stream_broken: bool,
     sends: VecDeque<Step>,

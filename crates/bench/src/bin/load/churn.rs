@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<()> {
     Ok(())
 }
 
-/// From one of many addresses, for each has only so many ports, and keeps one for a minute after its use.
+/// From one of many addresses, because each has only so many ports and keeps a port for a minute after its use.
 fn visit(arguments: &Arguments, epoll: &OwnedFd, slot: usize, made: &mut u64) -> Result<Visit> {
     let since = Instant::now();
     let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 #[derive(Parser)]
 struct Arguments {
-    /// Who does it.
+    /// The library that does it.
     #[arg(long, value_enum, default_value = "ours")]
     engine: Engine,
     /// How many pairs.

@@ -17,7 +17,7 @@ pub(crate) fn believing(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::R
     recv(stream, buffer, RecvFlags::empty()).map(|(bytes, _)| bytes)
 }
 
-/// The least that one can do about it. Nobody passes descriptors here, so that a read which has to be repeated is an error.
+/// The least that a program can do about it. No descriptors are passed here, so a read which has to be repeated is an error.
 pub(crate) fn heeding_descriptors(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     let mut nothing = RecvAncillaryBuffer::default();
     let message = recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut nothing, RecvFlags::empty())?;

@@ -1,6 +1,7 @@
-//! The books that are kept: what was accepted, what was called back, what must arrive.
+//! Notes what was accepted, what was called back and what must arrive.
 
-use super::frame::{Number, Parser};
+use super::message::{Number, Parser};
+use super::stack;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub(super) struct Ledger {
     pub(super) without_memory: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) sockets: AtomicU64,
+    /// How many ends were made, of either kind.
+    pub(super) ends: AtomicU64,
     pub(super) failed: AtomicBool,
     violations: Mutex<Vec<String>>,
 }
@@ -41,16 +44,18 @@ pub(super) struct Stream {
     senders: Mutex<HashMap<ThreadId, Number>>,
     parser: Mutex<Parser>,
     pub(super) sent: AtomicU64,
+    /// What may have been sent besides: by sends whose buffer panicked on the port's thread.
+    pub(super) unsure: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) sends_pending: AtomicI64,
     /// A send stopped half-way: nothing more comes.
     pub(super) stopped: AtomicBool,
-    /// Somebody closed or broke the connection: what was sent need not arrive.
+    /// The connection was closed or broken: what was sent need not arrive.
     pub(super) cut: AtomicBool,
 }
 
 impl Stream {
-    /// The number of the calling thread's next frame.
+    /// The number of the calling thread's next message.
     pub(super) fn next_number(&self) -> Number {
         let mut senders = self.senders.lock();
         let sender = u16::try_from(senders.len()).expect("few threads");
@@ -75,13 +80,13 @@ impl Stream {
         }
     }
 
-    /// Whether nothing more can arrive, or need.
+    /// Whether nothing more can arrive, or nothing more has to.
     pub(super) fn is_settled(&self) -> bool {
         let arrived = || self.sent.load(SeqCst) == self.received.load(SeqCst);
         self.cut.load(SeqCst) || (self.sends_pending.load(SeqCst) == 0 && arrived())
     }
 
-    /// When everything has arrived that can.
+    /// For the time when everything has arrived that can: checks that all of it has.
     pub(super) fn check_whole(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
         if self.cut.load(SeqCst) {
@@ -90,15 +95,15 @@ impl Stream {
         if received < sent {
             ledger.violation(format!("{received} bytes arrived of {sent} that were sent"));
         }
-        if !self.stopped.load(SeqCst) && !self.parser.lock().is_between_frames() {
-            ledger.violation("the stream ends within a frame");
+        if !self.stopped.load(SeqCst) && !self.parser.lock().is_between_messages() {
+            ledger.violation("the stream ends within a message");
         }
     }
 
-    /// When every send has said how much it sent.
+    /// For the time when every send has said how much it sent: checks that no more has arrived.
     pub(super) fn check_no_more(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
-        if received > sent {
+        if received > sent + self.unsure.load(SeqCst) {
             ledger.violation(format!("{received} bytes arrived, more than the {sent} that were sent"));
         }
     }
@@ -106,30 +111,34 @@ impl Stream {
 
 /// One end: what runs there, and its two streams.
 #[derive(Debug)]
-pub(super) struct Book {
+pub(super) struct Account {
     pub(super) place: usize,
+    /// Ends that were made later have higher numbers.
+    pub(super) serial: u64,
+    /// The port it is on, if it is the library's.
+    pub(super) port: usize,
     pub(super) incoming: Arc<Stream>,
     pub(super) outgoing: Arc<Stream>,
     pub(super) pending: AtomicI64,
     pub(super) receives_pending: AtomicI64,
     pub(super) running: AtomicI64,
-    /// Somebody is about to close.
+    /// A thread is about to close it.
     closing: AtomicBool,
-    /// Somebody else is, too.
+    /// So is another one.
     contested: AtomicBool,
-    /// Close has returned, to the one who did it.
+    /// A close that was not contested has returned.
     pub(super) closed: AtomicBool,
-    /// No more bytes will come.
-    pub(super) ended: AtomicBool,
 }
 
-impl Book {
-    /// The books of both ends; `gaps` says whether a send may fail before its first byte.
-    pub(super) fn pair(places: [usize; 2], gaps: bool) -> [Self; 2] {
+impl Account {
+    /// The accounts of both ends; `gaps` says whether a send may fail before its first byte.
+    pub(super) fn pair(places: [usize; 2], serials: [u64; 2], ports: [usize; 2], gaps: bool) -> [Self; 2] {
         let stream = || Arc::new(Stream { parser: Mutex::new(Parser::new(gaps)), ..Stream::default() });
         let (there, back) = (stream(), stream());
-        let book = |place, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
-            place,
+        let account = |index: usize, incoming: &Arc<Stream>, outgoing: &Arc<Stream>| Self {
+            place: places[index],
+            serial: serials[index],
+            port: ports[index],
             incoming: Arc::clone(incoming),
             outgoing: Arc::clone(outgoing),
             pending: AtomicI64::new(0),
@@ -138,12 +147,11 @@ impl Book {
             closing: AtomicBool::new(false),
             contested: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            ended: AtomicBool::new(false),
         };
-        [book(places[0], &back, &there), book(places[1], &there, &back)]
+        [account(0, &back, &there), account(1, &there, &back)]
     }
 
-    /// Takes note of a close. Whether it is the only one so far.
+    /// Takes note of a close. Returns whether it is the only one so far.
     pub(super) fn begins_to_close(&self) -> bool {
         self.cut();
         let first = !self.closing.swap(true, SeqCst);
@@ -153,16 +161,17 @@ impl Book {
         first
     }
 
-    /// A close has returned: no call-back runs any more, and if no other thread can call, nothing waits.
+    /// A close has returned: no callback runs any more but those that the thread is in, and if no other thread can call,
+    /// nothing waits.
     pub(super) fn has_closed(&self, how: &str, alone: bool, ledger: &Ledger) {
-        // It may have been another that closed, and in a call-back of its own.
+        // Another thread may have closed it, and in a callback of its own.
         if self.contested.load(SeqCst) {
             return;
         }
         self.closed.store(true, SeqCst);
-        let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst));
+        let (pending, running) = (self.pending.load(SeqCst), self.running.load(SeqCst) - stack::depth(self));
         if running != 0 || (alone && pending != 0) {
-            ledger.violation(format!("{how} returned while {pending} operations waited and {running} call-backs ran"));
+            ledger.violation(format!("{how} returned while {pending} operations waited and {running} callbacks ran"));
         }
     }
 
@@ -173,7 +182,7 @@ impl Book {
     }
 }
 
-/// One operation, as its caller and its call-back see it. Both must agree in the end.
+/// One operation, as its caller and its callback see it. Both must agree in the end.
 #[derive(Debug, Default)]
 pub(super) struct Ticket(AtomicU8);
 
@@ -185,7 +194,7 @@ impl Ticket {
     /// The call returned `Ok`.
     pub(super) fn accepted(&self, ledger: &Ledger) {
         if self.0.fetch_or(ACCEPTED, SeqCst) & (CALLED | DROPPED) == DROPPED {
-            ledger.violation("an operation was accepted, but its call-back dropped");
+            ledger.violation("an operation was accepted, but its callback dropped");
         }
     }
 
@@ -204,7 +213,7 @@ impl Ticket {
 
     pub(super) fn dropped(&self, ledger: &Ledger) {
         if self.0.fetch_or(DROPPED, SeqCst) & (ACCEPTED | CALLED) == ACCEPTED {
-            ledger.violation("the call-back of an accepted operation was dropped without being called");
+            ledger.violation("the callback of an accepted operation was dropped without being called");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `planted race|leak|use-after-free`: has that defect. `cargo xtask verify` runs it first, to show that a sanitizer
+//! `injected-bug race|leak|use-after-free`: has that bug. `cargo xtask verify` runs it first, to show that a sanitizer
 //! would report such a thing.
 
 use std::env;

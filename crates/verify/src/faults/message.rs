@@ -1,12 +1,12 @@
-//! What is sent: numbered frames with a pattern that depends on the number and the position.
+//! What is sent: numbered messages with a pattern that depends on the number and the position.
 //!
-//! Each sender of a stream numbers its frames from 0 on. A byte that is lost, doubled or out of place, a frame that
-//! another one interrupts, and a refused frame that arrives all the same: the [`Parser`] says so.
+//! Each sender of a stream numbers its messages from 0 on. The [`Parser`] notices a byte that
+//! is lost, doubled or out of place, a message that another one interrupts, and a refused message that arrives all the same.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-/// The length of a frame's head.
+/// The length of a message's head.
 pub(super) const HEAD: usize = 12;
 
 /// The longest body.
@@ -26,7 +26,7 @@ pub(super) fn prepare() {
     LazyLock::force(&PATTERN);
 }
 
-/// Whose frame it is, and the how manieth of theirs.
+/// The sender of a message, and its number among the messages of that sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Number {
     pub(super) sender: u16,
@@ -40,24 +40,24 @@ impl Number {
     }
 }
 
-/// A frame with a body of so many bytes.
-pub(super) fn frame(number: Number, body: usize) -> Vec<u8> {
+/// A message with a body of so many bytes.
+pub(super) fn message(number: Number, body: usize) -> Vec<u8> {
     let length = u32::try_from(body).expect("short");
-    let mut frame = Vec::with_capacity(HEAD + body);
-    frame.push(MARK);
-    frame.extend(number.sender.to_be_bytes());
-    frame.extend(number.sequence.to_be_bytes());
-    frame.extend(length.to_be_bytes());
-    frame.push(frame.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)));
-    frame.extend(number.body(body));
-    frame
+    let mut message = Vec::with_capacity(HEAD + body);
+    message.push(MARK);
+    message.extend(number.sender.to_be_bytes());
+    message.extend(number.sequence.to_be_bytes());
+    message.extend(length.to_be_bytes());
+    message.push(message.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)));
+    message.extend(number.body(body));
+    message
 }
 
 /// Checks a stream piece by piece.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     head: Vec<u8>,
-    /// The number, the length and the checked length of the frame that is under way.
+    /// The number, the length and the checked length of the message that is under way.
     body: Option<(Number, usize, usize)>,
     next: HashMap<u16, u32>,
     /// A number may be missing: that of a send which failed before its first byte.
@@ -94,8 +94,8 @@ impl Parser {
         Ok(())
     }
 
-    /// Whether the last frame was whole.
-    pub(super) fn is_between_frames(&self) -> bool {
+    /// Whether the last message was whole.
+    pub(super) fn is_between_messages(&self) -> bool {
         self.head.is_empty() && self.body.is_none()
     }
 
@@ -107,7 +107,7 @@ impl Parser {
         let length = u32::from_be_bytes([l0, l1, l2, l3]) as usize;
         let right = head[..HEAD - 1].iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte));
         if mark != MARK || sum != right || length > LONGEST {
-            return Err(format!("no frame begins with {head:?}"));
+            return Err(format!("no message begins with {head:?}"));
         }
         let next = self.next.entry(number.sender).or_default();
         if number.sequence < *next || (number.sequence > *next && !self.gaps) {
@@ -125,7 +125,7 @@ mod tests {
 
     fn stream() -> Vec<u8> {
         let numbers = [(0, 0), (1, 0), (0, 1), (1, 1)].map(|(sender, sequence)| Number { sender, sequence });
-        numbers.iter().zip([5, 0, 700, 1]).flat_map(|(number, body)| frame(*number, body)).collect()
+        numbers.iter().zip([5, 0, 700, 1]).flat_map(|(number, body)| message(*number, body)).collect()
     }
 
     fn check(bytes: &[u8], piece: usize) -> Result<Parser, String> {
@@ -135,18 +135,18 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_frames_is_right_in_whatever_pieces_it_comes() {
+    fn a_stream_of_messages_is_right_in_whatever_pieces_it_comes() {
         for piece in 1..50 {
-            assert!(check(&stream(), piece).unwrap().is_between_frames());
+            assert!(check(&stream(), piece).unwrap().is_between_messages());
         }
-        assert!(!check(&stream()[..30], 7).unwrap().is_between_frames());
+        assert!(!check(&stream()[..30], 7).unwrap().is_between_messages());
     }
 
     #[test]
     fn every_byte_that_is_lost_doubled_or_changed_shows() {
         let stream = stream();
         for at in 0..stream.len() - 1 {
-            let wrong = |bytes: &[u8]| !check(bytes, 1000).is_ok_and(|parser| parser.is_between_frames());
+            let wrong = |bytes: &[u8]| !check(bytes, 1000).is_ok_and(|parser| parser.is_between_messages());
             assert!(wrong(&[&stream[..at], &stream[at + 1..]].concat()), "lost {at}");
             assert!(wrong(&[&stream[..=at], &stream[at..]].concat()), "doubled {at}");
             assert!(wrong(&[&stream[..at], &[stream[at] ^ 1], &stream[at + 1..]].concat()), "changed {at}");
@@ -154,9 +154,9 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_comes_twice_or_too_early_shows() {
-        let first = frame(Number { sender: 0, sequence: 0 }, 9);
-        let third = frame(Number { sender: 0, sequence: 2 }, 9);
+    fn a_message_that_comes_twice_or_too_early_shows() {
+        let first = message(Number { sender: 0, sequence: 0 }, 9);
+        let third = message(Number { sender: 0, sequence: 2 }, 9);
         assert!(check(&[first.clone(), first.clone()].concat(), 10).is_err());
         assert!(check(&[first.clone(), third.clone()].concat(), 10).is_err());
         let mut with_gaps = Parser::new(true);
