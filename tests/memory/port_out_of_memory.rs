@@ -118,14 +118,14 @@ fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
     });
     registration.add(Direction::In, warms_up).map_err(|refused| refused.error).unwrap();
     peer.write_all(b"xy").unwrap();
-    assert_eq!(told.only(), 1);
+    assert_eq!(told.next(), 1);
 
     let added = without_memory(|| registration.add(Direction::In, first).map_err(|refused| refused.error));
     added.expect("an idle direction has room for one");
-    assert_eq!(told.only(), 1, "no event came for it: it was scheduled");
+    assert_eq!(told.next(), 1, "no event came for it: it was scheduled");
     registration.add(Direction::In, second).map_err(|refused| refused.error).unwrap();
     without_memory(|| drop(registration));
-    assert_eq!(told.only(), 0, "abandoned");
+    assert_eq!(told.next(), 0, "abandoned");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_137

@@ -232,7 +232,7 @@ fn the_snapshot_is_sorted() {
 #[case::unknown_key(
     "srs.toml",
     "document = []\n",
-    "srs.toml:1: unknown field `document`, expected one of `documents`, `notes`, `exceptions`, `snapshot`, `id`, `tags`, `levels`"
+    "srs.toml:1: unknown field `document`, expected one of `documents`, `notes`, `exceptions`, `snapshot`, `proven`, `id`, `tags`, `levels`"
 )]
 #[case::no_toml("srs.toml", "\nid = \n", "srs.toml:2: string values must be quoted, expected literal string")]
 #[case::no_pattern(

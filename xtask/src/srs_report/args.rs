@@ -36,12 +36,21 @@ pub(crate) struct Args {
     /// Run cargo-mutants on the code of the requirements and join what it finds
     #[arg(long)]
     pub(super) prove: bool,
-    /// Prove only this requirement
-    #[arg(long, value_name = "ID", requires = "prove")]
-    pub(super) only: Option<String>,
+    /// Try each requirement's mutants against its own tests alone, and write what comes of it to docs/srs/proven.toml
+    #[arg(long, requires = "prove")]
+    pub(super) own_tests: bool,
+    /// Prove only these requirements
+    #[arg(long, value_name = "ID", requires = "prove", value_delimiter = ',')]
+    pub(super) only: Vec<String>,
     /// Prove only the code of this package
     #[arg(long = "crate", value_name = "NAME", requires = "prove")]
     pub(super) package: Option<String>,
+    /// How many tests run at a time [default: half of the processors]
+    #[arg(long, value_name = "N", requires = "own_tests")]
+    pub(super) jobs: Option<usize>,
+    /// How long a test may take on a mutant, beyond four times what it takes without one
+    #[arg(long, value_name = "SECONDS", requires = "own_tests", default_value_t = 10)]
+    pub(super) limit: u64,
 }
 
 impl Args {

@@ -19,6 +19,8 @@ pub(super) struct Config {
     pub(super) notes: Vec<String>,
     pub(super) exceptions: String,
     pub(super) snapshot: String,
+    /// What `--prove --own-tests` found.
+    pub(super) proven: String,
     /// The regular expression of an id.
     id: String,
     pub(super) tags: Words,
@@ -50,6 +52,7 @@ impl Default for Config {
             notes: strings(["docs/decisions.md"]),
             exceptions: "docs/srs/exceptions.toml".to_owned(),
             snapshot: "docs/srs/snapshot.txt".to_owned(),
+            proven: "docs/srs/proven.toml".to_owned(),
             id: "SRS_[A-Z0-9_]+_[0-9]{2}_[0-9]{3}".to_owned(),
             tags: Words::default(),
             levels: Levels::default(),

@@ -86,6 +86,16 @@ kinds! {
     WaiverNotNeeded = "waiver-not-needed", "drop it from `missing`";
     /// A waiver's date is over.
     WaiverExpired = "waiver-expired", "do what it put off, or give it a new `until`";
+    /// The file of proofs does not have the requirement yet.
+    ProofMissing = "proof-missing", "prove it with --prove --own-tests --only ID, or add it as not-tried with --bless";
+    /// The file of proofs has an id that no document has.
+    ProofUnknownId = "proof-unknown-id", "if the requirement was dropped on purpose, drop its line with --bless";
+    /// Its own tests noticed more mutants once.
+    ProofLost = "proof-lost", "mend its tests and prove it again, or say in `reason` why it is accepted";
+    /// A tagged test that no test binary runs.
+    ProofOfNoTest = "proof-of-no-test", "tag a test that runs at that level, and prove the requirement again";
+    /// A decision names no requirement and does not say why.
+    DecisionWithoutId = "decision-without-id", "name the requirements it is about, or write `none: ` and why there is none";
     /// A tagged test failed.
     TestFailed = "test-failed", "see its output in the run; --explain ID shows what else stands behind the requirement";
     /// Results were given, and a tagged test is not among them.

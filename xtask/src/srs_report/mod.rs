@@ -12,9 +12,12 @@ mod documents;
 mod exceptions;
 mod excerpts;
 mod finding;
+mod hash;
 mod model;
 mod mutants;
 mod notes;
+mod own_tests;
+mod proofs;
 mod render;
 mod results;
 mod snapshot;
@@ -32,6 +35,7 @@ use documents::Document;
 use excerpts::Excerpts;
 use model::{Model, Parts};
 use mutants::{Choice, Mutants};
+use proofs::Proofs;
 use render::Format;
 use results::Results;
 use sources::Tag;
@@ -39,6 +43,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 /// Prints the report. The exit status is 0 without findings, 1 with findings, 2 if there is no report to make.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -71,11 +77,15 @@ fn report(args: &Args) -> anyhow::Result<usize> {
     }
     let tags = sources::read(&root, &config, &ids, &mut findings)?;
     let waivers = exceptions::read(&root, &config.exceptions)?;
-    let notes = notes::read(&root, &config.notes, &ids)?;
+    let notes = notes::read(&root, &config.notes, &ids, &mut findings)?;
     let results = results_of(args, &root, &tags)?;
+    let proofs = proofs_of(args, &root, &config, &documents, &tags)?;
+    if let Some(proofs) = &proofs {
+        proofs.check(&config.proven, &documents, &mut findings);
+    }
     let mutants = mutants_of(args, &root, &tags)?;
     let today = Date::today();
-    let model = Model::join(Parts { documents, tags, waivers, notes, results, mutants, findings, today });
+    let model = Model::join(Parts { documents, tags, waivers, notes, results, mutants, proofs, findings, today });
     write(args, &rendered(args, &model, &root)?)?;
     Ok(if args.explain.is_some() { 0 } else { model.findings.len() })
 }
@@ -83,6 +93,10 @@ fn report(args: &Args) -> anyhow::Result<usize> {
 fn bless(root: &Path, config: &Config, documents: &[Document]) -> anyhow::Result<usize> {
     let changed = snapshot::bless(root, &config.snapshot, documents)?;
     println!("{}: {changed} lines changed", config.snapshot);
+    if let Some(mut proofs) = Proofs::read(root, &config.proven)? {
+        proofs.align(documents);
+        proofs.write(root, &config.proven)?;
+    }
     Ok(0)
 }
 
@@ -105,9 +119,32 @@ fn results_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<R
     Results::read(&files, tags).map(Some)
 }
 
+/// What is known of proofs; with `--own-tests` after a run.
+fn proofs_of(
+    args: &Args,
+    root: &Path,
+    config: &Config,
+    documents: &[Document],
+    tags: &[Tag],
+) -> anyhow::Result<Option<Proofs>> {
+    let known = Proofs::read(root, &config.proven)?;
+    if !args.own_tests {
+        return Ok(known);
+    }
+    let mut proofs = known.unwrap_or_default();
+    proofs.align(documents);
+    let choice = Choice { only: &args.only, package: args.package.as_deref() };
+    let half = || thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
+    let options = own_tests::Options { jobs: args.jobs.unwrap_or_else(half), limit: Duration::from_secs(args.limit) };
+    own_tests::prove(root, tags, &choice, &options, &mut proofs)?;
+    proofs.write(root, &config.proven)?;
+    // With the lines of its entries.
+    Proofs::read(root, &config.proven)
+}
+
 fn mutants_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<Mutants>> {
-    let made = if args.prove {
-        let choice = Choice { only: args.only.as_deref(), package: args.package.as_deref() };
+    let made = if args.prove && !args.own_tests {
+        let choice = Choice { only: &args.only, package: args.package.as_deref() };
         Some(mutants::prove(root, tags, &choice)?)
     } else {
         None

@@ -1,7 +1,7 @@
 //! Reads the notes on decisions, `docs/decisions.md`: which of them mention which requirement.
 
 use super::config::Ids;
-use super::finding::Location;
+use super::finding::{Finding, Kind, Location};
 use anyhow::Context as _;
 use std::collections::HashMap;
 use std::fs;
@@ -19,8 +19,13 @@ pub(super) struct Note {
 /// The notes of each id.
 pub(super) type Notes = HashMap<String, Vec<Note>>;
 
+/// The last column of a table of decisions, which names requirements.
+const COLUMN: &str = "Requirements";
+/// What that column begins with where there is none.
+const NONE: &str = "none: ";
+
 /// Reads the files that are there.
-pub(super) fn read(root: &Path, files: &[String], ids: &Ids) -> anyhow::Result<Notes> {
+pub(super) fn read(root: &Path, files: &[String], ids: &Ids, findings: &mut Vec<Finding>) -> anyhow::Result<Notes> {
     let mut notes = Notes::new();
     for file in files {
         let text = match fs::read_to_string(root.join(file)) {
@@ -29,7 +34,13 @@ pub(super) fn read(root: &Path, files: &[String], ids: &Ids) -> anyhow::Result<N
             Err(error) => return Err(error).with_context(|| format!("cannot read {file}")),
         };
         let path: Arc<str> = file.as_str().into();
+        let mut columns = Columns::default();
         for (line, block) in blocks(&text) {
+            if columns.lacks_id(line, &block, ids) {
+                let location = Location { path: Arc::clone(&path), line };
+                let message = format!("a decision names no requirement in its column `{COLUMN}`");
+                findings.push(Finding::new(&location, Kind::DecisionWithoutId, message));
+            }
             let note = Note { location: Location { path: Arc::clone(&path), line }, text: block.as_str().into() };
             let mut mentioned: Vec<&str> = ids.mentioned(&block).collect();
             mentioned.sort_unstable();
@@ -40,6 +51,35 @@ pub(super) fn read(root: &Path, files: &[String], ids: &Ids) -> anyhow::Result<N
         }
     }
     Ok(notes)
+}
+
+/// What the table says that the blocks are in.
+#[derive(Default)]
+struct Columns {
+    /// The line of the table that was asked about last.
+    line: Option<usize>,
+    /// Its last column is that of requirements.
+    has_requirements: bool,
+}
+
+impl Columns {
+    /// Is this a decision that names no requirement and does not say why? Blocks are asked about in their order.
+    fn lacks_id(&mut self, line: usize, block: &str, ids: &Ids) -> bool {
+        let Some(row) = block.strip_prefix('|') else {
+            *self = Self::default();
+            return false;
+        };
+        let cells: Vec<&str> = row.strip_suffix('|').unwrap_or(row).split('|').map(str::trim).collect();
+        let last = cells.last().copied().unwrap_or_default();
+        let goes_on = self.line.replace(line).is_some_and(|before| before + 1 == line);
+        if !goes_on {
+            self.has_requirements = last == COLUMN;
+            return false;
+        }
+        let is_rule = cells.iter().all(|cell| !cell.is_empty() && cell.bytes().all(|byte| matches!(byte, b'-' | b':')));
+        let has_reason = last.strip_prefix(NONE).is_some_and(|reason| !reason.trim().is_empty());
+        self.has_requirements && !is_rule && !has_reason && ids.mentioned(last).next().is_none()
+    }
 }
 
 /// Paragraphs and rows, each with the line it begins at.
@@ -61,6 +101,24 @@ fn blocks(text: &str) -> Vec<(usize, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_decision_names_requirements_or_says_why_none() {
+        let ids = Ids::new("REQ-[0-9]+").expect("a pattern");
+        let lacking = |text: &str| {
+            let mut columns = Columns::default();
+            blocks(text)
+                .into_iter()
+                .filter(|(line, row)| columns.lacks_id(*line, row, &ids))
+                .map(|(line, _)| line)
+                .collect::<Vec<_>>()
+        };
+        let table = "| Point | Requirements |\n|---|:--|\n";
+        assert_eq!(lacking(&format!("{table}| a | REQ-1<br>REQ-2 |\n| b | none: internal |\n")), [0; 0]);
+        assert_eq!(lacking(&format!("{table}| a | REQ-1 |\n| REQ-1 | – |\n| c | |\n| d | none:  |\n")), [4, 5, 6]);
+        assert_eq!(lacking("| Point | Reason |\n|---|---|\n| a | – |\n"), [0; 0]);
+        assert_eq!(lacking(&format!("{table}\n| Point | Reason |\n|---|---|\n| a | – |\n")), [0; 0]);
+    }
 
     #[test]
     fn a_note_is_a_paragraph_or_a_row() {

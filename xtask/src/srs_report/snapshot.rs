@@ -4,6 +4,7 @@
 
 use super::documents::{Document, Requirement};
 use super::finding::{Finding, Kind, Location};
+use super::hash;
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -95,11 +96,8 @@ fn requirements(documents: &[Document]) -> impl Iterator<Item = &Requirement> {
     documents.iter().flat_map(|document| &document.requirements)
 }
 
-/// FNV-1a of the text, whose line breaks and runs of blanks do not matter.
+/// The hash of the text, whose line breaks and runs of blanks do not matter.
 fn hash_of(requirement: &Requirement) -> String {
     let text = requirement.text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let hash = text
-        .bytes()
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-    format!("{hash:016x}")
+    format!("{:016x}", hash::of(text.as_bytes()))
 }

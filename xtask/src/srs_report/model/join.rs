@@ -7,6 +7,7 @@ use crate::srs_report::exceptions::Waiver;
 use crate::srs_report::finding::{Finding, Kind, Location};
 use crate::srs_report::mutants::{Mutant, Mutants};
 use crate::srs_report::notes::Notes;
+use crate::srs_report::proofs::Proofs;
 use crate::srs_report::results::{Outcome, Results};
 use crate::srs_report::sources::{Level, Tag, Word};
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ pub(in crate::srs_report) struct Parts {
     /// `None` if the tests were not run.
     pub(in crate::srs_report) results: Option<Results>,
     pub(in crate::srs_report) mutants: Option<Mutants>,
+    pub(in crate::srs_report) proofs: Option<Proofs>,
     pub(in crate::srs_report) findings: Vec<Finding>,
     pub(in crate::srs_report) today: Date,
 }
@@ -29,7 +31,7 @@ pub(in crate::srs_report) struct Parts {
 impl Model {
     /// Makes the model of what the stages read.
     pub(in crate::srs_report) fn join(parts: Parts) -> Self {
-        let Parts { documents, tags, waivers, mut notes, results, mutants, findings, today } = parts;
+        let Parts { documents, tags, waivers, mut notes, results, mutants, proofs, findings, today } = parts;
         let mut join = Join { documents: Vec::new(), places: HashMap::new(), findings };
         for document in documents {
             join.document(document, &mut notes);
@@ -42,6 +44,11 @@ impl Model {
         }
         if let Some(mutants) = &mutants {
             join.mutants(mutants);
+        }
+        for (id, proof) in proofs.into_iter().flat_map(|proofs| proofs.all) {
+            if let Some(row) = join.row(&id) {
+                row.proof = Some(proof);
+            }
         }
         join.finish(results)
     }
@@ -67,7 +74,7 @@ impl Join {
             let notes = notes.remove(&requirement.id).unwrap_or_default();
             let rows = &mut self.documents[index].rows;
             self.places.insert(requirement.id.clone(), (index, rows.len()));
-            rows.push(Row { requirement, evidence: Default::default(), notes, mutants: Vec::new() });
+            rows.push(Row { requirement, evidence: Default::default(), notes, mutants: Vec::new(), proof: None });
         }
     }
 

@@ -10,6 +10,7 @@ use super::documents::Requirement;
 use super::finding::{Finding, Kind, Location};
 use super::mutants::Verdict;
 use super::notes::Note;
+use super::proofs::Proof;
 use super::results::Ran;
 use super::sources::{Target, package_of};
 use serde::Deserialize;
@@ -50,6 +51,8 @@ pub(super) struct Row {
     evidence: [Evidence; Aspect::ALL.len()],
     pub(super) notes: Vec<Note>,
     pub(super) mutants: Vec<TriedMutant>,
+    /// If the project keeps proofs.
+    pub(super) proof: Option<Proof>,
 }
 
 impl Row {
@@ -178,7 +181,7 @@ pub(super) mod testing {
             AspectStatus::Missing => Evidence::default(),
         });
         let requirement = Requirement { id: "A".to_owned(), text: "t".to_owned(), location: place() };
-        Row { requirement, evidence, notes: Vec::new(), mutants: Vec::new() }
+        Row { requirement, evidence, notes: Vec::new(), mutants: Vec::new(), proof: None }
     }
 
     /// The row with mutants that ended so.

@@ -5,7 +5,7 @@
 mod logs;
 mod prove;
 
-pub(super) use prove::{Choice, prove};
+pub(super) use prove::{Choice, list, prove};
 
 use anyhow::{Context as _, anyhow, bail};
 use logs::FailedTest;
@@ -71,20 +71,26 @@ enum Scenario {
 
 /// A mutant as cargo-mutants lists it.
 #[derive(Deserialize)]
-struct Change {
-    name: String,
-    file: String,
-    span: Span,
+pub(super) struct Change {
+    pub(super) name: String,
+    pub(super) file: String,
+    pub(super) span: Span,
+    #[serde(default)]
+    pub(super) replacement: String,
 }
 
+/// The text that the replacement replaces.
 #[derive(Deserialize)]
-struct Span {
-    start: Point,
+pub(super) struct Span {
+    pub(super) start: Point,
+    pub(super) end: Point,
 }
 
+/// Lines and columns are counted from 1.
 #[derive(Deserialize)]
-struct Point {
-    line: usize,
+pub(super) struct Point {
+    pub(super) line: usize,
+    pub(super) column: usize,
 }
 
 impl Mutants {
@@ -104,7 +110,7 @@ impl Mutants {
                 "MissedMutant" => Verdict::Missed,
                 "Timeout" => Verdict::TimedOut,
                 "Unviable" => Verdict::Unviable,
-                // `cargo mutants` itself came to grief: no evidence either way.
+                // `cargo mutants` itself failed, which is no evidence either way.
                 _ => continue,
             };
             let log = outcome.log_path.map(|log| dir.join(log)).filter(|_| verdict == Verdict::Caught);

@@ -13,18 +13,26 @@ use std::process::{Command, Stdio};
 /// Which tagged items are mutated.
 #[derive(Debug, Default)]
 pub(in crate::srs_report) struct Choice<'c> {
-    /// Those of one requirement.
-    pub(in crate::srs_report) only: Option<&'c str>,
+    /// Those of these requirements, unless there are none.
+    pub(in crate::srs_report) only: &'c [String],
     /// Those of one package.
     pub(in crate::srs_report) package: Option<&'c str>,
 }
 
 impl Choice<'_> {
-    fn takes(&self, tag: &Tag) -> bool {
+    /// Is this code to be mutated?
+    pub(in crate::srs_report) fn takes(&self, tag: &Tag) -> bool {
         let package = tag.target.as_ref().and_then(|target| target.test.home.package.as_deref());
-        tag.word == Word::Code
-            && self.only.is_none_or(|only| only == tag.id)
-            && self.package.is_none_or(|wanted| package == Some(wanted))
+        tag.word == Word::Code && self.names(tag) && self.package.is_none_or(|wanted| package == Some(wanted))
+    }
+
+    /// Is this of a requirement to prove? One without code is of no package.
+    pub(in crate::srs_report) fn takes_id(&self, tag: &Tag) -> bool {
+        if self.package.is_some() { self.takes(tag) } else { self.names(tag) }
+    }
+
+    fn names(&self, tag: &Tag) -> bool {
+        self.only.is_empty() || self.only.contains(&tag.id)
     }
 }
 
@@ -72,7 +80,11 @@ pub(in crate::srs_report) fn prove(root: &Path, tags: &[Tag], choice: &Choice<'_
     Ok(output)
 }
 
-fn list(root: &Path, tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>) -> anyhow::Result<Vec<Change>> {
+/// The changes that cargo-mutants can think of in the files.
+pub(in crate::srs_report) fn list(
+    root: &Path,
+    tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>,
+) -> anyhow::Result<Vec<Change>> {
     let output = mutants(root, tagged).args(["--list", "--json"]).output().context("cannot start cargo mutants")?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);

@@ -1,6 +1,6 @@
 //! One requirement whole.
 
-use super::mutants_line;
+use super::{mutants_line, proof_line};
 use crate::srs_report::excerpts::Excerpts;
 use crate::srs_report::model::{Aspect, Model, Place, Row};
 use crate::srs_report::status::status;
@@ -26,6 +26,10 @@ pub(in crate::srs_report) fn explain(model: &Model, id: &str, excerpts: &Excerpt
     for mutant in &row.mutants {
         let by = if mutant.by_own_test { ", by its own test" } else { "" };
         text += &format!("  {}{by}: {}\n", mutant.verdict.name(), mutant.name);
+    }
+    if let Some(proof) = &row.proof {
+        let reason = proof.reason.as_ref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        text += &format!("\nits own tests: {}{reason}\n", proof_line(proof));
     }
     let about: Vec<_> = model.findings.iter().filter(|finding| finding.message.contains(id)).collect();
     for finding in about {

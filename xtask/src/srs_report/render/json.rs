@@ -53,10 +53,17 @@ fn row(row: &Row) -> Value {
         .collect();
     let notes: Vec<Value> =
         row.notes.iter().map(|it| json!({ "at": it.location.to_string(), "text": &*it.text })).collect();
+    let proof = row.proof.as_ref().map(|proof| {
+        json!({
+            "unit": proof.unit.map(|it| it.to_string()), "integration": proof.integration.map(|it| it.to_string()),
+            "lost": proof.lost, "absent": proof.absent, "reason": proof.reason,
+        })
+    });
     json!({
         "id": requirement.id, "text": requirement.text, "status": status(row).name(),
         "path": &*requirement.location.path, "line": requirement.location.line,
         "packages": row.packages(), "evidence": aspects, "waived": waived, "notes": notes, "mutants": mutants,
+        "own_tests": proof,
     })
 }
 

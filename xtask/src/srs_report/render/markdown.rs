@@ -1,12 +1,13 @@
 //! The report as Markdown, for a comment on a change or a page of documentation.
 
-use super::{count, mutants_line, totals_line};
+use super::{count, mutants_line, proof_line, proofs_line, totals_line};
 use crate::srs_report::model::{Aspect, AspectStatus, Model, Row};
 use crate::srs_report::status::status;
 
 /// The summary, the findings and a table per document.
 pub(super) fn report(model: &Model) -> String {
     let mut text = format!("# Requirements\n\n{}.\n\n", totals_line(model));
+    text.extend(proofs_line(model).map(|line| format!("{line}.\n\n")));
     text += "| document | requirements | code | unit | integration |\n|---|--:|--:|--:|--:|\n";
     for document in &model.documents {
         let present = Aspect::ALL.map(|aspect| count(document, aspect, AspectStatus::Present).to_string());
@@ -15,7 +16,7 @@ pub(super) fn report(model: &Model) -> String {
     text += &findings(model);
     for document in &model.documents {
         text += &format!("\n## {}\n\n", document.path);
-        text += "| requirement | status | code | unit | integration | mutants |\n|---|---|---|---|---|---|\n";
+        text += "| requirement | status | code | unit | integration | mutants | own tests |\n|---|---|---|---|---|---|---|\n";
         text.extend(document.rows.iter().map(line));
     }
     text
@@ -43,7 +44,8 @@ fn line(row: &Row) -> String {
         AspectStatus::Missing => "**missing**".to_owned(),
     });
     let mutants = mutants_line(row).unwrap_or_default();
-    format!("| {} | {} | {} | {mutants} |\n", row.requirement.id, status(row).name(), cells.join(" | "))
+    let proof = row.proof.as_ref().map(proof_line).unwrap_or_default();
+    format!("| {} | {} | {} | {mutants} | {proof} |\n", row.requirement.id, status(row).name(), cells.join(" | "))
 }
 
 /// Text that a table or a list may hold.

@@ -14,6 +14,7 @@ pub(super) use text::check;
 use super::excerpts::Excerpts;
 use super::model::{Aspect, AspectStatus, Model, Traced};
 use super::mutants::Verdict;
+use super::proofs::{self, Proof};
 use super::status::{Status, status};
 
 /// How the report is written.
@@ -69,6 +70,40 @@ fn findings_line(model: &Model) -> String {
 fn totals_line(model: &Model) -> String {
     let parts = totals(model.documents.iter()).into_iter().map(|(status, count)| format!("{count} {}", status.name()));
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// How many requirements are proven by mutation: `2 of 3 requirements are proven by mutation at unit level, 1 at …`.
+fn proofs_line(model: &Model) -> Option<String> {
+    let proofs: Vec<&Proof> = model.rows().filter_map(|row| row.proof.as_ref()).collect();
+    if proofs.is_empty() {
+        return None;
+    }
+    let count = |is: fn(proofs::Verdict) -> bool| {
+        let at = |level: fn(&Proof) -> Option<proofs::Verdict>| {
+            proofs.iter().filter(|proof| level(proof).is_some_and(is)).count()
+        };
+        (at(|proof| proof.unit), at(|proof| proof.integration))
+    };
+    let (unit, integration) = count(|verdict| verdict == proofs::Verdict::Noticed);
+    let (unit_partly, integration_partly) = count(|verdict| matches!(verdict, proofs::Verdict::Partly(..)));
+    Some(format!(
+        "{unit} of {} requirements are proven by mutation at unit level, {integration} at integration level; in part \
+         {unit_partly} and {integration_partly} more",
+        model.rows().count()
+    ))
+}
+
+/// The proof of a requirement in a few words: `unit noticed, integration partly-noticed 3/5`.
+fn proof_line(proof: &Proof) -> String {
+    let levels = [("unit", proof.unit), ("integration", proof.integration)];
+    let words: Vec<String> = levels
+        .into_iter()
+        .map(|(level, verdict)| match verdict {
+            Some(verdict) => format!("{level} {verdict}"),
+            None => format!("{level} has no test"),
+        })
+        .collect();
+    words.join(", ")
 }
 
 /// The mutants of a requirement in a few words: `5 of 6 mutants caught (4 by its own tests), 1 missed`.

@@ -1,6 +1,6 @@
 //! The report for a terminal.
 
-use super::{count, findings_line, mutants_line, totals_line};
+use super::{count, findings_line, mutants_line, proofs_line, totals_line};
 use crate::srs_report::model::{Aspect, AspectStatus, Model, Row, Traced};
 use crate::srs_report::status::status;
 use std::iter;
@@ -24,6 +24,7 @@ pub(in crate::srs_report) fn check(model: &Model) -> String {
         text.push('\n');
     }
     text += &format!("requirements: {}\n", totals_line(model));
+    text.extend(proofs_line(model).map(|line| line + "\n"));
     text + &format!("{}\n", findings_line(model))
 }
 

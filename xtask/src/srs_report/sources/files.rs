@@ -20,6 +20,15 @@ pub(in crate::srs_report) enum Level {
     Integration,
 }
 
+impl Level {
+    pub(in crate::srs_report) fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Integration => "integration",
+        }
+    }
+}
+
 /// A source file.
 pub(super) struct File {
     /// From the project's root.

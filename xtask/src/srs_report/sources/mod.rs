@@ -104,6 +104,11 @@ pub(super) fn package_of(binary: &str) -> &str {
     binary.split("::").next().unwrap_or(binary)
 }
 
+/// The text without its comments and blanks; what documents something stays.
+pub(super) fn code_of(text: &str) -> String {
+    Pieces::of(text).code.into_iter().map(|piece| &text[piece]).collect::<Vec<_>>().join(" ")
+}
+
 /// Reads every tag of the project.
 pub(super) fn read(root: &Path, config: &Config, ids: &Ids, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Tag>> {
     let files = files::find(root, config)?;

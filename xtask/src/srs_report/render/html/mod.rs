@@ -4,7 +4,7 @@
 
 mod row;
 
-use super::{count, findings_line, totals};
+use super::{count, findings_line, proofs_line, totals};
 use crate::srs_report::excerpts::Excerpts;
 use crate::srs_report::model::{Aspect, AspectStatus, Model, Traced};
 use crate::srs_report::status::Status;
@@ -31,6 +31,7 @@ pub(super) fn report(model: &Model, excerpts: &Excerpts) -> String {
                     h1 { "Requirements" }
                     @if let Some(began) = &model.began { p.when { "Tests ran " time datetime=(began) { (began) } } }
                     (totals_of(model))
+                    @if let Some(line) = proofs_line(model) { p.proofs { (line) } }
                 }
                 main {
                     section aria-label="Documents" { @for document in &model.documents { (strip(document)) } }

@@ -4,7 +4,7 @@ use super::class;
 use crate::srs_report::excerpts::Excerpts;
 use crate::srs_report::model::{Aspect, AspectStatus, Place, Row};
 use crate::srs_report::mutants::Verdict;
-use crate::srs_report::render::mutants_line;
+use crate::srs_report::render::{mutants_line, proof_line};
 use crate::srs_report::status::status;
 use maud::{Markup, html};
 
@@ -33,6 +33,10 @@ pub(super) fn details(row: &Row, excerpts: &Excerpts) -> Markup {
                 @for note in &row.notes { blockquote { (note.text) " " code { (note.location) } } }
                 @for aspect in Aspect::ALL { (evidence(row, aspect, excerpts)) }
                 (mutants(row))
+                @if let Some(proof) = &row.proof {
+                    h3 { "Mutants that its own tests notice" }
+                    p { (proof_line(proof)) @if let Some(reason) = &proof.reason { ": " (reason) } }
+                }
             }
         }
     }
