@@ -1,7 +1,7 @@
 //! `cargo xtask ci`: the steps of CI, in order, up to the first that fails.
 //!
-//! `.github/workflows/ci.yml` runs the same commands, one job each; a test below keeps the two alike. What takes longer runs
-//! at night: `.github/workflows/nightly.yml`.
+//! `.github/workflows/ci.yml` runs the same commands, one job each; a test below compares the two. Longer checks run at
+//! night: `.github/workflows/nightly.yml`.
 
 use crate::workspace;
 use anyhow::bail;
@@ -49,7 +49,7 @@ impl fmt::Display for Step {
     }
 }
 
-/// Runs the steps; fails with the first that fails.
+/// Runs the steps, up to the first that fails.
 pub(crate) fn run() -> anyhow::Result<()> {
     let shell = Shell::new()?;
     shell.change_dir(workspace::root()?);
@@ -71,7 +71,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
 impl Step {
     fn run(&self, shell: &Shell) -> anyhow::Result<()> {
         let mut command = match self.args {
-            // This program: asked for it by name, cargo would build it again if it was built along with the tests.
+            // This program itself. `cargo xtask` would build it again, because the tests were built with other features.
             ["xtask", args @ ..] => shell.cmd(env::current_exe()?).args(args),
             args => cmd!(shell, "cargo {args...}"),
         };
@@ -108,7 +108,7 @@ mod tests {
         assert!(workflow.contains(&format!("needs: [{}]", names.join(", "))), "the gate needs every job");
     }
 
-    /// The key of a line such as `  fmt:`, indented as only the names of jobs are.
+    /// The key of a line such as `  fmt:`. Only names of jobs have this indentation.
     fn job_name(line: &str) -> Option<&str> {
         let key = line.strip_prefix("  ")?.strip_suffix(':')?;
         (!key.starts_with(' ')).then_some(key)

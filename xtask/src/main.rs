@@ -1,4 +1,4 @@
-//! `cargo xtask`: the workspace's own commands. This file only names them; each lives in its own file.
+//! `cargo xtask`: the workspace's own commands. This file lists them; each has a file or folder of its own.
 
 mod bench;
 mod c_abi;
@@ -31,20 +31,20 @@ enum Command {
     SrsReportBench,
     /// Looks at the HTML report in headless Chromium
     SrsReportBrowser,
-    /// Shows that each library crate compiles, documents and compiles its tests alone
+    /// Shows that each library crate, its documentation and its tests compile alone
     Standalone,
-    /// Makes the C header of the sources of crates/async-socket-ffi
+    /// Generates the C header from the sources of crates/async-socket-ffi
     Header(header::Args),
     /// Installs the C library; see `cargo xtask install --help`
-    // Here for the list of commands: the launcher runs it.
+    // Only for the list of commands, because the launcher runs it.
     #[command(disable_help_flag = true)]
     Install {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         arguments: Vec<OsString>,
     },
-    /// Runs the conformance program of the C ABI, plain or under a checker
+    /// Runs the C ABI's conformance program, plain or under a checker
     CAbi(c_abi::Args),
-    /// Measures: against bare epoll and the peers, or one thing exactly
+    /// Compares with bare epoll and other libraries, or measures one thing exactly
     Bench(bench::Args),
     /// Tries to break the libraries: sanitizers, fuzzing, mutation and more
     Verify(verify::Args),
@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// For those who start this program itself.
+/// For a caller that starts this program without the launcher.
 fn install(arguments: &[OsString]) -> anyhow::Result<()> {
     let shell = Shell::new()?;
     Ok(cmd!(shell, "cargo xtask install {arguments...}").quiet().run()?)

@@ -1,7 +1,7 @@
-//! `cargo xtask standalone`: each library crate compiles, documents and compiles its tests alone.
+//! `cargo xtask standalone`: each library crate, its documentation and its tests compile alone.
 //!
-//! In the workspace the crates share features and dependencies, which hides what one of them forgot to ask
-//! for. Here each is pulled by its path into a scratch package of its own, as a user would pull it.
+//! In the workspace the crates share features and dependencies, which hides a dependency or feature that a crate forgot
+//! to declare. Here a scratch package depends on each crate by its path, as a user's package would.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -10,12 +10,12 @@ use std::path::Path;
 use tempfile::TempDir;
 use xshell::{Shell, cmd};
 
-/// A library crate and what pulling it must and must not bring.
+/// A library crate, a use of it, and what it must not depend on.
 struct Library {
     name: &'static str,
     /// Uses one item of its public API.
     main: &'static str,
-    /// What the names of the crates under it do not begin with.
+    /// No crate that it depends on has a name that begins like this.
     forbidden: &'static [&'static str],
 }
 
@@ -42,7 +42,7 @@ const LIBRARIES: [Library; 4] = [
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = workspace::root()?;
     let shell = Shell::new()?;
-    // Not the workspace's own build output: what is built here has other features, and each would evict the other.
+    // A folder of its own: with other features than in the workspace, each build would evict the other.
     shell.set_var("CARGO_TARGET_DIR", workspace::target_dir()?.join("standalone"));
     shell.set_var("RUSTDOCFLAGS", "-D warnings");
     for library in &LIBRARIES {
@@ -56,13 +56,13 @@ fn check(shell: &Shell, root: &Path, library: &Library) -> anyhow::Result<()> {
     let name = library.name;
     let scratch = scratch_package(root, library)?;
     let in_scratch = shell.push_dir(scratch.path());
-    // Compiled is enough: nothing is run.
+    // Nothing needs to run.
     cmd!(shell, "cargo check --quiet").run()?;
     cmd!(shell, "cargo doc --quiet --no-deps -p {name}").run()?;
     let tree = cmd!(shell, "cargo tree --quiet -e normal --prefix none -p {name}").read()?;
     drop(in_scratch);
     if let Some(pulled) = forbidden(&tree, library) {
-        bail!("it pulls {pulled}");
+        bail!("it depends on {pulled}");
     }
     let manifest = root.join("crates").join(name).join("Cargo.toml");
     cmd!(shell, "cargo check --quiet --tests --manifest-path {manifest}").run()?;
@@ -80,12 +80,12 @@ fn scratch_package(root: &Path, library: &Library) -> anyhow::Result<TempDir> {
     fs::write(scratch.path().join("Cargo.toml"), manifest)?;
     fs::create_dir(scratch.path().join("src"))?;
     fs::write(scratch.path().join("src/main.rs"), main)?;
-    // The versions the workspace is tested with; cargo drops the entries it does not need.
+    // The versions that the workspace is tested with. Cargo drops the entries that it does not need.
     fs::copy(root.join("Cargo.lock"), scratch.path().join("Cargo.lock"))?;
     Ok(scratch)
 }
 
-/// The first crate of the tree, other than the library itself, that the library must not pull.
+/// The first crate of the tree, other than the library itself, that the library must not depend on.
 fn forbidden<'t>(tree: &'t str, library: &Library) -> Option<&'t str> {
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
     let mut others = names.filter(|name| *name != library.name);

@@ -6,14 +6,14 @@ use std::path::PathBuf;
 
 /// The folder of the workspace's `Cargo.toml`.
 ///
-/// Asked at run time, not baked in with `env!`: a build cache may outlive the checkout it was filled from.
+/// Read at run time, not with `env!`, because a build cache may outlive the checkout that it was filled from.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
     let xtask = PathBuf::from(manifest_dir);
     xtask.parent().map(PathBuf::from).context("xtask lies in the workspace's folder")
 }
 
-/// The folder that cargo builds the workspace into.
+/// The folder into which cargo builds the workspace.
 pub(crate) fn target_dir() -> anyhow::Result<PathBuf> {
     let root = root()?;
     Ok(match env::var_os("CARGO_TARGET_DIR") {

@@ -55,6 +55,11 @@
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
 
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 #[cfg(not(target_has_atomic = "64"))]
 compile_error!(
     "completion-port needs 64-bit atomics, which this target does not have: its queues number operations and events with \
