@@ -10,7 +10,7 @@ use integration_tests::process::alone;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use test_doubles::{end_counting, fail_allocations, without_memory};
+use test_doubles::{allocations_tried, fail_allocations, without_memory};
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]
@@ -135,7 +135,7 @@ fn a_port_that_finds_no_memory_is_an_error() {
     for nth in 1..4 {
         fail_allocations(nth..=nth);
         let created = CompletionPort::create();
-        let tried = end_counting();
+        let tried = allocations_tried();
         let error = created.expect_err("an allocation has failed").source;
         assert_eq!((tried, error.raw_os_error()), (nth, Some(Errno::NOMEM.raw_os_error())));
     }

@@ -164,8 +164,8 @@ fn the_context_of_a_raw_event_may_be_null_and_is_handed_back_unseen() {
 /// Returns after the one port of the platform has seen every event that came before.
 fn round_trip_on_the_port() {
     let (port, calls) = (platform_get_completion_port(), Calls::new());
-    let (readable, mut peer) = UnixStream::pair().unwrap();
-    peer.write_all(b"x").unwrap();
+    let (readable, mut peer) = UnixStream::pair().expect("a pair");
+    peer.write_all(b"x").expect("the peer writes");
     // SAFETY: a reference that we have, an open descriptor, and a context that outlives the callback.
     let added = unsafe { completion_port_add(port, 1, readable.as_raw_fd(), Some(on_event), calls.context()) };
     assert_eq!(added, 0);

@@ -19,7 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use test_doubles::{FailingAllocator, end_counting, fail_allocations, with_memory};
+use test_doubles::{FailingAllocator, allocations_tried, fail_allocations, with_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -36,7 +36,7 @@ impl Run {
         let nth = self.nth - self.tried.get().min(self.nth);
         fail_allocations(nth..=nth);
         let result = call();
-        self.tried.set(self.tried.get() + end_counting());
+        self.tried.set(self.tried.get() + allocations_tried());
         result
     }
 
@@ -197,7 +197,7 @@ impl PortSyscalls for UntilTheThread {
     }
 
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        let tried = end_counting();
+        let tried = allocations_tried();
         self.0.send(tried).expect("the test listens");
         Kernel.epoll_add(epoll, fd, data, flags)
     }
@@ -472,7 +472,7 @@ fn the_ports_thread_needs_no_memory_for_what_was_accepted() {
         ledger.settles();
 
         let (tell, told) = channel();
-        let report = move |_| tell.send(end_counting()).expect("the test listens");
+        let report = move |_| tell.send(allocations_tried()).expect("the test listens");
         on_the_thread(&control, &mut control_peer, report);
         run.tried.set(received(&told, "the report"));
     });

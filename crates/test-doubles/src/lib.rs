@@ -52,8 +52,8 @@ mod scripted_sockets;
 pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
 pub use no_memory::{
-    FailingAllocator, end_counting, fail_allocations, fail_allocations_of_new_threads, failing_nth, set_memory,
-    with_memory, without_memory, without_memory_beyond,
+    FailingAllocator, allocations_tried, fail_allocations, fail_allocations_of_new_threads, fail_nth_allocation,
+    failing_nth, set_memory, with_memory, without_memory, without_memory_beyond,
 };
 pub use number::Number;
 pub use scripted_port::{PortSyscall, ScriptedPort};

@@ -11,7 +11,7 @@ thread_local! {
     /// The bytes that one allocation may have.
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
 
-    /// What counts the allocations of this thread, if anything does. A thread begins with what [`fail_allocations_of_new_threads`] set.
+    /// What counts the allocations of this thread, if anything does. A thread begins with what `count_in_new_threads` set.
     static COUNTER: Cell<Option<Counter>> = const { Cell::new(None) };
 
     static IS_NEW: Cell<bool> = const { Cell::new(true) };
@@ -32,7 +32,7 @@ static NEW_THREADS: Mutex<Option<(Counter, usize)>> = Mutex::new(None);
 /// The system's allocator, until a thread asks for failure. Use it in a test binary of its own:
 ///
 /// ```
-/// use test_doubles::{FailingAllocator, end_counting, fail_allocations, without_memory};
+/// use test_doubles::{FailingAllocator, failing_nth, without_memory};
 ///
 /// #[global_allocator]
 /// static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -41,9 +41,8 @@ static NEW_THREADS: Mutex<Option<(Counter, usize)>> = Mutex::new(None);
 /// assert!(Vec::<u8>::new().try_reserve(1).is_ok());
 ///
 /// // The second allocation fails, and no other.
-/// fail_allocations(2..=2);
-/// let reserved = [1, 1, 1].map(|more| Vec::<u8>::new().try_reserve(more).is_ok());
-/// assert_eq!((reserved, end_counting()), ([true, false, true], 3));
+/// let (reserved, tried) = failing_nth(2, || [1, 1, 1].map(|more| Vec::<u8>::new().try_reserve(more).is_ok()));
+/// assert_eq!((reserved, tried), ([true, false, true], 3));
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FailingAllocator;
@@ -111,17 +110,22 @@ pub fn fail_allocations(which: RangeInclusive<usize>) {
     COUNTER.set(Some(Counter { tried: 0, first: *which.start(), last: *which.end(), is_of_new_thread: false }));
 }
 
+/// [`fail_allocations`] for one allocation.
+pub fn fail_nth_allocation(nth: usize) {
+    fail_allocations(nth..=nth);
+}
+
 /// Ends what [`fail_allocations`] began on the calling thread. Returns how many allocations were tried since.
-pub fn end_counting() -> usize {
+pub fn allocations_tried() -> usize {
     COUNTER.replace(None).map_or(0, |counter| counter.tried)
 }
 
-/// Makes a call of which the `nth` allocation on the calling thread fails, counted from 1, and no other. Returns also how many
-/// allocations were tried: none has failed if these are fewer than `nth`.
+/// Makes a call of which the `nth` allocation on the calling thread fails, and no other. Returns also how many allocations were
+/// tried. If these are fewer than `nth`, none has failed.
 pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
-    fail_allocations(nth..=nth);
+    fail_nth_allocation(nth);
     let result = call();
-    (result, end_counting())
+    (result, allocations_tried())
 }
 
 /// As [`fail_allocations`], for every thread that starts during `call`. Returns also the most allocations that one of them has

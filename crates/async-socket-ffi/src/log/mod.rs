@@ -71,7 +71,7 @@ pub unsafe extern "C" fn async_socket_set_log(
     })
 }
 
-/// Reads `ASYNC_SOCKET_LOG`, the first time: `error`, `warn`, `info`, `debug` or `trace` prints to standard error.
+/// Reads `ASYNC_SOCKET_LOG`, once: `error`, `warn`, `info`, `debug` or `trace` prints to standard error.
 // Codes_SRS_C_LIBRARY_01_009
 pub(crate) fn start() {
     // A `Once` would not do: a child of `fork` can inherit it while another thread is in it.
@@ -87,6 +87,9 @@ pub(crate) fn start() {
             if subscriber::install() {
                 PRINTED.store(number(level), Ordering::Relaxed);
                 subscriber::levels_changed();
+            } else {
+                // There may be memory the next time.
+                STARTED.store(false, Ordering::Relaxed);
             }
         }
         None => standard_error::say(format_args!(

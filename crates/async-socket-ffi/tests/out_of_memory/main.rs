@@ -93,7 +93,7 @@ fn whichever_allocation_of_a_call_fails_the_call_is_refused_or_complete() {
     println!("{all} allocations in {} cases; {} ended the process, as is known", CASES.len(), ended.len());
     for (name, numbers, place) in KNOWN {
         if !ended.iter().any(|(ended, number)| ended == name && numbers.contains(number)) {
-            println!("{name}, {numbers:?} ({place}) does not end the process any more: take it off the list");
+            println!("{name}, {numbers:?} ({place}) did not end the process this time: is it still known?");
         }
     }
     assert!(all >= 25, "{all} allocations are too few to show anything");

@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
-use test_doubles::{end_counting, fail_allocations};
+use test_doubles::{allocations_tried, fail_allocations};
 
 /// The numbers of the allocations that fail.
 pub(crate) type Which = RangeInclusive<usize>;
@@ -22,7 +22,7 @@ pub(crate) type Which = RangeInclusive<usize>;
 pub(crate) fn failing<T>(which: Which, call: impl FnOnce() -> T) -> (T, usize) {
     fail_allocations(which);
     let result = call();
-    (result, end_counting())
+    (result, allocations_tried())
 }
 
 /// What the callbacks of one operation came to. They allocate nothing.

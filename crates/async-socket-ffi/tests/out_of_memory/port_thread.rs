@@ -13,7 +13,7 @@ use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use test_doubles::{end_counting, fail_allocations};
+use test_doubles::{allocations_tried, fail_allocations};
 
 /// Has some allocations of a port's thread fail, between two events of its descriptors.
 pub(crate) struct Thread {
@@ -33,7 +33,7 @@ pub(crate) unsafe extern "C" fn begin(context: *mut c_void, action: COMPLETION_P
 }
 
 pub(crate) unsafe extern "C" fn end(context: *mut c_void, action: COMPLETION_PORT_EPOLL_ACTION) {
-    TRIED.store(end_counting(), Ordering::Relaxed);
+    TRIED.store(allocations_tried(), Ordering::Relaxed);
     // SAFETY: passed on.
     unsafe { note(context, action as u32, 0) };
 }

@@ -1,7 +1,8 @@
 //! `async_socket_*`.
 
 use crate::common::{Open, Platform, buffer, pair};
-use crate::operation::{Seen, Which, destroy, failing, opened, receive, send, the_platform_works, works};
+use crate::operation::{Seen, Which, destroy, failing, give_up, opened, receive, send, the_platform_works, works};
+use crate::ports::reports;
 use ASYNC_SOCKET_OPEN_RESULT::ASYNC_SOCKET_OPEN_OK;
 use ASYNC_SOCKET_RECEIVE_RESULT::{ASYNC_SOCKET_RECEIVE_ABANDONED, ASYNC_SOCKET_RECEIVE_OK};
 use ASYNC_SOCKET_SEND_RESULT::{ASYNC_SOCKET_SEND_ABANDONED, ASYNC_SOCKET_SEND_OK};
@@ -123,6 +124,10 @@ pub(crate) fn a_receive(which: Which, before: usize, is_there: bool, list: &mut 
     }
     if is_there {
         socket.write_from_peer(b"x");
+        // The port has then seen the bytes, so the receive has to schedule itself.
+        let port = platform_get_completion_port();
+        reports(port);
+        give_up(port);
     }
     let seen = Seen::default();
     let (accepted, tried) = failing(which, || receive(socket.handle, list, &seen));
