@@ -8,7 +8,7 @@ use super::limits::{self, Figure};
 use super::servers::{EPOLL, MIO, OURS, OURS_C, Programs, SMOL, TOKIO};
 use super::{plural, require, table};
 
-const LOADS: [Load; 2] = [(64, 50, 250), (2_000, 5, 25)];
+const LOADS: [Load; 2] = [(64, 50, 450), (2_000, 10, 110)];
 /// Sizes, ways and lines of the caches.
 const CACHES: [&str; 3] = ["--cache-sim=yes", "--D1=32768,8,64", "--LL=1048576,16,64"];
 /// Reads and writes of data that missed the first level.
