@@ -64,7 +64,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         println!("first seed {first_seed}");
         return campaign::run(cli.seconds, first_seed, &cli.wanted, &cli.setting);
     }
-    let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), &cli.setting)?;
+    let totals = campaign::play_many(first_seed, Duration::from_secs(cli.seconds), &cli.wanted, &cli.setting)?;
     campaign::print(&totals, start.elapsed());
     cli.wanted.check(&totals)
 }

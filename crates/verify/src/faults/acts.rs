@@ -69,7 +69,7 @@ impl Acts {
         // They follow different rules, and two rules in one program could deadlock.
         acts = acts.without(if random.bool() { Act::DestroyOther } else { Act::DestroyEachOther });
         // Everything on that port ends with it.
-        if random.u8(..4) > 0 { acts.without(Act::LosePort) } else { acts }
+        if random.bool() { acts.without(Act::LosePort) } else { acts }
     }
 
     /// Whether a program may do it.

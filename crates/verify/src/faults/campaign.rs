@@ -47,15 +47,16 @@ impl Wanted {
     }
 }
 
-/// Plays programs until the time is over, in this process. Says which one it is about to play.
+/// Plays programs until the time is over, in this process. Says which one it is about to play. Goes on for as long again if
+/// something wanted has not happened yet.
 ///
 /// # Errors
 /// The first that fails.
-pub fn play_many(first_seed: u64, time: Duration, setting: &Setting) -> anyhow::Result<Totals> {
+pub fn play_many(first_seed: u64, time: Duration, wanted: &Wanted, setting: &Setting) -> anyhow::Result<Totals> {
     let start = Instant::now();
     let mut totals = Totals::default();
     let mut seeds = fastrand::Rng::with_seed(first_seed);
-    while start.elapsed() < time {
+    while start.elapsed() < time || (start.elapsed() < time * 2 && wanted.check(&totals).is_err()) {
         let program = Program::of(seeds.u64(..));
         println!("playing {}", program.seed);
         match play(&program, setting) {
