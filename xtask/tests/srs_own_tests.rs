@@ -76,7 +76,7 @@ fn workspace() -> Project {
     let manifest = |name: &str, rest: &str| {
         format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}")
     };
-    let code = "// Codes_SRS_A_01_001\npub fn add(a: u8, b: u8) -> u8 { a + b }\n\
+    let code = "#![no_std]\n// Codes_SRS_A_01_001\npub fn add(a: u8, b: u8) -> u8 { a + b }\n\
                 // Codes_SRS_A_01_002\npub fn sub(a: u8, b: u8) -> u8 { a - b }\n\
                 // Codes_SRS_A_01_003\npub fn turns(n: u8) -> u8 { let mut i = 0; while i < n { i += 1; } i }\n\
                 // Codes_SRS_A_01_004\npub const fn three() -> u8 { 1 + 2 }\n\

@@ -14,11 +14,12 @@ pub(super) const VARIABLE: &str = "SRS_REPORT_MUTANT";
 
 /// What every mutated crate gets: the number of the active mutant, 0 if there is none.
 ///
-/// It allocates nothing and takes no lock, because mutants run where memory has run out and in children of `fork`.
+/// It allocates nothing and takes no lock, because mutants run where memory has run out and in children of `fork`. A crate may
+/// be without `std`.
 pub(super) const MODULE: &str = r#"
 #[allow(unsafe_code, missing_docs, clippy::all)]
 pub(crate) mod srs_report_mutant {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use core::sync::atomic::{AtomicU32, Ordering};
     unsafe extern "C" { fn getenv(name: *const u8) -> *const u8; }
     static ACTIVE: AtomicU32 = AtomicU32::new(u32::MAX);
     pub(crate) fn active() -> u32 {
