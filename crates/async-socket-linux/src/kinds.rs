@@ -82,7 +82,7 @@ where
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
     #[inline]
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<()> {
+    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>, _: bool) -> Progress<()> {
         if core.is_stream_broken() {
             return Progress::Failed(Failure::Abandoned);
         }
@@ -124,16 +124,20 @@ where
     type Done = u32;
 
     #[inline(always)]
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<u32> {
-        self.receive_with(core, attempt, true, receive)
-    }
-
-    #[inline(always)]
     fn is_fast_path(core: &SocketCore<S>) -> bool {
         core.is_fast_path()
     }
 
-    fn attempt_slowly(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<u32> {
+    #[inline(always)]
+    fn attempt(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        is_fast_path: bool,
+    ) -> Progress<u32> {
+        if is_fast_path {
+            return self.receive_with(core, attempt, true, receive);
+        }
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(Failure::Errno(Some(errno)));
         }
@@ -191,7 +195,12 @@ where
 
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
     #[inline]
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<PooledBuffer> {
+    fn attempt(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        _: bool,
+    ) -> Progress<PooledBuffer> {
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(Failure::Errno(Some(errno)));
         }

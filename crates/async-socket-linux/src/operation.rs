@@ -32,20 +32,19 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     /// What a try that is done leaves for the callback.
     type Done;
 
-    /// Makes one try.
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<Self::Done>;
-
-    /// Whether [`attempt`](Self::attempt) will do. If not, [`attempt_slowly`](Self::attempt_slowly) is called.
+    /// Whether a try is to take its fast path. Only receives have a slow path.
     #[inline(always)]
-    fn is_fast_path(core: &SocketCore<S>) -> bool {
-        let _ = core;
+    fn is_fast_path(_: &SocketCore<S>) -> bool {
         true
     }
 
-    /// The try that checks everything, in a function of its own, so that the fast path stays short.
-    fn attempt_slowly(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<Self::Done> {
-        self.attempt(core, attempt)
-    }
+    /// Makes one try. `is_fast_path` is a constant at each call.
+    fn attempt(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        is_fast_path: bool,
+    ) -> Progress<Self::Done>;
 
     /// Calls back with the result.
     fn succeed(self, done: Self::Done);
@@ -184,10 +183,10 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
     #[inline]
     fn attempt(mut self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>) {
         if !K::is_fast_path(core) {
-            return slow_path(self, core, attempt);
+            return receive_slow_path(self, core, attempt);
         }
         let [Some(operation)] = &mut *self else { return };
-        let progress = operation.attempt(core, &attempt);
+        let progress = operation.attempt(core, &attempt, true);
         conclude(self, core, attempt, progress);
     }
 
@@ -204,14 +203,15 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
     }
 }
 
+/// In a function of its own, because it would double the fast path.
 #[inline(never)]
-fn slow_path<S: SocketSyscalls, K: Kind<S>>(
+fn receive_slow_path<S: SocketSyscalls, K: Kind<S>>(
     mut slot: Box<Slot<K>>,
     core: &SocketCore<S>,
     attempt: Attempt<'_, SocketCore<S>>,
 ) {
     let [Some(operation)] = &mut *slot else { return };
-    let progress = operation.attempt_slowly(core, &attempt);
+    let progress = operation.attempt(core, &attempt, false);
     conclude(slot, core, attempt, progress);
 }
 
