@@ -96,9 +96,11 @@ where
         }
     }
 
-    fn succeed(self, (): ()) {
-        let buffers = self.payload.into_buffers();
-        (self.on_complete)(SendCompletion::new(SendResult::Ok, None, self.cursor.bytes, buffers));
+    #[inline(always)]
+    fn succeed(self, (): ()) -> impl FnOnce() {
+        let Self { payload, on_complete, cursor } = self;
+        let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+        || on_complete(sent)
     }
 
     fn bytes_sent(&self) -> Option<u32> {
@@ -149,8 +151,10 @@ where
     }
 
     #[inline(always)]
-    fn succeed(self, bytes: u32) {
-        (self.on_complete)(ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, self.buffers));
+    fn succeed(self, bytes: u32) -> impl FnOnce() {
+        let Self { buffers, on_complete } = self;
+        let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
+        || on_complete(received)
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
@@ -228,10 +232,9 @@ where
     }
 
     #[inline]
-    fn succeed(self, buffer: PooledBuffer) {
-        let Self { place, on_complete, .. } = self;
-        drop(place);
-        on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) });
+    fn succeed(self, buffer: PooledBuffer) -> impl FnOnce() {
+        let on_complete = self.on_complete;
+        || on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) })
     }
 
     // Codes_SRS_BUFFER_POOL_01_007
