@@ -82,7 +82,7 @@ where
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
     #[inline]
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<()> {
+    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>, _: bool) -> Progress<()> {
         if core.is_stream_broken() {
             return Progress::Failed(Failure::Abandoned);
         }
@@ -96,9 +96,11 @@ where
         }
     }
 
-    fn succeed(self, (): ()) {
-        let buffers = self.payload.into_buffers();
-        (self.on_complete)(SendCompletion::new(SendResult::Ok, None, self.cursor.bytes, buffers));
+    #[inline(always)]
+    fn succeed(self, (): ()) -> impl FnOnce() {
+        let Self { payload, on_complete, cursor } = self;
+        let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+        || on_complete(sent)
     }
 
     fn bytes_sent(&self) -> Option<u32> {
@@ -124,16 +126,20 @@ where
     type Done = u32;
 
     #[inline(always)]
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<u32> {
-        self.receive_with(core, attempt, true, receive)
-    }
-
-    #[inline(always)]
     fn is_fast_path(core: &SocketCore<S>) -> bool {
         core.is_fast_path()
     }
 
-    fn attempt_slowly(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<u32> {
+    #[inline(always)]
+    fn attempt(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        is_fast_path: bool,
+    ) -> Progress<u32> {
+        if is_fast_path {
+            return self.receive_with(core, attempt, true, receive);
+        }
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(Failure::Errno(Some(errno)));
         }
@@ -145,8 +151,10 @@ where
     }
 
     #[inline(always)]
-    fn succeed(self, bytes: u32) {
-        (self.on_complete)(ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, self.buffers));
+    fn succeed(self, bytes: u32) -> impl FnOnce() {
+        let Self { buffers, on_complete } = self;
+        let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
+        || on_complete(received)
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
@@ -191,7 +199,12 @@ where
 
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
     #[inline]
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<PooledBuffer> {
+    fn attempt(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        _: bool,
+    ) -> Progress<PooledBuffer> {
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(Failure::Errno(Some(errno)));
         }
@@ -219,10 +232,9 @@ where
     }
 
     #[inline]
-    fn succeed(self, buffer: PooledBuffer) {
-        let Self { place, on_complete, .. } = self;
-        drop(place);
-        on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) });
+    fn succeed(self, buffer: PooledBuffer) -> impl FnOnce() {
+        let on_complete = self.on_complete;
+        || on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) })
     }
 
     // Codes_SRS_BUFFER_POOL_01_007

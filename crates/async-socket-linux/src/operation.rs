@@ -32,23 +32,22 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     /// What a try that is done leaves for the callback.
     type Done;
 
-    /// Makes one try.
-    fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<Self::Done>;
-
-    /// Whether [`attempt`](Self::attempt) will do. If not, [`attempt_slowly`](Self::attempt_slowly) is called.
+    /// Whether a try is to take its fast path. Only receives have a slow path.
     #[inline(always)]
-    fn is_fast_path(core: &SocketCore<S>) -> bool {
-        let _ = core;
+    fn is_fast_path(_: &SocketCore<S>) -> bool {
         true
     }
 
-    /// The try that checks everything, in a function of its own, so that the fast path stays short.
-    fn attempt_slowly(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>) -> Progress<Self::Done> {
-        self.attempt(core, attempt)
-    }
+    /// Makes one try. `is_fast_path` is a constant at each call.
+    fn attempt(
+        &mut self,
+        core: &SocketCore<S>,
+        attempt: &Attempt<'_, SocketCore<S>>,
+        is_fast_path: bool,
+    ) -> Progress<Self::Done>;
 
-    /// Calls back with the result.
-    fn succeed(self, done: Self::Done);
+    /// The call of the callback with the result.
+    fn succeed(self, done: Self::Done) -> impl FnOnce();
 
     /// How many bytes went out, if it is a send.
     fn bytes_sent(&self) -> Option<u32> {
@@ -182,13 +181,12 @@ where
 
 impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
     #[inline]
-    fn attempt(mut self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>) {
-        if !K::is_fast_path(core) {
-            return slow_path(self, core, attempt);
+    fn attempt(self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>) {
+        if K::is_fast_path(core) {
+            go_on(self, core, attempt, true);
+        } else {
+            receive_slow_path(self, core, attempt);
         }
-        let [Some(operation)] = &mut *self else { return };
-        let progress = operation.attempt(core, &attempt);
-        conclude(self, core, attempt, progress);
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
@@ -204,30 +202,30 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
     }
 }
 
+/// In a function of its own, because it would double the fast path.
 #[inline(never)]
-fn slow_path<S: SocketSyscalls, K: Kind<S>>(
-    mut slot: Box<Slot<K>>,
+fn receive_slow_path<S: SocketSyscalls, K: Kind<S>>(
+    slot: Box<Slot<K>>,
     core: &SocketCore<S>,
     attempt: Attempt<'_, SocketCore<S>>,
 ) {
-    let [Some(operation)] = &mut *slot else { return };
-    let progress = operation.attempt_slowly(core, &attempt);
-    conclude(slot, core, attempt, progress);
+    go_on(slot, core, attempt, false);
 }
 
-/// Does what follows from one try.
+/// Makes one try and does what follows from it.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_100
 #[inline(always)]
-fn conclude<S: SocketSyscalls, K: Kind<S>>(
+fn go_on<S: SocketSyscalls, K: Kind<S>>(
     mut slot: Box<Slot<K>>,
     core: &SocketCore<S>,
     attempt: Attempt<'_, SocketCore<S>>,
-    progress: Progress<K::Done>,
+    is_fast_path: bool,
 ) {
-    match progress {
+    let [Some(operation)] = &mut *slot else { return };
+    match operation.attempt(core, &attempt, is_fast_path) {
         Progress::Done { done, drained } => {
             let Some(operation) = slot[0].take() else { return };
-            attempt.complete(drained, recycled(slot), || operation.succeed(done));
+            attempt.complete(drained, recycled(slot), operation.succeed(done));
         }
         Progress::Part => attempt.partial(slot),
         Progress::Blocked => attempt.pending(slot),

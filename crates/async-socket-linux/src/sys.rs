@@ -165,7 +165,8 @@ impl SocketSyscalls for Kernel {
 
     #[inline]
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-        rustix::net::recv(fd, buffer, flags).map(|(bytes, _)| bytes)
+        // What the kernel says. The first number is the same, compared with the room once more.
+        rustix::net::recv(fd, buffer, flags).map(|(_, bytes)| bytes)
     }
 
     #[inline]
