@@ -106,8 +106,8 @@ where
     B: IoBufs,
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
-    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
-        put_into(self, room)
+    fn store_in(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
+        store_in(self, room)
     }
 }
 
@@ -119,8 +119,8 @@ where
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     #[inline(always)]
-    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
-        put_into(self, room)
+    fn store_in(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
+        store_in(self, room)
     }
 }
 
@@ -130,14 +130,14 @@ where
     P: Port,
     F: FnOnce(PooledCompletion) + Send + 'static,
 {
-    fn put_into(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
-        put_into(self, room)
+    fn store_in(self, room: &mut Option<Queued<S>>) -> Result<(), Self> {
+        store_in(self, room)
     }
 }
 
 /// Puts an operation into the room that another of its kind has left, or into a new one.
 #[inline(always)]
-fn put_into<S, T>(operation: T, room: &mut Option<Queued<S>>) -> Result<(), T>
+fn store_in<S, T>(operation: T, room: &mut Option<Queued<S>>) -> Result<(), T>
 where
     S: SocketSyscalls,
     T: 'static,

@@ -1,7 +1,7 @@
-//! Refusals and errors as other people's error types.
+//! Refusals and errors as the error types of the standard library.
 
 use crate::builder::CreatePortError;
-use crate::registration::{AddError, ClaimError, Refused, RegisterError};
+use crate::refusal::{AddError, ClaimError, Refused, RegisterError};
 use std::error::Error;
 use std::fmt;
 use std::io;

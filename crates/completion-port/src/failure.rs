@@ -42,6 +42,15 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
+    /// Wakes the thread because the last reference is gone.
+    pub(crate) fn wake_for_the_end(&self, before: PortFlags) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("the last reference wakes nobody") {
+            return true;
+        }
+        self.wake(before)
+    }
+
     /// Whether what is behind the two numbers is what the port has made: only its own epoll instance knows its own eventfd.
     pub(crate) fn is_intact(&self) -> bool {
         let modified = || self.sys.epoll_modify(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE.0, WAKE_UP);

@@ -8,11 +8,10 @@ use crate::callback::log_caught;
 use crate::dispatch::{EVENTS_PER_WAIT, is_port_thread};
 use crate::membership::Membership;
 use crate::memory::{Room, TryArc};
-use crate::one_shot::Interest;
 use crate::process::{Generation, close_inherited};
+use crate::readiness::Interest;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{SourceRef, Token};
-use crate::sync::injected_bug;
 use crate::sync::thread::JoinHandle;
 use crate::sys::{Errno, EventFlags, Kernel, PortSyscalls, retry_interrupted};
 use std::fmt;
@@ -288,7 +287,7 @@ impl<S: PortSyscalls> Drop for Owner<S> {
             shared.note_failure_unless_intact();
             true
         } else {
-            injected_bug("the last reference wakes nobody") || shared.wake(before)
+            shared.wake_for_the_end(before)
         };
         // Two ports' threads that waited for each other would wait for ever.
         let on_port_thread = is_port_thread();

@@ -1,9 +1,8 @@
 //! What a port knows of those that it reports events to.
 
-use crate::handler::Direction;
+use crate::action::Direction;
 use crate::memory::TryArc;
-use crate::one_shot::Interest;
-use crate::readiness::Readiness;
+use crate::readiness::{Interest, Readiness};
 use std::io;
 use std::os::fd::BorrowedFd;
 

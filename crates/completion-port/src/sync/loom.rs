@@ -24,7 +24,7 @@ pub(crate) mod thread {
     }
 }
 
-/// Whether the code shall have a defect, for the models to find: the one that `INJECTED_BUG` names.
+/// Whether the code is to have a defect for the models to find: the one that `INJECTED_BUG` names.
 pub(crate) fn injected_bug(defect: &'static str) -> bool {
     static INJECTED_BUG: OnceLock<Option<String>> = OnceLock::new();
     INJECTED_BUG.get_or_init(|| std::env::var("INJECTED_BUG").ok()).as_deref() == Some(defect)
