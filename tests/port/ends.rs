@@ -83,7 +83,7 @@ fn a_pipe_without_reader_that_has_room_is_told_by_the_write() {
     assert_eq!((done.action, done.result), (Action::Out, Some(Err(Errno::PIPE))));
 }
 
-// Tests_SRS_COMPLETION_PORT_01_031, Tests_SRS_COMPLETION_PORT_01_032
+// Tests_SRS_COMPLETION_PORT_01_031
 #[test]
 fn a_pipe_without_writer_gives_its_bytes_before_its_hang_up() {
     // EPOLLIN | EPOLLHUP, and EPOLLHUP alone if it is empty already.

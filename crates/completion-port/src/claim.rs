@@ -13,7 +13,7 @@ use std::mem::ManuallyDrop;
 
 /// The right to attempt an operation at once, on the caller's own thread.
 ///
-/// While it lives nobody else works on that direction; what others add waits. It ends when it is dropped, by
+/// While it lives no other thread works on that direction, and what other threads add waits. It ends when it is dropped, by
 /// [`complete`](Self::complete) or by [`queue`](Self::queue).
 #[must_use = "the direction stays blocked while the claim lives"]
 pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
@@ -53,7 +53,7 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
         core.run_claimed(|| this.end(Core::unlock_completed_claim, Role::Detacher), callback);
     }
 
-    /// The kernel said `EAGAIN`: leaves the operation to the port's thread, in front of what others added meanwhile, and
+    /// The kernel said `EAGAIN`: leaves the operation to the port thread, in front of what other threads added meanwhile, and
     /// ends the claim.
     ///
     /// # Errors

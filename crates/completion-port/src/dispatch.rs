@@ -141,7 +141,7 @@ impl<S: PortSyscalls> Shared<S> {
             self.apply_pending(table);
         }
         // After that, because a handler that was dropped there may have scheduled something, or had the last reference to
-        // the port, which on this thread wakes nobody.
+        // the port, which wakes no thread when it is dropped on this one.
         let flags = self.flags_before_sleep();
         table.begin_round();
         let notified = flags.intersects(PortFlags::NOTIFIED | PortFlags::STOPPING);

@@ -2,7 +2,7 @@
 //!
 //! Nothing is written to wake the thread: `EPOLL_CTL_MOD` on the eventfd, which is always writable, is an event, and fails if
 //! another file is behind one of the two numbers. Then the port has *failed*: the thread has everything that waits end with an
-//! error, and goes on without the kernel, for what is left to drop.
+//! error, and goes on without the kernel, to drop what is left.
 
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 
 /// What to do with the operations of one descriptor.
 ///
-/// All methods run with no lock held that anybody waits for. A panic in one is caught and logged.
+/// All methods run with no lock held that another thread waits for. A panic in one is caught and logged.
 pub trait Handler: Sized + Send + Sync + 'static {
     /// What is registered: the registration keeps it until it is removed.
     type Descriptor: AsFd + Send + Sync + 'static;
@@ -33,12 +33,12 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the
     /// registration, must not touch the descriptor, and completes.
     ///
-    /// An operation that is dropped here, by a panic for instance, is over, and nobody is called back.
+    /// An operation that is dropped here, by a panic for instance, is over, and no callback runs.
     fn attempt(&self, operation: Self::Operation, action: Action, attempt: Attempt<'_, Self>);
 
     /// Whether an event that reports an error or a hang-up, and neither readable nor writable, really is one. Asked
-    /// on the port's thread, once for all that wait, before they are told [`Action::Error`]; messages on a socket's error queue, for
-    /// instance, are reported in the same way.
+    /// on the port's thread, once for all that wait, before they are told [`Action::Error`]. Messages on a socket's error queue,
+    /// for instance, are reported in the same way.
     fn is_error(&self, descriptor: &Self::Descriptor) -> bool {
         let _ = descriptor;
         true
@@ -48,7 +48,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// [`Action::Error`] next, without a question to [`is_error`](Self::is_error), and is to be completed.
     fn port_failed(&self) {}
 
-    /// What becomes of the descriptor after the registration's removal: it is dropped unless said.
+    /// What becomes of the descriptor after the registration's removal. By default it is dropped.
     fn release(&self, descriptor: Self::Descriptor) {
         drop(descriptor);
     }

@@ -3,15 +3,15 @@
 //! [Register](Registration::register) a descriptor once; from then on *operations* wait in one
 //! queue per direction, and the port's thread performs and completes them when the descriptor is
 //! ready. What an operation does is the business of your [`Handler`]; the port knows descriptors
-//! and events, never bytes. One module has `unsafe` code, [`process`]: what it asks of libc no safe
-//! crate offers.
+//! and events, never bytes. Two modules have `unsafe` code: [`process`], because no safe crate offers what it
+//! asks of libc, and [`memory`], because no reference-counted pointer of stable Rust can be refused.
 //!
 //! | Concept | Type |
 //! |---|---|
 //! | the port: epoll, thread, reference count | [`CompletionPort`] |
 //! | one descriptor on it, with its two queues | [`Registration`] |
 //! | what to do with an operation | [`Handler`], told by an [`Action`], answering through an [`Attempt`] |
-//! | descriptors that somebody else owns, one event at a time | [`OneShots`] |
+//! | descriptors that stay the caller's, one event at a time | [`OneShots`] |
 //! | the right to try at once on one's own thread | [`Claim`] |
 //! | the seams for tests | [`Port`], [`PortSyscalls`] |
 //!

@@ -7,7 +7,7 @@
 //! Invariants:
 //! * A waiter is in the table or in the hands of the thread that fires it, never both.
 //! * While something waits for a descriptor, the kernel is armed for all that it waits for, or the port thread is in the
-//!   descriptor's turn and arms it at the end. The kernel reports one event and then nothing until it is armed again, so
+//!   descriptor's dispatch and arms it at the end. The kernel reports one event and then nothing until it is armed again, so
 //!   a descriptor that nothing waits for wakes no thread.
 
 use crate::action::{Action, Direction};
@@ -88,7 +88,7 @@ struct Watch<W> {
 struct State<W> {
     /// The port's name for it, until it is removed.
     token: Option<Token>,
-    /// What the kernel shall report, unless it has.
+    /// What the kernel is armed for. None once it has reported.
     armed: Option<Interest>,
     waiters: VecDeque<Entry<W>>,
     next: u64,
@@ -270,7 +270,7 @@ impl<W: Waiter> Watch<W> {
     }
 
     /// Lets a waiter wait: has the kernel armed for what all wait for. The lock is held meanwhile, so that the port
-    /// thread, which arms for what is left after its turn, cannot arm for less.
+    /// thread, which arms for what is left after its dispatch, cannot arm for less.
     fn wait(
         &self,
         interest: Interest,

@@ -114,7 +114,7 @@ impl Remembered {
         !self.intersects(Self::CONDITIONS.union(Self::BROADCASTS_ERROR))
     }
 
-    /// Whether a turn could be of use to a direction.
+    /// Whether a dispatch could be of use to a direction.
     #[inline]
     pub(crate) fn is_anything_for(self, direction: Direction) -> bool {
         let of_both = Self::ERROR.union(Self::HANG_UP).union(Self::BROADCASTS_ERROR);
@@ -124,7 +124,7 @@ impl Remembered {
         })
     }
 
-    /// What to tell the next operation of a direction, if its turn has come.
+    /// What to tell the next operation of a direction, if it can run.
     #[inline]
     pub(crate) fn action(self, direction: Direction) -> Option<Action> {
         match direction {
@@ -167,7 +167,7 @@ impl Remembered {
 /// Invariant: a direction that is not ready will be reported by a new edge, because its last
 /// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
 ///
-/// The port's thread alone merges events. Whoever works on a direction clears it; the count of events keeps an `EAGAIN`
+/// Only the port thread merges events. A thread that works on a direction clears it. The count of events keeps an `EAGAIN`
 /// that is older than an event from clearing what that has reported.
 #[derive(Debug, Default)]
 pub(crate) struct Latch(AtomicU32);

@@ -50,7 +50,7 @@ pub struct OutOfMemory;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum AddError {
-    /// Nothing is registered: not yet, or not any more.
+    /// Nothing is registered yet, or nothing any more.
     #[error("no descriptor is registered")]
     NotRegistered,
     /// The queue could not grow.
@@ -68,10 +68,10 @@ pub enum AddError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ClaimError {
-    /// Nothing is registered: not yet, or not any more.
+    /// Nothing is registered yet, or nothing any more.
     #[error("no descriptor is registered")]
     NotRegistered,
-    /// Somebody else is at work there, or something waits: [`add`](Registration::add) behind it.
+    /// Another thread works on it, or something waits: [`add`](crate::Registration::add) behind it.
     #[error("the direction is in use")]
     InUse,
     /// The registration was made before `fork`, in a parent of this process.
@@ -82,7 +82,7 @@ pub enum ClaimError {
     PortFailed,
 }
 
-/// What a registration was to be made of, for which there is no memory.
+/// What a registration was to be made of, when there is no memory for it.
 pub type NotMade<H, P> = Refused<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
 
 impl From<NotQueued> for AddError {

@@ -92,7 +92,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
             self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
             self.port.attach(descriptor.as_fd(), self.core.clone().into()).map_err(RegisterError::Kernel)
         };
-        // One that is not called is dropped at the end, for its destructor is foreign code.
+        // One that is not called is dropped at the end, because its destructor is foreign code.
         let mut callback = Some(callback);
         match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
             Ok(Some(attached)) => attached,
@@ -128,8 +128,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Takes a direction for an attempt on the caller's own thread: granted only if nobody is at
-    /// work there and nothing waits, so that order is kept.
+    /// Takes a direction for an attempt on the caller's own thread: granted only if no other thread works on it and nothing
+    /// waits, so that order is kept.
     ///
     /// Inside a callback that [`Claim::complete`] runs it is always [`ClaimError::InUse`]: an
     /// endless chain of them would otherwise need an endless stack.
@@ -196,8 +196,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
     }
 
     /// [Removes](Self::remove), unless another thread does so already: then it helps, by completing what that thread has not
-    /// completed yet. Returns when no callback of the registration runs or will run, but for those that the caller is
-    /// inside of. This holds on every thread, a port's too; what `remove` says about two callbacks and about locks
+    /// completed yet. Returns when no callback of the registration runs or will run, except those that the caller is
+    /// in. This holds on every thread, a port's too; what `remove` says about two callbacks and about locks
     /// holds as well.
     ///
     /// Waits for a [`register`](Self::register) on another thread first. Does nothing if nothing is registered.

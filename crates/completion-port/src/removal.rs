@@ -94,7 +94,7 @@ impl<H: Handler> Core<H> {
         self.begin_removal_locked(&mut cold);
     }
 
-    /// Does of a removal what can be done. Keeps little on the stack while it runs callbacks, for the callback of an
+    /// Does what can be done of a removal. Keeps little on the stack while it runs callbacks, because the callback of an
     /// abandoned operation can drop the next registration, and so on.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_101
     // Codes_SRS_COMPLETION_PORT_01_103

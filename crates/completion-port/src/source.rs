@@ -8,7 +8,7 @@ use std::os::fd::BorrowedFd;
 
 /// Something that a port reports events to.
 pub trait Source: Send + Sync {
-    /// Takes note of the events and runs the operations whose turn has come.
+    /// Merges the events and runs the operations that can run.
     fn on_ready(&self, events: Readiness) -> Dispatch;
 
     /// Asks `port` for one event more, after a dispatch that ended with [`Dispatch::Rearm`].

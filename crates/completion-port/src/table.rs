@@ -349,7 +349,7 @@ impl Table {
         std::mem::take(&mut self.has_new)
     }
 
-    /// The last source, for the end of the port.
+    /// Takes the last source out: at the end of the port.
     pub(crate) fn pop(&mut self) -> Option<Option<SourceRef>> {
         self.entries.pop().map(|entry| entry.source)
     }
