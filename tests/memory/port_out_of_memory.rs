@@ -10,7 +10,7 @@ use integration_tests::process::alone;
 use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use test_doubles::{allocations_tried, fail_allocations, without_memory};
+use test_doubles::{allocations_tried, fail_nth_allocation, with_memory, without_memory};
 
 // Tests_SRS_COMPLETION_PORT_01_012
 #[test]
@@ -96,8 +96,8 @@ fn a_descriptor_that_finds_no_memory_is_not_registered_and_can_be_later() {
     );
     registration.register(|| ()).expect("there is memory again");
     let (tell, told) = inbox();
-    let callback: Callback = Box::new(move |bytes| tell.put(bytes));
-    registration.add(Direction::In, callback).map_err(|refused| refused.error).unwrap();
+    let operation: Callback = Box::new(move |bytes| tell.put(bytes));
+    registration.add(Direction::In, operation).map_err(|refused| refused.error).unwrap();
     peer.write_all(b"x").unwrap();
     assert_eq!(told.only(), 1);
 }
@@ -111,21 +111,20 @@ fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
     ours.set_nonblocking(true).unwrap();
     let registration = Registration::new(port, Reading, ours);
     registration.register(|| ()).unwrap();
-    let (tell, told) = inbox::<usize>();
-    let [warms_up, first, second] = [(); 3].map(|()| {
-        let tell = tell.clone();
-        Box::new(move |bytes| test_doubles::with_memory(|| tell.put(bytes))) as Callback
+    let [(warms_up, warm), (first, scheduled), (second, abandoned)] = [(); 3].map(|()| {
+        let (tell, told) = inbox();
+        (Box::new(move |bytes| with_memory(|| tell.put(bytes))) as Callback, told)
     });
     registration.add(Direction::In, warms_up).map_err(|refused| refused.error).unwrap();
     peer.write_all(b"xy").unwrap();
-    assert_eq!(told.next(), 1);
+    assert_eq!(warm.only(), 1_usize);
 
     let added = without_memory(|| registration.add(Direction::In, first).map_err(|refused| refused.error));
     added.expect("an idle direction has room for one");
-    assert_eq!(told.next(), 1, "no event came for it: it was scheduled");
+    assert_eq!(scheduled.only(), 1_usize, "no event came for it: it was scheduled");
     registration.add(Direction::In, second).map_err(|refused| refused.error).unwrap();
     without_memory(|| drop(registration));
-    assert_eq!(told.next(), 0, "abandoned");
+    assert_eq!(abandoned.only(), 0_usize, "abandoned");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_137
@@ -133,7 +132,7 @@ fn what_is_ready_is_scheduled_and_what_waits_is_abandoned_without_memory() {
 fn a_port_that_finds_no_memory_is_an_error() {
     let _alone = alone();
     for nth in 1..4 {
-        fail_allocations(nth..=nth);
+        fail_nth_allocation(nth);
         let created = CompletionPort::create();
         let tried = allocations_tried();
         let error = created.expect_err("an allocation has failed").source;

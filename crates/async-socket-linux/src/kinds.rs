@@ -42,7 +42,7 @@ where
     B: IoBufs,
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
-    fn put_into(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
+    fn store_in(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
         store_in(self, recycled)
     }
 }
@@ -55,7 +55,7 @@ where
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     #[inline(always)]
-    fn put_into(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
+    fn store_in(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
         store_in(self, recycled)
     }
 }
@@ -66,7 +66,7 @@ where
     P: Port,
     F: FnOnce(PooledCompletion) + Send + 'static,
 {
-    fn put_into(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
+    fn store_in(self, recycled: &mut Option<Queued<S>>) -> Result<(), Self> {
         store_in(self, recycled)
     }
 }

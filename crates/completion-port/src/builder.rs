@@ -1,4 +1,4 @@
-//! How a port shall be.
+//! What a port is created with.
 
 use crate::port::CompletionPort;
 use crate::process::default_stack_size;
@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 use thiserror::Error;
 
-/// The thread's name unless another is said; Linux shows 15 bytes.
+/// The default name of the thread. Linux shows 15 bytes.
 const THREAD_NAME: &str = "completion-port";
 
 /// Why a port could not be created.
@@ -17,11 +17,11 @@ const THREAD_NAME: &str = "completion-port";
 pub struct CreatePortError {
     /// The call that failed, for instance `epoll_create1`.
     pub call: &'static str,
-    /// What it said: `EMFILE`, for instance.
+    /// Its error: `EMFILE`, for instance.
     pub source: io::Error,
 }
 
-/// Says how a port shall be.
+/// Creates a port that differs from the default.
 #[derive(Debug, Clone, Default)]
 #[must_use]
 pub struct CompletionPortBuilder {
@@ -32,21 +32,21 @@ pub struct CompletionPortBuilder {
 
 impl CompletionPortBuilder {
     /// For how long the thread looks for events again and again before it sleeps: it then serves the next message without
-    /// being woken, for the price of a processor that is never idle meanwhile. 0 unless said; a few microseconds to a few
+    /// being woken, at the price of a processor that is never idle meanwhile. The default is 0; a few microseconds to a few
     /// hundred make sense, on a processor that has nothing else to do.
     pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
         self.busy_poll = busy_poll;
         self
     }
 
-    /// The thread's name, of which Linux keeps 15 bytes. `completion-port` unless said.
+    /// The thread's name, of which Linux keeps 15 bytes. The default is `completion-port`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = Some(name.into());
         self
     }
 
     /// The bytes of stack of the thread, on which callbacks run; rounded up to whole pages and to what the system needs at
-    /// least. Unless said, what a pthread of this process gets by default (on Linux with glibc the limit `ulimit -s` at the
+    /// least. The default is what a pthread of this process gets by default (on Linux with glibc the limit `ulimit -s` at the
     /// program's start, usually 8 MiB), but not less than 2 MiB. Only what is touched takes memory.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.thread_stack_size = Some(bytes);
@@ -70,7 +70,7 @@ impl CompletionPortBuilder {
         CompletionPort::start(sys, self)
     }
 
-    /// How the port's thread shall be. What the standard library would panic about is an error.
+    /// What the port thread is started with. An error is what the standard library would panic about.
     pub(crate) fn thread(self) -> Result<ThreadSettings, Errno> {
         const ALL_BUT_ROUNDING: usize = isize::MAX as usize - (1 << 20);
         let is_said = self.thread_name.is_some();

@@ -1,8 +1,8 @@
-//! Running other people's code: panics stay inside, and a thread knows whose callbacks it is in.
+//! Runs foreign code: panics are caught, and a thread knows which callbacks it is in.
 //!
 //! Invariants:
 //! * No thread-local here has a destructor, so all of this works until the very end of a thread or process.
-//! * [`depth`] is exact: it counts the callbacks, turns and steps of a registration on this thread's stack that the
+//! * [`depth`] is exact: it counts the callbacks, dispatches and steps of a registration on this thread's stack that the
 //!   registration has counted. A removal waits for all counted ones but these.
 
 use crate::sync::per_thread;
@@ -13,8 +13,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 per_thread! {
-    /// The registration whose turn this thread runs as a port's, or 0. A port never runs a turn inside another.
-    static IN_TURN: Cell<usize> = const { Cell::new(0) };
+    /// The registration that this thread dispatches as a port's, or 0. A port never dispatches inside a dispatch.
+    static IN_DISPATCH: Cell<usize> = const { Cell::new(0) };
     /// The registration that has counted the outermost claim's callback on this thread's stack, or 0.
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
     /// Set inside a claim's callback; and until the thread has a mark, so that the usual path checks nothing else.
@@ -45,8 +45,8 @@ fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
     drop_caught(payload);
 }
 
-/// Writes to the log. A subscriber of the program's is foreign code, and may panic: that ends here, silently, because
-/// the log is what has failed.
+/// Writes to the log. A subscriber is foreign code and may panic. The panic ends here without a word, because the log is what
+/// has failed.
 // Codes_SRS_COMPLETION_PORT_01_110
 pub fn log_caught(log: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(log)) {
@@ -62,16 +62,16 @@ fn drop_caught(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Runs a turn of registration `id`, which catches what panics, on its port's thread. The registration has counted it.
+/// Dispatches registration `id`, which catches panics, on its port's thread. The registration has counted it.
 #[inline]
-pub(crate) fn run_in_turn<T>(id: usize, turn: impl FnOnce() -> T) -> T {
-    IN_TURN.set(id);
-    let over = turn();
-    IN_TURN.set(0);
-    over
+pub(crate) fn run_in_dispatch<T>(id: usize, dispatch: impl FnOnce() -> T) -> T {
+    IN_DISPATCH.set(id);
+    let result = dispatch();
+    IN_DISPATCH.set(0);
+    result
 }
 
-/// Runs the callback of a claim inside a turn of its registration, which is counted already. Claims are refused in it.
+/// Runs the callback of a claim inside a dispatch of its registration, which is counted already. Claims are refused in it.
 #[inline(always)]
 pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
     let refused = REFUSES_CLAIMS.get();
@@ -81,7 +81,7 @@ pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
     REFUSES_CLAIMS.set(refused);
 }
 
-/// The same outside of a turn. The registration has counted it.
+/// The same outside of a dispatch. The registration has counted it.
 #[inline]
 pub(crate) fn run_in_counted_claim(id: usize, end_claim: impl FnOnce(), call: impl FnOnce()) {
     // A claim that was taken before can be completed inside the callback of another.
@@ -99,10 +99,10 @@ pub(crate) fn run_in_counted_claim(id: usize, end_claim: impl FnOnce(), call: im
     }
 }
 
-/// Whether this thread runs a turn of registration `id`.
+/// Whether this thread dispatches registration `id`.
 #[inline]
-pub(crate) fn is_in_turn(id: usize) -> bool {
-    IN_TURN.get() == id
+pub(crate) fn is_in_dispatch(id: usize) -> bool {
+    IN_DISPATCH.get() == id
 }
 
 /// Whether this thread is in a callback in which claims are refused, so that a chain of them needs no more stack than
@@ -130,10 +130,10 @@ pub(crate) fn mark() -> u64 {
     MARK.get()
 }
 
-/// How many callbacks, turns and steps of registration `id`, of those that it counts, are on this thread's stack.
+/// How many callbacks, dispatches and steps of registration `id`, of those that it counts, are on this thread's stack.
 pub(crate) fn depth(id: usize) -> u32 {
     let nested = NESTED.with_borrow(|nested| nested.count(id));
-    nested + u32::from(IN_TURN.get() == id) + u32::from(IN_CLAIM_CALLBACK.get() == id)
+    nested + u32::from(IN_DISPATCH.get() == id) + u32::from(IN_CLAIM_CALLBACK.get() == id)
 }
 
 /// Notes that this thread enters something that registration `id` has counted, until [`leave`].
@@ -153,7 +153,7 @@ struct Nested {
     few: [usize; FEW],
     len: usize,
     more: ManuallyDrop<Vec<usize>>,
-    /// How many could not be noted, for want of memory. Each may be of any registration.
+    /// How many could not be noted, because there was no memory. Each may be of any registration.
     unknown: u32,
 }
 
@@ -185,7 +185,7 @@ impl Nested {
         }
     }
 
-    /// A removal that could wait for itself does not wait: of what is unknown each counts.
+    /// What is unknown counts for every registration, so that a removal never waits for itself.
     fn count(&self, id: usize) -> u32 {
         let noted = self.few.iter().take(self.len).chain(self.more.iter()).filter(|noted| **noted == id).count();
         u32::try_from(noted).unwrap_or(u32::MAX).saturating_add(self.unknown)

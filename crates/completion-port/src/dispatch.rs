@@ -6,7 +6,7 @@ use crate::process::{Generation, untouched};
 use crate::readiness::Readiness;
 use crate::shared::{PortFlags, Shared};
 use crate::source::{Dispatch, Source, Token};
-use crate::sync::{injected_bug, per_thread};
+use crate::sync::per_thread;
 use crate::sys::{Event, PortSyscalls, retry_interrupted};
 use crate::table::{Scheduled, Table, TableOp};
 use std::cell::Cell;
@@ -136,13 +136,13 @@ impl<S: PortSyscalls> Shared<S> {
     #[cold]
     #[inline(never)]
     fn prepare_to_wait(&self, table: &mut Table, events: &mut Vec<Event>) {
-        if self.has_pending() {
+        if self.flags_before_sleep().intersects(PortFlags::PENDING) {
             // What was removed in the last round does not wait for the next event to be dropped.
             self.apply_pending(table);
         }
         // After that, because a handler that was dropped there may have scheduled something, or had the last reference to
-        // the port, which on this thread wakes nobody.
-        let flags = self.flags();
+        // the port, which wakes no thread when it is dropped on this one.
+        let flags = self.flags_before_sleep();
         table.begin_round();
         let notified = flags.intersects(PortFlags::NOTIFIED | PortFlags::STOPPING);
         let idle = table.remaining == 0 && !notified;
@@ -152,6 +152,14 @@ impl<S: PortSyscalls> Shared<S> {
         } else if !(idle && flags.contains(PortFlags::POLLS) && self.is_busy(events)) {
             self.wait(events, idle);
         }
+    }
+
+    fn flags_before_sleep(&self) -> PortFlags {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("sleeps though notified") {
+            return self.flags().difference(PortFlags::NOTIFIED);
+        }
+        self.flags()
     }
 
     /// Brings the table up to date, and queues what was scheduled.
@@ -167,7 +175,8 @@ impl<S: PortSyscalls> Shared<S> {
             }
         }
         table.queue_scheduled(&scheduled);
-        if injected_bug("notified is cleared late") {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("notified is cleared late") {
             self.clear_flags(PortFlags::NOTIFIED);
         }
         if table.take_has_new() && self.has_failed() {

@@ -1,7 +1,7 @@
-//! Refusals and errors as other people's error types.
+//! Refusals and errors as the error types of the standard library.
 
 use crate::builder::CreatePortError;
-use crate::registration::{AddError, ClaimError, Refused, RegisterError};
+use crate::refusal::{AddError, ClaimError, Refused, RegisterError};
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -28,7 +28,7 @@ impl<T, E: Into<io::Error>> From<Refused<T, E>> for io::Error {
     }
 }
 
-/// What the kernel said, with its `errno`.
+/// The kernel's error, with its `errno`.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<CreatePortError> for io::Error {
     fn from(error: CreatePortError) -> Self {
@@ -36,7 +36,7 @@ impl From<CreatePortError> for io::Error {
     }
 }
 
-/// What [`Handler::prepare`](crate::Handler::prepare) or the kernel said. Otherwise
+/// The error of [`Handler::prepare`](crate::Handler::prepare) or of the kernel. Otherwise
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for a second use, and [`Other`](io::ErrorKind::Other).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<RegisterError> for io::Error {

@@ -2,7 +2,7 @@
 //!
 //! Nothing is written to wake the thread: `EPOLL_CTL_MOD` on the eventfd, which is always writable, is an event, and fails if
 //! another file is behind one of the two numbers. Then the port has *failed*: the thread has everything that waits end with an
-//! error, and goes on without the kernel, for what is left to drop.
+//! error, and goes on without the kernel, to drop what is left.
 
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};
@@ -40,6 +40,15 @@ impl<S: PortSyscalls> Shared<S> {
                 self.note_failure_unless_intact()
             }
         }
+    }
+
+    /// Wakes the thread because the last reference is gone.
+    pub(crate) fn wake_for_the_end(&self, before: PortFlags) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("the last reference wakes nobody") {
+            return true;
+        }
+        self.wake(before)
     }
 
     /// Whether what is behind the two numbers is what the port has made: only its own epoll instance knows its own eventfd.

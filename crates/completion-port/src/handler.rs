@@ -1,37 +1,19 @@
-//! What the port asks of its user: how to perform an operation, and how to complete it.
+//! What the port asks of its user: to attempt an operation, and to complete it.
+//!
+//! The port hands the handler an operation and an [`Attempt`], through which the handler says what came of it.
 
-use crate::attempt::Attempt;
+use crate::action::Action;
+use crate::callback::run_caught;
+use crate::core::{Core, Locked};
+use crate::lane::SUSPENDED;
+use std::fmt;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
-
-/// The two directions of a descriptor. Each has a queue of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// Operations that wait until the descriptor is readable.
-    In,
-    /// Operations that wait until the descriptor is writable.
-    Out,
-}
-
-/// Why an operation's turn has come: the specification's `COMPLETION_PORT_EPOLL_ACTION`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u32)]
-pub enum Action {
-    /// The peer will send no more, and nothing is left to read. Only for [`Direction::In`].
-    RdHup = 1,
-    /// The descriptor is readable, or a read tells what is wrong.
-    In = 2,
-    /// The descriptor is writable, or a write tells what is wrong.
-    Out = 3,
-    /// The registration is being removed: complete without touching the descriptor.
-    Abandoned = 4,
-    /// The kernel reports a hang-up or an error and neither readable nor writable.
-    Error = 5,
-}
 
 /// What to do with the operations of one descriptor.
 ///
-/// All methods run with no lock held that anybody waits for. A panic in one is caught and logged.
+/// All methods run with no lock held that another thread waits for. A panic in one is caught and logged.
 pub trait Handler: Sized + Send + Sync + 'static {
     /// What is registered: the registration keeps it until it is removed.
     type Descriptor: AsFd + Send + Sync + 'static;
@@ -51,12 +33,12 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the
     /// registration, must not touch the descriptor, and completes.
     ///
-    /// An operation that is dropped here, by a panic for instance, is over, and nobody is called back.
+    /// An operation that is dropped here, by a panic for instance, is over, and no callback runs.
     fn attempt(&self, operation: Self::Operation, action: Action, attempt: Attempt<'_, Self>);
 
     /// Whether an event that reports an error or a hang-up, and neither readable nor writable, really is one. Asked
-    /// on the port's thread, once for all that wait, before they are told [`Action::Error`]; messages on a socket's error queue, for
-    /// instance, are reported in the same way.
+    /// on the port's thread, once for all that wait, before they are told [`Action::Error`]. Messages on a socket's error queue,
+    /// for instance, are reported in the same way.
     fn is_error(&self, descriptor: &Self::Descriptor) -> bool {
         let _ = descriptor;
         true
@@ -66,25 +48,112 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// [`Action::Error`] next, without a question to [`is_error`](Self::is_error), and is to be completed.
     fn port_failed(&self) {}
 
-    /// What becomes of the descriptor after the registration's removal: it is dropped unless said.
+    /// What becomes of the descriptor after the registration's removal. By default it is dropped.
     fn release(&self, descriptor: Self::Descriptor) {
         drop(descriptor);
     }
 }
 
-/// What can be queued as an operation `O`.
-pub trait IntoOperation<O>: Sized {
-    /// Becomes an operation in `room`, which is empty or has an emptied operation in it, perhaps of the right kind to be
-    /// filled again. Runs inside the queue: it may allocate, but must not run foreign code.
-    ///
-    /// # Errors
-    /// Itself, if there is no memory.
-    fn put_into(self, room: &mut Option<O>) -> Result<(), Self>;
+/// The right to attempt one operation. Dropped unused, it ends the work on the operation without a callback.
+///
+/// While it lives, the operation's lane is locked. A removal that is called from there does not wait for that:
+/// see [`Registration::remove`](crate::Registration::remove). Whatever the handler does after the attempt is still counted:
+/// a removal on another thread waits until [`Handler::attempt`] has returned.
+#[must_use = "say through it what came of the attempt"]
+pub struct Attempt<'a, H: Handler> {
+    core: &'a Core<H>,
+    /// The operation's lane. None once the attempt is over, and if the operation is abandoned, because its lane is gone then.
+    /// Which lane it is the core knows.
+    locked: Option<Locked<'a, H>>,
 }
 
-impl<O> IntoOperation<O> for O {
-    fn put_into(self, room: &mut Option<O>) -> Result<(), Self> {
-        *room = Some(self);
-        Ok(())
+impl<'a, H: Handler> Attempt<'a, H> {
+    #[inline]
+    pub(crate) fn of_locked(core: &'a Core<H>, locked: Locked<'a, H>) -> Self {
+        Self { core, locked: Some(locked) }
+    }
+
+    pub(crate) fn abandoned(core: &'a Core<H>) -> Self {
+        Self { core, locked: None }
+    }
+
+    /// Makes the attempt on the descriptor. `None` if the operation is abandoned, which leaves the descriptor alone, or if
+    /// the attempt panics, which is caught and logged.
+    #[inline]
+    pub fn run<T>(&self, call: impl FnOnce(&H::Descriptor) -> T) -> Option<T> {
+        let descriptor = self.locked.as_ref()?.descriptor.as_deref()?;
+        run_caught("attempt", || call(descriptor))
+    }
+
+    /// The kernel said `EAGAIN` (or, after [`Action::Error`](crate::Action::Error), that there is no error after all).
+    /// The operation stays at the front of its queue until the next event.
+    // Codes_SRS_COMPLETION_PORT_01_030
+    #[cold]
+    pub fn pending(mut self, operation: H::Operation) {
+        self.core.exhausted();
+        self.put_back(operation);
+    }
+
+    /// A part is done and the rest may follow at once. The operation stays at the front of its queue; the attempt counts
+    /// towards the bound after which other descriptors have their turn.
+    pub fn partial(mut self, operation: H::Operation) {
+        self.put_back(operation);
+    }
+
+    /// The operation cannot go on for another reason than its descriptor: it stays at the front of its queue until
+    /// [`Resumer::resume`](crate::Resumer::resume), which may have been called already since the attempt began.
+    // Codes_SRS_COMPLETION_PORT_01_037
+    #[cold]
+    pub fn suspend(mut self, operation: H::Operation) {
+        if self.locked.is_some() {
+            let lane = self.core.lane(self.core.attempted());
+            lane.set_oldest(lane.oldest() | SUSPENDED);
+        }
+        self.put_back(operation);
+    }
+
+    /// The operation is done: ends the work on it and then runs the callback, which may do anything, also remove the
+    /// registration and drop the port.
+    ///
+    /// `drained` says that the attempt took everything the kernel had, so the next one would only get `EAGAIN`: for
+    /// instance a short read from a TCP socket. The next operation then waits for a new event. Say `false` if in doubt;
+    /// that costs one system call.
+    ///
+    /// `recycled` is what is left of the operation, to be kept for the next one of its direction, which gets it in
+    /// [`IntoOperation`](crate::IntoOperation) as its slot. It must hold nothing whose drop is foreign code.
+    // Codes_SRS_COMPLETION_PORT_01_034
+    #[inline(always)]
+    pub fn complete(self, drained: bool, recycled: Option<H::Operation>, callback: impl FnOnce()) {
+        // Once `locked` is taken there is nothing left to drop.
+        let mut this = ManuallyDrop::new(self);
+        let Some(locked) = this.locked.take() else { return callback() };
+        this.core.end_attempt(locked, drained, recycled);
+        callback();
+    }
+
+    fn put_back(&mut self, operation: H::Operation) {
+        if let Some(mut locked) = self.locked.take() {
+            locked.slot = Some(operation);
+            self.core.end_unfinished(locked);
+        }
+    }
+
+    #[cold]
+    fn end_unused(&self, locked: Locked<'a, H>) {
+        self.core.end_attempt(locked, false, None);
+    }
+}
+
+impl<H: Handler> Drop for Attempt<'_, H> {
+    fn drop(&mut self) {
+        if let Some(locked) = self.locked.take() {
+            self.end_unused(locked);
+        }
+    }
+}
+
+impl<H: Handler> fmt::Debug for Attempt<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt").field("abandoned", &self.locked.is_none()).finish_non_exhaustive()
     }
 }

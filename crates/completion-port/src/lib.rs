@@ -3,15 +3,15 @@
 //! [Register](Registration::register) a descriptor once; from then on *operations* wait in one
 //! queue per direction, and the port's thread performs and completes them when the descriptor is
 //! ready. What an operation does is the business of your [`Handler`]; the port knows descriptors
-//! and events, never bytes. One module has `unsafe` code, [`process`]: what it asks of libc no safe
-//! crate offers.
+//! and events, never bytes. Two modules have `unsafe` code: [`process`], because no safe crate offers what it
+//! asks of libc, and [`memory`], because no reference-counted pointer of stable Rust can be refused.
 //!
 //! | Concept | Type |
 //! |---|---|
 //! | the port: epoll, thread, reference count | [`CompletionPort`] |
 //! | one descriptor on it, with its two queues | [`Registration`] |
 //! | what to do with an operation | [`Handler`], told by an [`Action`], answering through an [`Attempt`] |
-//! | descriptors that somebody else owns, one event at a time | [`OneShots`] |
+//! | descriptors that stay the caller's, one event at a time | [`OneShots`] |
 //! | the right to try at once on one's own thread | [`Claim`] |
 //! | the seams for tests | [`Port`], [`PortSyscalls`] |
 //!
@@ -66,12 +66,17 @@ compile_error!(
      counters that must never wrap. 32-bit ARM from v7 on, 32-bit x86 and every 64-bit target have them."
 );
 
-mod attempt;
+mod action;
+mod admission;
+mod backlog;
 mod builder;
 mod callback;
+mod claim;
+mod core;
 mod dispatch;
 mod errors;
 mod failure;
+mod flags;
 mod handler;
 mod lane;
 mod membership;
@@ -80,27 +85,29 @@ mod one_shot;
 mod phase;
 mod port;
 pub mod process;
-mod queue;
 mod readiness;
+mod refusal;
+mod registering;
 mod registration;
 mod removal;
+mod run;
 mod shared;
 mod source;
 mod sync;
 pub mod sys;
 mod table;
 
-pub use attempt::Attempt;
+pub use action::{Action, Direction, IntoOperation};
 pub use builder::{CompletionPortBuilder, CreatePortError};
 pub use callback::log_caught;
+pub use claim::{Claim, Unqueued};
 pub use dispatch::is_port_thread;
-pub use handler::{Action, Direction, Handler, IntoOperation};
-pub use one_shot::{Interest, OneShots, Waiter};
+pub use handler::{Attempt, Handler};
+pub use one_shot::{OneShots, Waiter};
 pub use phase::Phase;
 pub use port::{CompletionPort, Port};
-pub use readiness::Readiness;
-pub use registration::{
-    AddError, Claim, ClaimError, NotMade, OutOfMemory, Refused, RegisterError, Registration, Resumer, Unqueued,
-};
+pub use readiness::{Interest, Readiness};
+pub use refusal::{AddError, ClaimError, NotMade, OutOfMemory, Refused, RegisterError};
+pub use registration::{Registration, Resumer};
 pub use source::{Dispatch, Rearm, Source, SourceRef, Token};
 pub use sys::{Kernel, PortSyscalls};

@@ -7,19 +7,18 @@
 //! Invariants:
 //! * A waiter is in the table or in the hands of the thread that fires it, never both.
 //! * While something waits for a descriptor, the kernel is armed for all that it waits for, or the port thread is in the
-//!   descriptor's turn and arms it at the end. The kernel reports one event and then nothing until it is armed again, so
+//!   descriptor's dispatch and arms it at the end. The kernel reports one event and then nothing until it is armed again, so
 //!   a descriptor that nothing waits for wakes no thread.
 
+use crate::action::{Action, Direction};
 use crate::callback::run_caught;
-use crate::handler::{Action, Direction};
 use crate::memory::TryArc;
 use crate::port::{CompletionPort, Port};
 use crate::process::{Generation, Inherited};
-use crate::readiness::Readiness;
+use crate::readiness::{Interest, Readiness};
 use crate::source::{Dispatch, Rearm, Source, Token};
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::sys::{Errno, EventFlags};
-use bitflags::bitflags;
+use crate::sys::Errno;
 use rustix::fs::fstat;
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -29,27 +28,6 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 /// How many waiters a descriptor that nothing waits for may have room for.
 const ROOM_KEPT: usize = 8;
-
-bitflags! {
-    /// The events that a waiter can wait for, with the kernel's values; errors and hang-ups come unasked.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Interest: u32 {
-        /// `EPOLLIN`
-        const IN = Readiness::IN.bits();
-        /// `EPOLLOUT`
-        const OUT = Readiness::OUT.bits();
-        /// `EPOLLRDHUP`, which a waiter for `IN` gets too.
-        const READ_HANG_UP = Readiness::READ_HANG_UP.bits();
-    }
-}
-
-impl Interest {
-    /// What the kernel is asked for: one event, and then nothing until it is asked again.
-    pub(crate) fn once(self) -> EventFlags {
-        let half_close = if self.contains(Self::IN) { EventFlags::RDHUP } else { EventFlags::empty() };
-        EventFlags::from_bits_retain(self.bits()) | half_close | EventFlags::ONESHOT
-    }
-}
 
 /// What waits for an event of a descriptor.
 ///
@@ -104,13 +82,13 @@ struct Watch<W> {
     identity: (u64, u64),
     made_in: Generation,
     state: Mutex<State<W>>,
-    quiet: Condvar,
+    quiesced: Condvar,
 }
 
 struct State<W> {
     /// The port's name for it, until it is removed.
     token: Option<Token>,
-    /// What the kernel shall report, unless it has.
+    /// What the kernel is armed for. None once it has reported.
     armed: Option<Interest>,
     waiters: VecDeque<Entry<W>>,
     next: u64,
@@ -288,11 +266,11 @@ impl<W: Waiter> Watch<W> {
     fn new(identity: (u64, u64)) -> Self {
         let state =
             State { token: None, armed: None, waiters: VecDeque::new(), next: 0, firing: false, port_failed: false };
-        Self { identity, made_in: Generation::current(), state: Mutex::new(state), quiet: Condvar::new() }
+        Self { identity, made_in: Generation::current(), state: Mutex::new(state), quiesced: Condvar::new() }
     }
 
     /// Lets a waiter wait: has the kernel armed for what all wait for. The lock is held meanwhile, so that the port
-    /// thread, which arms for what is left after its turn, cannot arm for less.
+    /// thread, which arms for what is left after its dispatch, cannot arm for less.
     fn wait(
         &self,
         interest: Interest,
@@ -323,7 +301,7 @@ impl<W: Waiter> Watch<W> {
         let mut state = self.state.lock();
         let waiters = mem::take(&mut state.waiters);
         while state.firing && waits {
-            self.quiet.wait(&mut state);
+            self.quiesced.wait(&mut state);
         }
         drop(state);
         let mut waiters = waiters.into_iter();
@@ -351,7 +329,7 @@ impl<W: Waiter> Watch<W> {
         }
         state = self.state.lock();
         state.firing = false;
-        self.quiet.notify_all();
+        self.quiesced.notify_all();
         Some(state)
     }
 }
@@ -440,15 +418,6 @@ impl<W: Waiter> Source for Watch<W> {
     // Codes_SRS_COMPLETION_PORT_01_091
     fn on_port_failure(&self) {
         self.state.lock().port_failed = true;
-    }
-}
-
-impl From<Direction> for Interest {
-    fn from(direction: Direction) -> Self {
-        match direction {
-            Direction::In => Self::IN,
-            Direction::Out => Self::OUT,
-        }
     }
 }
 

@@ -8,11 +8,10 @@ use crate::callback::log_caught;
 use crate::dispatch::{EVENTS_PER_WAIT, is_port_thread};
 use crate::membership::Membership;
 use crate::memory::{Room, TryArc};
-use crate::one_shot::Interest;
 use crate::process::{Generation, close_inherited};
+use crate::readiness::Interest;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{SourceRef, Token};
-use crate::sync::injected_bug;
 use crate::sync::thread::JoinHandle;
 use crate::sys::{Errno, EventFlags, Kernel, PortSyscalls, retry_interrupted};
 use std::fmt;
@@ -39,7 +38,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// What the kernel says, or `ENOMEM`; nothing is attached then.
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
-    /// Stops it. A turn that is under way may still come, with events or without; the source is dropped some time later.
+    /// Stops it. A dispatch that is under way may still come, with events or without. The source is dropped some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
     /// Like [`detach`](Self::detach), for a descriptor that was closed: the kernel knows already.
@@ -72,7 +71,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Whether the caller is on the thread that calls `on_ready`.
     fn is_current_thread(&self) -> bool;
 
-    /// Whether the caller is on the thread of a port, this one's or another's.
+    /// Whether the caller is on the thread of any port.
     fn is_on_port_thread(&self) -> bool;
 }
 
@@ -118,7 +117,7 @@ impl CompletionPort {
         Self::create_with(Kernel)
     }
 
-    /// Says how a port shall be.
+    /// Creates a port that differs from the default.
     pub fn builder() -> CompletionPortBuilder {
         CompletionPortBuilder::default()
     }
@@ -288,9 +287,9 @@ impl<S: PortSyscalls> Drop for Owner<S> {
             shared.note_failure_unless_intact();
             true
         } else {
-            injected_bug("the last reference wakes nobody") || shared.wake(before)
+            shared.wake_for_the_end(before)
         };
-        // Two ports' threads that waited for each other would wait for ever.
+        // Otherwise two ports' threads could wait for each other for ever.
         let on_port_thread = is_port_thread();
         if !on_port_thread && woken && thread.join().is_err() {
             log_caught(|| tracing::error!("the port's thread had panicked"));

@@ -5,8 +5,8 @@
 //!   anywhere at that moment, also inside the allocator.
 //! * No thread of a child waits for a lock that a thread of the parent held: such a thread does not exist in the child.
 //!
-//! This is the only module of the crate with `unsafe` code: `pthread_atfork`, signal masks and thread attributes are C
-//! functions that no safe crate offers without more.
+//! It has `unsafe` code because `pthread_atfork`, signal masks and thread attributes are C functions that no safe crate offers
+//! alone.
 #![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
 #![cfg_attr(loom, allow(dead_code, reason = "a model neither forks nor starts threads"))]
 
@@ -221,7 +221,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
             newest = match self.newest.compare_exchange(newest, fresh, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => fresh,
                 Err(other) => {
-                    // SAFETY: nobody else has seen it.
+                    // SAFETY: no other thread has seen it.
                     drop(unsafe { Box::from_raw(fresh) });
                     other
                 }
@@ -274,7 +274,7 @@ pub(crate) fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// The bytes of stack that a thread has if nothing else is said: what a pthread has, but never less than what Rust gives.
+/// The default size of a stack in bytes: that of a pthread, but never less than what Rust gives.
 pub(crate) fn default_stack_size() -> usize {
     const OF_RUST: usize = 2 << 20;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
@@ -293,7 +293,7 @@ pub(crate) fn default_stack_size() -> usize {
 /// Closes a descriptor that other code may have closed already. Dropping an `OwnedFd` then ends a program that is built
 /// with debug assertions.
 pub fn close(descriptor: OwnedFd) {
-    // SAFETY: nobody has the descriptor any more. If its number belongs to other code that is a fault of the program, like
+    // SAFETY: the descriptor has no owner any more. If its number belongs to other code that is a fault of the program, like
     // any other double close.
     unsafe { libc::close(descriptor.into_raw_fd()) };
 }

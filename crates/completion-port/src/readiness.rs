@@ -1,7 +1,7 @@
 //! What the kernel reports about a descriptor, and what the port remembers of it.
 
-use crate::handler::{Action, Direction};
-use crate::sync::{AtomicU32, Ordering, injected_bug};
+use crate::action::{Action, Direction};
+use crate::sync::{AtomicU32, Ordering};
 use crate::sys::EventFlags;
 use bitflags::bitflags;
 
@@ -25,6 +25,36 @@ bitflags! {
 }
 
 bitflags! {
+    /// The events that a waiter can wait for, with the kernel's values; errors and hang-ups come unasked.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Interest: u32 {
+        /// `EPOLLIN`
+        const IN = Readiness::IN.bits();
+        /// `EPOLLOUT`
+        const OUT = Readiness::OUT.bits();
+        /// `EPOLLRDHUP`, which a waiter for `IN` gets too.
+        const READ_HANG_UP = Readiness::READ_HANG_UP.bits();
+    }
+}
+
+impl Interest {
+    /// What the kernel is asked for: one event, and then nothing until it is asked again.
+    pub(crate) fn once(self) -> EventFlags {
+        let half_close = if self.contains(Self::IN) { EventFlags::RDHUP } else { EventFlags::empty() };
+        EventFlags::from_bits_retain(self.bits()) | half_close | EventFlags::ONESHOT
+    }
+}
+
+impl From<Direction> for Interest {
+    fn from(direction: Direction) -> Self {
+        match direction {
+            Direction::In => Self::IN,
+            Direction::Out => Self::OUT,
+        }
+    }
+}
+
+bitflags! {
     /// What is remembered between an edge and the `EAGAIN` that ends it, and in the bits above how many events there were.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Remembered: u32 {
@@ -38,8 +68,8 @@ bitflags! {
         /// Reported with neither `EPOLLIN` nor `EPOLLOUT`.
         const ERROR = 1 << 4;
         const HANG_UP = 1 << 5;
-        /// An error was found, and not everybody who waited then has been told.
-        const TELLING = 1 << 6;
+        /// An error was found, and some operations that waited then have not been told.
+        const BROADCASTS_ERROR = 1 << 6;
         /// Urgent data was reported once. A read also stops at a mark whose byte has been taken, of which no event tells, so
         /// a short read never again means that no more is to come.
         const WAS_URGENT = 1 << 7;
@@ -81,20 +111,20 @@ impl Remembered {
     /// Nothing is about but readability and writability.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        !self.intersects(Self::CONDITIONS.union(Self::TELLING))
+        !self.intersects(Self::CONDITIONS.union(Self::BROADCASTS_ERROR))
     }
 
-    /// Whether a turn could be of use to a direction.
+    /// Whether a dispatch could be of use to a direction.
     #[inline]
     pub(crate) fn is_anything_for(self, direction: Direction) -> bool {
-        let of_both = Self::ERROR.union(Self::HANG_UP).union(Self::TELLING);
+        let of_both = Self::ERROR.union(Self::HANG_UP).union(Self::BROADCASTS_ERROR);
         self.intersects(match direction {
             Direction::In => of_both.union(Self::INPUT).union(Self::READ_HANG_UP),
             Direction::Out => of_both.union(Self::OUTPUT),
         })
     }
 
-    /// What to tell the next operation of a direction, if its turn has come.
+    /// What to tell the next operation of a direction, if it can run.
     #[inline]
     pub(crate) fn action(self, direction: Direction) -> Option<Action> {
         match direction {
@@ -118,6 +148,15 @@ impl Remembered {
         })
     }
 
+    /// Whether no event came between the two.
+    fn is_as_old_as(self, before: Self) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("no count of events") {
+            return true;
+        }
+        self.ticks() == before.ticks()
+    }
+
     fn ticks(self) -> u32 {
         self.bits() / TICK
     }
@@ -128,7 +167,7 @@ impl Remembered {
 /// Invariant: a direction that is not ready will be reported by a new edge, because its last
 /// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
 ///
-/// The port's thread alone merges events. Whoever works on a direction clears it; the count of events keeps an `EAGAIN`
+/// Only the port thread merges events. A thread that works on a direction clears it. The count of events keeps an `EAGAIN`
 /// that is older than an event from clearing what that has reported.
 #[derive(Debug, Default)]
 pub(crate) struct Latch(AtomicU32);
@@ -153,13 +192,7 @@ impl Latch {
     // Codes_SRS_COMPLETION_PORT_01_022
     pub(crate) fn exhausted_since(&self, before: Remembered, direction: Direction) {
         let action = if direction == Direction::In { Action::In } else { Action::Out };
-        self.change(|now| {
-            if now.ticks() == before.ticks() || injected_bug("no count of events") {
-                now.exhausted(action)
-            } else {
-                now
-            }
-        });
+        self.change(|now| if now.is_as_old_as(before) { now.exhausted(action) } else { now });
     }
 
     /// An attempt took all there was.
@@ -175,14 +208,14 @@ impl Latch {
         self.0.fetch_and(!drained.bits(), Ordering::AcqRel);
     }
 
-    /// An error was found.
-    pub(crate) fn tell(&self) {
-        self.0.fetch_or(Remembered::TELLING.bits(), Ordering::AcqRel);
+    /// An error was found: every operation that waits is to be told.
+    pub(crate) fn begin_error_broadcast(&self) {
+        self.0.fetch_or(Remembered::BROADCASTS_ERROR.bits(), Ordering::AcqRel);
     }
 
-    /// Everybody has been told of it.
-    pub(crate) fn told(&self) {
-        self.0.fetch_and(!Remembered::TELLING.bits(), Ordering::AcqRel);
+    /// Every operation that waited has been told.
+    pub(crate) fn end_error_broadcast(&self) {
+        self.0.fetch_and(!Remembered::BROADCASTS_ERROR.bits(), Ordering::AcqRel);
     }
 
     #[inline]

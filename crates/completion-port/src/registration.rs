@@ -1,116 +1,30 @@
 //! One descriptor on a port: what a user of the crate holds.
 
+use crate::action::{Direction, IntoOperation};
+use crate::admission::{After, Rejected};
 use crate::callback::claims_refused;
-use crate::handler::{Direction, Handler, IntoOperation};
-use crate::lane::Inside;
+use crate::claim::Claim;
+use crate::core::Core;
+use crate::handler::Handler;
 use crate::memory::TryArc;
 use crate::phase::Phase;
 use crate::port::{CompletionPort, Port};
 use crate::process::Inherited;
-use crate::queue::{After, Core, NotQueued, Rejected, Taken};
+use crate::refusal::{AddError, ClaimError, NotMade, OutOfMemory, Refused, RegisterError};
 use crate::removal::Role;
 use crate::sync::{Ordering, fence};
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
-use std::mem::{self, ManuallyDrop};
+use std::mem;
 use std::os::fd::AsFd;
-use thiserror::Error;
-
-/// A call that was refused: the reason, and what the caller had handed over.
-pub struct Refused<T, E> {
-    /// Why.
-    pub error: E,
-    /// What was handed over, untouched.
-    pub returned: T,
-}
-
-// By hand, so that what comes back needs no `Debug`.
-impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
-    }
-}
-
-/// Why a descriptor is not watched.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RegisterError {
-    /// The registration was made before `fork`, in a parent of this process.
-    #[error(transparent)]
-    Inherited(#[from] Inherited),
-    /// It is watched already, or was.
-    #[error("the registration is {0:?}, only one that is Unregistered can be registered")]
-    AlreadyUsed(Phase),
-    /// [`Handler::prepare`] refused the descriptor, or panicked.
-    #[error("the descriptor cannot be used")]
-    Unusable(#[source] io::Error),
-    /// The kernel refused: `EPERM` for a regular file, `EBADF`, `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`.
-    #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
-    Kernel(#[source] io::Error),
-}
-
-/// There is no memory for what was to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("out of memory")]
-pub struct OutOfMemory;
-
-/// Why an operation was not queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum AddError {
-    /// Nothing is registered: not yet, or not any more.
-    #[error("no descriptor is registered")]
-    NotRegistered,
-    /// The queue could not grow.
-    #[error("no memory to queue the operation")]
-    OutOfMemory,
-    /// The registration was made before `fork`, in a parent of this process.
-    #[error(transparent)]
-    Inherited(#[from] Inherited),
-    /// Other code has closed the port's epoll instance or eventfd.
-    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
-    PortFailed,
-}
-
-impl From<NotQueued> for AddError {
-    fn from(error: NotQueued) -> Self {
-        match error {
-            NotQueued::NotRegistered => Self::NotRegistered,
-            NotQueued::OutOfMemory => Self::OutOfMemory,
-            NotQueued::Inherited => Self::Inherited(Inherited),
-            NotQueued::PortFailed => Self::PortFailed,
-        }
-    }
-}
-
-/// Why a direction could not be claimed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ClaimError {
-    /// Nothing is registered: not yet, or not any more.
-    #[error("no descriptor is registered")]
-    NotRegistered,
-    /// Somebody else is at work there, or something waits: [`add`](Registration::add) behind it.
-    #[error("the direction is in use")]
-    InUse,
-    /// The registration was made before `fork`, in a parent of this process.
-    #[error(transparent)]
-    Inherited(#[from] Inherited),
-    /// Other code has closed the port's epoll instance or eventfd.
-    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
-    PortFailed,
-}
-
-/// What a registration was to be made of, for which there is no memory.
-pub type NotMade<H, P> = Refused<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
 
 /// One descriptor on a port, and the operations that wait for it.
 ///
 /// All methods can be called from any thread, also from inside a callback or an attempt. Dropping the registration does
 /// what [`remove_and_wait`](Self::remove_and_wait) does, and releases the descriptor.
 pub struct Registration<H: Handler, P: Port = CompletionPort> {
-    core: TryArc<Core<H>>,
+    pub(crate) core: TryArc<Core<H>>,
     port: P,
 }
 
@@ -178,7 +92,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
             self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
             self.port.attach(descriptor.as_fd(), self.core.clone().into()).map_err(RegisterError::Kernel)
         };
-        // One that is not called is dropped at the end, for its destructor is foreign code.
+        // One that is not called is dropped at the end, because its destructor is foreign code.
         let mut callback = Some(callback);
         match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
             Ok(Some(attached)) => attached,
@@ -199,9 +113,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
         direction: Direction,
         new: N,
     ) -> Result<(), Refused<N, AddError>> {
-        let attends = AttendsOnPanic { registration: self, direction };
+        let services = ServicesOnPanic { registration: self, direction };
         let pushed = self.core.push_back(direction, new);
-        mem::forget(attends);
+        mem::forget(services);
         match pushed {
             Ok(after) => {
                 self.do_after(after, Role::Passer);
@@ -214,10 +128,10 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Takes a direction for an attempt on the caller's own thread: granted only if nobody is at
-    /// work there and nothing waits, so that order is kept.
+    /// Takes a direction for an attempt on the caller's own thread: granted only if no other thread works on it and nothing
+    /// waits, so that order is kept.
     ///
-    /// Inside a call-back that [`Claim::complete`] runs it is always [`ClaimError::InUse`]: an
+    /// Inside a callback that [`Claim::complete`] runs it is always [`ClaimError::InUse`]: an
     /// endless chain of them would otherwise need an endless stack.
     ///
     /// # Errors
@@ -225,10 +139,10 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_020, Codes_SRS_COMPLETION_PORT_01_024
     #[inline(always)]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
-        let (taken, after) = if claims_refused() { (None, After::Nothing) } else { self.core.take(direction) };
+        let (claimed, after) = if claims_refused() { (None, After::Nothing) } else { self.core.claim(direction) };
         self.do_after(after, Role::Passer);
-        match taken {
-            Some(taken) => Ok(Claim { registration: self, direction, taken: Some(taken) }),
+        match claimed {
+            Some(claimed) => Ok(Claim::new(self, direction, claimed)),
             None => Err(self.not_claimed()),
         }
     }
@@ -282,8 +196,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
     }
 
     /// [Removes](Self::remove), unless another thread does so already: then it helps, by completing what that thread has not
-    /// completed yet. Returns when no callback of the registration runs or will run, but for those that the caller is
-    /// inside of. This holds on every thread, a port's too; what `remove` says about two callbacks and about locks
+    /// completed yet. Returns when no callback of the registration runs or will run, except those that the caller is
+    /// in. This holds on every thread, a port's too; what `remove` says about two callbacks and about locks
     /// holds as well.
     ///
     /// Waits for a [`register`](Self::register) on another thread first. Does nothing if nothing is registered.
@@ -304,7 +218,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     }
 
     #[inline]
-    fn do_after(&self, after: After, role: Role) {
+    pub(crate) fn do_after(&self, after: After, role: Role) {
         if after != After::Nothing {
             self.do_what_is_left(after, role);
         }
@@ -320,18 +234,18 @@ impl<H: Handler, P: Port> Registration<H, P> {
     }
 }
 
-/// Does what others have left to the inside of a lane whose user's code has panicked there.
-struct AttendsOnPanic<'a, H: Handler, P: Port> {
+/// Services the flags of a lane in which user code has panicked.
+struct ServicesOnPanic<'a, H: Handler, P: Port> {
     registration: &'a Registration<H, P>,
     direction: Direction,
 }
 
-impl<H: Handler, P: Port> Drop for AttendsOnPanic<'_, H, P> {
+impl<H: Handler, P: Port> Drop for ServicesOnPanic<'_, H, P> {
     // Codes_SRS_COMPLETION_PORT_01_111
     #[cold]
     fn drop(&mut self) {
         fence(Ordering::SeqCst);
-        let after = self.registration.core.attend_and_ask(self.direction);
+        let after = self.registration.core.service_flags_and_schedule(self.direction);
         self.registration.do_after(after, Role::Passer);
     }
 }
@@ -386,78 +300,5 @@ impl<H: Handler, P: Port> Clone for Resumer<H, P> {
 impl<H: Handler, P: Port> fmt::Debug for Resumer<H, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Resumer").field("phase", &self.core.phase()).finish_non_exhaustive()
-    }
-}
-
-/// The right to attempt an operation at once, on the caller's own thread.
-///
-/// While it lives nobody else works on that direction; what others add waits. It ends when it is dropped, by
-/// [`complete`](Self::complete) or by [`queue`](Self::queue).
-#[must_use = "the direction stays blocked while the claim lives"]
-pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
-    registration: &'a Registration<H, P>,
-    direction: Direction,
-    /// There until the claim ends.
-    taken: Option<Taken<'a, H>>,
-}
-
-/// A claim, and what it could not queue.
-pub type Unqueued<'a, H, P, N> = Refused<(Claim<'a, H, P>, N), AddError>;
-
-impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
-    /// The descriptor, to attempt a call on that does not block.
-    ///
-    /// # Panics
-    /// Never: the descriptor is there until the claim ends, which consumes it.
-    #[must_use]
-    #[inline]
-    pub fn descriptor(&self) -> &H::Descriptor {
-        let half = self.taken.as_ref().and_then(|taken| taken.inside.half.as_ref());
-        half.expect("a claim is inside its lane until it ends")
-    }
-
-    /// The attempt was the whole operation: ends the claim, then runs the callback. A panic is caught and logged.
-    // Codes_SRS_COMPLETION_PORT_01_023
-    #[inline]
-    pub fn complete(self, callback: impl FnOnce()) {
-        // Once the claim has ended there is nothing left to drop.
-        let mut this = ManuallyDrop::new(self);
-        let core = &this.registration.core;
-        core.run_claimed(|| this.end(Core::leave_claim, Role::Detacher), callback);
-    }
-
-    /// The kernel said `EAGAIN`: leaves the operation to the port's thread, in front of what others added meanwhile, and
-    /// ends the claim.
-    ///
-    /// # Errors
-    /// [`AddError::OutOfMemory`], the claim, which is still held, and the operation.
-    // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
-    pub fn queue<N: IntoOperation<H::Operation>>(mut self, new: N) -> Result<(), Unqueued<'a, H, P, N>> {
-        let Some(taken) = &mut self.taken else { return Ok(()) };
-        match self.registration.core.push_front(self.direction, taken, new) {
-            // Dropping the claim ends it.
-            Ok(()) => Ok(()),
-            Err(returned) => Err(Refused { error: AddError::OutOfMemory, returned: (self, returned) }),
-        }
-    }
-
-    #[inline]
-    fn end(&mut self, leave: impl FnOnce(&Core<H>, Direction, Inside<'_, H>) -> After, role: Role) {
-        if let Some(taken) = self.taken.take() {
-            let after = leave(&self.registration.core, self.direction, taken.inside);
-            self.registration.do_after(after, role);
-        }
-    }
-}
-
-impl<H: Handler, P: Port> Drop for Claim<'_, H, P> {
-    fn drop(&mut self) {
-        self.end(Core::drop_claim, Role::Passer);
-    }
-}
-
-impl<H: Handler, P: Port> fmt::Debug for Claim<'_, H, P> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Claim").field("direction", &self.direction).finish_non_exhaustive()
     }
 }

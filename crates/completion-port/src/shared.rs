@@ -7,8 +7,8 @@
 //!   differs from every value of `flags`.
 
 use crate::membership::{Epoll, Membership};
-use crate::one_shot::Interest;
 use crate::process::{Generation, Inherited};
+use crate::readiness::Interest;
 use crate::source::{SourceRef, Token};
 use crate::sync::{AtomicU8, Condvar, Mutex, Ordering};
 use crate::sys::{Errno, PortSyscalls};

@@ -1,15 +1,14 @@
 //! What a port knows of those that it reports events to.
 
-use crate::handler::Direction;
+use crate::action::Direction;
 use crate::memory::TryArc;
-use crate::one_shot::Interest;
-use crate::readiness::Readiness;
+use crate::readiness::{Interest, Readiness};
 use std::io;
 use std::os::fd::BorrowedFd;
 
 /// Something that a port reports events to.
 pub trait Source: Send + Sync {
-    /// Takes note of the events and runs the operations whose turn has come.
+    /// Merges the events and runs the operations that can run.
     fn on_ready(&self, events: Readiness) -> Dispatch;
 
     /// Asks `port` for one event more, after a dispatch that ended with [`Dispatch::Rearm`].

@@ -8,7 +8,6 @@
 //!   comes first.
 
 use crate::source::{SourceRef, Token};
-use crate::sync::injected_bug;
 
 /// In `next`: the entry is in no list.
 const UNLISTED: u32 = u32::MAX;
@@ -226,6 +225,17 @@ struct Entry {
     next: u32,
 }
 
+impl Entry {
+    #[inline]
+    fn is_of(&self, token: Token) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("no generation") {
+            return true;
+        }
+        self.generation == token.generation()
+    }
+}
+
 /// What the thread has to do about a change.
 pub(crate) enum TableOp {
     /// Drop a removed source, which may be the last reference to a user's handler.
@@ -252,11 +262,7 @@ impl Table {
     #[inline]
     pub(crate) fn source_at(&self, token: Token) -> Option<&SourceRef> {
         let entry = self.entries.get(token.index() as usize)?;
-        if entry.generation == token.generation() || injected_bug("no generation") {
-            entry.source.as_ref()
-        } else {
-            None
-        }
+        if entry.is_of(token) { entry.source.as_ref() } else { None }
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -343,7 +349,7 @@ impl Table {
         std::mem::take(&mut self.has_new)
     }
 
-    /// The last source, for the end of the port.
+    /// Takes the last source out: at the end of the port.
     pub(crate) fn pop(&mut self) -> Option<Option<SourceRef>> {
         self.entries.pop().map(|entry| entry.source)
     }

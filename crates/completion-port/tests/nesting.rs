@@ -436,7 +436,7 @@ fn a_suspended_operation_is_told_of_an_error_that_was_found_while_it_waited() {
 struct Panics;
 
 impl IntoOperation<common::Operation> for Panics {
-    fn put_into(self, _: &mut Option<common::Operation>) -> Result<(), Self> {
+    fn store_in(self, _: &mut Option<common::Operation>) -> Result<(), Self> {
         panic!("on purpose");
     }
 }

@@ -22,7 +22,7 @@ static ALLOCATOR: FailingAllocator = FailingAllocator;
 struct Large(Operation);
 
 impl IntoOperation<Operation> for Large {
-    fn put_into(self, room: &mut Option<Operation>) -> Result<(), Self> {
+    fn store_in(self, room: &mut Option<Operation>) -> Result<(), Self> {
         let [operation] = *try_box(self)?;
         *room = Some(operation.0);
         Ok(())
@@ -122,7 +122,7 @@ fn what_is_being_attempted_finds_room_when_it_comes_back() {
 struct Refilled(u32);
 
 impl IntoOperation<Box<[u32; 1]>> for Refilled {
-    fn put_into(self, room: &mut Option<Box<[u32; 1]>>) -> Result<(), Self> {
+    fn store_in(self, room: &mut Option<Box<[u32; 1]>>) -> Result<(), Self> {
         match room {
             Some(left) => left[0] = self.0,
             None => *room = Some(try_box(self.0).map_err(Self)?),

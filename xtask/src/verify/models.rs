@@ -6,21 +6,21 @@ use xshell::Cmd;
 
 /// What the code can be given as `PLANTED` (see `crates/completion-port/src/sync.rs`), and a model that finds it.
 const DEFECTS: [(&str, &str); 21] = [
-    ("leaves", "registration::an_add_meets_an_event"),
+    ("unlocks", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
-    ("adds to the rest", "registration::an_add_meets_the_end_of_a_claim"),
-    ("leaves after attending", "registration::bytes_of_two_sends_do_not_interleave"),
-    ("attends only once", "registration::an_add_meets_who_attends_to_another"),
+    ("adds to the backlog", "registration::an_add_meets_the_end_of_a_claim"),
+    ("unlocks after servicing", "registration::bytes_of_two_sends_do_not_interleave"),
+    ("services only once", "registration::an_add_meets_who_attends_to_another"),
     ("asks to resume", "registration::a_suspended_operation_meets_its_resumption"),
     ("no count of events", "registration::a_claim_that_gets_eagain_meets_an_event"),
     ("overlooks the slot", "registration::bytes_of_two_sends_do_not_interleave"),
-    ("overlooks the rest", "registration::a_claim_does_not_overtake_what_was_added_before"),
+    ("overlooks the backlog", "registration::a_claim_does_not_overtake_what_was_added_before"),
     ("overlooks the end", "registration::an_add_meets_a_removal"),
     ("closes", "registration::a_claim_meets_a_removal"),
-    ("leaves without a word", "registration::a_claim_meets_a_removal"),
+    ("notifies no remover", "registration::a_claim_meets_a_removal"),
     ("callbacks are not waited for", "registration::registering_meets_a_removal"),
     ("own callback is waited for", "registration::removals_from_inside_two_call_backs_meet"),
-    ("overlooks what moves up", "queued::an_error_is_told_to_all_who_waited"),
+    ("overlooks a promotion", "queued::an_error_is_told_to_all_who_waited"),
     ("what is left stays", "removal::a_removal_inside_an_attempt_is_finished_by_whoever_ends_last"),
     ("nobody is parked", "removal::of_two_callbacks_one_removes_and_one_waits"),
     ("no generation", "port::a_late_event_finds_nobody"),
@@ -72,15 +72,15 @@ mod tests {
     use walkdir::WalkDir;
 
     #[test]
-    fn every_defect_that_can_be_planted_is() {
+    fn every_bug_that_can_be_injected_is() {
         let call = Regex::new(r#"(?:injected_bug|full_fence)\("([^"]+)"\)"#).unwrap();
         let source = workspace::root().unwrap().join("crates/completion-port/src");
-        let mut planted = BTreeSet::new();
+        let mut injected = BTreeSet::new();
         for file in WalkDir::new(source).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
             let text = std::fs::read_to_string(file.path()).unwrap();
-            planted.extend(call.captures_iter(&text).map(|found| found[1].to_owned()));
+            injected.extend(call.captures_iter(&text).map(|found| found[1].to_owned()));
         }
-        assert_eq!(planted, DEFECTS.iter().map(|(defect, _)| (*defect).to_owned()).collect());
+        assert_eq!(injected, DEFECTS.iter().map(|(defect, _)| (*defect).to_owned()).collect());
     }
 
     #[test]

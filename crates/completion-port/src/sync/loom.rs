@@ -24,17 +24,17 @@ pub(crate) mod thread {
     }
 }
 
-/// Whether the code shall have a defect, for the models to find: the one that `INJECTED_BUG` names.
+/// Whether the code is to have a defect for the models to find: the one that `INJECTED_BUG` names.
 pub(crate) fn injected_bug(defect: &'static str) -> bool {
     static INJECTED_BUG: OnceLock<Option<String>> = OnceLock::new();
     INJECTED_BUG.get_or_init(|| std::env::var("INJECTED_BUG").ok()).as_deref() == Some(defect)
 }
 
-/// loom's own `try_lock` waits for who takes the lock just before it, and never fails for one who has just left.
+/// loom's own `try_lock` waits for a thread that takes the lock just before it, and never fails for one that has just unlocked.
 /// The real one does neither: it looks at a flag, which may be old news.
 pub(crate) struct TryMutex<T> {
     taken: AtomicBool,
-    /// Never waited for: only who has set the flag comes here, or the model fails.
+    /// Never waited for: only the thread that has set the flag comes here, or the model fails.
     value: std::sync::Mutex<T>,
 }
 
@@ -92,7 +92,7 @@ impl<T> Drop for TryMutexGuard<'_, T> {
 /// As parking_lot has it: without poison.
 pub(crate) struct Mutex<T>(model::Mutex<T>);
 
-/// There but for the moments of waiting.
+/// Empty while its owner waits.
 pub(crate) struct MutexGuard<'a, T>(Option<model::MutexGuard<'a, T>>);
 
 impl<T> Mutex<T> {

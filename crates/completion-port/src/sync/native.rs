@@ -79,9 +79,3 @@ impl Condvar {
         self.0.notify_all();
     }
 }
-
-/// Whether the code shall have a defect, for the models to find: never.
-#[inline(always)]
-pub(crate) const fn injected_bug(_defect: &'static str) -> bool {
-    false
-}

@@ -103,7 +103,7 @@ fn who_is_scheduled_from_inside_a_turn_has_one() {
 
 #[test]
 fn a_late_event_finds_nobody() {
-    check("a_late_event_finds_nobody", 3, || {
+    check("a_late_event_finds_nobody", 2, || {
         let (kernel, port) = port();
         let (old, round, new) = (Noted::new(), Noted::new(), Noted::new());
         let gone = attach(&port, &old);
@@ -150,7 +150,7 @@ fn the_last_of_two_references_ends_the_thread() {
 
 #[test]
 fn the_last_reference_can_go_inside_a_turn() {
-    check("the_last_reference_can_go_inside_a_turn", ANY, || {
+    check("the_last_reference_can_go_inside_a_turn", 3, || {
         let (_, port) = port();
         let noted = Noted::doing({
             let port = port.clone();

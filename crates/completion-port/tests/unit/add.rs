@@ -77,7 +77,7 @@ fn an_operation_that_can_run_costs_a_wake_up_and_nothing_else() {
 struct Convertible(&'static str);
 
 impl IntoOperation<crate::common::Operation> for Convertible {
-    fn put_into(self, room: &mut Option<crate::common::Operation>) -> Result<(), Self> {
+    fn store_in(self, room: &mut Option<crate::common::Operation>) -> Result<(), Self> {
         *room = Some(op(self.0));
         Ok(())
     }

@@ -411,6 +411,12 @@ fn a_successor_with_the_same_inode_is_watched() {
     received(&told, "the new one's event");
 }
 
+/// Whether a thread of this process sleeps, as it does while it waits for a lock.
+fn is_asleep(thread: nix::unistd::Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).expect("the thread is there");
+    stat.rsplit(") ").next().is_some_and(|state| state.starts_with('S'))
+}
+
 // Tests_SRS_COMPLETION_PORT_01_070
 #[test]
 fn an_add_during_a_removal_works() {
@@ -419,15 +425,21 @@ fn an_add_during_a_removal_works() {
     let ours: Arc<OwnedFd> = Arc::new(UnixStream::pair().unwrap().0.into());
     waiting.add(Interest::IN, at(&ours, |_| {})).unwrap();
     let (start, started) = channel();
+    let ((adder_is, adder), (tell_added, has_added)) = (channel(), channel());
     calls.before(PortSyscall::EpollDelete, 1, move || {
         start.send(()).expect("the test listens");
-        thread::sleep(A_WHILE); // The other thread may get in here, or wait.
+        let adder = received(&adder, "the thread that adds");
+        eventually("it waits for the removal, or has added", || is_asleep(adder) || has_added.try_recv().is_ok());
     });
     let added = spawn({
         let (waiting, ours) = (Arc::clone(&waiting), Arc::clone(&ours));
         move || {
             received(&started, "the removal");
-            waiting.add(Interest::IN, at(&ours, |_| {}))
+            let new = at(&ours, |_| {});
+            adder_is.send(nix::unistd::gettid()).expect("the removal waits");
+            let added = waiting.add(Interest::IN, new);
+            tell_added.send(()).unwrap_or_default();
+            added
         }
     });
 

@@ -1,0 +1,47 @@
+//! The words that the port, its handlers and its users share.
+
+/// The two directions of a descriptor. Each has a queue of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// Operations that wait until the descriptor is readable.
+    In,
+    /// Operations that wait until the descriptor is writable.
+    Out,
+}
+
+impl Direction {
+    pub(crate) const BOTH: [Self; 2] = [Self::In, Self::Out];
+}
+
+/// Why an operation is attempted: the specification's `COMPLETION_PORT_EPOLL_ACTION`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Action {
+    /// The peer will send no more, and nothing is left to read. Only for [`Direction::In`].
+    RdHup = 1,
+    /// The descriptor is readable, or a read tells what is wrong.
+    In = 2,
+    /// The descriptor is writable, or a write tells what is wrong.
+    Out = 3,
+    /// The registration is being removed: complete without touching the descriptor.
+    Abandoned = 4,
+    /// The kernel reports a hang-up or an error and neither readable nor writable.
+    Error = 5,
+}
+
+/// What can be queued as an operation `O`.
+pub trait IntoOperation<O>: Sized {
+    /// Becomes an operation in `slot`, which is empty or has a recycled operation in it, perhaps of the right kind to be
+    /// filled again. Runs inside the queue: it may allocate, but must not run foreign code.
+    ///
+    /// # Errors
+    /// Itself, if there is no memory.
+    fn store_in(self, slot: &mut Option<O>) -> Result<(), Self>;
+}
+
+impl<O> IntoOperation<O> for O {
+    fn store_in(self, slot: &mut Option<O>) -> Result<(), Self> {
+        *slot = Some(self);
+        Ok(())
+    }
+}

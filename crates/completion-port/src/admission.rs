@@ -1,0 +1,323 @@
+//! How operations come into a registration, and how lanes are unlocked: `core.rs` has the invariants.
+
+use crate::action::{Direction, IntoOperation};
+use crate::callback::{is_in_dispatch, mark, run_in_claim, run_in_counted_claim};
+use crate::core::{ColdState, Core, Locked};
+use crate::flags::LaneFlags;
+use crate::handler::Handler;
+use crate::lane::{NO_OPERATION, NOTHING, SUSPENDED};
+use crate::phase::Phase;
+use crate::readiness::Remembered;
+use crate::sync::{Ordering, full_fence};
+
+/// Why an operation was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotQueued {
+    NotRegistered,
+    Inherited,
+    PortFailed,
+    OutOfMemory,
+}
+
+/// What a thread that has unlocked a lane and has a port at hand is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum After {
+    Nothing,
+    /// Schedule the registration: no other thread will.
+    Schedule,
+    /// The registration is closed. Its removal may have been left to this thread.
+    Closed,
+}
+
+/// What could not be queued, and why.
+pub(crate) struct Rejected<N> {
+    pub(crate) why: NotQueued,
+    pub(crate) returned: N,
+    pub(crate) after: After,
+}
+
+/// A lane that is locked for an attempt on the caller's own thread.
+pub(crate) struct ClaimedLane<'a, H: Handler> {
+    pub(crate) locked: Locked<'a, H>,
+    number: u64,
+    before: Remembered,
+}
+
+impl<H: Handler> Core<H> {
+    /// Whether an operation may begin in a locked lane: nothing waits, and operations are accepted.
+    #[inline(always)]
+    fn is_vacant(&self, direction: Direction) -> bool {
+        let refuses = Self::refusing_flags(direction);
+        self.is_slot_vacant(direction) && !self.flags().intersects(refuses)
+    }
+
+    #[inline(always)]
+    fn is_slot_vacant(&self, direction: Direction) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("overlooks the slot") {
+            return true;
+        }
+        self.lane(direction).oldest() == NOTHING
+    }
+
+    #[inline(always)]
+    fn refusing_flags(direction: Direction) -> LaneFlags {
+        let backlog = LaneFlags::backlog(direction);
+        #[cfg(loom)]
+        if crate::sync::injected_bug("overlooks the end") {
+            return backlog | LaneFlags::PORT_FAILED;
+        }
+        #[cfg(loom)]
+        if crate::sync::injected_bug("overlooks the backlog") {
+            return LaneFlags::CLOSED | LaneFlags::PORT_FAILED;
+        }
+        LaneFlags::CLOSED.union(LaneFlags::PORT_FAILED).union(backlog)
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
+    #[inline]
+    pub(crate) fn push_back<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        new: N,
+    ) -> Result<After, Rejected<N>> {
+        let lane = self.lane(direction);
+        if let Some(mut locked) = lane.try_lock()
+            && self.is_vacant(direction)
+        {
+            return match lane.fill(&mut locked, self.take_number(), new) {
+                Ok(()) => Ok(self.unlock(direction, locked)),
+                Err(returned) => {
+                    let after = self.unlock(direction, locked);
+                    Err(Rejected { why: NotQueued::OutOfMemory, returned, after })
+                }
+            };
+        }
+        // A thread that has locked the lane for nothing services its flags there.
+        self.push_backlog(direction, new)
+    }
+
+    #[cold]
+    fn push_backlog<N: IntoOperation<H::Operation>>(&self, direction: Direction, new: N) -> Result<After, Rejected<N>> {
+        if self.is_inherited() {
+            return Err(Rejected { why: NotQueued::Inherited, returned: new, after: After::Nothing });
+        }
+        let mut cold = self.cold.lock();
+        let pushed = if cold.phase == Phase::Registered && self.has_port_failed() {
+            Err((NotQueued::PortFailed, new))
+        } else if cold.phase == Phase::Registered {
+            self.set_flags(LaneFlags::backlog(direction));
+            match cold.backlog(direction) {
+                Some(backlog) => backlog.push(self.take_number(), new),
+                None => Err(new),
+            }
+            .map_err(|new| (NotQueued::OutOfMemory, new))
+        } else {
+            Err((NotQueued::NotRegistered, new))
+        };
+        drop(cold);
+        full_fence("adds to the backlog");
+        let after = self.service_flags_and_schedule(direction);
+        match pushed {
+            Ok(()) => Ok(after),
+            Err((why, returned)) => Err(Rejected { why, returned, after }),
+        }
+    }
+
+    /// Locks a lane that is idle: no thread works on it and nothing is queued. `None` if it is not.
+    // Codes_SRS_COMPLETION_PORT_01_020
+    #[inline(always)]
+    pub(crate) fn claim(&self, direction: Direction) -> (Option<ClaimedLane<'_, H>>, After) {
+        let lane = self.lane(direction);
+        let Some(locked) = lane.try_lock() else { return (None, After::Nothing) };
+        // A claim need not look for the descriptor again.
+        if !self.is_vacant(direction) || locked.descriptor.is_none() {
+            return (None, self.unlock(direction, locked));
+        }
+        let number = self.number_between();
+        // So that a removal which this thread begins meanwhile does not wait for it to unlock.
+        lane.set_oldest(mark());
+        (Some(ClaimedLane { locked, number, before: self.latch.get() }), After::Nothing)
+    }
+
+    /// Puts an operation that got `EAGAIN` into the slot. Does not end the claim.
+    // Codes_SRS_COMPLETION_PORT_01_021
+    pub(crate) fn push_front<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        claimed: &mut ClaimedLane<'_, H>,
+        new: N,
+    ) -> Result<(), N> {
+        self.lane(direction).fill(&mut claimed.locked, claimed.number, new)?;
+        self.latch.exhausted_since(claimed.before, direction);
+        Ok(())
+    }
+
+    /// Runs the callback of a claim that has done its work.
+    // Codes_SRS_COMPLETION_PORT_01_023
+    #[inline]
+    pub(crate) fn run_claimed(&self, end_claim: impl FnOnce(), call: impl FnOnce()) {
+        // The dispatch of this registration, if the caller is in one, is counted already.
+        if is_in_dispatch(self.id()) {
+            run_in_claim(end_claim, call);
+        } else {
+            let _counted = self.count();
+            run_in_counted_claim(self.id(), end_claim, call);
+        }
+    }
+
+    /// Ends a claim that leaves nothing in the slot.
+    #[inline]
+    pub(crate) fn unlock_completed_claim(&self, direction: Direction, locked: Locked<'_, H>) -> After {
+        self.lane(direction).set_oldest(NOTHING);
+        self.unlock_empty(direction, locked)
+    }
+
+    /// Ends a claim that may have left something.
+    pub(crate) fn unlock_dropped_claim(&self, direction: Direction, locked: Locked<'_, H>) -> After {
+        if !self.lane(direction).has_operation() {
+            self.lane(direction).set_oldest(NOTHING);
+        }
+        self.unlock(direction, locked)
+    }
+
+    /// Unlocks a lane, and services what other threads have asked of it meanwhile.
+    #[inline]
+    pub(crate) fn unlock(&self, direction: Direction, locked: Locked<'_, H>) -> After {
+        drop(locked);
+        full_fence("unlocks");
+        if self.flags().is_empty() { self.needs_wakeup(direction) } else { self.service_flags_and_schedule(direction) }
+    }
+
+    /// The same on the port thread, which looks at the lane again anyway.
+    #[inline]
+    pub(crate) fn unlock_in_dispatch(&self, direction: Direction, locked: Locked<'_, H>) {
+        drop(locked);
+        full_fence("unlocks");
+        if !self.flags().is_empty() {
+            self.service_flags(direction);
+        }
+    }
+
+    /// Unlocks a lane with nothing in its slot: the port can be needed only for what other threads have asked.
+    #[inline]
+    fn unlock_empty(&self, direction: Direction, locked: Locked<'_, H>) -> After {
+        drop(locked);
+        full_fence("unlocks");
+        if self.flags().is_empty() { After::Nothing } else { self.service_flags_and_schedule(direction) }
+    }
+
+    #[cold]
+    pub(crate) fn service_flags_and_schedule(&self, direction: Direction) -> After {
+        self.service_flags(direction);
+        if self.flags().contains(LaneFlags::CLOSED) { After::Closed } else { self.needs_wakeup(direction) }
+    }
+
+    /// Whether the registration has to be scheduled.
+    // Codes_SRS_COMPLETION_PORT_01_013
+    #[inline]
+    fn needs_wakeup(&self, direction: Direction) -> After {
+        if self.latch.get().is_anything_for(direction) && self.is_first_to_schedule(direction) {
+            After::Schedule
+        } else {
+            After::Nothing
+        }
+    }
+
+    #[cold]
+    fn is_first_to_schedule(&self, direction: Direction) -> bool {
+        let waits = self.lane(direction).oldest() < SUSPENDED;
+        // In its own dispatch the port looks anyway.
+        waits && !is_in_dispatch(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
+    }
+
+    /// Lets a suspended operation run again. Whether there is one, as far as can be seen without the lock.
+    pub(crate) fn resume(&self, direction: Direction) -> (bool, After) {
+        if self.is_inherited() {
+            return (false, After::Nothing);
+        }
+        let waits = self.lane(direction).has_operation();
+        self.set_flags(LaneFlags::resume(direction));
+        full_fence("asks to resume");
+        (waits, self.service_flags_and_schedule(direction))
+    }
+
+    /// Services the lane's flags: resumes a suspended operation and, if the slot is empty, promotes the next operation from
+    /// the backlog. If another thread has locked the lane, that thread does this when it unlocks. Finally notifies a removal.
+    #[cold]
+    pub(crate) fn service_flags(&self, direction: Direction) {
+        let lane = self.lane(direction);
+        let is_set = |flag: LaneFlags| self.flags().contains(flag);
+        let promotes = || is_set(LaneFlags::backlog(direction)) && lane.oldest() == NOTHING;
+        let resumes = || is_set(LaneFlags::resume(direction));
+        while (promotes() || resumes())
+            && let Some(mut locked) = lane.try_lock()
+        {
+            if resumes() {
+                self.clear_flags(LaneFlags::resume(direction));
+                if lane.has_operation() {
+                    lane.set_oldest(lane.oldest() & !SUSPENDED);
+                }
+            }
+            if promotes() {
+                self.promote_from_backlog(&mut self.cold.lock(), direction, &mut locked);
+            }
+            drop(locked);
+            full_fence("unlocks after servicing");
+            #[cfg(loom)]
+            if crate::sync::injected_bug("services only once") {
+                break;
+            }
+        }
+        if self.has_port_failed() {
+            // It may have been added when the failure had been broadcast.
+            self.latch.begin_error_broadcast();
+        }
+        if self.flags().contains(LaneFlags::CLOSED) {
+            self.notify_remover_of_unlock();
+        }
+    }
+
+    fn notify_remover_of_unlock(&self) {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("notifies no remover") {
+            return;
+        }
+        self.notify_remover();
+    }
+
+    /// Fills a slot from the backlog, if it is empty. Only under the lock.
+    pub(crate) fn promote_from_backlog(
+        &self,
+        cold: &mut ColdState<H>,
+        direction: Direction,
+        locked: &mut Locked<'_, H>,
+    ) {
+        if self.lane(direction).oldest() != NOTHING {
+            return;
+        }
+        // The end of a removal has taken the backlogs.
+        if let Some(backlogs) = &mut cold.backlogs {
+            let backlog = &mut backlogs[0][direction as usize];
+            if let Some(number) = backlog.pop(&mut locked.slot) {
+                self.lane(direction).set_oldest(number);
+            }
+            if !backlog.is_empty() {
+                return;
+            }
+        }
+        self.clear_flags(LaneFlags::backlog(direction));
+    }
+
+    /// How many operations wait in a direction.
+    pub(crate) fn queued(&self, direction: Direction) -> usize {
+        if self.is_inherited() {
+            return 0;
+        }
+        // Under this lock nothing is promoted.
+        let cold = self.cold.lock();
+        let behind = cold.backlogs.as_ref().map_or(0, |backlogs| backlogs[0][direction as usize].len());
+        behind + usize::from(self.lane(direction).oldest() < NO_OPERATION)
+    }
+}

@@ -1,0 +1,90 @@
+//! The right to attempt an operation on the caller's own thread.
+
+use crate::action::{Direction, IntoOperation};
+use crate::admission::{After, ClaimedLane};
+use crate::core::{Core, Locked};
+use crate::handler::Handler;
+use crate::port::{CompletionPort, Port};
+use crate::refusal::{AddError, Refused};
+use crate::registration::Registration;
+use crate::removal::Role;
+use std::fmt;
+use std::mem::ManuallyDrop;
+
+/// The right to attempt an operation at once, on the caller's own thread.
+///
+/// While it lives no other thread works on that direction, and what other threads add waits. It ends when it is dropped, by
+/// [`complete`](Self::complete) or by [`queue`](Self::queue).
+#[must_use = "the direction stays blocked while the claim lives"]
+pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
+    registration: &'a Registration<H, P>,
+    direction: Direction,
+    /// There until the claim ends.
+    claimed: Option<ClaimedLane<'a, H>>,
+}
+
+/// A claim, and what it could not queue.
+pub type Unqueued<'a, H, P, N> = Refused<(Claim<'a, H, P>, N), AddError>;
+
+impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
+    #[inline(always)]
+    pub(crate) fn new(registration: &'a Registration<H, P>, direction: Direction, claimed: ClaimedLane<'a, H>) -> Self {
+        Self { registration, direction, claimed: Some(claimed) }
+    }
+
+    /// The descriptor, to attempt a call on that does not block.
+    ///
+    /// # Panics
+    /// Never: the descriptor is there until the claim ends, which consumes it.
+    #[must_use]
+    #[inline]
+    pub fn descriptor(&self) -> &H::Descriptor {
+        let descriptor = self.claimed.as_ref().and_then(|claimed| claimed.locked.descriptor.as_ref());
+        descriptor.expect("a claim is inside its lane until it ends")
+    }
+
+    /// The attempt was the whole operation: ends the claim, then runs the callback. A panic is caught and logged.
+    // Codes_SRS_COMPLETION_PORT_01_023
+    #[inline]
+    pub fn complete(self, callback: impl FnOnce()) {
+        // Once the claim has ended there is nothing left to drop.
+        let mut this = ManuallyDrop::new(self);
+        let core = &this.registration.core;
+        core.run_claimed(|| this.end(Core::unlock_completed_claim, Role::Detacher), callback);
+    }
+
+    /// The kernel said `EAGAIN`: leaves the operation to the port thread, in front of what other threads added meanwhile, and
+    /// ends the claim.
+    ///
+    /// # Errors
+    /// [`AddError::OutOfMemory`], the claim, which is still held, and the operation.
+    // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
+    pub fn queue<N: IntoOperation<H::Operation>>(mut self, new: N) -> Result<(), Unqueued<'a, H, P, N>> {
+        let Some(claimed) = &mut self.claimed else { return Ok(()) };
+        match self.registration.core.push_front(self.direction, claimed, new) {
+            // Dropping the claim ends it.
+            Ok(()) => Ok(()),
+            Err(returned) => Err(Refused { error: AddError::OutOfMemory, returned: (self, returned) }),
+        }
+    }
+
+    #[inline]
+    fn end(&mut self, unlock: impl FnOnce(&Core<H>, Direction, Locked<'_, H>) -> After, role: Role) {
+        if let Some(claimed) = self.claimed.take() {
+            let after = unlock(&self.registration.core, self.direction, claimed.locked);
+            self.registration.do_after(after, role);
+        }
+    }
+}
+
+impl<H: Handler, P: Port> Drop for Claim<'_, H, P> {
+    fn drop(&mut self) {
+        self.end(Core::unlock_dropped_claim, Role::Passer);
+    }
+}
+
+impl<H: Handler, P: Port> fmt::Debug for Claim<'_, H, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("direction", &self.direction).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,97 @@
+//! Why calls are refused, and what they give back.
+
+use crate::admission::NotQueued;
+use crate::handler::Handler;
+use crate::phase::Phase;
+use crate::process::Inherited;
+use std::fmt;
+use std::io;
+use thiserror::Error;
+
+/// A call that was refused: the reason, and what the caller had handed over.
+pub struct Refused<T, E> {
+    /// Why.
+    pub error: E,
+    /// What was handed over, untouched.
+    pub returned: T,
+}
+
+// By hand, so that what comes back needs no `Debug`.
+impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+/// Why a descriptor is not watched.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RegisterError {
+    /// The registration was made before `fork`, in a parent of this process.
+    #[error(transparent)]
+    Inherited(#[from] Inherited),
+    /// It is watched already, or was.
+    #[error("the registration is {0:?}, only one that is Unregistered can be registered")]
+    AlreadyUsed(Phase),
+    /// [`Handler::prepare`] refused the descriptor, or panicked.
+    #[error("the descriptor cannot be used")]
+    Unusable(#[source] io::Error),
+    /// The kernel refused: `EPERM` for a regular file, `EBADF`, `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`.
+    #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
+    Kernel(#[source] io::Error),
+}
+
+/// There is no memory for what was to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("out of memory")]
+pub struct OutOfMemory;
+
+/// Why an operation was not queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum AddError {
+    /// Nothing is registered yet, or nothing any more.
+    #[error("no descriptor is registered")]
+    NotRegistered,
+    /// The queue could not grow.
+    #[error("no memory to queue the operation")]
+    OutOfMemory,
+    /// The registration was made before `fork`, in a parent of this process.
+    #[error(transparent)]
+    Inherited(#[from] Inherited),
+    /// Other code has closed the port's epoll instance or eventfd.
+    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
+    PortFailed,
+}
+
+/// Why a direction could not be claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// Nothing is registered yet, or nothing any more.
+    #[error("no descriptor is registered")]
+    NotRegistered,
+    /// Another thread works on it, or something waits: [`add`](crate::Registration::add) behind it.
+    #[error("the direction is in use")]
+    InUse,
+    /// The registration was made before `fork`, in a parent of this process.
+    #[error(transparent)]
+    Inherited(#[from] Inherited),
+    /// Other code has closed the port's epoll instance or eventfd.
+    #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
+    PortFailed,
+}
+
+/// What a registration was to be made of, when there is no memory for it.
+pub type NotMade<H, P> = Refused<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
+
+impl From<NotQueued> for AddError {
+    fn from(error: NotQueued) -> Self {
+        match error {
+            NotQueued::NotRegistered => Self::NotRegistered,
+            NotQueued::OutOfMemory => Self::OutOfMemory,
+            NotQueued::Inherited => Self::Inherited(Inherited),
+            NotQueued::PortFailed => Self::PortFailed,
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! How the port thread runs the operations of one registration.
+
+use crate::action::{Action, Direction};
+use crate::callback::{is_in_dispatch, mark, run_caught, run_in_dispatch};
+use crate::core::{Core, LaneOf, Locked};
+use crate::flags::LaneFlags;
+use crate::handler::{Attempt, Handler};
+use crate::lane::{NO_OPERATION, NOTHING, SUSPENDED};
+use crate::readiness::{Readiness, Remembered};
+use crate::source::{Dispatch, Source};
+use crate::sync::{Ordering, fence, full_fence};
+use std::mem;
+
+/// How many operations of one descriptor run before the others have their turn. With 64 KiB each that is more than a TCP
+/// socket receives ahead, so a dispatch ends because it has caught up. With fewer, eight busy connections take turns over
+/// buffers and data that are cold again (`docs/performance.md`).
+const DISPATCH_BUDGET: usize = 128;
+
+/// In `attempted`.
+const OF_OUTPUT: u8 = 1 << 7;
+
+impl<H: Handler> Core<H> {
+    /// Attempts the oldest operation that can run now. False if there is none, or if another thread has locked its lane, which
+    /// schedules the registration again.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
+    #[inline(always)]
+    fn run_next(&self, remembered: Remembered) -> bool {
+        if !remembered.is_plain() {
+            return self.run_next_slow(remembered);
+        }
+        let (input, output) = (self.lane(Direction::In).oldest(), self.lane(Direction::Out).oldest());
+        let output_waits = output < SUSPENDED && remembered.contains(Remembered::OUTPUT);
+        if input < SUSPENDED && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
+            return self.run_oldest(Direction::In, Action::In);
+        }
+        output_waits && self.run_oldest(Direction::Out, Action::Out)
+    }
+
+    /// Whether there may be an operation that can run.
+    #[inline]
+    fn can_run(&self, remembered: Remembered) -> bool {
+        let waits_for = |lane: &LaneOf<H>, event| remembered.contains(event) && lane.oldest() < SUSPENDED;
+        !remembered.is_plain()
+            || waits_for(self.lane(Direction::In), Remembered::INPUT)
+            || waits_for(self.lane(Direction::Out), Remembered::OUTPUT)
+    }
+
+    /// What a dispatch does after its first operation. Apart, because most dispatches have only one, and are shorter without
+    /// a loop.
+    #[cold]
+    #[inline(never)]
+    fn run_rest_of_budget(&self) -> Dispatch {
+        for _ in 1..DISPATCH_BUDGET {
+            if !self.run_next(self.latch.get()) {
+                return Dispatch::Idle;
+            }
+        }
+        Dispatch::Yielded
+    }
+
+    /// [`run_next`](Self::run_next) when more is reported than readable and writable.
+    // Codes_SRS_COMPLETION_PORT_01_108
+    #[cold]
+    fn run_next_slow(&self, remembered: Remembered) -> bool {
+        let error_end = self.error_end.load(Ordering::Relaxed);
+        // Looked at before the slots: an operation that leaves a backlog meanwhile is in its slot then.
+        let flags = self.flags_before_the_slots();
+        let runnable = |direction| {
+            let number = self.lane(direction).oldest();
+            let error = || (number < error_end).then_some(Action::Error);
+            let action = (number < SUSPENDED).then(|| remembered.action(direction).or_else(error)).flatten()?;
+            Some((number, direction, action))
+        };
+        // Another thread is about to promote an operation. It may have waited when the error was found, and longer than the
+        // other direction's.
+        let is_promoted =
+            |direction| flags.contains(LaneFlags::backlog(direction)) && !self.lane(direction).has_operation();
+        let promotes = Direction::BOTH.into_iter().any(is_promoted);
+        let is_to_be_told = |direction| {
+            let number = self.lane(direction).oldest();
+            number < NO_OPERATION && number & !SUSPENDED < error_end
+        };
+        if !promotes && !Direction::BOTH.into_iter().any(is_to_be_told) {
+            self.latch.end_error_broadcast();
+        }
+        let oldest = Direction::BOTH.into_iter().filter_map(runnable).min_by_key(|it| it.0);
+        // That thread schedules the registration again.
+        oldest
+            .filter(|(_, _, action)| !promotes || *action != Action::Error)
+            .is_some_and(|(_, direction, action)| self.run_oldest(direction, action))
+    }
+
+    fn flags_before_the_slots(&self) -> LaneFlags {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("overlooks a promotion") {
+            return LaneFlags::empty();
+        }
+        self.flags_acquired()
+    }
+
+    /// Attempts the oldest operation of a lane. False if another thread has locked it or waits for it.
+    #[inline(always)]
+    fn run_oldest(&self, direction: Direction, action: Action) -> bool {
+        let lane = self.lane(direction);
+        let Some(mut locked) = lane.try_lock() else { return false };
+        if self.flags().contains(LaneFlags::CLOSED) {
+            // The removal that waits for the lane abandons it.
+            self.unlock_in_dispatch(direction, locked);
+            return false;
+        }
+        if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
+            self.ask_for_error(direction, locked);
+        } else if let Some(operation) = locked.slot.take() {
+            self.note_attempt(direction, action);
+            let attempt = Attempt::of_locked(self, locked);
+            run_caught("callback", || self.handler.attempt(operation, action, attempt));
+        }
+        true
+    }
+
+    /// Notes what is attempted. It lies in the core, not in the `Attempt`: with a core and a locked lane alone an `Attempt` is
+    /// passed in two registers.
+    #[inline(always)]
+    fn note_attempt(&self, direction: Direction, action: Action) {
+        let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
+        self.attempted.store(action as u8 | of, Ordering::Relaxed);
+    }
+
+    /// Whether this thread has locked a lane: for an attempt in its dispatch, or with a claim.
+    pub(crate) fn has_locked(&self, direction: Direction) -> bool {
+        let attempts = self.attempted.load(Ordering::Relaxed) != 0 && self.attempted() == direction;
+        let has_claimed = mark() != 0 && self.lane(direction).oldest() == mark();
+        has_claimed || (attempts && is_in_dispatch(self.id()))
+    }
+
+    /// The direction of what the port thread attempts.
+    #[inline]
+    pub(crate) fn attempted(&self) -> Direction {
+        if self.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
+    }
+
+    /// Ends the work on an operation that is done.
+    #[inline(always)]
+    pub(crate) fn end_attempt(&self, mut locked: Locked<'_, H>, drained: bool, recycled: Option<H::Operation>) {
+        let direction = self.attempted();
+        match direction {
+            Direction::In => self.note_done(Direction::In, drained),
+            Direction::Out => self.output_done(drained),
+        }
+        // Nothing is there since the operation was taken out, so there is nothing to drop.
+        mem::forget(mem::replace(&mut locked.slot, recycled));
+        self.attempted.store(0, Ordering::Relaxed);
+        self.unlock_in_dispatch(direction, locked);
+    }
+
+    /// Ends the work on an operation that is back in its slot.
+    pub(crate) fn end_unfinished(&self, locked: Locked<'_, H>) {
+        let direction = self.attempted();
+        self.attempted.store(0, Ordering::Relaxed);
+        self.unlock_in_dispatch(direction, locked);
+    }
+
+    #[inline(always)]
+    fn note_done(&self, direction: Direction, drained: bool) {
+        if drained {
+            self.latch.drained(direction);
+        }
+        self.lane(direction).set_oldest(NOTHING);
+    }
+
+    /// Apart, because the port thread sends only what the kernel did not take at once.
+    #[cold]
+    fn output_done(&self, drained: bool) {
+        self.note_done(Direction::Out, drained);
+    }
+
+    /// An attempt on the port thread got `EAGAIN`.
+    pub(crate) fn exhausted(&self) {
+        let action = match self.attempted.load(Ordering::Relaxed) & !OF_OUTPUT {
+            action if action == Action::RdHup as u8 => Action::RdHup,
+            action if action == Action::In as u8 => Action::In,
+            action if action == Action::Out as u8 => Action::Out,
+            _ => Action::Error,
+        };
+        self.latch.exhausted(action);
+        if action == Action::Error {
+            self.error_end.store(0, Ordering::Relaxed);
+            self.latch.end_error_broadcast();
+        }
+    }
+
+    /// Finds out whether an error event is about an error. If so, it is for every operation that waits now. One that comes
+    /// later asks again, because an error may last or be over.
+    #[cold]
+    fn ask_for_error(&self, direction: Direction, locked: Locked<'_, H>) {
+        let Some(descriptor) = &locked.descriptor else { return self.unlock_in_dispatch(direction, locked) };
+        self.note_attempt(direction, Action::Error);
+        if run_caught("question for an error", || self.handler.is_error(descriptor)).unwrap_or(true) {
+            // A number of its own, so that a claim that begins now comes after it.
+            self.error_end.store(self.take_number(), Ordering::Relaxed);
+            self.latch.begin_error_broadcast();
+        } else {
+            self.latch.exhausted(Action::Error);
+        }
+        self.end_unfinished(locked);
+    }
+}
+
+impl<H: Handler> Source for Core<H> {
+    // Codes_SRS_COMPLETION_PORT_01_036, Codes_SRS_COMPLETION_PORT_01_040
+    fn on_ready(&self, events: Readiness) -> Dispatch {
+        let remembered = if events.is_empty() {
+            self.scheduled.swap(false, Ordering::AcqRel);
+            self.latch.get()
+        } else {
+            self.latch.merge(events)
+        };
+        // All of it, so also what a handler does after an attempt.
+        let counted = self.count();
+        full_fence("merges an event");
+        let dispatch = run_in_dispatch(self.id(), || {
+            if self.run_next(remembered) && self.can_run(self.latch.get()) {
+                self.run_rest_of_budget()
+            } else {
+                Dispatch::Idle
+            }
+        });
+        drop(counted);
+        dispatch
+    }
+
+    fn queued(&self, direction: Direction) -> usize {
+        Core::queued(self, direction)
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_091, Codes_SRS_COMPLETION_PORT_01_093
+    fn on_port_failure(&self) {
+        self.handler.port_failed();
+        // The numbers of all that will ever wait are below that.
+        self.error_end.store(SUSPENDED, Ordering::Relaxed);
+        self.set_flags(LaneFlags::PORT_FAILED | LaneFlags::RESUME_IN | LaneFlags::RESUME_OUT);
+        self.latch.begin_error_broadcast();
+        fence(Ordering::SeqCst);
+        self.service_flags(Direction::In);
+        self.service_flags(Direction::Out);
+    }
+}
