@@ -11,7 +11,7 @@
 #![allow(non_camel_case_types, reason = "the names are the specification's")]
 
 mod boundary;
-mod counted;
+mod handle;
 mod kernel;
 mod log;
 mod platform;

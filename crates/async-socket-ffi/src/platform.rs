@@ -3,9 +3,10 @@
 //! Each process has its own. A child of `fork` begins with no ports, and with the settings of its parent.
 
 use crate::boundary::guarded;
-use crate::counted::Counted;
+use crate::handle::into_handle;
 use crate::log;
 use crate::port::{COMPLETION_PORT_HANDLE, COMPLETION_PORT_TAG, no_memory};
+use completion_port::memory::TryArc;
 use completion_port::process::PerProcess;
 use completion_port::{CompletionPort, CreatePortError};
 use std::ffi::c_int;
@@ -27,7 +28,7 @@ static STACK_SIZE: AtomicUsize = AtomicUsize::new(0);
 struct Platform {
     /// The calls of `platform_init` that no `platform_deinit` has undone.
     users: usize,
-    ports: Vec<Counted<COMPLETION_PORT_TAG>>,
+    ports: Vec<TryArc<COMPLETION_PORT_TAG>>,
     next: usize,
 }
 
@@ -60,7 +61,7 @@ fn start() -> Result<(), CreatePortError> {
 
 /// The ports that were created before one fails are dropped again.
 // Codes_SRS_C_LIBRARY_01_013
-fn create_ports(count: usize) -> Result<Vec<Counted<COMPLETION_PORT_TAG>>, CreatePortError> {
+fn create_ports(count: usize) -> Result<Vec<TryArc<COMPLETION_PORT_TAG>>, CreatePortError> {
     let mut ports = Vec::new();
     ports.try_reserve_exact(count).map_err(|_| no_memory())?;
     for _ in 0..count {
@@ -70,7 +71,7 @@ fn create_ports(count: usize) -> Result<Vec<Counted<COMPLETION_PORT_TAG>>, Creat
 }
 
 // Codes_SRS_PLATFORM_01_005
-fn create_port() -> Result<Counted<COMPLETION_PORT_TAG>, CreatePortError> {
+fn create_port() -> Result<TryArc<COMPLETION_PORT_TAG>, CreatePortError> {
     let port = CompletionPort::builder();
     COMPLETION_PORT_TAG::create(match STACK_SIZE.load(Ordering::Relaxed) {
         0 => port,
@@ -97,7 +98,7 @@ pub extern "C" fn platform_deinit() {
 /// NULL before `platform_init`.
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_get_completion_port() -> COMPLETION_PORT_HANDLE {
-    guarded(ptr::null_mut(), || next_port().map_or(ptr::null_mut(), Counted::into_raw))
+    guarded(ptr::null_mut(), || next_port().map_or(ptr::null_mut(), into_handle))
 }
 
 /// Sets how many completion ports, each with one thread, the next `platform_init` makes that starts the platform. Without this
@@ -116,7 +117,7 @@ pub extern "C" fn platform_set_thread_stack_size(bytes: usize) {
     STACK_SIZE.store(bytes, Ordering::Relaxed);
 }
 
-pub(crate) fn next_port() -> Option<Counted<COMPLETION_PORT_TAG>> {
+pub(crate) fn next_port() -> Option<TryArc<COMPLETION_PORT_TAG>> {
     let mut platform = lock().ok()?;
     let index = platform.next.checked_rem(platform.ports.len())?;
     platform.next = platform.next.wrapping_add(1);

@@ -1,11 +1,12 @@
 //! `completion_port_*`: waiting for single events of descriptors that stay the caller's.
 
 use crate::boundary::{Context, guarded};
-use crate::counted::{Counted, Reserved};
+use crate::handle::{borrow, from_handle, into_handle};
 use crate::kernel::Kernel;
 use crate::log;
 use crate::refusal::reject;
 use crate::types::{COMPLETION_PORT_EPOLL_ACTION, ON_COMPLETION_PORT_EVENT_COMPLETE, SOCKET_HANDLE};
+use completion_port::memory::{Reserved, TryArc};
 use completion_port::{Action, CompletionPort, CompletionPortBuilder, CreatePortError, Interest, OneShots, Waiter};
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -44,8 +45,8 @@ impl Waiter for Callback {
 
 impl COMPLETION_PORT_TAG {
     // Codes_SRS_C_LIBRARY_01_013
-    pub(crate) fn create(builder: CompletionPortBuilder) -> Result<Counted<Self>, CreatePortError> {
-        let memory = Reserved::new().ok_or_else(no_memory)?;
+    pub(crate) fn create(builder: CompletionPortBuilder) -> Result<TryArc<Self>, CreatePortError> {
+        let memory = Reserved::try_new().ok_or_else(no_memory)?;
         let port = builder.create_with(Kernel)?;
         Ok(memory.fill(Self { one_shots: OneShots::new(port.clone()), port }))
     }
@@ -61,7 +62,7 @@ pub extern "C" fn completion_port_create() -> COMPLETION_PORT_HANDLE {
     guarded(ptr::null_mut(), || {
         log::start();
         match COMPLETION_PORT_TAG::create(CompletionPort::builder()) {
-            Ok(port) => port.into_raw(),
+            Ok(port) => into_handle(port),
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "completion_port_create");
                 ptr::null_mut()
@@ -78,8 +79,8 @@ pub extern "C" fn completion_port_create() -> COMPLETION_PORT_HANDLE {
 pub unsafe extern "C" fn completion_port_inc_ref(completion_port: COMPLETION_PORT_HANDLE) {
     guarded((), || {
         // SAFETY: NULL or a reference that the caller has.
-        match unsafe { Counted::borrow(completion_port) } {
-            Some(port) => drop(port.into_raw()),
+        match unsafe { borrow(completion_port) } {
+            Some(port) => drop(into_handle(port)),
             None => reject("completion_port_inc_ref", "completion_port", "is NULL"),
         }
     });
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn completion_port_inc_ref(completion_port: COMPLETION_POR
 pub unsafe extern "C" fn completion_port_dec_ref(completion_port: COMPLETION_PORT_HANDLE) {
     guarded((), || {
         // SAFETY: NULL or a reference that the caller gives up.
-        match unsafe { Counted::from_raw(completion_port) } {
+        match unsafe { from_handle(completion_port) } {
             Some(port) => drop(port),
             None => reject("completion_port_dec_ref", "completion_port", "is NULL"),
         }
@@ -128,7 +129,7 @@ pub unsafe extern "C" fn completion_port_add(
     const NAME: &str = "completion_port_add";
     guarded(1, || {
         // SAFETY: NULL or a reference that the caller has.
-        let Some(port) = (unsafe { Counted::borrow(completion_port) }) else {
+        let Some(port) = (unsafe { borrow(completion_port) }) else {
             reject(NAME, "completion_port", "is NULL");
             return 1;
         };
@@ -171,7 +172,7 @@ pub unsafe extern "C" fn completion_port_remove(completion_port: COMPLETION_PORT
     const NAME: &str = "completion_port_remove";
     guarded((), || {
         // SAFETY: NULL or a reference that the caller has.
-        let Some(port) = (unsafe { Counted::borrow(completion_port) }) else {
+        let Some(port) = (unsafe { borrow(completion_port) }) else {
             return reject(NAME, "completion_port", "is NULL");
         };
         if socket < 0 {

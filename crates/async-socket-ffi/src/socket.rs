@@ -1,7 +1,7 @@
 //! `async_socket_*`: the specification's functions.
 
 use crate::boundary::{Context, guarded};
-use crate::counted::{Counted, Reserved};
+use crate::handle::{borrow, from_handle, into_handle};
 use crate::platform::next_port;
 use crate::refusal::{out_of_memory, reject, reject_buffers};
 use crate::types::{
@@ -15,8 +15,9 @@ use async_socket_linux::{
     ReceiveError, ReceiveResult, Refused, SendError, SendResult,
 };
 use completion_port::CompletionPort;
+use completion_port::memory::Reserved;
 use std::ffi::{c_char, c_int, c_void};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::slice;
 
@@ -60,14 +61,21 @@ pub unsafe extern "C" fn async_socket_create(
             reject(NAME, "execution_engine", "NULL means the platform, which is not started in this process");
             return ptr::null_mut();
         };
-        let Some(memory) = Reserved::new() else {
+        let Some(memory) = Reserved::try_new() else {
             out_of_memory(NAME);
             return ptr::null_mut();
         };
         // SAFETY: the number is not negative, and the caller gives the descriptor away.
         let socket = unsafe { OwnedFd::from_raw_fd(socket_handle) };
-        let socket = AsyncSocketLinux::create_with(port.port.clone(), Kernel, socket);
-        memory.fill(ASYNC_SOCKET { socket }).into_raw()
+        match AsyncSocketLinux::try_create_with(port.port.clone(), Kernel, socket) {
+            Ok(socket) => into_handle(memory.fill(ASYNC_SOCKET { socket })),
+            Err(refused) => {
+                // It stays the caller's.
+                let _ = refused.returned.into_raw_fd();
+                out_of_memory(NAME);
+                ptr::null_mut()
+            }
+        }
     })
 }
 
@@ -88,7 +96,7 @@ pub unsafe extern "C" fn async_socket_create(
 pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {
         // SAFETY: NULL or a handle that the caller gives up.
-        match unsafe { Counted::from_raw(async_socket) } {
+        match unsafe { from_handle(async_socket) } {
             Some(handle) => handle.socket.close_and_wait(),
             None => reject("async_socket_destroy", "async_socket", "is NULL"),
         }
@@ -109,7 +117,7 @@ pub unsafe extern "C" fn async_socket_open_async(
     const NAME: &str = "async_socket_open_async";
     guarded(1, || {
         // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { Counted::borrow(async_socket) }) else {
+        let Some(handle) = (unsafe { borrow(async_socket) }) else {
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };
@@ -147,7 +155,7 @@ pub unsafe extern "C" fn async_socket_open_async(
 pub unsafe extern "C" fn async_socket_close(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {
         // SAFETY: NULL or a valid handle.
-        match unsafe { Counted::borrow(async_socket) } {
+        match unsafe { borrow(async_socket) } {
             Some(handle) => handle.socket.close(),
             None => reject("async_socket_close", "async_socket", "is NULL"),
         }
@@ -172,7 +180,7 @@ pub unsafe extern "C" fn async_socket_send_async(
     const NAME: &str = "async_socket_send_async";
     guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
         // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { Counted::borrow(async_socket) }) else {
+        let Some(handle) = (unsafe { borrow(async_socket) }) else {
             reject(NAME, "async_socket", "is NULL");
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
         };
@@ -256,7 +264,7 @@ pub unsafe extern "C" fn async_socket_receive_async(
     const NAME: &str = "async_socket_receive_async";
     guarded(1, || {
         // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { Counted::borrow(async_socket) }) else {
+        let Some(handle) = (unsafe { borrow(async_socket) }) else {
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };

@@ -1,7 +1,7 @@
 //! A set of completion ports, over which sockets are spread.
 
-use crate::counted::Counted;
 use crate::sys::Errno;
+use completion_port::memory::TryArc;
 use completion_port::{CompletionPort, CompletionPortBuilder, CreatePortError};
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -25,7 +25,7 @@ use std::time::Duration;
 /// ```
 #[derive(Clone)]
 pub struct ExecutionEngine {
-    set: Counted<Set>,
+    set: TryArc<Set>,
 }
 
 struct Set {
@@ -118,7 +118,7 @@ impl ExecutionEngineBuilder {
             };
             ports.push(port.create()?);
         }
-        let set = Counted::try_new(Set { ports, next: AtomicUsize::new(0) }).ok_or_else(no_memory)?;
+        let set = TryArc::try_new(Set { ports, next: AtomicUsize::new(0) }).map_err(|_| no_memory())?;
         Ok(ExecutionEngine { set })
     }
 }

@@ -13,8 +13,7 @@
 //! are exported here too. Descriptors that are no sockets can be watched with [`completion_port`]. The C ABI is
 //! `async-socket-ffi`. Mocks and faulty system calls for tests are in `test-doubles`.
 //!
-//! Two modules have `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface, and `counted`, because
-//! `Arc::new` ends the process when memory runs out.
+//! One module has `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface.
 //!
 //! # Threads
 //! Every call can be made from any thread, also inside any callback. [`AsyncSocket`] says it at length. In short:
@@ -52,7 +51,6 @@
 //! ```
 #![deny(unsafe_code)]
 
-mod counted;
 mod engine;
 mod event;
 mod io_results;

@@ -6,9 +6,9 @@
 //! * A buffer that comes back is granted to the first receive in the queue, and no other receive takes it. A receive that
 //!   ends leaves the queue, and its grant goes to the next.
 
-use crate::counted::Counted;
 use crate::pool_waiters::{Note, PoolWaiters, Ticket};
 use async_socket_api::{IoBuf, ReceiveResult};
+use completion_port::memory::TryArc;
 use completion_port::process::Generation;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -64,7 +64,7 @@ pub enum PoolError {
 /// ```
 #[derive(Clone)]
 pub struct BufferPool {
-    shared: Counted<Shared>,
+    shared: TryArc<Shared>,
 }
 
 struct Shared {
@@ -173,7 +173,7 @@ impl BufferPool {
             return Err(PoolError::NoBuffers);
         }
         let shared = Shared { made_in: Generation::current(), buffer_bytes, limit, state: Mutex::default() };
-        Counted::try_new(shared).map(|shared| Self { shared }).ok_or(PoolError::OutOfMemory)
+        TryArc::try_new(shared).map(|shared| Self { shared }).map_err(|_| PoolError::OutOfMemory)
     }
 
     /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment.
@@ -264,7 +264,7 @@ impl fmt::Debug for BufferPool {
 pub struct PooledBuffer {
     bytes: Box<[u8]>,
     filled: usize,
-    pool: Counted<Shared>,
+    pool: TryArc<Shared>,
 }
 
 impl PooledBuffer {

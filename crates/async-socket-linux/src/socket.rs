@@ -20,6 +20,7 @@ use async_socket_api::{
 use completion_port::{
     AddError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration, log_caught,
 };
+use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -35,6 +36,9 @@ pub enum CreateError {
     /// The execution engine was made before `fork`, in a parent of this process.
     #[error("the execution engine was made before fork, in the parent process: make a new one in this process")]
     Inherited,
+    /// There is no memory for the socket.
+    #[error("no memory for the socket")]
+    OutOfMemory,
 }
 
 /// An asynchronous socket on epoll. The promises are those of [`AsyncSocket`].
@@ -111,7 +115,7 @@ impl AsyncSocketLinux {
         match port {
             // Codes_SRS_PLATFORM_01_006
             Ok(port) if port.is_inherited() => Err(Refused { error: CreateError::Inherited, returned: socket }),
-            Ok(port) => Ok(Self::create_with(port, Kernel, socket)),
+            Ok(port) => Self::try_create_with(port, Kernel, socket),
             Err(error) => Err(Refused { error: error.into(), returned: socket }),
         }
     }
@@ -119,10 +123,26 @@ impl AsyncSocketLinux {
 
 impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`create`](AsyncSocketLinux::create) on a given port, with given system calls.
+    ///
+    /// Without memory it ends the process, as `Box::new` does; [`try_create_with`](Self::try_create_with) does not.
     pub fn create_with(port: P, sys: S, socket: OwnedFd) -> Self {
+        Self::try_create_with(port, sys, socket).unwrap_or_else(|_| handle_alloc_error(Layout::new::<SocketCore<S>>()))
+    }
+
+    /// [`create_with`](Self::create_with) that can fail.
+    ///
+    /// # Errors
+    /// [`CreateError::OutOfMemory`] and the descriptor.
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_006
+    pub fn try_create_with(port: P, sys: S, socket: OwnedFd) -> Result<Self, Refused<OwnedFd, CreateError>> {
         let descriptor = socket.as_raw_fd();
-        log_caught(|| tracing::debug!(descriptor, "socket created"));
-        Self { registration: Registration::new(port, SocketCore::new(sys, descriptor), socket) }
+        match Registration::try_new(port, SocketCore::new(sys, descriptor), socket) {
+            Ok(registration) => {
+                log_caught(|| tracing::debug!(descriptor, "socket created"));
+                Ok(Self { registration })
+            }
+            Err(refused) => Err(Refused { error: CreateError::OutOfMemory, returned: refused.returned.2 }),
+        }
     }
 
     /// Receives at least one byte into a buffer of `pool`. The buffer is taken only when bytes have arrived, so a receive that

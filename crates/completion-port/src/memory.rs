@@ -7,6 +7,7 @@ use crate::source::Source;
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, offset_of};
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -64,9 +65,35 @@ pub struct TryArc<T: ?Sized> {
     owns: PhantomData<Counted<T>>,
 }
 
+#[repr(C)]
 struct Counted<T: ?Sized> {
     references: AtomicUsize,
     value: T,
+}
+
+/// Memory for a [`TryArc`], for a caller that must know that there is some before it takes the value over.
+pub struct Reserved<T>(Vec<Counted<T>>);
+
+impl<T> Reserved<T> {
+    /// `None` if there is no memory.
+    #[must_use]
+    pub fn try_new() -> Option<Self> {
+        Room::try_with_capacity(1).map(|room| Self(room.into_vec()))
+    }
+
+    /// The first reference to the value.
+    #[must_use]
+    pub fn fill(self, value: T) -> TryArc<T> {
+        let mut room = self.0;
+        room.push(Counted { references: AtomicUsize::new(1), value });
+        TryArc::of(NonNull::from(Box::leak(room.into_boxed_slice())).cast())
+    }
+}
+
+impl<T> fmt::Debug for Reserved<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserved").finish_non_exhaustive()
+    }
 }
 
 /// More references than this only come of a program that forgets them in a loop.
@@ -84,8 +111,10 @@ impl<T> TryArc<T> {
     /// The value, if there is no memory.
     // Codes_SRS_COMPLETION_PORT_01_135
     pub fn try_new(value: T) -> Result<Self, T> {
-        let counted = try_box(Counted { references: AtomicUsize::new(1), value }).map_err(|counted| counted.value)?;
-        Ok(Self::of(NonNull::from(Box::leak(counted)).cast()))
+        match Reserved::try_new() {
+            Some(reserved) => Ok(reserved.fill(value)),
+            None => Err(value),
+        }
     }
 
     /// [`try_new`](Self::try_new) for callers that cannot fail: without memory it ends the process, as `Arc::new` does.
@@ -102,8 +131,26 @@ impl<T> TryArc<T> {
         if !Self::is_last(counted) {
             return None;
         }
-        // SAFETY: the last reference owns the allocation, which `try_box` made with the layout of one `Counted<T>`.
+        // SAFETY: the last reference owns the allocation, which `Reserved` made with the layout of one `Counted<T>`.
         Some(unsafe { Box::from_raw(counted.as_ptr()) }.value)
+    }
+
+    /// Gives the reference away as a pointer to the value.
+    #[must_use]
+    pub fn into_raw(this: Self) -> *const T {
+        let counted = ManuallyDrop::new(this).counted;
+        // SAFETY: the allocation lives; no reference is made.
+        unsafe { &raw const (*counted.as_ptr()).value }
+    }
+
+    /// Takes the reference back that [`into_raw`](Self::into_raw) gave away.
+    ///
+    /// # Safety
+    /// `value` came from `into_raw`, and its reference is given up by this call.
+    #[must_use]
+    pub unsafe fn from_raw(value: *const T) -> Self {
+        // SAFETY: the value lies in a `Counted`, so neither pointer leaves the allocation, and neither is null.
+        Self::of(unsafe { NonNull::new_unchecked(value.byte_sub(offset_of!(Counted<T>, value)).cast_mut().cast()) })
     }
 }
 
@@ -112,10 +159,10 @@ impl<T: ?Sized> TryArc<T> {
         Self { counted, owns: PhantomData }
     }
 
-    /// How many references there are at this moment.
+    /// How many references there are at this moment. If it is 1, what the others did happened before.
     #[must_use]
     pub fn references(this: &Self) -> usize {
-        this.counted().references.load(Ordering::Relaxed)
+        this.counted().references.load(Ordering::Acquire)
     }
 
     #[inline]

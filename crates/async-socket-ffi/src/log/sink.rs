@@ -3,7 +3,7 @@
 use super::levels::ASYNC_SOCKET_LOG_LEVEL;
 use super::line::Line;
 use crate::boundary::Context;
-use crate::counted::{Counted, Reserved};
+use completion_port::memory::{Reserved, TryArc};
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, MutexGuard, TryLockError};
@@ -25,7 +25,7 @@ pub(super) struct Sink {
 unsafe impl Sync for Sink {}
 
 /// A thread holds the lock only to copy or replace the reference. A thread that calls the function has a reference of its own.
-static SINK: Mutex<Option<Counted<Sink>>> = Mutex::new(None);
+static SINK: Mutex<Option<TryArc<Sink>>> = Mutex::new(None);
 
 thread_local! {
     /// Whether this thread is inside the program's function. It has no destructor, so it exists until the thread ends.
@@ -41,21 +41,21 @@ impl Sink {
     pub(super) fn new(
         on_log: unsafe extern "C" fn(*mut c_void, ASYNC_SOCKET_LOG_LEVEL, *const c_char),
         context: *mut c_void,
-    ) -> Option<Counted<Self>> {
+    ) -> Option<TryArc<Self>> {
         let sink = Self { on_log, context: Context::new(context), process: std::process::id() };
-        Some(Reserved::new()?.fill(sink))
+        Some(Reserved::try_new()?.fill(sink))
     }
 }
 
 /// Replaces the function. Returns the earlier one, or `None` if the lock is not to be had.
-pub(super) fn replace(sink: Option<Counted<Sink>>) -> Option<Option<Counted<Sink>>> {
+pub(super) fn replace(sink: Option<TryArc<Sink>>) -> Option<Option<TryArc<Sink>>> {
     lock().map(|mut current| std::mem::replace(&mut *current, sink))
 }
 
 /// Waits until no other thread is in a function that has been replaced. The child of a `fork` has no other thread.
-pub(super) fn wait_until_left(sink: &Counted<Sink>) {
+pub(super) fn wait_until_left(sink: &TryArc<Sink>) {
     let mut pause = Duration::from_micros(1);
-    while sink.references() > 1 && sink.process == std::process::id() {
+    while TryArc::references(sink) > 1 && sink.process == std::process::id() {
         thread::sleep(pause);
         pause = (2 * pause).min(Duration::from_millis(1));
     }
@@ -75,7 +75,7 @@ pub(super) fn hand_over(level: ASYNC_SOCKET_LOG_LEVEL, line: &Line) {
 
 /// Tries for the lock with a limit, because the child of a `fork` can inherit it locked by a thread that does not exist there.
 /// It tries instead of waiting because a lock that is waited for may allocate.
-fn lock() -> Option<MutexGuard<'static, Option<Counted<Sink>>>> {
+fn lock() -> Option<MutexGuard<'static, Option<TryArc<Sink>>>> {
     const LIMIT: Duration = Duration::from_millis(100);
     const PAUSE: Duration = Duration::from_micros(20);
     let mut began = None;
