@@ -249,4 +249,20 @@ static void* read_all(void* context)
     return NULL;
 }
 
+/* ---- Callbacks that are held until a gate opens ---- */
+
+static void then_hold(SEEN* seen)
+{
+    char byte;
+    CHECK(read(seen->fd, &byte, 1) == 1);
+}
+
+/* Late enough for a call that does not wait to return first. */
+static void* open_the_gate_later(void* context)
+{
+    pause_ms(50);
+    CHECK(write(*(int*)context, "x", 1) == 1);
+    return NULL;
+}
+
 #endif /* CONFORMANCE_COMMON_H */

@@ -87,12 +87,6 @@ static void every_callback_may_close_and_destroy_its_socket(void)
     }
 }
 
-static void then_hold(SEEN* seen)
-{
-    char byte;
-    CHECK(read(seen->fd, &byte, 1) == 1);
-}
-
 static void* close_it(void* context)
 {
     async_socket_close(((SEEN*)context)->socket);
@@ -110,14 +104,6 @@ static void wait_until_closing(ASYNC_SOCKET_HANDLE socket)
         CHECK(waited < LIMIT * 1000);
         pause_ms(1);
     }
-}
-
-/* Long enough for a destroy that does not wait to return first. */
-static void* open_the_gate_later(void* context)
-{
-    pause_ms(50);
-    CHECK(write(*(int*)context, "x", 1) == 1);
-    return NULL;
 }
 
 /* The callback is held until the gate opens, so destroy returns only after that. */

@@ -96,6 +96,7 @@ static void a_closed_descriptors_number_can_be_used_again(void)
 static void removal_abandons_what_waits_and_waits_for_what_runs(void)
 {
     int fds[2], gate[2];
+    pthread_t opener;
     SEEN waiting = NOTHING_SEEN, held = NOTHING_SEEN;
     COMPLETION_PORT_HANDLE port = completion_port_create();
     unix_pair(fds);
@@ -105,11 +106,13 @@ static void removal_abandons_what_waits_and_waits_for_what_runs(void)
     held.fd = gate[0];
     CHECK(completion_port_add(port, EPOLLIN, fds[0], on_event, &waiting) == 0);
     CHECK(completion_port_add(port, EPOLLOUT, fds[0], on_event, &held) == 0);
-    pause_ms(50);
-    CHECK(write(gate[1], "x", 1) == 1);
+    wait_until_begun(&held);
+    CHECK(calls_of(&held) == 0);
+    CHECK(pthread_create(&opener, NULL, open_the_gate_later, &gate[1]) == 0);
     completion_port_remove(port, fds[0]);
     CHECK(calls_of(&held) == 1 && held.results[0] == COMPLETION_PORT_EPOLL_EPOLLOUT);
     CHECK(calls_of(&waiting) == 1 && waiting.results[0] == COMPLETION_PORT_EPOLL_ABANDONED);
+    CHECK(pthread_join(opener, NULL) == 0);
     completion_port_remove(port, fds[0]);
     completion_port_dec_ref(port);
     close(fds[0]);
