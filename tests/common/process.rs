@@ -148,3 +148,9 @@ pub fn run_child(test: &str, prepare: impl FnOnce(&mut Command)) {
         None => panic!("the child was not done within {LIMIT:?}:\n{said}"),
     }
 }
+
+/// The kernel's name of the calling thread.
+#[must_use]
+pub fn thread_name() -> String {
+    std::fs::read_to_string("/proc/thread-self/comm").expect("/proc").trim_end().to_owned()
+}

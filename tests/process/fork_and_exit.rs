@@ -9,7 +9,7 @@ use async_socket_linux::{
 };
 use completion_port::{Action, Interest, OneShots};
 use integration_tests::call::{engine, open, receive};
-use integration_tests::process::{alone, cpu_time, is_child, is_open, port_threads, run_child};
+use integration_tests::process::{alone, cpu_time, is_child, is_open, port_threads, run_child, thread_name};
 use integration_tests::wait::eventually;
 use integration_tests::{Peer, Socket, Transport, inbox, send_now};
 use nix::libc;
@@ -313,11 +313,11 @@ fn signals_threads_and_stacks_are_the_programs() {
         .receive_async([0; 1], move |_| {
             // As much as the whole stack of a usual thread.
             let large = std::hint::black_box([1_u8; 8 << 20]);
-            done.put((thread::current().name().map(str::to_owned), usize::from(large[4711])));
+            done.put((thread_name(), usize::from(large[4711])));
         })
         .expect("receive_async");
     peer.write_all(b"x").expect("the peer writes");
-    assert_eq!(said.only(), (Some("network".to_owned()), 1));
+    assert_eq!(said.only(), ("network".to_owned(), 1));
 }
 
 /// Closes the kernel's objects of all ports of this process, or everything.

@@ -2,7 +2,7 @@
 
 use completion_port::{CompletionPort, Direction, Port};
 use integration_tests::port::{A_WHILE, port, round_trip, settled, socket, watch, writes};
-use integration_tests::process::{alone, descriptors, is_child, port_threads, run_child};
+use integration_tests::process::{alone, descriptors, is_child, port_threads, run_child, thread_name};
 use integration_tests::{eventually, inbox, spawn, wait, within};
 use rstest::rstest;
 use rustix::io::Errno;
@@ -212,10 +212,10 @@ fn operations_run_on_the_ports_thread() {
     let port = port().1;
     let registration = watch(&port, UnixStream::pair().unwrap().0);
     let ((tell, told), on) = (inbox(), port.clone());
-    let callback = move |_| tell.put((on.is_current_thread(), std::thread::current().name().map(str::to_owned)));
+    let callback = move |_| tell.put((on.is_current_thread(), thread_name()));
 
     registration.add(Direction::Out, writes("x").then(callback)).unwrap();
 
-    assert_eq!(told.next(), (true, Some("completion-port".to_owned())));
+    assert_eq!(told.next(), (true, "completion-port".to_owned()));
     assert!(!port.is_current_thread());
 }

@@ -1,7 +1,7 @@
 //! What a port is created with.
 
 use crate::port::CompletionPort;
-use crate::process::default_stack_size;
+use crate::port_thread::default_stack_size;
 use crate::sync::thread::{self, JoinHandle};
 use crate::sys::{Errno, Kernel, PortSyscalls};
 use std::io;
@@ -39,7 +39,8 @@ impl CompletionPortBuilder {
         self
     }
 
-    /// The thread's name, of which Linux keeps 15 bytes. The default is `completion-port`.
+    /// The thread's name, of which Linux keeps 15 bytes. The default is `completion-port`. It is the kernel's name:
+    /// `std::thread::current().name()` in a callback is `None`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = Some(name.into());
         self
@@ -70,29 +71,24 @@ impl CompletionPortBuilder {
         CompletionPort::start(sys, self)
     }
 
-    /// What the port thread is started with. An error is what the standard library would panic about.
+    /// What the port thread is started with. An error is what no thread can have.
     pub(crate) fn thread(self) -> Result<ThreadSettings, Errno> {
         const ALL_BUT_ROUNDING: usize = isize::MAX as usize - (1 << 20);
-        let is_said = self.thread_name.is_some();
-        let mut name = self.thread_name.unwrap_or_default();
-        if !is_said {
-            name.try_reserve_exact(THREAD_NAME.len()).map_err(|_| Errno::NOMEM)?;
-            name.push_str(THREAD_NAME);
-        }
         let stack_size = self.thread_stack_size.unwrap_or_else(default_stack_size);
-        let is_possible = stack_size <= ALL_BUT_ROUNDING && !name.contains('\0');
+        let name = self.thread_name;
+        let is_possible = stack_size <= ALL_BUT_ROUNDING && name.as_ref().is_none_or(|name| !name.contains('\0'));
         if is_possible { Ok(ThreadSettings { name, stack_size }) } else { Err(Errno::INVAL) }
     }
 }
 
 /// What a port's thread is started with.
 pub(crate) struct ThreadSettings {
-    name: String,
+    name: Option<String>,
     stack_size: usize,
 }
 
 impl ThreadSettings {
-    pub(crate) fn start(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
-        thread::spawn(self.name, self.stack_size, run)
+    pub(crate) fn start(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
+        thread::spawn(self.name.as_deref().unwrap_or(THREAD_NAME), self.stack_size, run)
     }
 }

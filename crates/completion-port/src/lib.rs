@@ -84,6 +84,7 @@ pub mod memory;
 mod one_shot;
 mod phase;
 mod port;
+mod port_thread;
 pub mod process;
 mod readiness;
 mod refusal;

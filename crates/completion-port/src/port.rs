@@ -105,7 +105,7 @@ pub struct CompletionPort<S: PortSyscalls = Kernel> {
 struct Owner<S: PortSyscalls> {
     shared: TryArc<Shared<S>>,
     /// Empty until it runs.
-    thread: OnceLock<JoinHandle<()>>,
+    thread: OnceLock<JoinHandle>,
 }
 
 impl CompletionPort {

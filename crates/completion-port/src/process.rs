@@ -1,12 +1,11 @@
-//! What concerns the process as a whole: `fork`, signals, stacks, and descriptors that other code has closed.
+//! What concerns the process as a whole: `fork`, and descriptors that other code has closed.
 //!
 //! Invariants:
 //! * The handler that runs in the child of a `fork` only stores to atomics: another thread of the parent may have been
 //!   anywhere at that moment, also inside the allocator.
 //! * No thread of a child waits for a lock that a thread of the parent held: such a thread does not exist in the child.
 //!
-//! It has `unsafe` code because `pthread_atfork`, signal masks and thread attributes are C functions that no safe crate offers
-//! alone.
+//! It has `unsafe` code because no safe crate offers `pthread_atfork` alone.
 #![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
 #![cfg_attr(loom, allow(dead_code, reason = "a model neither forks nor starts threads"))]
 
@@ -14,7 +13,6 @@ use crate::memory::try_box;
 use lock_api::{GuardNoSend, RawMutex};
 use std::fmt;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
@@ -240,54 +238,6 @@ impl<T> fmt::Debug for PerProcess<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PerProcess").finish_non_exhaustive()
     }
-}
-
-/// The signals that a thread gets for what it does itself. All others are the program's, on its own threads.
-const OF_A_FAULT: [libc::c_int; 7] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT];
-
-/// Runs something, which starts a thread, with all signals blocked but those of a fault. The new thread inherits that, so it
-/// never runs without.
-// Codes_SRS_COMPLETION_PORT_01_087
-pub(crate) fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
-    struct Restore(libc::sigset_t);
-
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // SAFETY: a mask that the kernel gave us.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-        }
-    }
-
-    let mut mask = MaybeUninit::uninit();
-    // SAFETY: fills the whole set.
-    unsafe { libc::sigfillset(mask.as_mut_ptr()) };
-    for signal in OF_A_FAULT {
-        // SAFETY: the set was filled.
-        unsafe { libc::sigdelset(mask.as_mut_ptr(), signal) };
-    }
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: reads one set and writes the other.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask.as_ptr(), before.as_mut_ptr()) };
-    // SAFETY: written by the call, which cannot fail with a valid `how`.
-    let _restore = Restore(unsafe { before.assume_init() });
-    start()
-}
-
-/// The default size of a stack in bytes: that of a pthread, but never less than what Rust gives.
-pub(crate) fn default_stack_size() -> usize {
-    const OF_RUST: usize = 2 << 20;
-    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    // SAFETY: initialises the attributes.
-    if unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) } != 0 {
-        return OF_RUST;
-    }
-    let mut of_a_pthread = 0;
-    // SAFETY: initialised above; writes the size.
-    unsafe { libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut of_a_pthread) };
-    // SAFETY: initialised above, and not used again.
-    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    of_a_pthread.max(OF_RUST)
 }
 
 /// Closes a descriptor that other code may have closed already. Dropping an `OwnedFd` then ends a program that is built

@@ -8,6 +8,7 @@ use completion_port::{CompletionPort, CompletionPortBuilder, Direction, Registra
 use nix::libc;
 use nix::sys::signal::{SigSet, Signal};
 use std::cell::RefCell;
+use std::fs;
 use std::mem::MaybeUninit;
 use std::sync::mpsc::channel;
 use std::thread;
@@ -28,7 +29,7 @@ fn thread_of(builder: CompletionPortBuilder) -> Thread {
     registration.register(|| ()).expect("a socket");
     let (tell, told) = channel();
     let looks = op("looks").then(move || {
-        let name = thread::current().name().unwrap_or_default().to_owned();
+        let name = fs::read_to_string("/proc/thread-self/comm").expect("the kernel's name").trim_end().to_owned();
         let blocked = SigSet::thread_get_mask().expect("a mask");
         drop(tell.send(Thread { name, blocked, stack: stack_size() }));
     });

@@ -12,15 +12,16 @@ use std::sync::atomic::Ordering;
 pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 
 pub(crate) mod thread {
-    pub(crate) use ::loom::thread::JoinHandle;
     pub(crate) use std::thread::sleep;
 
+    pub(crate) type JoinHandle = ::loom::thread::JoinHandle<()>;
+
     pub(crate) fn spawn(
-        name: String,
+        name: &str,
         _stack_size: usize,
         run: impl FnOnce() + Send + 'static,
-    ) -> std::io::Result<JoinHandle<()>> {
-        ::loom::thread::Builder::new().name(name).spawn(run)
+    ) -> std::io::Result<JoinHandle> {
+        ::loom::thread::Builder::new().name(name.to_owned()).spawn(run)
     }
 }
 

@@ -11,18 +11,8 @@ use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
 
 pub(crate) mod thread {
-    use crate::process::blocking_signals;
-    use std::io;
-    pub(crate) use std::thread::{JoinHandle, sleep};
-
-    // Codes_SRS_COMPLETION_PORT_01_088, Codes_SRS_COMPLETION_PORT_01_089
-    pub(crate) fn spawn(
-        name: String,
-        stack_size: usize,
-        run: impl FnOnce() + Send + 'static,
-    ) -> io::Result<JoinHandle<()>> {
-        blocking_signals(|| std::thread::Builder::new().name(name).stack_size(stack_size).spawn(run))
-    }
+    pub(crate) use crate::port_thread::{JoinHandle, spawn};
+    pub(crate) use std::thread::sleep;
 }
 
 /// A mutex without poison: what panics under it is foreign code, which leaves nothing half done.
