@@ -2,7 +2,7 @@
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
-use completion_port::sys::{Event, EventFlags};
+use completion_port::sys::{EpollOp, Event};
 use completion_port::{CompletionPort, PortSyscalls};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem;
@@ -134,22 +134,8 @@ impl PortSyscalls for Sys {
         self.faulty.eventfd()
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        self.faulty.epoll_add(epoll, fd, data, flags)
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        self.faulty.epoll_modify(epoll, fd, data, flags)
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.faulty.epoll_delete(epoll, fd)
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        self.faulty.epoll_ctl(epoll, fd, op)
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
