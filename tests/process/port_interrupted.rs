@@ -1,6 +1,6 @@
 //! A port in a process that is stopped and continued, because the kernel then interrupts `epoll_wait`.
 
-use completion_port::sys::{Errno, Event, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event};
 use completion_port::{CompletionPort, Direction, Kernel, PortSyscalls, Registration};
 use integration_tests::port::{Transfers, reads};
 use integration_tests::process::alone;
@@ -28,22 +28,8 @@ impl PortSyscalls for Observed {
         Kernel.eventfd()
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        Kernel.epoll_add(epoll, fd, data, flags)
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        Kernel.epoll_modify(epoll, fd, data, flags)
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        Kernel.epoll_delete(epoll, fd)
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        Kernel.epoll_ctl(epoll, fd, op)
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {

@@ -5,7 +5,7 @@
 //! reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more instructions.
 
 use completion_port::PortSyscalls;
-use completion_port::sys::{Errno, Event, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The real system calls.
@@ -23,24 +23,12 @@ impl PortSyscalls for Kernel {
         REST.eventfd()
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
         #[cfg(test)]
-        held::wait();
-        REST.epoll_add(epoll, fd, data, flags)
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        REST.epoll_modify(epoll, fd, data, flags)
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        REST.epoll_delete(epoll, fd)
+        if matches!(op, EpollOp::Add { .. }) {
+            held::wait();
+        }
+        REST.epoll_ctl(epoll, fd, op)
     }
 
     // Codes_SRS_C_LIBRARY_01_030

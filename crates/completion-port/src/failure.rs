@@ -7,7 +7,7 @@
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::sync::thread;
-use crate::sys::{Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
+use crate::sys::{EpollOp, Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
 use crate::table::Table;
 use std::os::fd::AsFd;
 
@@ -53,7 +53,8 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// Whether what is behind the two numbers is what the port has made: only its own epoll instance knows its own eventfd.
     pub(crate) fn is_intact(&self) -> bool {
-        let modified = || self.sys.epoll_modify(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE.0, WAKE_UP);
+        let op = EpollOp::Modify { data: WAKE.0, flags: WAKE_UP };
+        let modified = || self.sys.epoll_ctl(self.epoll.as_fd(), self.eventfd.as_fd(), op);
         !matches!(retry_interrupted(modified), Err(Errno::BADF | Errno::INVAL | Errno::NOENT | Errno::PERM))
     }
 

@@ -8,7 +8,7 @@
 //! at the table and the `epoll_ctl` cannot cost its new owner its entry.
 
 use crate::source::Token;
-use crate::sys::{Errno, EventFlags, PortSyscalls, retry_interrupted};
+use crate::sys::{EpollOp, Errno, EventFlags, PortSyscalls, retry_interrupted};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
@@ -154,16 +154,20 @@ impl Membership {
 }
 
 impl<S: PortSyscalls> Epoll<'_, S> {
-    pub(crate) fn add(&self, descriptor: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
-        retry_interrupted(|| self.sys.epoll_add(self.instance, descriptor, token.0, flags))
+    fn add(&self, descriptor: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
+        self.ctl(descriptor, EpollOp::Add { data: token.0, flags })
     }
 
     fn modify(&self, descriptor: BorrowedFd<'_>, token: Token, flags: EventFlags) -> Result<(), Errno> {
-        retry_interrupted(|| self.sys.epoll_modify(self.instance, descriptor, token.0, flags))
+        self.ctl(descriptor, EpollOp::Modify { data: token.0, flags })
     }
 
     fn delete(&self, descriptor: BorrowedFd<'_>) -> Result<(), Errno> {
-        retry_interrupted(|| self.sys.epoll_delete(self.instance, descriptor))
+        self.ctl(descriptor, EpollOp::Delete)
+    }
+
+    fn ctl(&self, descriptor: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        retry_interrupted(|| self.sys.epoll_ctl(self.instance, descriptor, op))
     }
 }
 

@@ -49,19 +49,19 @@ pub struct Token(pub u64);
 
 impl Token {
     pub(crate) const fn new(generation: u32, index: u32) -> Self {
-        Self((generation as u64) << 32 | index as u64)
+        Self((index as u64) << 32 | generation as u64)
     }
 
     /// The index in the port's table.
     #[inline]
-    #[allow(clippy::cast_possible_truncation, reason = "the half of a token that is the index")]
     pub(crate) const fn index(self) -> u32 {
-        self.0 as u32
+        (self.0 >> 32) as u32
     }
 
     /// Tells sources apart that have the same index one after the other. Never 0 in a token that a port has given.
     #[inline]
+    #[allow(clippy::cast_possible_truncation, reason = "the half of a token that is the generation")]
     pub(crate) const fn generation(self) -> u32 {
-        (self.0 >> 32) as u32
+        self.0 as u32
     }
 }

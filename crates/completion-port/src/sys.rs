@@ -10,6 +10,27 @@ use std::time::Duration;
 pub use rustix::event::epoll::{Event, EventData, EventFlags};
 pub use rustix::io::Errno;
 
+/// What `epoll_ctl(2)` does with a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EpollOp {
+    /// `EPOLL_CTL_ADD`
+    Add {
+        /// Comes back with each event.
+        data: u64,
+        /// The events to report.
+        flags: EventFlags,
+    },
+    /// `EPOLL_CTL_MOD`
+    Modify {
+        /// Comes back with each event.
+        data: u64,
+        /// The events to report.
+        flags: EventFlags,
+    },
+    /// `EPOLL_CTL_DEL`
+    Delete,
+}
+
 /// The system calls of a completion port.
 ///
 /// Errors are those of the man page of the call that each method names.
@@ -19,18 +40,8 @@ pub trait PortSyscalls: Send + Sync + 'static {
     fn epoll_create(&self) -> Result<OwnedFd, Errno>;
     /// `eventfd(2)`, non-blocking, close-on-exec.
     fn eventfd(&self) -> Result<OwnedFd, Errno>;
-    /// `epoll_ctl(2)` with `EPOLL_CTL_ADD`.
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno>;
-    /// `epoll_ctl(2)` with `EPOLL_CTL_MOD`.
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno>;
-    /// `epoll_ctl(2)` with `EPOLL_CTL_DEL`.
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno>;
+    /// `epoll_ctl(2)`.
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno>;
     /// `epoll_wait(2)` into the spare capacity of `events`. With `block` it waits for an event, but not much longer than a
     /// second, after which it returns none: a thread asleep does not notice that its epoll instance was closed.
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
@@ -52,22 +63,12 @@ impl PortSyscalls for Kernel {
         eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        epoll::add(epoll, fd, EventData::new_u64(data), flags)
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        epoll::modify(epoll, fd, EventData::new_u64(data), flags)
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        epoll::delete(epoll, fd)
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        match op {
+            EpollOp::Add { data, flags } => epoll::add(epoll, fd, EventData::new_u64(data), flags),
+            EpollOp::Modify { data, flags } => epoll::modify(epoll, fd, EventData::new_u64(data), flags),
+            EpollOp::Delete => epoll::delete(epoll, fd),
+        }
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {

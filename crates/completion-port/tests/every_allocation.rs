@@ -7,7 +7,7 @@
 mod common;
 
 use common::{pair, received};
-use completion_port::sys::{Errno, Event, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event};
 use completion_port::{
     Action, AddError, Attempt, CompletionPort, CompletionPortBuilder, Direction, Handler, Interest, Kernel, OneShots,
     PortSyscalls, RegisterError, Registration, Waiter,
@@ -196,24 +196,12 @@ impl PortSyscalls for UntilTheThread {
         Kernel.eventfd()
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        let tried = allocations_tried();
-        self.0.send(tried).expect("the test listens");
-        Kernel.epoll_add(epoll, fd, data, flags)
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        Kernel.epoll_modify(epoll, fd, data, flags)
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        Kernel.epoll_delete(epoll, fd)
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        if matches!(op, EpollOp::Add { .. }) {
+            let tried = allocations_tried();
+            self.0.send(tried).expect("the test listens");
+        }
+        Kernel.epoll_ctl(epoll, fd, op)
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {

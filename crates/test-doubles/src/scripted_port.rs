@@ -1,6 +1,6 @@
 //! The real system calls of a port. The test makes chosen ones fail.
 
-use completion_port::sys::{Errno, Event, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event, EventFlags};
 use completion_port::{Kernel, PortSyscalls};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -23,7 +23,7 @@ pub enum PortSyscall {
     EpollDelete,
     /// `epoll_wait`
     EpollWait,
-    /// `write` to the eventfd
+    /// `epoll_ctl(EPOLL_CTL_MOD)` on the eventfd
     Wake,
 }
 
@@ -106,23 +106,16 @@ impl PortSyscalls for ScriptedPort {
         self.make(PortSyscall::EventFd, || Kernel.eventfd())
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        self.state.lock().interests.push(flags);
-        self.make(PortSyscall::EpollAdd, || Kernel.epoll_add(epoll, fd, data, flags))
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        self.make(PortSyscall::EpollModify, || Kernel.epoll_modify(epoll, fd, data, flags))
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.make(PortSyscall::EpollDelete, || Kernel.epoll_delete(epoll, fd))
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        let call = match op {
+            EpollOp::Add { flags, .. } => {
+                self.state.lock().interests.push(flags);
+                PortSyscall::EpollAdd
+            }
+            EpollOp::Modify { .. } => PortSyscall::EpollModify,
+            EpollOp::Delete => PortSyscall::EpollDelete,
+        };
+        self.make(call, || Kernel.epoll_ctl(epoll, fd, op))
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {

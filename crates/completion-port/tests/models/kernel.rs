@@ -1,6 +1,6 @@
 //! The system calls of a real port, as a model: what is attached, which events have come, and who sleeps for them.
 
-use completion_port::sys::{Errno, Event, EventData, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags};
 use completion_port::{PortSyscalls, Token};
 use loom::sync::{Condvar, Mutex};
 use std::fs::File;
@@ -62,23 +62,18 @@ impl PortSyscalls for ModelKernel {
         self.epoll_create()
     }
 
-    fn epoll_add(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, data: u64, _: EventFlags) -> Result<(), Errno> {
-        self.change(|epoll| {
-            let free = epoll.tokens.iter_mut().find(|token| token.is_none());
-            *free.expect("the model has two descriptors at a time") = Some(data);
-        });
-        Ok(())
-    }
-
-    fn epoll_modify(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64, _: EventFlags) -> Result<(), Errno> {
-        // Registrations do not rearm; the port asks whether its descriptors are its own still.
-        Ok(())
-    }
-
-    fn epoll_delete(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.change(|epoll| {
-            let token = epoll.tokens[1].take();
-            epoll.events.retain(|event| Some(event.0) != token);
+    fn epoll_ctl(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        self.change(|epoll| match op {
+            EpollOp::Add { data, .. } => {
+                let free = epoll.tokens.iter_mut().find(|token| token.is_none());
+                *free.expect("the model has two descriptors at a time") = Some(data);
+            }
+            // Registrations do not rearm; the port asks whether its descriptors are its own still.
+            EpollOp::Modify { .. } => {}
+            EpollOp::Delete => {
+                let token = epoll.tokens[1].take();
+                epoll.events.retain(|event| Some(event.0) != token);
+            }
         });
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! `OneShots`: single events of descriptors that others own.
 
-use crate::common::{A_WHILE, Gate, eventually, on_another_thread, real_port, received, settled, spawn, stays_silent};
+use crate::common::{Gate, eventually, on_another_thread, real_port, received, settled, spawn, stays_silent};
 use completion_port::sys::Errno;
 use completion_port::{Action, CompletionPort, Direction, Interest, OneShots, Readiness};
 use parking_lot::Mutex;
@@ -13,7 +13,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread;
 use test_doubles::{MockPort, Number, PortSyscall, ScriptedPort, any_descriptor};
 
 type Waiter = Box<dyn FnOnce(Action) + Send>;

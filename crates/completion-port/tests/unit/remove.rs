@@ -723,7 +723,7 @@ fn inside_a_callback_that_a_removal_waits_for_remove_and_wait_does_what_the_remo
 
 // Tests_SRS_COMPLETION_PORT_01_053
 #[test]
-fn no_two_that_have_a_place_after_each_other_have_one_name() {
+fn no_two_sources_that_have_an_index_after_each_other_have_one_token() {
     let (_, port) = real_port();
     let (silent, _writer) = pipe().expect("a pipe is made");
     let (registration, _peer) = real(&port);
@@ -733,13 +733,13 @@ fn no_two_that_have_a_place_after_each_other_have_one_name() {
         let token =
             port.attach(silent.as_fd(), TryArc::new(Idle(Arc::default())).into()).expect("a pipe can be watched");
         port.detach(silent.as_fd(), token);
-        // The thread runs, hears of it, and the place is free.
+        // The thread runs and applies the removal, so the index is free.
         let (operation, told) = op("runs").told();
         registration.add(Direction::Out, operation).expect("the registration accepts operations");
         received(&told, "the operation");
         assert!(!names.contains(&token), "{token:?} of {names:?}");
         names.push(token);
     }
-    let places: HashSet<u64> = names.iter().map(|token| token.0 & u64::from(u32::MAX)).collect();
-    assert!(places.len() < names.len(), "no place was used again: {names:?}");
+    let indices: HashSet<u64> = names.iter().map(|token| token.0 >> 32).collect();
+    assert!(indices.len() < names.len(), "no index was used again: {names:?}");
 }

@@ -2,7 +2,7 @@
 
 use super::{Fault, FaultySyscalls};
 use crate::no_memory::with_memory;
-use completion_port::sys::{Errno, Event, EventData, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags};
 use completion_port::{Kernel, PortSyscalls};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -25,35 +25,24 @@ impl PortSyscalls for FaultySyscalls {
         Kernel.eventfd()
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
         self.interrupt()?;
-        self.fail(Fault::NoDescriptors, Errno::NOSPC)?;
-        self.fail(Fault::NoMemory, Errno::NOMEM)?;
+        if matches!(op, EpollOp::Add { .. }) {
+            self.fail(Fault::NoDescriptors, Errno::NOSPC)?;
+            self.fail(Fault::NoMemory, Errno::NOMEM)?;
+        }
         // The descriptor is noted before an event can come. The lock is held so that no thread sees a descriptor whose call fails.
         let mut watched = self.state.watched.lock();
-        Kernel.epoll_add(epoll, fd, data, flags)?;
-        watched.added(epoll, fd, data, flags);
+        if op == EpollOp::Delete {
+            watched.deleted(fd);
+        }
+        Kernel.epoll_ctl(epoll, fd, op)?;
+        match op {
+            EpollOp::Add { data, flags } => watched.added(epoll, fd, data, flags),
+            EpollOp::Modify { data, flags } => watched.modified(fd, data, flags),
+            EpollOp::Delete => {}
+        }
         Ok(())
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        self.interrupt()?;
-        let mut watched = self.state.watched.lock();
-        Kernel.epoll_modify(epoll, fd, data, flags)?;
-        watched.modified(fd, data, flags);
-        Ok(())
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.interrupt()?;
-        self.state.watched.lock().deleted(fd);
-        Kernel.epoll_delete(epoll, fd)
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {

@@ -3,7 +3,7 @@
 use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use completion_port::PortSyscalls;
-use completion_port::sys::EventFlags;
+use completion_port::sys::{EpollOp, EventFlags};
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -114,7 +114,8 @@ fn an_invented_eagain_is_followed_by_an_event() {
     let sys = FaultySyscalls::new(Faults::none().with(Fault::Again, ALWAYS));
     let (ours, theirs) = pair();
     let epoll = sys.epoll_create().expect("an epoll instance");
-    sys.epoll_add(epoll.as_fd(), ours.as_fd(), 9, EventFlags::IN | EventFlags::ET).expect("watched");
+    sys.epoll_ctl(epoll.as_fd(), ours.as_fd(), EpollOp::Add { data: 9, flags: EventFlags::IN | EventFlags::ET })
+        .expect("watched");
     sys.send(theirs.as_fd(), b"x", SEND).expect("only a watched socket gets EAGAIN");
     assert_eq!(events(&sys, &epoll), [9]);
     assert_eq!(events(&sys, &epoll), [], "the edge is over");
@@ -143,11 +144,13 @@ fn a_late_event_comes_with_the_next_wait_even_if_its_descriptor_was_removed() {
     let sys = FaultySyscalls::new(Faults::none().with(Fault::Late, ALWAYS));
     let ((one, _one), (two, _two)) = (pair(), pair());
     let epoll = sys.epoll_create().expect("an epoll instance");
-    sys.epoll_add(epoll.as_fd(), one.as_fd(), 1, EventFlags::OUT | EventFlags::ET).expect("watched");
-    sys.epoll_add(epoll.as_fd(), two.as_fd(), 2, EventFlags::OUT | EventFlags::ET).expect("watched");
+    sys.epoll_ctl(epoll.as_fd(), one.as_fd(), EpollOp::Add { data: 1, flags: EventFlags::OUT | EventFlags::ET })
+        .expect("watched");
+    sys.epoll_ctl(epoll.as_fd(), two.as_fd(), EpollOp::Add { data: 2, flags: EventFlags::OUT | EventFlags::ET })
+        .expect("watched");
 
     assert_eq!(events(&sys, &epoll), [1]);
-    sys.epoll_delete(epoll.as_fd(), two.as_fd()).expect("deleted");
+    sys.epoll_ctl(epoll.as_fd(), two.as_fd(), EpollOp::Delete).expect("deleted");
 
     assert_eq!(events(&sys, &epoll), [2]);
     assert_eq!(events(&sys, &epoll), []);
@@ -158,11 +161,12 @@ fn a_spurious_event_is_one_of_a_descriptor_that_is_watched() {
     let sys = FaultySyscalls::new(Faults::none().with(Fault::Spurious, ALWAYS));
     let (ours, _theirs) = pair();
     let epoll = sys.epoll_create().expect("an epoll instance");
-    sys.epoll_add(epoll.as_fd(), ours.as_fd(), 1, EventFlags::OUT | EventFlags::ET).expect("watched");
+    sys.epoll_ctl(epoll.as_fd(), ours.as_fd(), EpollOp::Add { data: 1, flags: EventFlags::OUT | EventFlags::ET })
+        .expect("watched");
     assert_eq!(events(&sys, &epoll), [1, 1], "the kernel's and an invented one");
     assert_eq!(events(&sys, &epoll), [1], "an invented one");
 
-    sys.epoll_delete(epoll.as_fd(), ours.as_fd()).expect("deleted");
+    sys.epoll_ctl(epoll.as_fd(), ours.as_fd(), EpollOp::Delete).expect("deleted");
 
     assert_eq!(events(&sys, &epoll), []);
 }

@@ -1,6 +1,6 @@
 //! `ScriptedPort`: the n-th call of a kind fails, the others are real, and all are counted.
 
-use completion_port::sys::{Errno, EventFlags};
+use completion_port::sys::{EpollOp, Errno, EventFlags};
 use completion_port::{CompletionPort, PortSyscalls};
 use std::os::fd::AsFd;
 use std::sync::mpsc::channel;
@@ -25,14 +25,15 @@ fn the_calls_that_are_made_are_real() {
     let sys = ScriptedPort::new();
     let (epoll, eventfd) = (sys.epoll_create().expect("real"), sys.eventfd().expect("real"));
     let mut events = Vec::with_capacity(4);
-    sys.epoll_add(epoll.as_fd(), eventfd.as_fd(), 77, EventFlags::IN | EventFlags::ET).expect("real");
+    sys.epoll_ctl(epoll.as_fd(), eventfd.as_fd(), EpollOp::Add { data: 77, flags: EventFlags::IN | EventFlags::ET })
+        .expect("real");
 
     sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("real");
     assert!(events.is_empty());
     sys.wake(epoll.as_fd(), eventfd.as_fd(), 77).expect("real");
     sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("real");
     assert_eq!(events.iter().map(|event| event.data.u64()).collect::<Vec<_>>(), [77]);
-    sys.epoll_delete(epoll.as_fd(), eventfd.as_fd()).expect("real");
+    sys.epoll_ctl(epoll.as_fd(), eventfd.as_fd(), EpollOp::Delete).expect("real");
 
     assert_eq!(sys.interests(), [EventFlags::IN | EventFlags::ET]);
 }

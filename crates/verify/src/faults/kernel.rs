@@ -2,7 +2,7 @@
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
-use completion_port::sys::{Event, EventFlags};
+use completion_port::sys::{EpollOp, Event};
 use completion_port::{CompletionPort, PortSyscalls};
 use parking_lot::Mutex;
 use std::cell::Cell;
@@ -224,25 +224,17 @@ impl PortSyscalls for PortSys {
         self.note(self.faulty()?.eventfd())
     }
 
-    fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        self.on_epoll()?.epoll_add(epoll, fd, data, flags)
-    }
-
-    fn epoll_modify(
-        &self,
-        epoll: BorrowedFd<'_>,
-        fd: BorrowedFd<'_>,
-        data: u64,
-        flags: EventFlags,
-    ) -> Result<(), Errno> {
-        // The port modifies nothing but its eventfd, because nothing here waits for single events.
-        self.on_eventfd()?.epoll_modify(epoll, fd, data, flags)
-    }
-
-    fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        // The faulty calls forget the descriptor, whatever the port is told.
-        let deleted = self.faulty()?.epoll_delete(epoll, fd);
-        self.on_epoll().and(deleted)
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        match op {
+            EpollOp::Add { .. } => self.on_epoll()?.epoll_ctl(epoll, fd, op),
+            // The port modifies nothing but its eventfd, because nothing here waits for single events.
+            EpollOp::Modify { .. } => self.on_eventfd()?.epoll_ctl(epoll, fd, op),
+            EpollOp::Delete => {
+                // The faulty calls forget the descriptor, whatever the port is told.
+                let deleted = self.faulty()?.epoll_ctl(epoll, fd, op);
+                self.on_epoll().and(deleted)
+            }
+        }
     }
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
