@@ -46,7 +46,7 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
         is_fast_path: bool,
     ) -> Progress<Self::Done>;
 
-    /// The call of the callback with the result.
+    /// Gives the call of the callback with the result. What it gets is made before the operation leaves its slot.
     fn succeed(self, done: Self::Done) -> impl FnOnce();
 
     /// How many bytes went out, if it is a send.
