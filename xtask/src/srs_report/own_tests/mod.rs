@@ -103,7 +103,7 @@ impl Run<'_> {
             let began = Instant::now();
             let instrumented = self.instrumented(&left_out, &mut alone)?;
             let scratch = self.scratch(folder, &instrumented)?;
-            let built = self.build(&scratch)?;
+            let built = scratch.build(&self.plan.targets(None))?;
             eprintln!("srs-report: a build in {} s", began.elapsed().as_secs());
             match built {
                 Built::Binaries(binaries) => break (scratch, instrumented, binaries),
@@ -165,10 +165,6 @@ impl Run<'_> {
             changed.insert(crate_root.clone(), text + schemata::MODULE);
         }
         Scratch::of(self.root, folder, &changed)
-    }
-
-    fn build(&self, scratch: &Scratch) -> anyhow::Result<Built> {
-        scratch.build(&self.plan.test_targets, &self.plan.libraries)
     }
 
     /// Takes out what the compiler rejects.
@@ -314,8 +310,7 @@ impl Run<'_> {
         let module = if self.plan.crate_roots.contains(&mutant.file) { schemata::MODULE } else { "" };
         let text = schemata::apply(&self.plan.files[&mutant.file], &mutant.mutation);
         scratch.write(&mutant.file, &(text + module))?;
-        let built = self.build(scratch)?;
-        match built {
+        match scratch.build(&self.plan.targets(Some(number)))? {
             Built::Errors(..) => self.state.set(mutant.key, Fact::Unviable)?,
             Built::Binaries(binaries) => {
                 self.state.set(mutant.key, Fact::Viable)?;
