@@ -127,6 +127,12 @@ fn own_tests_prove_what_they_notice_and_nothing_else() {
         report
     };
 
+    // No time for anything but the build, which shows what does not compile.
+    prove(&["--minutes", "0"]);
+    let untried = "unit = \"not-tried\", integration = \"not-tried\"";
+    assert!(proven(&project).contains(&format!("SRS_A_01_001 = {{ {untried} }}")), "{}", proven(&project));
+    assert!(!proven(&project).contains("noticed"), "{}", proven(&project));
+
     let first = prove(&[]);
 
     // The functions' mutants are: another value, another operator. Only the constant function needs a build of its own, and

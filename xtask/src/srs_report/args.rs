@@ -51,6 +51,9 @@ pub(crate) struct Args {
     /// How long a test may take on a mutant, beyond four times what it takes without one
     #[arg(long, value_name = "SECONDS", requires = "own_tests", default_value_t = 10)]
     pub(super) limit: u64,
+    /// Stop trying after so long; the next run goes on from there
+    #[arg(long, value_name = "MINUTES", requires = "own_tests")]
+    pub(super) minutes: Option<u64>,
 }
 
 impl Args {

@@ -44,7 +44,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Prints the report. The exit status is 0 without findings, 1 with findings, 2 if there is no report to make.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -135,7 +135,11 @@ fn proofs_of(
     proofs.align(documents);
     let choice = Choice { only: &args.only, package: args.package.as_deref() };
     let half = || thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
-    let options = own_tests::Options { jobs: args.jobs.unwrap_or_else(half), limit: Duration::from_secs(args.limit) };
+    let options = own_tests::Options {
+        jobs: args.jobs.unwrap_or_else(half),
+        limit: Duration::from_secs(args.limit),
+        end: args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes)),
+    };
     own_tests::prove(root, tags, &choice, &options, &mut proofs)?;
     proofs.write(root, &config.proven)?;
     // With the lines of its entries.

@@ -23,6 +23,7 @@ use state::{Fact, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ pub(super) struct Options {
     pub(super) jobs: usize,
     /// How long a test may take beyond four times what it takes unbroken.
     pub(super) limit: Duration,
+    /// When to stop trying, and leave the rest to the next run.
+    pub(super) end: Option<Instant>,
 }
 
 /// Proves the chosen requirements and writes what came of it into the file of proofs, which is at `path`.
@@ -55,7 +58,8 @@ pub(super) fn prove(
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Cargo and the tests start elsewhere.
     let folder = folder.canonicalize()?;
-    let run = Run { root, plan: &plan, options, state: State::open(&folder.join("state.txt"))? };
+    let state = State::open(&folder.join("state.txt"))?;
+    let run = Run { root, plan: &plan, options, state, failing: Mutex::default() };
     let found = run.all(&folder)?;
     let mut not_noticed = String::new();
     for subject in &plan.subjects {
@@ -74,6 +78,8 @@ struct Run<'r> {
     plan: &'r Plan,
     options: &'r Options,
     state: State,
+    /// The tests that fail without a mutant, or did once.
+    failing: Mutex<BTreeSet<usize>>,
 }
 
 /// A test of the plan, as a binary has it.
@@ -97,7 +103,7 @@ impl Run<'_> {
             let began = Instant::now();
             let instrumented = self.instrumented(&left_out, &mut alone)?;
             let scratch = self.scratch(folder, &instrumented)?;
-            let built = self.build(&scratch)?;
+            let built = scratch.build(&self.plan.targets(None))?;
             eprintln!("srs-report: a build in {} s", began.elapsed().as_secs());
             match built {
                 Built::Binaries(binaries) => break (scratch, instrumented, binaries),
@@ -115,7 +121,7 @@ impl Run<'_> {
         self.time(&mut tests)?;
         self.try_all(&shared, &tests)?;
         for (done, number) in alone.iter().copied().enumerate() {
-            if !self.is_open(number, &tests) {
+            if self.time_is_up() || !self.is_open(number, &tests) {
                 continue;
             }
             eprintln!("srs-report: {} of {} mutants that need a build of their own", done + 1, alone.len());
@@ -159,10 +165,6 @@ impl Run<'_> {
             changed.insert(crate_root.clone(), text + schemata::MODULE);
         }
         Scratch::of(self.root, folder, &changed)
-    }
-
-    fn build(&self, scratch: &Scratch) -> anyhow::Result<Built> {
-        scratch.build(&self.plan.test_targets, &self.plan.libraries)
     }
 
     /// Takes out what the compiler rejects.
@@ -225,10 +227,13 @@ impl Run<'_> {
         let long = self.options.limit + Duration::from_secs(120);
         let found = &*tests;
         let times = self.in_parallel(&needed, |test| {
+            if self.time_is_up() {
+                return Ok((test, None));
+            }
             let Found { binary, names, .. } = &found[&test];
             let (ended, time) = runner::run(binary, names, 0, long)?;
             if ended == Ended::Failed {
-                eprintln!("srs-report: {} fails without a mutant", self.plan.tests[test].target.test);
+                self.fails(test);
             }
             Ok((test, (ended == Ended::Passed).then_some(time)))
         })?;
@@ -267,6 +272,7 @@ impl Run<'_> {
                 let key = self.key(number, test);
                 let fact = match self.state.get(key) {
                     Some(fact) => fact,
+                    None if self.time_is_up() => return Ok(()),
                     None => {
                         let Found { binary, names, .. } = &tests[&test];
                         let limit = self.options.limit + 4 * unbroken;
@@ -275,7 +281,7 @@ impl Run<'_> {
                             // The load of the machine may be what made it fail. Then it is no evidence in this run.
                             let (without, _) = runner::run(binary, names, 0, limit)?;
                             if without == Ended::Failed {
-                                eprintln!("srs-report: {} fails now and then", self.plan.tests[test].target.test);
+                                self.fails(test);
                                 continue;
                             }
                         }
@@ -304,8 +310,7 @@ impl Run<'_> {
         let module = if self.plan.crate_roots.contains(&mutant.file) { schemata::MODULE } else { "" };
         let text = schemata::apply(&self.plan.files[&mutant.file], &mutant.mutation);
         scratch.write(&mutant.file, &(text + module))?;
-        let built = self.build(scratch)?;
-        match built {
+        match scratch.build(&self.plan.targets(Some(number)))? {
             Built::Errors(..) => self.state.set(mutant.key, Fact::Unviable)?,
             Built::Binaries(binaries) => {
                 self.state.set(mutant.key, Fact::Viable)?;
@@ -338,6 +343,22 @@ impl Run<'_> {
         !self.open(number, tests).is_empty()
     }
 
+    fn time_is_up(&self) -> bool {
+        self.options.end.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// Notes that a test fails without a mutant: it is no evidence.
+    fn fails(&self, test: usize) {
+        eprintln!("srs-report: {} fails without a mutant", self.plan.tests[test].target.test);
+        if let Ok(mut failing) = self.failing.lock() {
+            failing.insert(test);
+        }
+    }
+
+    fn is_failing(&self, test: usize) -> bool {
+        self.failing.lock().is_ok_and(|failing| failing.contains(&test))
+    }
+
     /// What the outcome of this test on this mutant depends on.
     fn key(&self, mutant: usize, test: usize) -> u64 {
         super::hash::of_parts(&[&self.plan.mutants[mutant].key.to_le_bytes(), &self.plan.tests[test].key.to_le_bytes()])
@@ -363,11 +384,11 @@ impl Run<'_> {
                     Some(_) => {}
                 }
                 viable += 1;
-                let facts: Vec<Option<Fact>> =
-                    own.iter().map(|test| self.state.get(self.key(*number, *test))).collect();
+                let evidence = own.iter().filter(|test| tests.contains_key(test) && !self.is_failing(**test));
+                let facts: Vec<Option<Fact>> = evidence.map(|test| self.state.get(self.key(*number, *test))).collect();
                 if facts.contains(&Some(Fact::Noticed)) {
                     noticed += 1;
-                } else if facts.contains(&Some(Fact::Missed)) {
+                } else if !facts.is_empty() && !facts.contains(&None) {
                     missed += &format!("{} {}: {}\n", subject.id, level.name(), mutant.name);
                 } else {
                     untried = true;

@@ -22,10 +22,14 @@ pub(super) struct Plan {
     pub(super) files: BTreeMap<String, String>,
     /// The root file of each crate with mutants.
     pub(super) crate_roots: BTreeSet<String>,
-    /// Package and name of each test target with tests.
-    pub(super) test_targets: BTreeSet<(String, String)>,
-    /// The packages with tests in their library.
-    pub(super) libraries: BTreeSet<String>,
+}
+
+/// Test binaries, as cargo chooses them: by package, and by kind and name.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    pub(super) packages: BTreeSet<String>,
+    pub(super) tests: BTreeSet<String>,
+    pub(super) libraries: bool,
 }
 
 /// One requirement.
@@ -150,7 +154,6 @@ impl Plan {
                             self.tests.len() - 1
                         }
                     };
-                    self.add_target(target);
                     match tag.level {
                         Level::Unit => subject.unit.insert(number),
                         Level::Integration => subject.integration.insert(number),
@@ -163,19 +166,30 @@ impl Plan {
         Ok(())
     }
 
-    /// Notes the binary that a test is in.
-    fn add_target(&mut self, target: &Target) {
-        let home = &target.test.home;
-        let Some(package) = home.package.as_deref() else { return };
-        match home.binary.as_deref().and_then(|binary| binary.split_once("::")) {
-            Some((_, name)) if name.contains('/') => {}
-            Some((_, name)) => {
-                self.test_targets.insert((package.to_owned(), name.to_owned()));
+    /// The binaries with the tests of a mutant's requirements, or with all tests. The packages are always those of all tests,
+    /// because with others cargo would build with other features.
+    pub(super) fn targets(&self, mutant: Option<usize>) -> Targets {
+        let mut targets = Targets::default();
+        let concerned = self.subjects.iter().filter(|it| mutant.is_none_or(|number| it.mutants.contains(&number)));
+        let needed: BTreeSet<usize> = concerned.flat_map(|it| it.unit.union(&it.integration)).copied().collect();
+        for (number, test) in self.tests.iter().enumerate() {
+            let home = &test.target.test.home;
+            let Some(package) = home.package.as_deref() else { continue };
+            let binary = home.binary.as_deref().and_then(|binary| binary.split_once("::"));
+            if binary.is_some_and(|(_, name)| name.contains('/')) {
+                continue;
             }
-            None => {
-                self.libraries.insert(package.to_owned());
+            targets.packages.insert(package.to_owned());
+            if needed.contains(&number) {
+                match binary {
+                    Some((_, name)) => {
+                        targets.tests.insert(name.to_owned());
+                    }
+                    None => targets.libraries = true,
+                }
             }
         }
+        targets
     }
 }
 

@@ -1,5 +1,6 @@
 //! A copy of the project to break: its own sources, its own build output.
 
+use super::plan::Targets;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::Value;
@@ -90,18 +91,17 @@ impl Scratch {
         write_if_changed(&self.tree.join(path), text.as_bytes())
     }
 
-    /// Builds the test binaries: of `tests` those of that name, of `libs` those of a package's library.
-    pub(super) fn build(&self, tests: &BTreeSet<(String, String)>, libs: &BTreeSet<String>) -> anyhow::Result<Built> {
+    /// Builds test binaries.
+    pub(super) fn build(&self, targets: &Targets) -> anyhow::Result<Built> {
         let mut command = Command::new("cargo");
         command.current_dir(&self.tree).args(["test", "--no-run", "--all-features", "--message-format=json"]);
-        let packages: BTreeSet<&String> = tests.iter().map(|(package, _)| package).chain(libs).collect();
-        for package in packages {
+        for package in &targets.packages {
             command.args(["--package", package]);
         }
-        for test in tests.iter().map(|(_, test)| test).collect::<BTreeSet<_>>() {
+        for test in &targets.tests {
             command.args(["--test", test]);
         }
-        if !libs.is_empty() {
+        if targets.libraries {
             command.arg("--lib");
         }
         command.env("CARGO_TARGET_DIR", &self.build).env("CARGO_INCREMENTAL", "1");
