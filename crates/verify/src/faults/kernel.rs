@@ -2,8 +2,8 @@
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
+use completion_port::PortSyscalls;
 use completion_port::sys::{EpollOp, Event};
-use completion_port::{CompletionPort, PortSyscalls};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
@@ -11,7 +11,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use test_doubles::FaultySyscalls;
+use test_doubles::{FaultySyscalls, with_memory};
 
 /// A defect that is injected to see whether it is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -152,7 +152,8 @@ impl SocketSyscalls for Sys {
     }
 }
 
-/// The system calls of one port, whose descriptors can be lost.
+/// The system calls of one port, whose descriptors can be lost. What they need for themselves they get also from a thread
+/// that has no memory.
 #[derive(Debug, Clone)]
 pub(super) struct PortSys(Arc<PortState>);
 
@@ -226,12 +227,12 @@ impl PortSyscalls for PortSys {
 
     fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
         match op {
-            EpollOp::Add { .. } => self.on_epoll()?.epoll_ctl(epoll, fd, op),
+            EpollOp::Add { .. } => with_memory(|| self.on_epoll()?.epoll_ctl(epoll, fd, op)),
             // The port modifies nothing but its eventfd, because nothing here waits for single events.
-            EpollOp::Modify { .. } => self.on_eventfd()?.epoll_ctl(epoll, fd, op),
+            EpollOp::Modify { .. } => with_memory(|| self.on_eventfd()?.epoll_ctl(epoll, fd, op)),
             EpollOp::Delete => {
                 // The faulty calls forget the descriptor, whatever the port is told.
-                let deleted = self.faulty()?.epoll_ctl(epoll, fd, op);
+                let deleted = with_memory(|| self.faulty()?.epoll_ctl(epoll, fd, op));
                 self.on_epoll().and(deleted)
             }
         }
@@ -245,6 +246,3 @@ impl PortSyscalls for PortSys {
         self.on_eventfd()?.wake(epoll, eventfd, data)
     }
 }
-
-/// The ports of the simulation.
-pub(super) type SimPort = CompletionPort<PortSys>;
