@@ -91,12 +91,14 @@ mod refusal;
 mod registering;
 mod registration;
 mod removal;
+mod room;
 mod run;
 mod shared;
 mod source;
 mod sync;
 pub mod sys;
 mod table;
+mod try_arc;
 
 pub use action::{Action, Direction, IntoOperation};
 pub use builder::{CompletionPortBuilder, CreatePortError};

@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "pthreads, signal masks and thread attributes are C functions")]
 #![cfg_attr(loom, allow(dead_code, reason = "the threads of a model are loom's"))]
 
-use crate::memory::try_box;
+use crate::room::try_box;
 use std::ffi::c_void;
 use std::io;
 use std::mem::{ManuallyDrop, MaybeUninit};

@@ -9,7 +9,7 @@
 #![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
 #![cfg_attr(loom, allow(dead_code, reason = "a model neither forks nor starts threads"))]
 
-use crate::memory::try_box;
+use crate::room::try_box;
 use lock_api::{GuardNoSend, RawMutex};
 use std::fmt;
 use std::io;

@@ -1,8 +1,8 @@
 //! What a port knows of those that it reports events to.
 
 use crate::action::Direction;
-use crate::memory::TryArc;
 use crate::readiness::{Interest, Readiness};
+use crate::try_arc::TryArc;
 use std::io;
 use std::os::fd::BorrowedFd;
 

@@ -1,0 +1,40 @@
+//! Boxes and vectors whose allocation can be refused.
+#![allow(unsafe_code, reason = "an empty vector goes to another thread, whatever its values would be")]
+
+/// Makes a box, or returns the value if there is no memory for one.
+///
+/// It is a box of an array because `Box::new` ends the process when memory runs out, and a `Vec` can refuse. It becomes
+/// a trait object like any other box: implement the trait for `[T; 1]`.
+///
+/// # Errors
+/// The value.
+pub fn try_box<T>(value: T) -> Result<Box<[T; 1]>, T> {
+    let mut room = Vec::new();
+    if room.try_reserve_exact(1).is_err() {
+        return Err(value);
+    }
+    room.push(value);
+    match room.into_boxed_slice().try_into() {
+        Ok(boxed) => Ok(boxed),
+        Err(_) => unreachable!("one was pushed"),
+    }
+}
+
+/// Room for values of which there is none yet, so it can go to another thread whatever they are.
+pub(crate) struct Room<T>(Vec<T>);
+
+// SAFETY: the vector is empty until `into_vec`, so no value of `T` changes its thread.
+unsafe impl<T> Send for Room<T> {}
+
+impl<T> Room<T> {
+    /// `None` if there is no memory.
+    pub(crate) fn try_with_capacity(capacity: usize) -> Option<Self> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(capacity).ok()?;
+        Some(Self(room))
+    }
+
+    pub(crate) fn into_vec(self) -> Vec<T> {
+        self.0
+    }
+}
