@@ -160,9 +160,15 @@ impl Proofs {
         }
     }
 
-    /// Takes what a run found of a requirement. What is proven less than before counts as lost until it is proven again.
+    /// Takes what a run found of a requirement. What is proven less than before counts as lost until it is proven again. A run that
+    /// did not try a level leaves what was known of it.
     pub(super) fn update(&mut self, id: &str, mut new: Proof) {
         let old = self.all.remove(id).unwrap_or_default();
+        for (before, after) in [(old.unit, &mut new.unit), (old.integration, &mut new.integration)] {
+            if *after == Some(Verdict::NotTried) {
+                *after = before.or(*after);
+            }
+        }
         for (level, before, after) in [("unit", old.unit, new.unit), ("integration", old.integration, new.integration)]
         {
             let rank = |verdict: Option<Verdict>| verdict.map_or(0, Verdict::rank);
@@ -257,7 +263,7 @@ mod tests {
     #[test]
     fn a_proof_that_became_less_is_lost_until_it_is_proven_again() {
         let lost = BTreeSet::from(["unit".to_owned()]);
-        for less in [Verdict::Partly(1, 2), Verdict::NotNoticed, Verdict::NoViableMutant, Verdict::NotTried] {
+        for less in [Verdict::Partly(1, 2), Verdict::NotNoticed, Verdict::NoViableMutant] {
             let once = updated(proof(Verdict::Noticed), less);
             assert_eq!(once.lost, lost, "{less}");
             assert_eq!(updated(once.clone(), less).lost, lost, "{less}");
@@ -267,6 +273,14 @@ mod tests {
             assert!(updated(proof(same), same).lost.is_empty(), "{same}");
         }
         assert!(updated(proof(Verdict::Partly(9, 10)), Verdict::Partly(1, 10)).lost.is_empty());
+    }
+
+    #[test]
+    fn a_level_that_was_not_tried_is_as_before() {
+        for before in [Verdict::Noticed, Verdict::Partly(1, 2), Verdict::NotNoticed] {
+            assert_eq!(updated(proof(before), Verdict::NotTried), proof(before));
+        }
+        assert_eq!(updated(Proof::default(), Verdict::NotTried), proof(Verdict::NotTried));
     }
 
     #[test]
