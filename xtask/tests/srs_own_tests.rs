@@ -54,6 +54,13 @@ fn a_lost_proof_with_a_reason_is_accepted() {
 }
 
 #[test]
+fn an_absent_test_with_a_reason_is_accepted() {
+    let absent = "unit = \"noticed\", integration = \"noticed\", absent = [\"a::unit b\"]";
+    assert_eq!(with_proof(absent).findings().0, Some(1));
+    assert_eq!(with_proof(&format!("{absent}, reason = \"A model checker runs it.\"")).findings().0, Some(0));
+}
+
+#[test]
 fn a_word_that_is_no_verdict_is_unusable() {
     let report = with_proof("unit = \"proven\"").report(&[]);
     assert_eq!(report.status, Some(2));

@@ -93,7 +93,7 @@ kinds! {
     /// Its own tests noticed more mutants once.
     ProofLost = "proof-lost", "mend its tests and prove it again, or say in `reason` why it is accepted";
     /// A tagged test that no test binary runs.
-    ProofOfNoTest = "proof-of-no-test", "tag a test that runs at that level, and prove the requirement again";
+    ProofOfNoTest = "proof-of-no-test", "tag a test that runs at that level and prove the requirement again, or say in `reason` what runs it";
     /// A decision names no requirement and does not say why.
     DecisionWithoutId = "decision-without-id", "name the requirements it is about, or write `none: ` and why there is none";
     /// A tagged test failed.
