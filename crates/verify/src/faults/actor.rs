@@ -3,7 +3,7 @@
 //! What a callback may close, [`stack`] says. All else that it lets go of goes to the reaper.
 
 use super::acts::Act;
-use super::operation::{Operation, receive, send};
+use super::operation::{Operation, call, receive, send};
 use super::simulation::{End, Place, Simulation};
 use super::stack;
 use async_socket_linux::{AsyncSocket, SocketState};
@@ -24,20 +24,22 @@ pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
     }
     match simulation.at(place) {
         Place::Empty => {
-            let mut old = simulation.connect(place / 2, random);
-            old.iter_mut().for_each(|old| destroy(simulation, mem::take(old)));
+            without_memory_at_times(simulation, random, |random| {
+                let mut old = simulation.connect(place / 2, random);
+                old.iter_mut().for_each(|old| destroy(simulation, mem::take(old)));
+            });
         }
         Place::Library(end) => match random.u16(..1000) {
             0..=9 if !calm => {
                 if end.account.running.load(SeqCst) > 0 {
                     simulation.happened.note(Act::CloseBesideCallback);
                 }
-                close(simulation, &end);
+                without_memory_at_times(simulation, random, |_| close(simulation, &end));
             }
             10..=19 if !calm => {
                 drop(end);
                 let old = mem::take(&mut *simulation.places[place].lock());
-                destroy(simulation, old);
+                without_memory_at_times(simulation, random, |_| destroy(simulation, old));
             }
             0..500 => without_memory_at_times(simulation, random, |random| send(simulation, &end, random)),
             500..600 if simulation.program.acts.has(Act::AddBesideBacklog) => {
@@ -174,8 +176,8 @@ fn drop_inside(simulation: &Simulation, own: Arc<End>) {
 /// Closes outside of callbacks, and checks that it has waited.
 pub(super) fn close(simulation: &Simulation, end: &End) {
     let only = end.account.begins_to_close();
-    end.socket.close();
-    end.socket.close_and_wait();
+    call(|| end.socket.close());
+    call(|| end.socket.close_and_wait());
     if only && end.socket.state() == SocketState::Closed {
         end.account.has_closed("close", false, &simulation.ledger);
     }
@@ -186,7 +188,7 @@ pub(super) fn destroy(simulation: &Simulation, place: Place) {
     let Place::Library(end) = place else { return };
     let Some(end) = Arc::into_inner(end) else { return };
     let (account, closes) = (Arc::clone(&end.account), end.socket.state() == SocketState::Open);
-    drop(end);
+    call(|| drop(end));
     if closes {
         account.has_closed("destroy", true, &simulation.ledger);
     }

@@ -2,11 +2,11 @@
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
+use completion_port::PortSyscalls;
 use completion_port::sys::{Event, EventFlags};
-use completion_port::{CompletionPort, CreatePortError, Interest, Port, PortSyscalls, Source, Token};
 use parking_lot::Mutex;
 use std::cell::Cell;
-use std::io::{self, IoSlice, IoSliceMut};
+use std::io::{IoSlice, IoSliceMut};
 use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -152,7 +152,8 @@ impl SocketSyscalls for Sys {
     }
 }
 
-/// The system calls of one port, whose descriptors can be lost.
+/// The system calls of one port, whose descriptors can be lost. What they need for themselves they get also from a thread
+/// that has no memory.
 #[derive(Debug, Clone)]
 pub(super) struct PortSys(Arc<PortState>);
 
@@ -225,7 +226,7 @@ impl PortSyscalls for PortSys {
     }
 
     fn epoll_add(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, data: u64, flags: EventFlags) -> Result<(), Errno> {
-        self.on_epoll()?.epoll_add(epoll, fd, data, flags)
+        with_memory(|| self.on_epoll()?.epoll_add(epoll, fd, data, flags))
     }
 
     fn epoll_modify(
@@ -236,12 +237,12 @@ impl PortSyscalls for PortSys {
         flags: EventFlags,
     ) -> Result<(), Errno> {
         // The port modifies nothing but its eventfd, because nothing here waits for single events.
-        self.on_eventfd()?.epoll_modify(epoll, fd, data, flags)
+        with_memory(|| self.on_eventfd()?.epoll_modify(epoll, fd, data, flags))
     }
 
     fn epoll_delete(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         // The faulty calls forget the descriptor, whatever the port is told.
-        let deleted = self.faulty()?.epoll_delete(epoll, fd);
+        let deleted = with_memory(|| self.faulty()?.epoll_delete(epoll, fd));
         self.on_epoll().and(deleted)
     }
 
@@ -251,62 +252,5 @@ impl PortSyscalls for PortSys {
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
         self.on_eventfd()?.wake(epoll, eventfd, data)
-    }
-}
-
-/// A port that gets memory also from a thread that has none: what runs short here is an operation's context.
-#[derive(Debug, Clone)]
-pub(super) struct SimPort(CompletionPort<PortSys>);
-
-impl SimPort {
-    pub(super) fn create(sys: &PortSys) -> Result<Self, CreatePortError> {
-        CompletionPort::create_with(sys.clone()).map(Self)
-    }
-}
-
-impl Port for SimPort {
-    fn attach(&self, descriptor: BorrowedFd<'_>, source: Arc<dyn Source>) -> io::Result<Token> {
-        self.0.attach(descriptor, source)
-    }
-
-    fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        self.0.detach(descriptor, token);
-    }
-
-    fn forget(&self, token: Token) {
-        self.0.forget(token);
-    }
-
-    fn attach_once(
-        &self,
-        descriptor: BorrowedFd<'_>,
-        interest: Interest,
-        source: Arc<dyn Source>,
-    ) -> io::Result<Token> {
-        self.0.attach_once(descriptor, interest, source)
-    }
-
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.rearm(descriptor, token, interest)
-    }
-
-    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        self.0.detach_once(descriptor, token);
-    }
-
-    fn forget_once(&self, number: RawFd, token: Token) {
-        self.0.forget_once(number, token);
-    }
-
-    fn schedule(&self, source: Arc<dyn Source>) {
-        with_memory(|| self.0.schedule(source));
-    }
-
-    fn is_current_thread(&self) -> bool {
-        self.0.is_current_thread()
-    }
-
-    fn is_on_port_thread(&self) -> bool {
-        self.0.is_on_port_thread()
     }
 }

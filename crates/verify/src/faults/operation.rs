@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
-use test_doubles::without_memory;
+use test_doubles::{with_memory, without_memory};
 
 thread_local! {
     /// The next calls of this thread get no memory.
@@ -202,7 +202,7 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
         Shape::List => {
             let list = split(bytes, random);
             let received = move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
-                let whole = completion.buffers.concat();
+                let whole = with_memory(|| completion.buffers.concat());
                 received(operation, &completion, &whole[..completion.bytes_received as usize], whole.len(), false);
             };
             attempt(|| call(|| end.socket.receive_async(list, received)), length_of_list)
@@ -287,7 +287,7 @@ fn in_send_call<T>(send: impl FnOnce() -> T) -> T {
 }
 
 /// Makes a call of the library, at times without memory. Its callback always gets memory.
-fn call<T>(call: impl FnOnce() -> T) -> T {
+pub(super) fn call<T>(call: impl FnOnce() -> T) -> T {
     if SCARCE.get() { without_memory(call) } else { call() }
 }
 

@@ -1,12 +1,14 @@
 //! The places where connections live while a program is played, and their ends.
 
 use super::acts::{Act, Happened};
-use super::kernel::{Defect, Lost, PortSys, SimPort, Sys};
+use super::kernel::{Defect, Lost, PortSys, Sys};
 use super::ledger::{Account, Ledger};
+use super::operation::{SCARCE, call};
 use super::plain::Plain;
 use super::program::Program;
 use super::stack;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, SocketState};
+use completion_port::CompletionPort;
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket as RawSocket};
 use std::net::{TcpListener, TcpStream};
@@ -29,7 +31,7 @@ pub(super) struct Simulation {
     pub(super) happened: Happened,
     /// Grows with each act of a thread.
     pub(super) acted: AtomicUsize,
-    ports: Vec<(SimPort, PortSys)>,
+    ports: Vec<(CompletionPort<PortSys>, PortSys)>,
     /// A port has lost its descriptors, or is not to lose them.
     lost: AtomicBool,
     listener: Mutex<TcpListener>,
@@ -48,7 +50,7 @@ pub(super) enum Place {
 
 /// An end that the library serves.
 pub(super) struct End {
-    pub(super) socket: AsyncSocketLinux<SimPort, Sys>,
+    pub(super) socket: AsyncSocketLinux<CompletionPort<PortSys>, Sys>,
     pub(super) account: Arc<Account>,
 }
 
@@ -65,7 +67,7 @@ impl Simulation {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener on loopback");
         let port = |_| {
             let own = PortSys::new(sys.faulty.clone());
-            (until_ok(|| SimPort::create(&own)), own)
+            (until_ok(|| CompletionPort::create_with(own.clone())), own)
         };
         let ports = (0..program.ports).map(port).collect();
         Self {
@@ -139,7 +141,12 @@ impl Simulation {
                 opened.fetch_add(if result == OpenResult::Ok { 1 } else { 1 << 32 }, SeqCst);
             })
         };
-        let is_open = until(|| try_open().is_ok() || calls.has_lost());
+        let is_open = until(|| {
+            let is_open = call(try_open).is_ok();
+            // The next try gets memory.
+            SCARCE.set(false);
+            is_open || calls.has_lost()
+        });
         let is_open = is_open && end.socket.state() == SocketState::Open;
         if !is_open && !calls.has_lost() {
             self.ledger.violation("a socket could not be opened in a thousand times");
