@@ -18,7 +18,7 @@ const TESTS: [(&str, &[&str]); 4] = [
         "-p completion-port --test unit -- add:: claim:: debug:: dispatch:: errors:: panics:: register:: \
          remove::remove_waits remove::remove_inside remove::while_remove_waits remove::a_second_remove \
          remove::an_abandoned remove::a_registration_can_be_dropped",
-        NEEDS_A_PORT,
+        NOT_HERE,
     ),
     // One test writes fifty lines of a thousand characters, which takes minutes here.
     ("-p async-socket-ffi --lib --", &["a_line_that_is_too_long"]),
@@ -26,8 +26,8 @@ const TESTS: [(&str, &[&str]); 4] = [
     ("-p async-socket-ffi --test arguments -- ing_null on_null ignore_null", &[]),
 ];
 
-/// Tests on real ports in files whose other tests are on mocks.
-const NEEDS_A_PORT: &[&str] = &[
+/// Tests on real ports in files whose other tests are on mocks, and one that takes too long.
+const NOT_HERE: &[&str] = &[
     "no_system_call_is_made",
     "costs_a_wake_up",
     "before_the_descriptor_is_fully_registered",
@@ -37,6 +37,8 @@ const NEEDS_A_PORT: &[&str] = &[
     "the_thread_and_the_other_descriptors",
     "added_once_edge_triggered",
     "a_failure_of_a_real_port",
+    // A hundred thousand operations.
+    "an_endless_chain",
 ];
 
 /// A generated list takes long to make here. The ordinary tests try many.
