@@ -112,8 +112,10 @@ impl<T> TryArc<T> {
     /// `value` came from `into_raw`, and its reference is given up by this call.
     #[must_use]
     pub unsafe fn from_raw(value: *const T) -> Self {
-        // SAFETY: the value lies in a `Counted`, so neither pointer leaves the allocation, and neither is null.
-        Self::of(unsafe { NonNull::new_unchecked(value.byte_sub(offset_of!(Counted<T>, value)).cast_mut().cast()) })
+        // SAFETY: the value lies in a `Counted`, so the pointer stays in the allocation.
+        let counted = unsafe { value.byte_sub(offset_of!(Counted<T>, value)) };
+        // SAFETY: a pointer into an allocation is not null.
+        Self::of(unsafe { NonNull::new_unchecked(counted.cast_mut().cast()) })
     }
 }
 
