@@ -19,7 +19,7 @@ const DEFECTS: [(&str, &str); 21] = [
     ("closes", "registration::a_claim_meets_a_removal"),
     ("notifies no remover", "registration::a_claim_meets_a_removal"),
     ("callbacks are not waited for", "registration::registering_meets_a_removal"),
-    ("own callback is waited for", "registration::removals_from_inside_two_call_backs_meet"),
+    ("own callback is waited for", "registration::removals_from_inside_two_callbacks_meet"),
     ("overlooks a promotion", "queued::an_error_is_told_to_all_who_waited"),
     ("what is left stays", "removal::a_removal_inside_an_attempt_is_finished_by_whoever_ends_last"),
     ("nobody is parked", "removal::of_two_callbacks_one_removes_and_one_waits"),

@@ -136,19 +136,19 @@ pub enum Progress {
     Complete { drained: bool },
 }
 
-/// An operation: what its attempts say, and its call-back. Completes at the first attempt unless said.
+/// An operation: what its attempts say, and its callback. Completes at the first attempt unless said.
 pub struct Operation {
     name: &'static str,
     answers: VecDeque<Progress>,
     attempt: Box<dyn FnMut(Action) + Send>,
-    call_back: Box<dyn FnOnce() + Send>,
+    callback: Box<dyn FnOnce() + Send>,
 }
 
 pub const DONE: Progress = Progress::Complete { drained: false };
 pub const DRAINED: Progress = Progress::Complete { drained: true };
 
 pub fn op(name: &'static str) -> Operation {
-    Operation { name, answers: VecDeque::new(), attempt: Box::new(|_| {}), call_back: Box::new(|| {}) }
+    Operation { name, answers: VecDeque::new(), attempt: Box::new(|_| {}), callback: Box::new(|| {}) }
 }
 
 impl Operation {
@@ -170,13 +170,13 @@ impl Operation {
         self.attempting(move |_| attempt.take().into_iter().for_each(|attempt| attempt()))
     }
 
-    /// What the call-back does.
-    pub fn then(mut self, call_back: impl FnOnce() + Send + 'static) -> Self {
-        self.call_back = Box::new(call_back);
+    /// What the callback does.
+    pub fn then(mut self, callback: impl FnOnce() + Send + 'static) -> Self {
+        self.callback = Box::new(callback);
         self
     }
 
-    /// A channel that tells when the call-back runs.
+    /// A channel that tells when the callback runs.
     pub fn told(self) -> (Self, Receiver<()>) {
         let (tell, told) = channel();
         (self.then(move || tell.send(()).unwrap_or_default()), told)
@@ -204,7 +204,7 @@ impl Handler for Scripted {
                 let drained = matches!(answer, Some(Progress::Complete { drained: true }));
                 attempt.complete(drained, None, || {
                     self.log.lock().push(Completed(operation.name));
-                    (operation.call_back)();
+                    (operation.callback)();
                 });
             }
         }
@@ -258,12 +258,12 @@ pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc
     (Arc::new(registration), peer)
 }
 
-/// Has a registration removed in a call-back of its own, so that the port's thread drops its handler before it waits again.
+/// Has a registration removed in a callback of its own, so that the port's thread drops its handler before it waits again.
 pub fn drop_on_the_own_thread(registration: Arc<Real>) {
     let (give, given) = channel::<Arc<Real>>();
     let drops = op("drops").then(move || drop(received(&given, "the registration")));
     registration.add(Direction::Out, drops).expect("it is registered");
-    give.send(registration).expect("the call-back waits");
+    give.send(registration).expect("the callback waits");
 }
 
 pub fn pair() -> (OwnedFd, UnixStream) {
@@ -343,7 +343,7 @@ impl Gate {
     }
 }
 
-/// Keeps the port's thread in a call-back until the gate is opened.
+/// Keeps the port's thread in a callback until the gate is opened.
 pub fn occupy(port: &CompletionPort<ScriptedPort>) -> (Gate, (Arc<Real>, UnixStream)) {
     let (gate, stop) = Gate::new();
     let (registration, peer) = real(port);

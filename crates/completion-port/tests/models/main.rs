@@ -44,7 +44,7 @@ fn check(name: &'static str, preemptions: usize, model: impl Fn() + Send + Sync 
     );
 }
 
-/// The crate catches panics in call-backs, and loom's own panics may come there too; none may pass unnoticed.
+/// The crate catches panics in callbacks, and loom's own panics may come there too; none may pass unnoticed.
 fn fail_at_the_first_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

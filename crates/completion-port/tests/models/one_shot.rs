@@ -20,7 +20,7 @@ struct Seen {
 impl Seen {
     fn fire(&self) {
         self.fired.fetch_add(1, Ordering::Relaxed);
-        // A step in the middle of the call-back.
+        // A step in the middle of the callback.
         thread::yield_now();
         assert!(!self.removed.load(Ordering::Relaxed), "runs although the descriptor was removed");
     }

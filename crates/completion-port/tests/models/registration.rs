@@ -217,8 +217,8 @@ fn a_claim_meets_a_removal() {
 }
 
 #[test]
-fn an_attempt_and_its_call_back_meet_a_removal() {
-    check("an_attempt_and_its_call_back_meet_a_removal", 4, || {
+fn an_attempt_and_its_callback_meet_a_removal() {
+    check("an_attempt_and_its_callback_meet_a_removal", 4, || {
         let world = World::new();
         world.add(In, op('a', 1));
         world.arrive(1, Readiness::IN);
@@ -230,8 +230,8 @@ fn an_attempt_and_its_call_back_meet_a_removal() {
 }
 
 #[test]
-fn a_call_back_that_adds_meets_a_removal() {
-    check("a_call_back_that_adds_meets_a_removal", 3, || {
+fn a_callback_that_adds_meets_a_removal() {
+    check("a_callback_that_adds_meets_a_removal", 3, || {
         let world = World::new();
         let accepted = Arc::new(std::sync::Mutex::new(None));
         let adds = {
@@ -247,14 +247,14 @@ fn a_call_back_that_adds_meets_a_removal() {
         assert!(world.remove());
         join(port);
         ended_as_accepted(&world, 'a', true);
-        let accepted = accepted.lock().expect("no panic").expect("the call-back has run");
+        let accepted = accepted.lock().expect("no panic").expect("the callback has run");
         ended_as_accepted(&world, 'b', accepted);
     });
 }
 
 #[test]
-fn removals_from_inside_two_call_backs_meet() {
-    check("removals_from_inside_two_call_backs_meet", 3, || {
+fn removals_from_inside_two_callbacks_meet() {
+    check("removals_from_inside_two_callbacks_meet", 3, || {
         let world = World::new();
         let removals = Arc::new(std::sync::Mutex::new(Vec::new()));
         let removes = || {
@@ -278,8 +278,8 @@ fn removals_from_inside_two_call_backs_meet() {
 }
 
 #[test]
-fn a_removal_from_inside_a_call_back_meets_who_waits_for_it() {
-    check("a_removal_from_inside_a_call_back_meets_who_waits_for_it", 3, || {
+fn a_removal_from_inside_a_callback_meets_who_waits_for_it() {
+    check("a_removal_from_inside_a_callback_meets_who_waits_for_it", 3, || {
         let world = World::new();
         let over = Arc::new(AtomicBool::new(false));
         let (registration, last) = (Arc::downgrade(&world.registration), Arc::clone(&over));
@@ -291,7 +291,7 @@ fn a_removal_from_inside_a_call_back_meets_who_waits_for_it() {
         world.arrive(1, Readiness::IN);
         let port = start(&world, |world| world.port.turn());
         world.registration.remove_and_wait();
-        assert!(over.load(Ordering::SeqCst), "the call-back is over, whoever removed");
+        assert!(over.load(Ordering::SeqCst), "the callback is over, whoever removed");
         join(port);
     });
 }

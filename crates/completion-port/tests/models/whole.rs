@@ -9,7 +9,7 @@ use loom::sync::{Condvar, Mutex};
 use loom::thread;
 use std::sync::Arc;
 
-/// Told by a call-back.
+/// Told by a callback.
 #[derive(Clone, Default)]
 struct Told(Arc<(Mutex<bool>, Condvar)>);
 
@@ -71,8 +71,8 @@ fn a_receive_meets_the_end_of_everything() {
 }
 
 #[test]
-fn a_call_back_drops_everything() {
-    check("a_call_back_drops_everything", ANY, || {
+fn a_callback_drops_everything() {
+    check("a_callback_drops_everything", ANY, || {
         let (registration, arrive) = registered();
         let registration = Arc::new(registration);
         let last = Arc::clone(&registration);

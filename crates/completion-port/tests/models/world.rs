@@ -112,7 +112,7 @@ impl Handler for Mover {
                 return attempt.pending(operation);
             }
         }
-        attempt.complete(operation.drained, None, || self.0.call_back(operation, end));
+        attempt.complete(operation.drained, None, || self.0.callback(operation, end));
     }
 
     fn release(&self, _: Descriptor) {
@@ -148,7 +148,7 @@ impl State {
         credit.given
     }
 
-    fn call_back(&self, operation: Operation, end: End) {
+    fn callback(&self, operation: Operation, end: End) {
         self.ended.lock().expect("no panic").push((operation.name, end));
         (operation.then)();
         self.must_not_be_removed();
@@ -213,7 +213,7 @@ impl World {
         claim.descriptor().0.move_bytes(&mut operation);
         self.state.must_not_be_removed();
         if operation.left == 0 {
-            claim.complete(|| self.state.call_back(operation, End::Done));
+            claim.complete(|| self.state.callback(operation, End::Done));
         } else {
             claim.queue(operation).expect("there is memory");
         }
@@ -256,7 +256,7 @@ impl World {
 
     /// The work of a callback that belongs to no operation.
     pub fn note(&self, name: char) {
-        self.state.call_back(op(name, 0), End::Done);
+        self.state.callback(op(name, 0), End::Done);
     }
 
     /// How the operations ended, in order, once the port's thread has nothing left to do.

@@ -26,7 +26,7 @@ fn a_clone_is_the_same_port() {
     let (tell, told) = channel();
     let asks_the_clone = move || tell.send(clone.is_current_thread()).unwrap();
     registration.add(Direction::Out, op("a").then(asks_the_clone)).unwrap();
-    assert!(received(&told, "the call-back"), "the clone runs on the same thread");
+    assert!(received(&told, "the callback"), "the clone runs on the same thread");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_003
@@ -71,13 +71,13 @@ fn the_last_drop_waits_for_the_end_of_the_thread() {
     let (_calls, port) = real_port();
     let (registration, _peer) = real(&port);
     let (gate, stop) = Gate::new();
-    // The call-back gives its registration away, so that only the test's reference is left.
+    // The callback gives its registration away, so that only the test's reference is left.
     let (give, given) = channel::<Arc<_>>();
-    let call_back = move || {
+    let callback = move || {
         drop(given.recv_timeout(LIMIT));
         stop();
     };
-    registration.add(Direction::Out, op("a").then(call_back)).unwrap();
+    registration.add(Direction::Out, op("a").then(callback)).unwrap();
     give.send(registration).unwrap();
     gate.wait();
 
@@ -97,15 +97,15 @@ fn the_last_drop_on_the_own_thread_does_not_wait() {
     let (registration, peer) = real(&port);
     drop(port);
     let ((give, given), (gate, stop)) = (channel::<Arc<_>>(), Gate::new());
-    let call_back = move || {
+    let callback = move || {
         drop(received(&given, "the registration"));
         stop();
     };
-    registration.add(Direction::Out, op("a").then(call_back)).unwrap();
+    registration.add(Direction::Out, op("a").then(callback)).unwrap();
 
     give.send(registration).unwrap();
 
-    gate.wait(); // The drop is over although the thread is in its call-back still.
+    gate.wait(); // The drop is over although the thread is in its callback still.
     gate.open();
     drop(peer);
     eventually("the thread has ended", || port_threads() == threads_before);
@@ -120,11 +120,11 @@ fn the_last_drop_on_another_ports_thread_does_not_wait() {
     let ((_calls, port), (_other_calls, other)) = (real_port(), real_port());
     let (registration, _peer) = real(&port);
     let ((give, given), (gate, stop)) = (channel::<Arc<_>>(), Gate::new());
-    let call_back = move || {
+    let callback = move || {
         drop(received(&given, "the registration"));
         stop();
     };
-    registration.add(Direction::Out, op("a").then(call_back)).unwrap();
+    registration.add(Direction::Out, op("a").then(callback)).unwrap();
     give.send(registration).unwrap();
     gate.wait();
 
@@ -132,7 +132,7 @@ fn the_last_drop_on_another_ports_thread_does_not_wait() {
     let (operation, told) = op("drops the port").attempting_once(move || drop(port)).told();
     others.add(Direction::Out, operation).unwrap();
 
-    received(&told, "the call-back after the drop");
+    received(&told, "the callback after the drop");
     gate.open();
     eventually("the dropped port's thread has ended", || port_threads() == threads_before + 1);
 }

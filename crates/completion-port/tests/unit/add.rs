@@ -158,11 +158,11 @@ fn a_turn_can_be_asked_for_again_after_the_last_one() {
 #[rstest]
 #[case::same_direction(Direction::In)]
 #[case::other_direction(Direction::Out)]
-fn what_a_call_back_adds_runs_in_the_same_turn(#[case] direction: Direction) {
+fn what_a_callback_adds_runs_in_the_same_turn(#[case] direction: Direction) {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
-    let call_back = move || weak.upgrade().unwrap().add(direction, op("second")).unwrap();
-    registration.add(Direction::In, op("first").then(call_back)).unwrap();
+    let callback = move || weak.upgrade().unwrap().add(direction, op("second")).unwrap();
+    registration.add(Direction::In, op("first").then(callback)).unwrap();
 
     port.deliver(Readiness::IN | Readiness::OUT);
 

@@ -202,7 +202,7 @@ fn an_event_that_finds_the_direction_claimed_is_not_lost() {
 
 // Tests_SRS_COMPLETION_PORT_01_023
 #[test]
-fn another_thread_can_claim_while_the_call_back_runs() {
+fn another_thread_can_claim_while_the_callback_runs() {
     let (_port, registration) = mocked();
     let claim = registration.try_claim(Direction::Out).unwrap();
     let (tell, told) = channel();
@@ -213,12 +213,12 @@ fn another_thread_can_claim_while_the_call_back_runs() {
         tell.send(refusal).unwrap();
     });
 
-    assert_eq!(received(&told, "the call-back"), None);
+    assert_eq!(received(&told, "the callback"), None);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_023
 #[test]
-fn what_was_added_during_the_claim_runs_while_the_call_back_runs() {
+fn what_was_added_during_the_claim_runs_while_the_callback_runs() {
     let (port, registration) = mocked();
     port.fire(Action::Out);
     let claim = registration.try_claim(Direction::Out).unwrap();
@@ -233,7 +233,7 @@ fn what_was_added_during_the_claim_runs_while_the_call_back_runs() {
 
 // Tests_SRS_COMPLETION_PORT_01_024
 #[test]
-fn inside_its_call_back_every_claim_is_refused() {
+fn inside_its_callback_every_claim_is_refused() {
     let ((_port, registration), (_other_port, other)) = (mocked(), mocked());
     let refusals = |registration: &Mocked| BOTH.map(|direction| refusal(registration, direction));
     let (tell, told) = channel();
@@ -244,7 +244,7 @@ fn inside_its_call_back_every_claim_is_refused() {
     });
 
     let in_use = [Some(ClaimError::InUse); 2];
-    assert_eq!(received(&told, "the call-back"), (in_use, in_use));
+    assert_eq!(received(&told, "the callback"), (in_use, in_use));
     assert_eq!((refusals(&registration), refusals(&other)), ([None; 2], [None; 2]), "granted again afterwards");
 }
 
@@ -261,7 +261,7 @@ fn the_callback_of_a_register_may_claim() {
 
 // Tests_SRS_COMPLETION_PORT_01_024
 #[test]
-fn after_a_call_back_that_panicked_claims_are_granted() {
+fn after_a_callback_that_panicked_claims_are_granted() {
     let (_port, registration) = mocked();
 
     registration.try_claim(Direction::Out).unwrap().complete(|| panic!("on purpose"));
@@ -269,7 +269,7 @@ fn after_a_call_back_that_panicked_claims_are_granted() {
     assert_eq!(refusal(&registration, Direction::Out), None);
 }
 
-/// Sends that each start the next one from their call-back: at once if that is granted, queued if not.
+/// Sends that each start the next one from their callback: at once if that is granted, queued if not.
 fn chain(registration: &Weak<Mocked>, left: usize, deepest: &Arc<AtomicUsize>, depth: usize) {
     deepest.fetch_max(depth, Ordering::Relaxed);
     let Some(strong) = registration.upgrade().filter(|_| left > 0) else { return };

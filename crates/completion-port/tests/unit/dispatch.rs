@@ -205,7 +205,7 @@ fn a_handler_that_does_not_look_has_every_error_event_told() {
 
 // Tests_SRS_COMPLETION_PORT_01_032
 #[test]
-fn an_error_is_told_to_who_waited_although_the_first_call_back_adds_more() {
+fn an_error_is_told_to_who_waited_although_the_first_callback_adds_more() {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
     let adds = move || weak.upgrade().unwrap().add(Direction::Out, op("added").answers([Progress::Pending])).unwrap();
@@ -332,7 +332,7 @@ fn an_operation_is_completed_before_the_next_one_is_attempted() {
 // Tests_SRS_COMPLETION_PORT_01_034
 #[rstest]
 #[case::in_an_attempt(true)]
-#[case::in_a_call_back(false)]
+#[case::in_a_callback(false)]
 fn no_lock_is_held_while_foreign_code_runs(#[case] in_attempt: bool) {
     let (port, registration) = mocked();
     let (gate, stop) = Gate::new();

@@ -44,7 +44,7 @@ fn a_turn_that_ends_with_the_work_asks_for_no_other() {
     assert_eq!(port.run_scheduled(), 0);
 }
 
-/// Adds itself again from its own call-back, until it is told to stop.
+/// Adds itself again from its own callback, until it is told to stop.
 fn chain(registration: Weak<Real>, stop: Arc<AtomicBool>) {
     let Some(strong) = registration.upgrade() else { return };
     if !stop.load(Ordering::Relaxed) {
@@ -102,6 +102,6 @@ fn who_has_more_to_do_after_an_event_than_a_turn_allows_has_another_turn() {
 
     peer.write_all(b"x").expect("the socket has room");
 
-    received(&told, "the last operation's call-back");
+    received(&told, "the last operation's callback");
     assert_eq!(registration.handler().completed().len(), GENEROUS + 1);
 }

@@ -118,7 +118,7 @@ fn the_descriptor_stays_the_callers() {
 
 // Tests_SRS_COMPLETION_PORT_01_070
 #[test]
-fn a_call_back_can_wait_again_and_is_served_by_the_next_event() {
+fn a_callback_can_wait_again_and_is_served_by_the_next_event() {
     let (_calls, waiting) = waiting();
     let waiting = Arc::new(waiting);
     let (ours, mut theirs) = pair();
@@ -140,7 +140,7 @@ fn a_call_back_can_wait_again_and_is_served_by_the_next_event() {
 
 // Tests_SRS_COMPLETION_PORT_01_070
 #[test]
-fn the_event_that_a_call_back_is_told_of_does_not_serve_who_it_adds() {
+fn the_event_that_a_callback_is_told_of_does_not_serve_who_it_adds() {
     let (port, descriptor) = (MockPort::new(), Arc::new(any_descriptor()));
     let waiting = Arc::new(OneShots::<Waits, _>::new(port.clone()));
     let (second, told) = waiter();
@@ -187,7 +187,7 @@ fn an_event_means_one_action(#[case] interest: Interest, #[case] events: Readine
 
 // Tests_SRS_COMPLETION_PORT_01_041
 #[test]
-fn a_call_back_that_panics_does_not_harm_the_others() {
+fn a_callback_that_panics_does_not_harm_the_others() {
     let (_calls, waiting) = waiting();
     let (ours, _theirs) = pair();
     waiting.add(Interest::OUT, at(&ours, |_| panic!("on purpose"))).unwrap();
@@ -299,7 +299,7 @@ fn remove_abandons_what_waits_in_order() {
 
 // Tests_SRS_COMPLETION_PORT_01_073
 #[test]
-fn remove_waits_for_a_call_back_on_another_thread() {
+fn remove_waits_for_a_callback_on_another_thread() {
     let (_calls, waiting) = waiting();
     let waiting = Arc::new(waiting);
     let (ours, _theirs) = pair();
@@ -319,7 +319,7 @@ fn remove_waits_for_a_call_back_on_another_thread() {
 
 // Tests_SRS_COMPLETION_PORT_01_073
 #[test]
-fn remove_inside_a_call_back_does_not_wait_for_it() {
+fn remove_inside_a_callback_does_not_wait_for_it() {
     let (_calls, waiting) = waiting();
     let waiting = Arc::new(waiting);
     let (ours, _theirs) = pair();
@@ -363,7 +363,7 @@ fn removing_what_nobody_waits_for_does_nothing() {
 
 // Tests_SRS_COMPLETION_PORT_01_074
 #[test]
-fn dropping_waits_for_a_call_back_and_abandons_the_rest() {
+fn dropping_waits_for_a_callback_and_abandons_the_rest() {
     let (_calls, port) = real_port();
     let waiting = Waiting::new(port.clone()); // so that the port itself stays
     let (ours, _theirs) = pair();

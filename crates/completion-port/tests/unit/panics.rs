@@ -13,14 +13,14 @@ fn panics_in_attempt() -> Operation {
     op("bad").attempting(|_| panic!("an attempt's panic, on purpose"))
 }
 
-fn panics_in_call_back() -> Operation {
-    op("bad").then(|| panic!("a call-back's panic, on purpose"))
+fn panics_in_callback() -> Operation {
+    op("bad").then(|| panic!("a callback's panic, on purpose"))
 }
 
 // Tests_SRS_COMPLETION_PORT_01_041
 #[rstest]
 #[case::attempt(panics_in_attempt())]
-#[case::call_back(panics_in_call_back())]
+#[case::callback(panics_in_callback())]
 fn the_other_operations_of_the_descriptor_go_on(#[case] bad: Operation) {
     let (port, registration) = mocked();
     registration.add(Direction::In, bad).unwrap();
@@ -36,7 +36,7 @@ fn the_other_operations_of_the_descriptor_go_on(#[case] bad: Operation) {
 // Tests_SRS_COMPLETION_PORT_01_041
 #[rstest]
 #[case::attempt(panics_in_attempt())]
-#[case::call_back(panics_in_call_back())]
+#[case::callback(panics_in_callback())]
 fn the_thread_and_the_other_descriptors_go_on(#[case] bad: Operation) {
     let (_calls, port) = real_port();
     let ((broken, _peer), (other, _other_peer)) = (real(&port), real(&port));
@@ -52,7 +52,7 @@ fn the_thread_and_the_other_descriptors_go_on(#[case] bad: Operation) {
 // Tests_SRS_COMPLETION_PORT_01_041
 #[rstest]
 #[case::attempt(panics_in_attempt())]
-#[case::call_back(panics_in_call_back())]
+#[case::callback(panics_in_callback())]
 fn abandoning_goes_on_after_a_panic(#[case] bad: Operation) {
     let (_port, registration) = mocked();
     registration.add(Direction::In, bad).unwrap();
@@ -71,7 +71,7 @@ fn a_panic_in_a_callback_does_not_reach_its_caller() {
     registration.register(|| panic!("on purpose")).unwrap();
     registration.try_claim(Direction::In).unwrap().complete(|| panic!("on purpose"));
 
-    // Both call-backs are over: removing does not wait for them.
+    // Both callbacks are over: removing does not wait for them.
     assert!(crate::common::on_another_thread("the removal", move || registration.remove()));
 }
 

@@ -26,13 +26,13 @@ fn attempt(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) 
     (gate, spawn(move || port.fire(Action::Out)))
 }
 
-fn call_back(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+fn callback(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     let ((gate, stop), port) = (Gate::new(), port.clone());
     registration.add(Direction::Out, op("runs").then(stop)).expect("it is registered");
     (gate, spawn(move || port.fire(Action::Out)))
 }
 
-fn claims_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
+fn claims_callback(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
     (gate, spawn(move || registration.try_claim(Direction::Out).expect("it is idle").complete(stop)))
 }
@@ -40,7 +40,7 @@ fn claims_call_back(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver
 /// The callback of a claim of the receiving direction. Several can run at once.
 fn another_callback(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     let ((gate, stop), registration) = (Gate::new(), Arc::clone(registration));
-    let call_back = move || {
+    let callback = move || {
         let claim = loop {
             if let Ok(claim) = registration.try_claim(Direction::In) {
                 break claim;
@@ -49,7 +49,7 @@ fn another_callback(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver
         };
         claim.complete(stop);
     };
-    (gate, spawn(call_back))
+    (gate, spawn(callback))
 }
 
 fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
@@ -65,8 +65,8 @@ fn claim(_: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
 // Tests_SRS_COMPLETION_PORT_01_050
 #[rstest]
 #[case::attempt(attempt)]
-#[case::call_back(call_back)]
-#[case::claims_call_back(claims_call_back)]
+#[case::callback(callback)]
+#[case::claims_callback(claims_callback)]
 #[case::another_callback(another_callback)]
 #[case::claim(claim)]
 fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
@@ -85,9 +85,9 @@ fn remove_waits_for_what_runs_on_another_thread(#[case] start: Start) {
 
 // Tests_SRS_COMPLETION_PORT_01_050
 #[test]
-fn remove_waits_for_all_of_several_call_backs() {
+fn remove_waits_for_all_of_several_callbacks() {
     let (port, registration) = mocked();
-    let starts: [Start; 3] = [call_back, another_callback, another_callback];
+    let starts: [Start; 3] = [callback, another_callback, another_callback];
     let started = starts.map(|start| start(&port, &registration));
     started.iter().for_each(|(gate, _)| gate.wait());
     let other = Arc::clone(&registration);
@@ -96,7 +96,7 @@ fn remove_waits_for_all_of_several_call_backs() {
     for (gate, ended) in &started {
         stays_silent(&removed, "the removal");
         gate.open();
-        received(ended, "the end of a call-back");
+        received(ended, "the end of a callback");
     }
 
     assert!(received(&removed, "the removal"));
@@ -107,7 +107,7 @@ fn remove_waits_for_all_of_several_call_backs() {
 fn while_remove_waits_nothing_new_begins() {
     let (port, registration) = mocked();
     registration.add(Direction::In, op("waits")).unwrap();
-    let (gate, ended) = claims_call_back(&port, &registration);
+    let (gate, ended) = claims_callback(&port, &registration);
     gate.wait();
     let other = Arc::clone(&registration);
     let removed = spawn(move || other.remove());
@@ -120,7 +120,7 @@ fn while_remove_waits_nothing_new_begins() {
 
     gate.open();
     assert!(received(&removed, "the removal"));
-    received(&ended, "the end of the call-back");
+    received(&ended, "the end of the callback");
     assert_eq!(registration.handler().seen(), [Attempted("waits", Action::Abandoned), Completed("waits")]);
 }
 
@@ -151,12 +151,12 @@ fn an_attempt_that_runs_when_remove_begins_is_abandoned_if_unfinished(#[case] an
 
 // Tests_SRS_COMPLETION_PORT_01_051
 #[test]
-fn remove_inside_the_ports_call_back_does_not_wait_for_it() {
+fn remove_inside_the_ports_callback_does_not_wait_for_it() {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
     let (tell, told) = channel();
-    let call_back = move || tell.send(weak.upgrade().is_some_and(|it| it.remove())).expect("the test listens");
-    registration.add(Direction::In, op("removes").then(call_back)).unwrap();
+    let callback = move || tell.send(weak.upgrade().is_some_and(|it| it.remove())).expect("the test listens");
+    registration.add(Direction::In, op("removes").then(callback)).unwrap();
     registration.add(Direction::In, op("waits")).unwrap();
 
     on_another_thread("the end of the turn", move || port.fire(Action::In));
@@ -168,9 +168,9 @@ fn remove_inside_the_ports_call_back_does_not_wait_for_it() {
 
 // Tests_SRS_COMPLETION_PORT_01_051
 #[test]
-fn remove_inside_a_claims_call_back_does_not_wait_for_it() {
+fn remove_inside_a_claims_callback_does_not_wait_for_it() {
     let (_port, registration) = mocked();
-    let removed = on_another_thread("the end of the call-back", move || {
+    let removed = on_another_thread("the end of the callback", move || {
         let mut removed = false;
         registration.try_claim(Direction::Out).unwrap().complete(|| removed = registration.remove());
         removed
@@ -180,7 +180,7 @@ fn remove_inside_a_claims_call_back_does_not_wait_for_it() {
 
 // Tests_SRS_COMPLETION_PORT_01_051
 #[test]
-fn remove_inside_call_backs_inside_each_other_waits_for_none_of_them() {
+fn remove_inside_callbacks_inside_each_other_waits_for_none_of_them() {
     let removed = on_another_thread("the end of all callbacks", || {
         let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
         let mut removed = false;
@@ -193,9 +193,9 @@ fn remove_inside_call_backs_inside_each_other_waits_for_none_of_them() {
 
 // Tests_SRS_COMPLETION_PORT_01_050, Tests_SRS_COMPLETION_PORT_01_051
 #[test]
-fn remove_inside_one_call_back_still_waits_for_another_threads() {
+fn remove_inside_one_callback_still_waits_for_another_threads() {
     let (port, registration) = mocked();
-    let (gate, ended) = call_back(&port, &registration);
+    let (gate, ended) = callback(&port, &registration);
     gate.wait();
     let other = Arc::clone(&registration);
 
@@ -208,7 +208,7 @@ fn remove_inside_one_call_back_still_waits_for_another_threads() {
     stays_silent(&removed, "the removal");
     gate.open();
     assert!(received(&removed, "the removal after that"));
-    received(&ended, "the end of the other call-back");
+    received(&ended, "the end of the other callback");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_052
@@ -245,18 +245,18 @@ fn an_abandoned_operation_completes_whatever_its_attempt_says(#[case] answer: Pr
 
 // Tests_SRS_COMPLETION_PORT_01_052
 #[test]
-fn an_abandoned_call_back_may_use_the_registration() {
+fn an_abandoned_callback_may_use_the_registration() {
     let (_port, registration) = mocked();
     let (strong, (tell, told)) = (Arc::clone(&registration), channel());
-    let call_back = move || {
+    let callback = move || {
         let refused = strong.add(Direction::In, op("again")).is_err();
         tell.send((refused, !strong.remove())).expect("the test listens");
     };
-    registration.add(Direction::In, op("a").then(call_back)).unwrap();
+    registration.add(Direction::In, op("a").then(callback)).unwrap();
 
     on_another_thread("the removal", move || _ = registration.remove());
 
-    assert_eq!(received(&told, "the call-back"), (true, true));
+    assert_eq!(received(&told, "the callback"), (true, true));
 }
 
 // Tests_SRS_COMPLETION_PORT_01_053
@@ -267,13 +267,13 @@ fn the_descriptor_is_deleted_before_its_operations_are_abandoned() {
     let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
     registration.register(|| ()).unwrap();
     let (seen, (tell, told)) = (port.clone(), channel());
-    let call_back = move || tell.send(seen.calls()).expect("the test listens");
-    registration.add(Direction::In, op("a").then(call_back)).unwrap();
+    let callback = move || tell.send(seen.calls()).expect("the test listens");
+    registration.add(Direction::In, op("a").then(callback)).unwrap();
 
     assert!(registration.remove());
 
     let calls = [PortCall::Attach(number), PortCall::Detach(number)];
-    assert_eq!(received(&told, "the call-back"), calls);
+    assert_eq!(received(&told, "the callback"), calls);
     assert_eq!(port.calls(), calls);
 }
 
@@ -351,12 +351,12 @@ fn remove_releases_the_descriptor_last_and_it_works() {
     let registration = Registration::new(port, handler, own);
     registration.register(|| ()).unwrap();
     let (tell, told) = channel();
-    let call_back = move || tell.send(released.try_recv().is_err().then_some(released)).expect("the test listens");
-    registration.add(Direction::In, op("waits").then(call_back)).unwrap();
+    let callback = move || tell.send(released.try_recv().is_err().then_some(released)).expect("the test listens");
+    registration.add(Direction::In, op("waits").then(callback)).unwrap();
 
     assert!(registration.remove());
 
-    let released = received(&told, "the call-back").expect("not released before the call-back");
+    let released = received(&told, "the callback").expect("not released before the callback");
     let descriptor = received(&released, "the release");
     assert_eq!(descriptor.as_raw_fd(), number);
     peer.write_all(b"hello").unwrap();
@@ -395,7 +395,7 @@ fn dropping_a_registration_that_was_never_registered_releases_the_descriptor() {
 
 // Tests_SRS_COMPLETION_PORT_01_051, Tests_SRS_COMPLETION_PORT_01_055
 #[test]
-fn a_registration_can_be_dropped_inside_its_own_call_back() {
+fn a_registration_can_be_dropped_inside_its_own_callback() {
     let (port, registration) = mocked();
     let handler = registration.handler().clone();
     let (give, given) = channel::<Arc<Mocked>>();
@@ -443,7 +443,7 @@ fn a_second_remove_does_not_wait_for_the_first() {
 
     gate.open();
     assert!(received(&first, "the first"));
-    received(&ended, "the end of the call-back");
+    received(&ended, "the end of the callback");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_052
@@ -514,7 +514,7 @@ impl Port for Pausing {
 
 // Tests_SRS_COMPLETION_PORT_01_050
 #[test]
-fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
+fn remove_waits_for_a_claims_callback_that_is_about_to_begin() {
     let (gate, stop) = Gate::new();
     let port = Pausing { port: MockPort::new(), before_schedule: Arc::new(Mutex::new(Some(Box::new(stop)))) };
     let registration = Arc::new(Registration::new(port.clone(), Scripted::default(), any_descriptor()));
@@ -535,7 +535,7 @@ fn remove_waits_for_a_claims_call_back_that_is_about_to_begin() {
 
     stays_silent(&removed, "the removal");
     gate.open();
-    assert!(received(&ended, "the call-back"));
+    assert!(received(&ended, "the callback"));
     assert!(received(&removed, "the removal after that"));
 }
 
@@ -647,7 +647,7 @@ fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
 #[test]
 fn remove_and_wait_waits_for_the_removal_on_another_thread() {
     let (port, registration) = mocked();
-    let (gate, ended) = call_back(&port, &registration);
+    let (gate, ended) = callback(&port, &registration);
     gate.wait();
     let removing = Arc::clone(&registration);
     let removed = spawn(move || removing.remove());
@@ -661,21 +661,21 @@ fn remove_and_wait_waits_for_the_removal_on_another_thread() {
 
     stays_silent(&settled, "who waits");
     gate.open();
-    received(&ended, "the call-back");
+    received(&ended, "the callback");
     assert!(received(&removed, "the removal"));
     assert_eq!(received(&settled, "who waits, after that"), Phase::Removed);
 }
 
-/// Removes its registration inside a call-back, which then stops in the gate.
+/// Removes its registration inside a callback, which then stops in the gate.
 fn removed_inside(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     let ((gate, stop), port) = (Gate::new(), port.clone());
     let inside = Arc::clone(registration);
-    let call_back = move || {
+    let callback = move || {
         assert!(inside.remove());
         drop(inside);
         stop();
     };
-    registration.add(Direction::Out, op("removes").then(call_back)).expect("it is registered");
+    registration.add(Direction::Out, op("removes").then(callback)).expect("it is registered");
     (gate, spawn(move || port.fire(Action::Out)))
 }
 
@@ -683,7 +683,7 @@ fn removed_inside(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receive
 #[rstest]
 #[case::remove_and_wait(|registration: Arc<Mocked>| registration.remove_and_wait())]
 #[case::drop(|registration| drop(registration))]
-fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<Mocked>)) {
+fn a_callback_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<Mocked>)) {
     let (port, registration) = mocked();
     let (gate, ended) = removed_inside(&port, &registration);
     gate.wait();
@@ -693,7 +693,7 @@ fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<
 
     stays_silent(&waited, "who waits");
     gate.open();
-    received(&ended, "the call-back");
+    received(&ended, "the callback");
     received(&waited, "who waits, after that");
 }
 
@@ -702,7 +702,7 @@ fn a_call_back_from_inside_which_was_removed_is_waited_for(#[case] wait: fn(Arc<
 fn inside_a_callback_that_a_removal_waits_for_remove_and_wait_does_what_the_removal_would() {
     let (_port, registration) = mocked();
     let claimed = Arc::clone(&registration);
-    let call_back = move || {
+    let callback = move || {
         let removing = Arc::clone(&claimed);
         let removed = spawn(move || removing.remove());
         eventually("the removal begins", || claimed.phase() == Phase::Removing);
@@ -710,11 +710,11 @@ fn inside_a_callback_that_a_removal_waits_for_remove_and_wait_does_what_the_remo
         (removed, claimed.phase())
     };
 
-    let (removed, phase) = on_another_thread("the call-back", move || {
+    let (removed, phase) = on_another_thread("the callback", move || {
         let (tell, told) = channel();
         let claim = registration.try_claim(Direction::Out).expect("nobody is at work");
-        claim.complete(move || tell.send(call_back()).expect("the test listens"));
-        received(&told, "what the call-back saw")
+        claim.complete(move || tell.send(callback()).expect("the test listens"));
+        received(&told, "what the callback saw")
     });
 
     assert_eq!(phase, Phase::Removed);

@@ -114,14 +114,14 @@ fn what_the_own_thread_adds_writes_no_wake_up_and_runs() {
     let before = calls.made(PortSyscall::Wake);
     let (tell, told) = channel();
 
-    let call_back = move || {
+    let callback = move || {
         for registration in registrations {
             let (kept, tell) = (Arc::clone(&registration), tell.clone());
             let operation = op("inner").then(move || tell.send(kept).expect("the test listens"));
             registration.add(Direction::Out, operation).expect("it is registered");
         }
     };
-    first.add(Direction::Out, op("outer").then(call_back)).unwrap();
+    first.add(Direction::Out, op("outer").then(callback)).unwrap();
 
     let _kept: Vec<_> = (0..8).map(|_| received(&told, "an operation that the own thread added")).collect();
     assert_eq!(calls.made(PortSyscall::Wake), before + 1, "only the first, from this thread");
@@ -188,13 +188,13 @@ fn the_last_drop_on_the_own_thread_writes_no_wake_up() {
     drop(port);
     let ((give, given), (tell, told)) = (channel::<Arc<Real>>(), channel());
     let inspected = calls.clone();
-    let call_back = move || {
+    let callback = move || {
         let registration = received(&given, "the registration");
         let before = inspected.made(PortSyscall::Wake);
         drop(registration);
         tell.send(inspected.made(PortSyscall::Wake) - before).expect("the test listens");
     };
-    registration.add(Direction::Out, op("a").then(call_back)).unwrap();
+    registration.add(Direction::Out, op("a").then(callback)).unwrap();
     give.send(registration).unwrap();
 
     assert_eq!(received(&told, "the drop"), 0);
