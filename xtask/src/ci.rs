@@ -17,7 +17,7 @@ struct Step {
     args: &'static [&'static str],
 }
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step { name: "fmt", env: None, args: &["fmt", "--all", "--check"] },
     Step {
         name: "clippy",
@@ -37,6 +37,7 @@ const STEPS: [Step; 12] = [
     Step { name: "syscalls", env: None, args: &["xtask", "bench", "syscalls", "--check"] },
     Step { name: "allocations", env: None, args: &["xtask", "bench", "allocations", "--check"] },
     Step { name: "memory", env: None, args: &["xtask", "bench", "memory", "--check"] },
+    Step { name: "cache", env: None, args: &["xtask", "bench", "cache", "--check"] },
     Step { name: "verify", env: None, args: &["xtask", "verify", "--tier", "commit"] },
 ];
 

@@ -28,12 +28,12 @@ impl<H: Handler> Core<H> {
         if !remembered.is_plain() {
             return self.run_next_slow(remembered);
         }
-        let (input, output) = (self.lane(Direction::In).oldest(), self.lane(Direction::Out).oldest());
-        let output_waits = output < SUSPENDED && remembered.contains(Remembered::OUTPUT);
-        if input < SUSPENDED && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
-            return self.run_oldest(Direction::In, Action::In);
+        // Nearly always no send waits.
+        if self.lane(Direction::Out).oldest() < SUSPENDED {
+            return self.run_older(remembered);
         }
-        output_waits && self.run_oldest(Direction::Out, Action::Out)
+        let runs = remembered.contains(Remembered::INPUT) && self.lane(Direction::In).oldest() < SUSPENDED;
+        runs && self.run_oldest(Direction::In, Action::In)
     }
 
     /// Whether there may be an operation that can run.
@@ -56,6 +56,18 @@ impl<H: Handler> Core<H> {
             }
         }
         Dispatch::Yielded
+    }
+
+    /// Of two directions in which an operation waits, runs the older one that is ready.
+    #[cold]
+    #[inline(never)]
+    fn run_older(&self, remembered: Remembered) -> bool {
+        let (input, output) = (self.lane(Direction::In).oldest(), self.lane(Direction::Out).oldest());
+        let output_waits = output < SUSPENDED && remembered.contains(Remembered::OUTPUT);
+        if input < SUSPENDED && remembered.contains(Remembered::INPUT) && !(output_waits && output < input) {
+            return self.run_oldest(Direction::In, Action::In);
+        }
+        output_waits && self.run_oldest(Direction::Out, Action::Out)
     }
 
     /// [`run_next`](Self::run_next) when more is reported than readable and writable.
