@@ -1,7 +1,7 @@
-//! The parts that a maintainer tunes, one at a time: `cargo bench -p bench --bench parts`.
+//! Measures one hot path at a time: `cargo bench -p bench --bench parts`.
 //!
-//! The sockets are real ones, so a figure has the system calls in it. Beside it stands the same with nothing but these:
-//! what is between the two is ours.
+//! The sockets are real, so each figure includes system calls. A second figure shows the same system calls alone. The
+//! difference is the library's own cost.
 #![allow(missing_docs, reason = "criterion's macros make functions")]
 
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, IoBufs, Kernel, Payload, ReceiveCompletion, SendCompletion};
@@ -19,7 +19,7 @@ const MESSAGE: usize = 64;
 criterion_group!(parts, dispatch, receive, send, validation, wake_up);
 criterion_main!(parts);
 
-/// A socket whose port is a mock: the queues are the real ones, and what would be the port's thread is this one.
+/// A real socket on a mock port: the calling thread plays the port thread.
 struct Fixture {
     port: MockPort,
     socket: AsyncSocketLinux<MockPort, Kernel>,
@@ -119,8 +119,8 @@ fn check<B: IoBufs>(buffers: B) -> B {
     payload.into_buffers()
 }
 
-/// A receive asked for on a thread that is not the port's, when the bytes are there already: the port's thread is woken,
-/// receives, and calls back.
+/// A receive that a thread outside the port adds when the bytes are already there: the port thread wakes, receives and
+/// calls back.
 fn wake_up(criterion: &mut Criterion) {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
     let socket = AsyncSocketLinux::create(None, ours.into()).expect("created");

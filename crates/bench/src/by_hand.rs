@@ -1,7 +1,7 @@
-//! A connection served by hand on readiness: what bare epoll and mio have in common.
+//! A connection that reacts to readiness, shared by the servers on bare epoll and on mio.
 //!
-//! A short read means drained, unless the event spoke of the end of the stream. So no server asks the kernel for
-//! `EAGAIN` after it.
+//! A short read means that the socket is drained, unless the event reported the end of the stream. So neither server
+//! asks the kernel for `EAGAIN` after a short read.
 
 use crate::pattern::Pattern;
 use crate::{Arguments, Role};
@@ -17,7 +17,7 @@ pub struct Connection<S> {
     pub stream: S,
     role: Role,
     buffer: Box<[u8]>,
-    /// What of the buffer is received and not sent back yet.
+    /// The received bytes that are not sent back yet.
     unsent: Range<usize>,
     received: u64,
     source: Option<(Pattern, u64)>,
@@ -31,8 +31,8 @@ impl<S: AsFd> Connection<S> {
         Self { stream, role: arguments.role, buffer, unsent: 0..0, received: 0, source }
     }
 
-    /// Does all that can be done now; `ended` says that the event spoke of the end of the stream. Whether the
-    /// connection lives on.
+    /// Does all work that is possible now. `ended` means that the event reported the end of the stream. Returns whether
+    /// the connection lives on.
     #[inline]
     pub fn on_ready(&mut self, ended: bool) -> bool {
         match self.role {
@@ -42,7 +42,7 @@ impl<S: AsFd> Connection<S> {
         }
     }
 
-    /// Whether something waits for room to be sent.
+    /// Whether the connection has bytes to send.
     pub fn wants_to_send(&self) -> bool {
         !self.unsent.is_empty() || self.source.is_some()
     }

@@ -1,8 +1,8 @@
-//! What the servers and the load have in common.
+//! The common part of the servers and the load.
 //!
-//! A server prints its address and serves until its standard input ends. It serves on the threads that
-//! it makes itself, and accepts on one more, which sleeps while a measurement runs. It measures
-//! nothing: the load and `cargo xtask bench` look at it from outside.
+//! A server prints its address and serves until its standard input ends. It serves on its own threads and accepts on
+//! one more, which sleeps during a measurement. A server measures nothing: the load and `cargo xtask bench` observe it
+//! from outside.
 
 pub mod by_hand;
 pub mod ours;
@@ -23,7 +23,7 @@ pub struct Arguments {
     /// Bytes of a connection's buffer.
     #[arg(long, default_value_t = 64 * 1024)]
     pub buffer: usize,
-    /// How many threads serve, where the server can have several.
+    /// The number of serving threads, where the server can have several.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
 }
@@ -31,9 +31,9 @@ pub struct Arguments {
 /// What a server does with a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
-    /// Sends back what it received, and receives again when that is sent.
+    /// Sends back the received bytes, then receives again.
     Echo,
-    /// Receives until the end, and then says how many bytes there were, as eight bytes, least first.
+    /// Receives until the end, then sends the number of bytes as eight little-endian bytes.
     Sink,
     /// Receives, and sends the [pattern] without end, both at the same time.
     Duplex,
@@ -45,7 +45,7 @@ pub enum Role {
 /// The first error of the listener.
 pub fn run_server(mut serve: impl FnMut(TcpStream) -> Result<()> + Send + 'static) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    // Longer than std makes it: thousands connect at once.
+    // A longer backlog than std's, because thousands of clients connect at once.
     rustix::net::listen(&listener, 4096)?;
     println!("{}", listener.local_addr()?);
     std::io::stdout().flush()?;
@@ -66,11 +66,11 @@ pub fn run_server(mut serve: impl FnMut(TcpStream) -> Result<()> + Send + 'stati
     Ok(())
 }
 
-/// How many seconds all CPUs have worked: the first line of `/proc/stat` without idle and waiting, and without guests,
-/// which are counted as user already.
+/// The seconds that all CPUs have worked: the first line of `/proc/stat` without idle and I/O wait. It also omits
+/// guests, because user time includes them.
 ///
 /// # Errors
-/// If there is no such file.
+/// If the file cannot be read or parsed.
 #[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
 pub fn all_cpu() -> Result<f64> {
     let stat = std::fs::read_to_string("/proc/stat")?;

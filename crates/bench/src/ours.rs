@@ -1,4 +1,4 @@
-//! The servers' work on `async-socket-linux`: callbacks, lent buffers, default settings.
+//! The servers' work on `async-socket-linux`, with callbacks, lent buffers and default settings.
 
 use crate::pattern::Pattern;
 use crate::{Arguments, Role};
@@ -52,7 +52,7 @@ fn echo_pooled(socket: &Arc<AsyncSocketLinux>, pool: &BufferPool) {
     });
 }
 
-/// One buffer for both directions: received into whole, sent from as far as it was filled.
+/// One buffer for both directions: a receive may fill all of it; a send takes the filled part.
 struct EchoBuffer {
     bytes: Box<[u8]>,
     filled: usize,
@@ -70,7 +70,7 @@ impl IoBufMut for EchoBuffer {
     }
 }
 
-/// A refused call is the end: its callback, and with it the last reference to the socket, is dropped.
+/// Starts one receive of the echo. A refused call drops its callback, and with it the last reference to the socket.
 fn echo(socket: &Arc<AsyncSocketLinux>, buffer: EchoBuffer) {
     let next = Arc::clone(socket);
     let _ = socket.receive_async(buffer, move |completion| {

@@ -1,12 +1,12 @@
-//! The bytes that travel: a stream in which every position can be checked.
+//! The payload: a stream that can be checked at every position.
 //!
-//! Byte `n` is `n % 251`, and 251 is prime, so bytes that are lost, doubled or swapped by any power of two show.
+//! Byte `n` is `n % 251`. Because 251 is prime, lost bytes, doubled bytes and bytes swapped by any power of two show.
 
 use std::sync::Arc;
 
 const PERIOD: usize = 251;
 
-/// As much of the stream as is sent or checked at once, from any position.
+/// A window of the stream that is long enough to send or check at once, from any position.
 #[derive(Debug, Clone)]
 pub struct Pattern {
     bytes: Arc<[u8]>,
@@ -14,7 +14,7 @@ pub struct Pattern {
 }
 
 impl Pattern {
-    /// For slices of at most so many bytes.
+    /// A pattern for slices of at most `at_once` bytes.
     #[must_use]
     pub fn new(at_once: usize) -> Self {
         #[allow(clippy::cast_possible_truncation, reason = "a remainder of 251")]
@@ -22,7 +22,7 @@ impl Pattern {
         Self { bytes, at_once }
     }
 
-    /// The stream from `position` on: `length` bytes, or as many as are sent at once.
+    /// The stream from `position` on: at most `length` bytes and at most `at_once`.
     #[must_use]
     pub fn from(&self, position: u64, length: usize) -> &[u8] {
         #[allow(clippy::cast_possible_truncation, reason = "a remainder of 251")]
@@ -30,7 +30,7 @@ impl Pattern {
         &self.bytes[start..start + length.min(self.at_once)]
     }
 
-    /// Whether `bytes` are what the stream has at `position`.
+    /// Whether `bytes` equal the stream at `position`.
     #[must_use]
     pub fn matches(&self, position: u64, bytes: &[u8]) -> bool {
         let mut position = position;

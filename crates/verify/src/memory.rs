@@ -1,4 +1,4 @@
-//! The allocator of these programs: it counts what is allocated, and fails for threads that ask for it.
+//! The allocator of these programs. It counts allocated bytes, and fails on threads that ask for failure.
 #![allow(unsafe_code, reason = "a global allocator can only be written so")]
 
 use parking_lot::{Condvar, Mutex};
@@ -13,7 +13,7 @@ static BYTES: AtomicIsize = AtomicIsize::new(0);
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Balance;
 
-// SAFETY: every method hands over to an allocator that keeps the contract.
+// SAFETY: every method delegates to an allocator that keeps the contract.
 unsafe impl GlobalAlloc for Balance {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's promises about the layout are passed on.
@@ -49,13 +49,13 @@ fn take(bytes: usize) {
     BYTES.fetch_sub(bytes.cast_signed(), Ordering::Relaxed);
 }
 
-/// How many bytes are allocated now. 0 unless [`Balance`] is the program's allocator.
+/// The number of bytes allocated now. It is 0 unless [`Balance`] is the program's allocator.
 #[must_use]
 pub fn allocated() -> usize {
     BYTES.load(Ordering::Relaxed).max(0).cast_unsigned()
 }
 
-/// Makes the calling thread allocate what a thread allocates once, so that a lock that it waits for later needs no memory.
+/// Makes the calling thread allocate its one-time memory now, so that a lock that it waits for later needs none.
 pub fn settle_this_thread() {
     let never = Mutex::new(());
     Condvar::new().wait_for(&mut never.lock(), Duration::from_nanos(1));

@@ -1,4 +1,4 @@
-//! The simulation passes what is right, and notices every defect that is injected.
+//! The simulation accepts a correct library and notices every injected defect.
 
 use std::process::{Command, Output};
 

@@ -1,4 +1,4 @@
-//! The yardstick: bare epoll, one thread, nothing else. Edge-triggered, or one-shot and re-armed after each event.
+//! The yardstick: bare epoll on one thread. It is edge-triggered, or one-shot and re-armed after each event.
 
 use anyhow::Result;
 use bench::by_hand::Connection;
@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Connections that the serving thread has not met yet, each with its descriptor's number, which is its token.
+/// Connections that the serving thread has not registered yet. The token of each is its descriptor's number.
 type Arrived = Arc<Mutex<Vec<(usize, Box<Connection<TcpStream>>)>>>;
 
 #[derive(Parser)]

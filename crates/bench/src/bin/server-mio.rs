@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-/// Connections that the serving thread has not met yet, each with its descriptor's number, which is its token.
+/// Connections that the serving thread has not registered yet. The token of each is its descriptor's number.
 type Arrived = Arc<Mutex<Vec<(usize, Box<Connection<TcpStream>>)>>>;
 
 fn main() -> Result<()> {

@@ -1,4 +1,5 @@
-//! `async-socket-linux`: the process-wide port with default settings, or an engine of several or one that polls.
+//! `async-socket-linux` on the process-wide port with default settings, on an engine of several threads, or on one that
+//! polls.
 
 use anyhow::Result;
 use async_socket_linux::{BufferPool, ExecutionEngine};
@@ -10,10 +11,10 @@ use std::time::Duration;
 struct Ours {
     #[command(flatten)]
     arguments: Arguments,
-    /// Echo through a pool of so many buffers instead of one for each connection.
+    /// Echo through a pool of this many buffers instead of one buffer per connection.
     #[arg(long)]
     pool: Option<usize>,
-    /// Look for events for so many microseconds before sleeping.
+    /// Look for events for this many microseconds before sleeping.
     #[arg(long, default_value_t = 0)]
     busy_poll: u64,
 }

@@ -56,7 +56,7 @@ async fn serve(
     }
 }
 
-/// Ends with an error, when the peer has gone.
+/// Returns an error when the peer has gone.
 async fn send_all(mut stream: &Async<TcpStream>, pattern: &Pattern) -> io::Result<()> {
     let mut position = 0;
     loop {

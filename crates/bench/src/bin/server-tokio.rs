@@ -1,4 +1,5 @@
-//! tokio: a task per connection, on the current-thread runtime, or on the multi-threaded one if more threads are asked for.
+//! tokio: a task per connection. It uses the current-thread runtime, or the multi-threaded one for more than one
+//! thread.
 
 use anyhow::Result;
 use bench::pattern::Pattern;

@@ -19,7 +19,7 @@ struct Cli {
     seconds: u64,
     #[command(flatten)]
     wanted: Wanted,
-    /// What the programs' seeds are made from; random unless given
+    /// The seed of the programs' seeds; random unless given
     #[arg(long)]
     first_seed: Option<u64>,
     /// Plays only the program of this seed
@@ -32,7 +32,7 @@ struct Cli {
     overrides: Overrides,
     #[command(flatten)]
     setting: Setting,
-    /// Does not start a child, and so ends with the first hang
+    /// Does not start a child process, so the first hang ends the run
     #[arg(long)]
     in_this_process: bool,
 }

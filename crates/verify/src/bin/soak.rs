@@ -10,7 +10,7 @@ use verify::soak;
 #[global_allocator]
 static ALLOCATOR: Balance = Balance;
 
-/// Lets thousands of connections come and go, and checks that the process stays as it is
+/// Lets thousands of connections come and go, and checks that the process's resources stay flat
 #[derive(Parser)]
 struct Cli {
     /// For how long

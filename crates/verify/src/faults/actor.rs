@@ -1,6 +1,6 @@
-//! The acts: on a thread of their own, and inside callbacks.
+//! The acts of a program's threads and of its callbacks.
 //!
-//! What a callback may close, [`stack`] says. All else that it lets go of goes to the reaper.
+//! [`stack`] decides which ends a callback may close. A callback leaves every other reference to the reaper.
 
 use super::acts::Act;
 use super::operation::{Operation, call, receive, send};
@@ -12,7 +12,7 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-/// For how many acts of all threads together they meet at one place.
+/// The consecutive acts, over all threads, that meet at one place.
 const ACTS_AT_ONE_PLACE: usize = 256;
 
 /// One act of a thread.
@@ -60,7 +60,7 @@ pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
     }
 }
 
-/// Half of the time the place at which the other threads are too, if the program wants that.
+/// Chooses a place. If the program wants threads to meet, half of the choices are the common place.
 fn choose(simulation: &Simulation, random: &mut fastrand::Rng) -> usize {
     let places = simulation.places.len();
     let acted = simulation.acted.fetch_add(1, SeqCst);
@@ -96,7 +96,7 @@ pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, ra
     own.into_iter().for_each(|own| simulation.let_go(own));
 }
 
-/// Closes or destroys something now and then, often where a close has led to the callback. Whether it did.
+/// Now and then closes or destroys something, often in a callback that a close runs. Returns whether it did.
 fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fastrand::Rng) -> bool {
     let acts = simulation.program.acts;
     if own.is_some_and(|own| own.socket.state() == SocketState::Closing) && random.u8(..4) == 0 {
@@ -124,7 +124,7 @@ fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fa
             }
             may
         }),
-        // The reference of the place goes, and then perhaps the last one.
+        // Drops the place's reference, and then perhaps the last reference.
         5..=9 => {
             if let Some(own) = own {
                 let here = mem::take(&mut *simulation.places[own.account.place].lock());
@@ -151,7 +151,7 @@ fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fa
     }
 }
 
-/// What destroying a socket does, if this callback may do it. Whether it did.
+/// Does the same as destroying a socket, if this callback may. Returns whether it did.
 fn destroy_inside(simulation: &Simulation, end: &Arc<End>) -> bool {
     let may = stack::may_close(simulation, &end.account);
     if may {
@@ -173,7 +173,7 @@ fn drop_inside(simulation: &Simulation, own: Arc<End>) {
     }
 }
 
-/// Closes outside of callbacks, and checks that it has waited.
+/// Closes an end outside of callbacks and checks that the close has waited.
 pub(super) fn close(simulation: &Simulation, end: &End) {
     let only = end.account.begins_to_close();
     call(|| end.socket.close());
@@ -183,7 +183,8 @@ pub(super) fn close(simulation: &Simulation, end: &End) {
     }
 }
 
-/// Lets go of an end outside of callbacks. If this was the last reference, what still waited must be called back by then.
+/// Drops a reference to an end outside of callbacks. The last drop must call all waiting operations back before it
+/// returns.
 pub(super) fn destroy(simulation: &Simulation, place: Place) {
     let Place::Library(end) = place else { return };
     let Some(end) = Arc::into_inner(end) else { return };
@@ -194,7 +195,7 @@ pub(super) fn destroy(simulation: &Simulation, place: Place) {
     }
 }
 
-/// At times the library gets no memory for what the call wants to remember.
+/// At times denies the library the memory that the call needs.
 fn without_memory_at_times(simulation: &Simulation, random: &mut fastrand::Rng, call: impl FnOnce(&mut fastrand::Rng)) {
     let memory = random.u16(..1000) >= simulation.program.no_memory;
     super::operation::SCARCE.set(!memory);

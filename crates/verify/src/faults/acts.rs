@@ -1,36 +1,37 @@
-//! What a program does besides sending and receiving, and how often each of it happened.
+//! The acts of a program besides sending and receiving, with a counter for each.
 
 use clap::ValueEnum;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Something that a program may do, which most programs of users never do.
+/// An act that a program may do, but that most programs of users never do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Act {
-    /// A callback that a close on a port thread abandons destroys the socket that is being closed.
+    /// A close on a port thread abandons an operation, and the callback of that operation destroys the closing socket.
     DestroyInAbandonedOnPort,
-    /// The same on a thread of the program.
+    /// The same on a thread that is not a port thread.
     DestroyInAbandonedOnPlain,
-    /// The last reference to a socket is dropped in a callback of that socket.
+    /// A callback of a socket drops the last reference to that socket.
     LastDropInCallback,
-    /// A thread of the program closes a socket while a callback of it runs on another thread.
+    /// A thread closes a socket while another thread runs a callback of that socket.
     CloseBesideCallback,
     /// A send inside a callback that another send runs on the caller's thread.
     SendInSendCallback,
-    /// A thread of the program adds a receive while a callback of a receive runs and others wait behind it.
+    /// A thread adds a receive while the callback of a receive runs and other receives wait.
     AddBesideBacklog,
-    /// A callback destroys the socket of another, never one that was made earlier.
+    /// A callback destroys another socket, never an older one.
     DestroyOther,
-    /// On one port thread a callback destroys another socket, and a callback of that destroys the first.
+    /// On one port thread, a callback of one socket destroys another socket, and a callback of that one destroys the
+    /// first.
     DestroyEachOther,
-    /// A lent buffer panics when it is asked for its bytes.
+    /// A lent buffer panics when the library asks it for its bytes.
     BufferPanic,
-    /// A lent buffer shows another length than before.
+    /// A lent buffer shows another length than it did before.
     BufferChange,
     /// A callback panics.
     CallbackPanic,
     /// The subscriber of log lines panics.
     SubscriberPanic,
-    /// Other code closes the epoll instance or the eventfd of a port.
+    /// Other code closes a port's epoll instance or eventfd.
     LosePort,
 }
 
@@ -63,10 +64,10 @@ impl Act {
 pub struct Acts([bool; Act::ALL.len()]);
 
 impl Acts {
-    /// Most of them, so that programs differ; only harmless ones if the program is calm.
+    /// Most acts, so that programs differ. A calm program gets only harmless acts.
     pub(super) fn of(random: &mut fastrand::Rng, calm: bool) -> Self {
         let mut acts = Self(Act::ALL.map(|act| random.u8(..4) > 0 && (!calm || act.is_harmless())));
-        // They follow different rules, and two rules in one program could deadlock.
+        // The two acts follow different rules, and a program with both could deadlock.
         acts = acts.without(if random.bool() { Act::DestroyOther } else { Act::DestroyEachOther });
         // Everything on that port ends with it.
         if random.bool() { acts.without(Act::LosePort) } else { acts }

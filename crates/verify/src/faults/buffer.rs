@@ -8,10 +8,10 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-/// How often a buffer is asked before it misbehaves, at most: at its check, at each call, and in between.
+/// The most requests that a buffer answers before it misbehaves: at its check, at each call, and in between.
 const LONGEST_PATIENCE: u8 = 7;
 
-/// A buffer that behaves until it has been asked a few times.
+/// A buffer that behaves for its first few requests.
 pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,
     act: Act,
@@ -21,7 +21,7 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// A buffer that misbehaves in one of the ways the program may.
+    /// A buffer that misbehaves in a way that the program allows.
     pub(super) fn new(simulation: &Arc<Simulation>, bytes: Vec<u8>, random: &mut fastrand::Rng) -> Self {
         let acts = simulation.program.acts;
         let act = if acts.has(Act::BufferPanic) && (random.bool() || !acts.has(Act::BufferChange)) {
@@ -29,7 +29,7 @@ impl Buffer {
         } else {
             Act::BufferChange
         };
-        // A changed length shows only against the one that was checked.
+        // A changed length shows only after the length was checked once.
         let first = u8::from(act == Act::BufferChange);
         let patience = AtomicU8::new(random.u8(first..LONGEST_PATIENCE));
         Self { bytes, act, patience, simulation: Arc::clone(simulation) }

@@ -1,4 +1,4 @@
-//! Plays many programs, one after the other, in a process of their own, and makes one that fails smaller.
+//! Plays many programs in a child process, one after the other, and shrinks a program that fails.
 
 use super::{Act, Program, Setting, Totals, play};
 use anyhow::{Context, bail, ensure};
@@ -9,16 +9,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::Fault;
 
-/// How often a smaller program is played before it counts as one that works. Threads make a program fail only at times.
+/// A smaller program counts as working after this many plays without failure. Threads make a program fail only at times.
 const TRIES: usize = 3;
 
-/// How long making it smaller may take altogether.
+/// The time limit for shrinking a program.
 const SHRINKING: Duration = Duration::from_secs(120);
 
 /// How long a smaller program may take.
 const ONE_PROGRAM: Duration = Duration::from_secs(100);
 
-/// What has to happen for a campaign to mean something.
+/// The events without which a campaign proves nothing.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Wanted {
     /// Fails if fewer faults were injected
@@ -30,10 +30,10 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Checks what happened.
+    /// Checks that the wanted events have happened.
     ///
     /// # Errors
-    /// What did not happen.
+    /// The events that have not happened.
     pub fn check(&self, totals: &Totals) -> anyhow::Result<()> {
         let (injected, missing) = (totals.injected(), totals.missing());
         ensure!(injected >= self.at_least, "{injected} faults are fewer than {}", self.at_least);
@@ -47,11 +47,11 @@ impl Wanted {
     }
 }
 
-/// Plays programs until the time is over, in this process. Says which one it is about to play. Goes on for as long again if
-/// something wanted has not happened yet.
+/// Plays programs in this process until the time is over. Prints each program before playing it. If a wanted event has
+/// not happened by then, plays on, at most for the same time again.
 ///
 /// # Errors
-/// The first that fails.
+/// The first failure.
 pub fn play_many(first_seed: u64, time: Duration, wanted: &Wanted, setting: &Setting) -> anyhow::Result<Totals> {
     let start = Instant::now();
     let mut totals = Totals::default();
@@ -67,10 +67,10 @@ pub fn play_many(first_seed: u64, time: Duration, wanted: &Wanted, setting: &Set
     Ok(totals)
 }
 
-/// Starts [`play_many`] in a child, and makes the program smaller that fails or kills it.
+/// Runs [`play_many`] in a child process. If a program fails or kills the child, shrinks that program.
 ///
 /// # Errors
-/// The failure, with the smallest program that was found to fail.
+/// The failure, with the smallest failing program that was found.
 pub fn run(seconds: u64, first_seed: u64, wanted: &Wanted, setting: &Setting) -> anyhow::Result<()> {
     let mut child = this(setting)?
         .args(["--in-this-process", "--seconds", &seconds.to_string(), "--first-seed", &first_seed.to_string()])
@@ -103,7 +103,7 @@ pub fn run(seconds: u64, first_seed: u64, wanted: &Wanted, setting: &Setting) ->
     bail!("seed {seed} fails; the smallest program that still does:\n  faults {smallest}\n{said}");
 }
 
-/// The smallest program that still fails, as far as the time reaches.
+/// Returns the smallest program that still fails, as far as the time allows.
 fn shrink(mut program: Program, setting: &Setting) -> anyhow::Result<Program> {
     let start = Instant::now();
     'smaller: loop {

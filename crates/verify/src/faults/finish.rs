@@ -1,4 +1,4 @@
-//! The end of a program: what was sent arrives, everything is closed.
+//! The end of a program: all sent bytes arrive, and everything is closed.
 
 use super::actor::{close, destroy};
 use super::ledger::Stream;
@@ -11,13 +11,13 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long no byte may arrive while one is missing.
+/// The longest time without an arriving byte while a byte is missing.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// How many receives wait at an end meanwhile.
+/// The number of receives that wait at each end meanwhile.
 const RECEIVES: i64 = 8;
 
-/// Reads at every end until all has arrived that was sent on a connection that was not cut. Returns the streams.
+/// Reads at every end until all bytes have arrived, except on connections that were cut. Returns the streams.
 pub(super) fn settle(simulation: &Arc<Simulation>) -> Vec<Arc<Stream>> {
     let mut random = fastrand::Rng::with_seed(simulation.program.seed);
     let (mut last_arrival, mut arrived) = (Instant::now(), 0);
@@ -52,7 +52,7 @@ pub(super) fn settle(simulation: &Arc<Simulation>) -> Vec<Arc<Stream>> {
     streams
 }
 
-/// Reads a little. Returns whether everything is there.
+/// Reads a little. Returns whether all bytes are there.
 fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -> bool {
     match end {
         Place::Empty => true,
@@ -71,8 +71,8 @@ fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -
     }
 }
 
-/// Closes everything, also what the last callbacks opened meanwhile. Returns whether only the caller and the reaper still
-/// have the simulation.
+/// Closes all ends, including those that the last callbacks open meanwhile. Returns whether only the caller and the
+/// reaper still hold the simulation.
 pub(super) fn close_everything(simulation: &Arc<Simulation>) -> bool {
     comes_true(PATIENCE, || {
         close_all(simulation);
@@ -80,7 +80,7 @@ pub(super) fn close_everything(simulation: &Arc<Simulation>) -> bool {
     })
 }
 
-/// Ends what is there, by close and by destroy in turn.
+/// Ends all connections. Every third one is closed before it is destroyed.
 fn close_all(simulation: &Simulation) {
     for (index, place) in simulation.places.iter().enumerate() {
         let end = mem::take(&mut *place.lock());
@@ -91,7 +91,7 @@ fn close_all(simulation: &Simulation) {
     }
 }
 
-/// Describes the first few ends that are stuck, for people.
+/// Describes the first few stuck ends in a readable form.
 pub(super) fn describe(places: &[Place]) -> String {
     let text = |place: &Place| match place {
         Place::Empty => String::new(),

@@ -1,4 +1,5 @@
-//! The kernel and the port under the library: faulty, and on demand with a defect that the simulation must notice.
+//! The kernel and the port below the library. They are faulty and, on demand, have a defect that the simulation must
+//! notice.
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use test_doubles::{FaultySyscalls, with_memory};
 
-/// A defect that is injected to see whether it is noticed.
+/// A defect that the simulation must notice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Defect {
-    /// A receive says one byte less than it took.
+    /// A receive reports one byte less than it took.
     LosesBytes,
     /// A send sends its first byte twice.
     DoublesBytes,
@@ -34,14 +35,14 @@ pub enum Defect {
     NeverReturns,
 }
 
-/// One of how many calls a defect spoils.
+/// A defect spoils one call in this many.
 const SPOILED: u64 = 100;
 
 thread_local! {
     static SENT: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many bytes the kernel has taken from this thread since the last time this was asked.
+/// Returns and resets the number of bytes that the kernel has taken from this thread.
 pub(super) fn take_sent() -> u64 {
     SENT.take()
 }
@@ -75,7 +76,7 @@ impl Sys {
         sent.inspect(|bytes| SENT.set(SENT.get() + *bytes as u64))
     }
 
-    /// Whether this call is one that the defect spoils.
+    /// Whether the defect spoils this call.
     pub(super) fn is_spoiled(&self, defect: Defect) -> bool {
         self.defect == Some(defect) && self.calls.fetch_add(1, Ordering::Relaxed) % SPOILED == SPOILED - 1
     }
@@ -152,8 +153,8 @@ impl SocketSyscalls for Sys {
     }
 }
 
-/// The system calls of one port, whose descriptors can be lost. What they need for themselves they get also from a thread
-/// that has no memory.
+/// The system calls of one port, whose descriptors can be lost. They get the memory that they need even on a thread
+/// without memory.
 #[derive(Debug, Clone)]
 pub(super) struct PortSys(Arc<PortState>);
 
@@ -176,7 +177,7 @@ impl PortSys {
         }))
     }
 
-    /// From now on, calls fail as if descriptors of the port were closed.
+    /// Makes later calls fail as if other code had closed descriptors of the port.
     pub(super) fn lose(&self, lost: Lost) {
         self.0.lost.store(lost as u8, Ordering::SeqCst);
     }
@@ -185,7 +186,7 @@ impl PortSys {
         self.0.lost.load(Ordering::SeqCst) != Lost::Nothing as u8
     }
 
-    /// Closes what a port has left open because it took its descriptors for lost. The port's thread must have ended.
+    /// Closes the descriptors that a port left open because it believed them lost. The port thread must have ended.
     pub(super) fn close_lost(&self) {
         if self.has_lost() {
             self.0.faulty.lock().take();
@@ -216,7 +217,7 @@ impl PortSys {
 
 impl PortSyscalls for PortSys {
     fn epoll_create(&self) -> Result<OwnedFd, Errno> {
-        // An attempt to make a port that failed has closed what it had made.
+        // A failed attempt to make a port has already closed its descriptors.
         self.0.numbers.lock().clear();
         self.note(self.faulty()?.epoll_create())
     }
@@ -228,10 +229,10 @@ impl PortSyscalls for PortSys {
     fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
         match op {
             EpollOp::Add { .. } => with_memory(|| self.on_epoll()?.epoll_ctl(epoll, fd, op)),
-            // The port modifies nothing but its eventfd, because nothing here waits for single events.
+            // The port modifies only its eventfd, because nothing here waits for single events.
             EpollOp::Modify { .. } => with_memory(|| self.on_eventfd()?.epoll_ctl(epoll, fd, op)),
             EpollOp::Delete => {
-                // The faulty calls forget the descriptor, whatever the port is told.
+                // The faulty calls forget the descriptor, whatever result the port gets.
                 let deleted = with_memory(|| self.faulty()?.epoll_ctl(epoll, fd, op));
                 self.on_epoll().and(deleted)
             }

@@ -1,4 +1,4 @@
-//! Notes what was accepted, what was called back and what must arrive.
+//! Notes the accepted operations, the callbacks, and the bytes that must arrive.
 
 use super::message::{Number, Parser};
 use super::stack;
@@ -17,14 +17,14 @@ pub(super) struct Ledger {
     pub(super) without_memory: AtomicU64,
     pub(super) bytes: AtomicU64,
     pub(super) sockets: AtomicU64,
-    /// How many ends were made, of either kind.
+    /// The number of ends made, the library's and plain ones.
     pub(super) ends: AtomicU64,
     pub(super) failed: AtomicBool,
     violations: Mutex<Vec<String>>,
 }
 
 impl Ledger {
-    /// Notes that a promise was broken. Only the first few are kept.
+    /// Notes a broken promise. The ledger keeps only the first few.
     pub(super) fn violation(&self, what: impl Into<String>) {
         let mut violations = self.violations.lock();
         if violations.len() < 5 {
@@ -38,19 +38,19 @@ impl Ledger {
     }
 }
 
-/// One direction of a connection, which both ends keep together.
+/// One direction of a connection. Both ends share it.
 #[derive(Debug, Default)]
 pub(super) struct Stream {
     senders: Mutex<HashMap<ThreadId, Number>>,
     parser: Mutex<Parser>,
     pub(super) sent: AtomicU64,
-    /// What may have been sent besides: by sends whose buffer panicked on the port's thread.
+    /// The bytes that may have gone out besides: those of sends whose buffer panicked on the port thread.
     pub(super) unsure: AtomicU64,
     pub(super) received: AtomicU64,
     pub(super) sends_pending: AtomicI64,
     /// A send stopped half-way: nothing more comes.
     pub(super) stopped: AtomicBool,
-    /// The connection was closed or broken: what was sent need not arrive.
+    /// The connection was closed or broken, so that sent bytes need not arrive.
     pub(super) cut: AtomicBool,
 }
 
@@ -80,13 +80,13 @@ impl Stream {
         }
     }
 
-    /// Whether nothing more can arrive, or nothing more has to.
+    /// Whether no more bytes can arrive, or none have to.
     pub(super) fn is_settled(&self) -> bool {
         let arrived = || self.sent.load(SeqCst) == self.received.load(SeqCst);
         self.cut.load(SeqCst) || (self.sends_pending.load(SeqCst) == 0 && arrived())
     }
 
-    /// For the time when everything has arrived that can: checks that all of it has.
+    /// Checks that all bytes have arrived. Call it when no more can arrive.
     pub(super) fn check_whole(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
         if self.cut.load(SeqCst) {
@@ -100,7 +100,7 @@ impl Stream {
         }
     }
 
-    /// For the time when every send has said how much it sent: checks that no more has arrived.
+    /// Checks that no more bytes arrived than were sent. Call it when every send has reported its bytes.
     pub(super) fn check_no_more(&self, ledger: &Ledger) {
         let (sent, received) = (self.sent.load(SeqCst), self.received.load(SeqCst));
         if received > sent + self.unsure.load(SeqCst) {
@@ -109,13 +109,13 @@ impl Stream {
     }
 }
 
-/// One end: what runs there, and its two streams.
+/// One end: its operations and callbacks, and its two streams.
 #[derive(Debug)]
 pub(super) struct Account {
     pub(super) place: usize,
-    /// Ends that were made later have higher numbers.
+    /// The serial number. Later ends have higher ones.
     pub(super) serial: u64,
-    /// The port it is on, if it is the library's.
+    /// The port of the end, if the end is the library's.
     pub(super) port: usize,
     pub(super) incoming: Arc<Stream>,
     pub(super) outgoing: Arc<Stream>,
@@ -131,7 +131,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    /// The accounts of both ends; `gaps` says whether a send may fail before its first byte.
+    /// The accounts of both ends. `gaps` says whether a send may fail before its first byte.
     pub(super) fn pair(places: [usize; 2], serials: [u64; 2], ports: [usize; 2], gaps: bool) -> [Self; 2] {
         let stream = || Arc::new(Stream { parser: Mutex::new(Parser::new(gaps)), ..Stream::default() });
         let (there, back) = (stream(), stream());
@@ -151,7 +151,7 @@ impl Account {
         [account(0, &back, &there), account(1, &there, &back)]
     }
 
-    /// Takes note of a close. Returns whether it is the only one so far.
+    /// Notes a close. Returns whether it is the first.
     pub(super) fn begins_to_close(&self) -> bool {
         self.cut();
         let first = !self.closing.swap(true, SeqCst);
@@ -161,10 +161,10 @@ impl Account {
         first
     }
 
-    /// A close has returned: no callback runs any more but those that the thread is in, and if no other thread can call,
-    /// nothing waits.
+    /// Checks a close that has returned: apart from the calling thread's own callbacks, no callback runs. If no other
+    /// thread can call (`alone`), no operation waits.
     pub(super) fn has_closed(&self, how: &str, alone: bool, ledger: &Ledger) {
-        // Another thread may have closed it, and in a callback of its own.
+        // Another thread may have closed the end too, even inside one of its callbacks.
         if self.contested.load(SeqCst) {
             return;
         }
@@ -182,7 +182,7 @@ impl Account {
     }
 }
 
-/// One operation, as its caller and its callback see it. Both must agree in the end.
+/// One operation, as its caller and its callback see it. In the end both must agree.
 #[derive(Debug, Default)]
 pub(super) struct Ticket(AtomicU8);
 

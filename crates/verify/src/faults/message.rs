@@ -1,7 +1,7 @@
-//! What is sent: numbered messages with a pattern that depends on the number and the position.
+//! The payload: numbered messages with a pattern that depends on the number and the position.
 //!
-//! Each sender of a stream numbers its messages from 0 on. The [`Parser`] notices a byte that
-//! is lost, doubled or out of place, a message that another one interrupts, and a refused message that arrives all the same.
+//! Each sender of a stream numbers its messages from 0 on. The [`Parser`] notices a lost, doubled or misplaced byte. It
+//! also notices a message inside another message, and a refused message that arrives.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -21,12 +21,12 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     period.iter().chain(&period).copied().collect()
 });
 
-/// Makes the pattern, if that was not done yet.
+/// Makes the pattern if it does not exist yet.
 pub(super) fn prepare() {
     LazyLock::force(&PATTERN);
 }
 
-/// The sender of a message, and its number among the messages of that sender.
+/// The sender of a message, and the message's number among those of the sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Number {
     pub(super) sender: u16,
@@ -40,7 +40,7 @@ impl Number {
     }
 }
 
-/// A message with a body of so many bytes.
+/// A message whose body has `body` bytes.
 pub(super) fn message(number: Number, body: usize) -> Vec<u8> {
     let length = u32::try_from(body).expect("short");
     let mut message = Vec::with_capacity(HEAD + body);
@@ -57,10 +57,10 @@ pub(super) fn message(number: Number, body: usize) -> Vec<u8> {
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     head: Vec<u8>,
-    /// The number, the length and the checked length of the message that is under way.
+    /// The number, the length and the checked length of the message under way.
     body: Option<(Number, usize, usize)>,
     next: HashMap<u16, u32>,
-    /// A number may be missing: that of a send which failed before its first byte.
+    /// A number may be missing, because a send may fail before its first byte.
     gaps: bool,
 }
 

@@ -1,8 +1,8 @@
 //! Plays random programs over faulty system calls, and checks every promise of the library.
 //!
-//! Checked: an accepted operation is called back exactly once, a refused one never; buffers come back; no byte is lost,
-//! doubled or out of order; when close or destroy returns, nothing waits and no callback runs; at the end no descriptor, thread or
-//! memory is left; and nothing hangs.
+//! The promises: an accepted operation is called back exactly once, a refused one never. Buffers come back. No byte is
+//! lost, doubled or out of order. When close or destroy returns, no operation waits and no callback runs. At the end no
+//! descriptor, thread or memory is left. Nothing hangs.
 
 mod actor;
 mod acts;
@@ -37,10 +37,10 @@ use std::thread;
 use std::time::Duration;
 use test_doubles::Fault;
 
-/// How much more memory may be allocated after a program than before: threads and locks keep some for the next program.
+/// The most memory by which a program may grow the process, because threads and locks keep some for the next program.
 const MEMORY_MARGIN: usize = 128 * 1024;
 
-/// How long anything may take to end by itself.
+/// The longest time in which descriptors, threads and callbacks may go away by themselves.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The outcome of programs that were played.
@@ -48,9 +48,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct Totals {
     /// How many programs.
     pub programs: u64,
-    /// How many sockets of the library they opened.
+    /// The sockets that the programs opened with the library.
     pub sockets: u64,
-    /// Operations that were accepted, and so called back.
+    /// Accepted operations, all of which were called back.
     pub accepted: u64,
     /// Operations that were refused.
     pub refused: u64,
@@ -58,7 +58,7 @@ pub struct Totals {
     pub bytes: u64,
     /// Faults, by kind.
     pub faults: [u64; Fault::ALL.len()],
-    /// Operations that were refused for want of memory.
+    /// Operations that the library refused because it got no memory.
     pub without_memory: u64,
     /// How often each act happened.
     pub acts: [u64; Act::ALL.len()],
@@ -121,7 +121,7 @@ pub fn play(program: &Program, setting: &Setting) -> Result<Totals, Vec<String>>
         ledger.violation(format!("{accepted} operations were accepted, {called_back} called back"));
     }
     let mut violations = ledger.violations();
-    // Here, and not in a callback: this ends the ports.
+    // Here and not in a callback, because dropping the simulation ends the ports.
     let ports = simulation.calls_of_ports();
     drop(simulation);
     violations.extend(left_behind(before, ports));
@@ -163,7 +163,7 @@ fn totals(simulation: &Simulation) -> Totals {
     }
 }
 
-/// Looks for descriptors, threads and memory that were not there before.
+/// Looks for descriptors, threads and memory that were not there before the program.
 fn left_behind((open, running, memory): (usize, usize, usize), ports: Vec<PortSys>) -> Option<String> {
     // A joined thread stays visible for a moment.
     if comes_true(PATIENCE, || threads() <= running) {

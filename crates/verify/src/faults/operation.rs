@@ -25,10 +25,10 @@ thread_local! {
     pub(super) static SCARCE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// How many callbacks may follow from each other: a chain without an end would never be over.
+/// The longest chain of callbacks that follow from each other. An unbounded chain would never end.
 const LONGEST_CHAIN: u32 = 40;
 
-/// How many operations of one end may wait.
+/// The most operations of one end that may wait.
 const MOST_PENDING: i64 = 40;
 
 /// An operation, as its callback has it.
@@ -60,7 +60,7 @@ impl Operation {
         })
     }
 
-    /// What every callback does: notes that it runs, checks what came back, and does an act of its own.
+    /// The common part of all callbacks: notes that the callback runs, checks its result, and does an act.
     pub(super) fn run(self: Box<Self>, returned: usize, settle: impl FnOnce(&Self)) {
         let (account, ledger) = (&self.account, &self.simulation.ledger);
         let _on_stack = stack::enter(account, &self.end);
@@ -164,7 +164,7 @@ pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fa
             note_refusal(simulation, &ticket, returned == length);
             not_sent(simulation, account, error);
         }
-        // The call does not say how much went out: the system calls do.
+        // The call does not report the bytes that went out, but the system calls do.
         Err(None) => {
             stack::leave_send_call();
             note_refusal(simulation, &ticket, true);
@@ -184,7 +184,7 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
     let length = random.usize(2..6_000);
     let operation = Operation::new(simulation, end, length, random);
     let ticket = Arc::clone(&operation.ticket);
-    // The callback that runs has left the slot, and what waits is behind it.
+    // The operation of the running callback has left the slot. The other receives wait behind it.
     if stack::is_empty() && account.running.load(SeqCst) > 0 && account.receives_pending.load(SeqCst) > 1 {
         simulation.happened.note(Act::AddBesideBacklog);
     }
@@ -270,8 +270,8 @@ fn length_of_two(list: &Vec<Buffer>) -> usize {
     list.iter().map(length_of_one).sum()
 }
 
-/// Makes a call. A refusal is returned as its reason and the number of bytes that came back. A buffer's panic reaches the
-/// caller with neither.
+/// Makes a call. Returns a refusal as its reason and the number of returned bytes. If a buffer panics in the caller,
+/// both are absent.
 fn attempt<B, E>(
     call: impl FnOnce() -> Result<(), Refused<B, E>>,
     length: impl Fn(&B) -> usize,
@@ -286,7 +286,7 @@ fn in_send_call<T>(send: impl FnOnce() -> T) -> T {
     stack::in_send_call(|| call(send))
 }
 
-/// Makes a call of the library, at times without memory. Its callback always gets memory.
+/// Calls the library, at times without memory. The callback always gets memory.
 pub(super) fn call<T>(call: impl FnOnce() -> T) -> T {
     if SCARCE.get() { without_memory(call) } else { call() }
 }

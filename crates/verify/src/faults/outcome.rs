@@ -1,4 +1,4 @@
-//! How an operation ended, by its call and by its completion, and whether it may end so.
+//! The results of operations, from their calls and completions, and a check that each result is allowed.
 
 use super::ledger::Account;
 use super::operation::Operation;
@@ -7,10 +7,10 @@ use async_socket_linux::{ReceiveCompletion, ReceiveResult, SendCompletion, SendE
 use std::sync::atomic::Ordering::SeqCst;
 use test_doubles::with_memory;
 
-/// Errors of memory or descriptors, which leave the connection as it is.
+/// Errors of memory or descriptors. They leave the connection as it is.
 const TRANSIENT: [i32; 2] = [nix::libc::ENOMEM, nix::libc::ENOBUFS];
 
-/// What a refused send did to the stream.
+/// Notes the effect of a refused send on the stream.
 pub(super) fn not_sent(simulation: &Simulation, account: &Account, error: SendError) {
     let bytes_sent = match error {
         SendError::OutOfMemory { bytes_sent } => {
@@ -42,7 +42,7 @@ pub(super) fn not_sent(simulation: &Simulation, account: &Account, error: SendEr
     broken_off(account, bytes_sent.into());
 }
 
-/// A send stopped after some bytes, or before the first.
+/// Notes that a send stopped after some bytes, or before the first.
 pub(super) fn broken_off(account: &Account, bytes_sent: u64) {
     account.outgoing.sent.fetch_add(bytes_sent, SeqCst);
     if bytes_sent > 0 {
@@ -71,7 +71,7 @@ pub(super) fn sent<B>(
             note_sent(account, completion.bytes_sent);
             match (completion.result, completion.os_error) {
                 (SendResult::Ok, None) if whole => {}
-                // Behind a send that broke the stream, the others are abandoned, and the connection goes on.
+                // A send that broke the stream makes the library abandon the sends behind it. The connection goes on.
                 (SendResult::Abandoned, None) => {}
                 (SendResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
                 (SendResult::Error, None) => {

@@ -1,4 +1,4 @@
-//! A peer that is not the library's: plain system calls that do not fail on purpose.
+//! A peer without the library. Its system calls do not fail on purpose.
 
 use super::ledger::{Account, Ledger};
 use super::message::message;
@@ -16,7 +16,7 @@ pub(super) struct Plain {
     pub(super) account: Arc<Account>,
     /// Reads nothing before the end.
     lazy: bool,
-    /// What of a message is not written yet.
+    /// The unwritten rest of a message.
     rest: Mutex<Vec<u8>>,
 }
 
@@ -30,7 +30,7 @@ impl Plain {
         if random.bool() {
             let mut rest = self.rest.lock();
             if rest.is_empty() && !self.account.outgoing.stopped.load(SeqCst) {
-                // One thread at a time, each with numbers of its own.
+                // One thread at a time writes, and each thread numbers its own messages.
                 *rest = message(self.account.outgoing.next_number(), random.usize(..3_000));
                 self.account.outgoing.sends_pending.fetch_add(1, SeqCst);
             }
@@ -41,7 +41,7 @@ impl Plain {
         }
     }
 
-    /// Writes what is left of a message and reads what is there.
+    /// Writes the rest of a message and reads the available bytes.
     pub(super) fn finish(&self, ledger: &Ledger) {
         let mut rest = self.rest.lock();
         let all = rest.len();
@@ -50,7 +50,7 @@ impl Plain {
         self.read(60_000, ledger);
     }
 
-    /// The connection is reset when this is dropped, if it is TCP.
+    /// Resets the connection when the peer is dropped, if the connection is TCP.
     pub(super) fn reset_on_close(&self) {
         self.account.cut();
         let _ = SockRef::from(&self.descriptor).set_linger(Some(Duration::ZERO));
@@ -85,7 +85,7 @@ impl Plain {
 
     fn read(&self, room: usize, ledger: &Ledger) {
         let mut buffer = vec![0; room];
-        // Two threads that read at once would swap what they read.
+        // Two threads that read at once would swap their bytes.
         let _one_at_a_time = self.rest.lock();
         match recv(self.descriptor.as_fd(), &mut buffer[..], RecvFlags::DONTWAIT) {
             Ok((0, _)) => self.end(),

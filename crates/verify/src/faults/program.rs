@@ -1,4 +1,4 @@
-//! What is played: a program made from a seed, and how it gets smaller.
+//! A program that is made from a seed, and ways to shrink it.
 
 use super::acts::{Act, Acts};
 use super::kernel::Defect;
@@ -6,12 +6,12 @@ use clap::{Args, ValueEnum};
 use std::fmt;
 use test_doubles::{Fault, Faults};
 
-/// A random program. The seed decides about every number and every act; fields that are given win.
+/// A random program. The seed decides every number and every act; given fields take precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
     /// What the acts are made from.
     pub seed: u64,
-    /// How many connections there are at a time.
+    /// The number of simultaneous connections.
     pub connections: usize,
     /// How many threads act.
     pub threads: usize,
@@ -19,17 +19,17 @@ pub struct Program {
     pub steps: usize,
     /// How many completion ports there are.
     pub ports: usize,
-    /// Nothing is closed before the end and no fault breaks a connection: everything must arrive.
+    /// Nothing is closed before the end and no fault breaks a connection, so all bytes must arrive.
     pub calm: bool,
-    /// In thousandths of the calls: the library gets no memory.
+    /// The thousandths of the calls in which the library gets no memory.
     pub no_memory: u16,
     /// The faults of the system calls.
     pub faults: Faults,
-    /// What it may do besides sending and receiving.
+    /// The acts that it may do besides sending and receiving.
     pub acts: Acts,
 }
 
-/// What a command line can say about a program.
+/// The parts of a program that a command line can set.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Overrides {
     /// Connections at a time
@@ -61,7 +61,7 @@ pub struct Setting {
     /// Injects a defect
     #[arg(long)]
     pub inject: Option<Defect>,
-    /// For how many seconds nothing may happen at all
+    /// The seconds without any progress after which a program hangs
     #[arg(long, default_value_t = 60)]
     pub bound: u64,
 }
@@ -83,7 +83,7 @@ impl Program {
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        // Small programs meet rare orders, large ones crowds: as many of each size.
+        // Small programs meet rare orders, and large ones meet crowds. Each size is equally likely.
         let connections = 1 << random.u32(0..11);
         let calm = random.bool();
         let (faults, no_memory) = if calm { (Faults::harmless(), 0) } else { (breaking(&mut random), 30) };
@@ -100,7 +100,7 @@ impl Program {
         }
     }
 
-    /// The same with what the command line says.
+    /// The program with the overrides of the command line.
     #[must_use]
     pub fn with(mut self, overrides: &Overrides) -> Self {
         let set = |field: &mut usize, value: Option<usize>| *field = value.unwrap_or(*field).max(1);
@@ -118,7 +118,7 @@ impl Program {
         self
     }
 
-    /// Programs that are a little smaller, the ones that are much smaller first.
+    /// Programs that are smaller than this one, the smallest first.
     #[must_use]
     pub fn smaller(&self) -> Vec<Self> {
         let mut smaller = Vec::new();
@@ -177,7 +177,7 @@ impl fmt::Display for Program {
     }
 }
 
-/// All faults, those that end a connection as rare as the seed wants them.
+/// All kinds of faults. The seed decides how rare those are that end a connection.
 fn breaking(random: &mut fastrand::Rng) -> Faults {
     let rare = random.u16(1..=10);
     let lasting = [Fault::Reset, Fault::Pipe, Fault::Lost, Fault::NoBuffers, Fault::NoMemory];

@@ -1,4 +1,4 @@
-//! The places where connections live while a program is played, and their ends.
+//! The places of the connections while a program is played, and the ends of the connections.
 
 use super::acts::{Act, Happened};
 use super::kernel::{Defect, Lost, PortSys, Sys};
@@ -32,10 +32,10 @@ pub(super) struct Simulation {
     /// Grows with each act of a thread.
     pub(super) acted: AtomicUsize,
     ports: Vec<(CompletionPort<PortSys>, PortSys)>,
-    /// A port has lost its descriptors, or is not to lose them.
+    /// A port has lost its descriptors, or no port may lose any.
     lost: AtomicBool,
     listener: Mutex<TcpListener>,
-    /// The thread that closes what a callback let go of and must not close itself.
+    /// The thread that drops the ends that a callback must not drop itself.
     reaper: Mutex<Option<Sender<Place>>>,
 }
 
@@ -55,7 +55,7 @@ pub(super) struct End {
 }
 
 impl Drop for End {
-    /// The socket is dropped after this. What waited there is called back, but what was sent need not arrive.
+    /// The socket is dropped after this. Its waiting operations are called back, but sent bytes need not arrive.
     fn drop(&mut self) {
         self.account.cut();
     }
@@ -90,7 +90,7 @@ impl Simulation {
         self.places[place].lock().clone()
     }
 
-    /// Opens a connection and leaves its ends at two neighbouring places. Gives back what was there before.
+    /// Opens a connection and puts its ends at two neighbouring places. Returns the earlier ends of these places.
     pub(super) fn connect(&self, pair: usize, random: &mut fastrand::Rng) -> [Place; 2] {
         let places = [pair * 2, pair * 2 + 1];
         let [mine, yours] = self.descriptors(random);
@@ -107,14 +107,14 @@ impl Simulation {
         places.map(|place| std::mem::replace(&mut *self.places[place].lock(), new.next().unwrap_or_default()))
     }
 
-    /// Hands something over that must not be dropped in a callback.
+    /// Hands over an end that a callback must not drop.
     pub(super) fn leave_to_reaper(&self, place: Place) {
         if let Some(reaper) = &*self.reaper.lock() {
             let _ = reaper.send(place);
         }
     }
 
-    /// Ends the reaper when it has done what was left to it.
+    /// Ends the reaper after it has dropped all ends that it was given.
     pub(super) fn dismiss_reaper(&self) {
         self.reaper.lock().take();
     }
@@ -124,7 +124,7 @@ impl Simulation {
         let (port, calls) = &self.ports[account.port];
         let socket = AsyncSocketLinux::create_with(port.clone(), self.sys.clone(), descriptor);
         let end = Arc::new(End { socket, account });
-        // Now and then one is used before it is open.
+        // Now and then a program uses a socket before it is open.
         let opens = self.program.calm || random.u8(..20) > 0;
         if !opens || !self.open(&end, calls) {
             end.account.cut();
@@ -169,12 +169,12 @@ impl Simulation {
         self.ports.iter().map(|(_, calls)| calls.clone()).collect()
     }
 
-    /// Lets go of a reference in a callback: here if the last one may be dropped here.
+    /// Drops a reference in a callback. If the callback may not drop the last one, the reaper gets it.
     pub(super) fn let_go(&self, end: Arc<End>) {
         if stack::may_close(self, &end.account) { drop(end) } else { self.leave_to_reaper(Place::Library(end)) }
     }
 
-    /// Closes descriptors of a port, as far as the port can tell; of one port at most.
+    /// Closes descriptors of one port, as far as the port can tell. At most one port loses its descriptors.
     pub(super) fn lose_a_port(&self, random: &mut fastrand::Rng) {
         if !self.lost.swap(true, SeqCst) {
             let (_, calls) = &self.ports[random.usize(..self.ports.len())];
@@ -183,7 +183,7 @@ impl Simulation {
         }
     }
 
-    /// A connected pair, by TCP over loopback or not, with narrow buffers or not.
+    /// A connected pair: TCP over loopback or not, and narrow buffers or not.
     fn descriptors(&self, random: &mut fastrand::Rng) -> [OwnedFd; 2] {
         let pair: [OwnedFd; 2] = if random.u8(..10) < 3 {
             let listener = self.listener.lock();
@@ -206,7 +206,7 @@ impl Simulation {
     }
 }
 
-/// Tries again what a fault has made fail.
+/// Repeats an attempt until no fault makes it fail.
 fn until_ok<T, E: std::fmt::Debug>(mut attempt: impl FnMut() -> Result<T, E>) -> T {
     let mut last = attempt();
     until(|| {

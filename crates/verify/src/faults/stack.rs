@@ -1,14 +1,15 @@
-//! Which callbacks are on a thread's stack, and what a thread in these may close.
+//! The callbacks on each thread's stack, and the sockets that a thread may close inside them.
 //!
-//! A close waits for the callbacks of that socket on other threads, so callbacks that close each other's sockets can wait
-//! for each other for ever. A program keeps one of two rules, each of which excludes that:
+//! A close waits for the callbacks of its socket on other threads. So callbacks that close each other's sockets can
+//! wait for each other for ever. A program keeps one of two rules, and each rule excludes that:
 //!
-//! * *In order:* a thread closes no socket that is older than one whose callback it is in. So along a chain of threads that
-//!   wait for each other the sockets get younger, and a chain that ends where it began is about a single socket: the
-//!   library promises that callbacks of one socket can close it at the same time.
-//! * *On one thread:* a port thread that is only in callbacks of sockets of its own port closes any of these. Callbacks on
-//!   other threads close at most their own socket, and only if they are in no callback of another one. So what a port
-//!   thread waits for waits for no other socket.
+//! * *In order:* a thread closes no socket that is older than one whose callback it is in. Along a chain of threads
+//! that wait
+//! for each other, the sockets therefore get younger. So a chain that ends where it began is about a single socket. The
+//! library promises that callbacks of one socket can close it at the same time.
+//! * *On one thread:* a port thread may close any socket of its own port if it is only in callbacks of such sockets. On
+//! other threads a callback closes only its own socket, and only if the thread is in no callback of another one. So the
+//! callback that a port thread waits for waits for no other socket.
 
 use super::acts::Act;
 use super::ledger::Account;
@@ -21,17 +22,17 @@ use std::sync::{Arc, Weak};
 struct Frame {
     account: Arc<Account>,
     end: Weak<End>,
-    /// It is a send's, and runs inside that call.
+    /// The callback is a send's, and it runs inside that call.
     in_send_call: bool,
 }
 
 thread_local! {
     static FRAMES: RefCell<Vec<Frame>> = const { RefCell::new(Vec::new()) };
-    /// The thread is in `send_async`, and has not been called back since.
+    /// The thread is in `send_async` and has not been called back since.
     static IN_SEND_CALL: Cell<bool> = const { Cell::new(false) };
 }
 
-/// A callback on the stack, until this is dropped.
+/// Keeps a callback on the stack until it is dropped.
 pub(super) struct OnStack {
     in_send_call: bool,
 }
@@ -46,7 +47,7 @@ pub(super) fn enter(account: &Arc<Account>, end: &Weak<End>) -> OnStack {
 
 impl Drop for OnStack {
     fn drop(&mut self) {
-        // What it refers to is dropped only after the borrow has ended.
+        // Drops the frame only after the borrow has ended.
         let frame = FRAMES.with_borrow_mut(Vec::pop);
         drop(frame);
         IN_SEND_CALL.set(self.in_send_call);
@@ -76,12 +77,12 @@ pub(super) fn is_in_inline_send() -> bool {
     FRAMES.with_borrow(|frames| frames.last().is_some_and(|frame| frame.in_send_call))
 }
 
-/// How many callbacks of this end the thread is in.
+/// The number of callbacks of this end that the thread is in.
 pub(super) fn depth(account: &Account) -> i64 {
     FRAMES.with_borrow(|frames| frames.iter().filter(|frame| frame.account.serial == account.serial).count() as i64)
 }
 
-/// The end whose callback is below the one that runs, if it is another's.
+/// The end of the callback below the running one, if the two callbacks are of different ends.
 pub(super) fn below() -> Option<Arc<End>> {
     FRAMES.with_borrow(|frames| {
         let [.., below, top] = &frames[..] else { return None };
@@ -89,7 +90,7 @@ pub(super) fn below() -> Option<Arc<End>> {
     })
 }
 
-/// Whether the thread may close an end now, by the rule of the program.
+/// Whether the program's rule lets the thread close an end now.
 pub(super) fn may_close(simulation: &Simulation, account: &Account) -> bool {
     let on_one_thread = simulation.program.acts.has(Act::DestroyEachOther);
     FRAMES.with_borrow(|frames| {

@@ -1,4 +1,4 @@
-//! Ends the process when a program hangs, and says where.
+//! Ends the process when a program hangs, and describes the hang.
 
 use super::finish;
 use super::simulation::{Place, Simulation};
@@ -17,7 +17,7 @@ const GLANCE: Duration = Duration::from_secs(1);
 /// How long a description may take.
 const DESCRIPTION: Duration = Duration::from_secs(5);
 
-/// Watches until what it returns is dropped; nothing may happen at all for as long as `bound`.
+/// Watches until the returned sender is dropped. The program hangs if nothing happens for as long as `bound`.
 pub(super) fn watch(simulation: &Arc<Simulation>, bound: Duration) -> Sender<()> {
     let (watched, over) = channel();
     let simulation = Arc::downgrade(simulation);
@@ -44,7 +44,7 @@ fn progress(simulation: &Simulation) -> [u64; 5] {
 
 fn give_up(simulation: &Simulation, bound: Duration) {
     eprintln!("hangs: nothing happened for {bound:?}: {}: {:?}", simulation.program, simulation.ledger);
-    // A thread that holds a lock for ever holds up the description too.
+    // A thread that holds a lock for ever blocks the description too.
     thread::spawn(|| {
         thread::sleep(DESCRIPTION);
         std::process::exit(HANGS);

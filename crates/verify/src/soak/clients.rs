@@ -1,4 +1,4 @@
-//! Clients on the library's sockets: they connect, exchange messages of mixed sizes, and go, with a FIN or a RST.
+//! Clients on the library's sockets. They connect, exchange messages of mixed sizes, and leave with a FIN or a RST.
 
 use super::samples::Counters;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine, ReceiveCompletion, ReceiveResult};
@@ -105,7 +105,7 @@ impl Clients {
         let stream = TcpStream::connect(self.addresses[random.usize(..self.addresses.len())]).ok()?;
         stream.set_nodelay(true).ok()?;
         stream.set_nonblocking(true).ok()?;
-        // A third of them go with a RST.
+        // A third of them leave with a RST.
         if random.u8(..3) == 0 {
             SockRef::from(&stream).set_linger(Some(Duration::ZERO)).ok()?;
             self.counters.resets.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Lets thousands of connections come and go for a given time, and checks that the process stays as it is.
+//! Lets thousands of connections come and go for a given time, and checks that the process's resources stay flat.
 
 mod clients;
 mod picture;
@@ -22,19 +22,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How many threads, and so completion ports, serve both ends.
+/// The threads that serve both ends, each with a completion port.
 const PORTS: usize = 2;
 
-/// How long everything may take to be closed at the end.
+/// The time limit for closing everything at the end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How much memory may be left: locks keep some.
+/// The most memory that may be left, because locks keep some.
 const MEMORY_LEFT: usize = 1 << 20;
 
 /// Runs for `time` and draws into `folder`.
 ///
 /// # Errors
-/// What was not flat, or left behind.
+/// The quantities that were not flat, and the resources left behind.
 pub fn run(time: Duration, connections: usize, folder: &Path) -> anyhow::Result<()> {
     // Made once and kept.
     let _ = pattern(0, 1);

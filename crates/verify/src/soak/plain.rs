@@ -1,4 +1,4 @@
-//! Clients on plain blocking sockets, for what the library's cannot do: half-closes and slow readers.
+//! Clients on plain blocking sockets. They do half-closes and slow reads, which the library's sockets cannot do.
 
 use super::samples::Counters;
 use integration_tests::wire::{PatternChecker, pattern};
@@ -38,13 +38,13 @@ fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Sends, says that there is no more, and still gets the whole echo.
+/// Sends, shuts its sending side down, and still gets the whole echo.
 fn half_close(address: SocketAddr, counters: &Counters) -> std::io::Result<()> {
     let mut stream = connect(address)?;
     stream.write_all(&pattern(0, 10_000))?;
     stream.shutdown(Shutdown::Write)?;
     let mut echo = Vec::new();
-    // The server drops the connection when it has read the end; what it sent before must be here.
+    // The server drops the connection when it has read the end. The whole echo must arrive before that.
     stream.read_to_end(&mut echo)?;
     if echo != pattern(0, 10_000) {
         counters.wrong.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +54,7 @@ fn half_close(address: SocketAddr, counters: &Counters) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Sends a lot from another thread, and reads in small pieces with pauses.
+/// Sends a lot of data from another thread, and reads small pieces with pauses.
 fn read_slowly(address: SocketAddr, counters: &Counters) -> std::io::Result<()> {
     const LENGTH: usize = 300_000;
     let mut stream = connect(address)?;

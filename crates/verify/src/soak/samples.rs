@@ -1,4 +1,4 @@
-//! What is measured each second, and what counts as flat.
+//! The quantities that are measured each second, and the test whether each is flat.
 
 use crate::memory::allocated;
 use hdrhistogram::Histogram;
@@ -116,7 +116,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// Everything that has to be flat, with what it may grow by: a part of itself, and an amount.
+/// Everything that has to be flat. Each may grow by a part of itself and by an amount.
 pub(super) fn verdicts(samples: &[Sample]) -> Vec<Verdict> {
     let verdict = |what, of: fn(&Sample) -> f64, part, amount| {
         flat(what, &samples.iter().map(of).collect::<Vec<_>>(), part, amount)
@@ -131,7 +131,7 @@ pub(super) fn verdicts(samples: &[Sample]) -> Vec<Verdict> {
     ]
 }
 
-/// After the first fifth, in which it warms up: the median of the last fifth against that of the second one.
+/// Compares the median of the last fifth with that of the second fifth. The first fifth is the warm-up.
 fn flat(what: &'static str, series: &[f64], part: f64, amount: f64) -> Verdict {
     let fifth = series.len() / 5;
     let early = median(&series[fifth..2 * fifth]);

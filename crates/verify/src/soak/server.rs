@@ -1,4 +1,4 @@
-//! The echo server: sockets of the library, one per accepted connection, that answer until the end.
+//! The echo server: one library socket per accepted connection, which answers until the end.
 
 use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, ExecutionEngine, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult,
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
-/// Several, so that the ports of closed connections last.
+/// Several, so that closed connections do not use up the ports.
 const LISTENERS: usize = 4;
 
 const BUFFER: usize = 16 * 1024;
@@ -117,7 +117,7 @@ fn end(echo: &Echo) {
     forget(echo.number, &echo.connections);
 }
 
-/// Drops the socket, perhaps in its own callback, and never with the table locked.
+/// Drops the socket, perhaps in its own callback, and never while the table is locked.
 fn forget(number: u64, connections: &Connections) {
     let socket = connections.lock().remove(&number);
     drop(socket);

@@ -1,4 +1,4 @@
-//! A storm of signals whose handler does nothing but interrupt system calls.
+//! A storm of signals whose handler only interrupts system calls.
 #![allow(unsafe_code, reason = "a signal handler is installed")]
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction};
@@ -12,7 +12,7 @@ extern "C" fn nothing(_: i32) {}
 
 /// Sends `SIGUSR1` to this process, a few hundred times a second.
 pub(super) fn start(stop: &Arc<AtomicBool>) -> anyhow::Result<JoinHandle<()>> {
-    // Without SA_RESTART, so that calls do return EINTR.
+    // Without SA_RESTART, so that system calls return EINTR.
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing, which is async-signal-safe.
     unsafe { sigaction(Signal::SIGUSR1, &action) }?;

@@ -1,7 +1,6 @@
-//! A reference model of the socket against the real one: on mocks, where the order of everything is known, and on
-//! real sockets.
+//! Compares the socket with a reference model: on mocks, where the whole order is known, and on real sockets.
 //!
-//! `PROPTEST_CASES` says how many sequences of operations are tried; `cargo xtask verify state-machine` tries many.
+//! `PROPTEST_CASES` sets the number of sequences of operations; `cargo xtask verify state-machine` tries many.
 
 mod mocked;
 mod mocked_acts;
@@ -11,9 +10,9 @@ mod real_model;
 
 use proptest::test_runner::Config;
 
-/// A few cases unless the environment wants more.
+/// A few cases unless the environment asks for more.
 fn config(few: u32) -> Config {
-    // An act that the model's state does not allow is drawn anew: how often that happens over all cases says nothing.
+    // proptest redraws an act that the model's state does not allow. The number of redraws over all cases says nothing.
     let usual =
         Config { failure_persistence: None, max_shrink_iters: 2_000, max_local_rejects: u32::MAX, ..Config::default() };
     if std::env::var_os("PROPTEST_CASES").is_some() { usual } else { Config { cases: few, ..usual } }
@@ -24,7 +23,7 @@ fn bytes_of(number: u32, length: usize) -> Vec<u8> {
     (0..length).map(|at| ((at as u32 * 131) ^ (number * 29 + 7)).to_le_bytes()[0]).collect()
 }
 
-/// How an operation ended, for sends and receives alike.
+/// The result of an operation, for sends and receives alike.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
     number: u32,

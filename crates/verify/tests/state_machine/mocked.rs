@@ -1,4 +1,4 @@
-//! The real socket over the mocks, as the model says.
+//! Runs the real socket over the mocks and compares it with the model.
 
 use crate::mocked_acts::{Act, Answer, Step};
 use crate::mocked_model::{Model, delivery};
@@ -82,7 +82,7 @@ impl Mocked {
     fn step(&mut self, act: &Act) -> Answer {
         match act {
             Act::Open { fails } => {
-                // A failure that is not used up would hit a later open.
+                // An unused failure would hit a later open.
                 if let (Some(errno), false) = (fails, self.attached) {
                     self.port.fail_next_attach(*errno);
                 }

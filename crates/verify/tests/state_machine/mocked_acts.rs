@@ -1,4 +1,4 @@
-//! What can be done to a socket over the mocks, and what a call can say.
+//! The acts on a socket over the mocks, and the answers of its calls.
 
 use async_socket_linux::{ReceiveError, SendError};
 use nix::libc::{EAGAIN, ECONNRESET, EINTR, EMFILE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE, ETIMEDOUT};

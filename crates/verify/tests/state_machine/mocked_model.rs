@@ -1,4 +1,4 @@
-//! What the socket should do over scripted system calls and events: the model.
+//! The model: the right behaviour of the socket over scripted system calls and events.
 
 use crate::mocked_acts::{Act, Answer, Step, acts};
 use crate::{ABANDONED, ERROR, OK, Outcome, bytes_of};
@@ -38,7 +38,7 @@ pub(crate) struct Model {
     error: bool,
     /// What `SO_ERROR` will say, once.
     pending_error: Option<i32>,
-    /// What it said, and the number below which operations were told.
+    /// The reported error, and the number below which operations were told of it.
     told: (Option<i32>, u32),
     stream_broken: bool,
     sends: VecDeque<Step>,
@@ -49,7 +49,7 @@ pub(crate) struct Model {
     pub(crate) wire: Vec<u8>,
 }
 
-/// The bytes that a script delivers for the `nth` time.
+/// The bytes of a script's `nth` delivery.
 pub(crate) fn delivery(nth: u32, length: usize) -> Vec<u8> {
     bytes_of(nth + 1000, length)
 }
@@ -150,7 +150,7 @@ impl Model {
         Ok(())
     }
 
-    /// An event; conditions that it does not report are over.
+    /// Handles an event. Conditions that it does not report are over.
     fn event(&mut self, readable: bool, writable: bool, read_hang_up: bool, error: bool) {
         if self.phase == Phase::Open {
             self.readable |= readable;
@@ -159,7 +159,7 @@ impl Model {
         }
     }
 
-    /// The oldest operation that can run, over and over.
+    /// Runs the oldest runnable operation until none is left.
     fn run(&mut self) {
         while let Some(index) = self.runnable() {
             let is_send = self.waiting[index].is_send;

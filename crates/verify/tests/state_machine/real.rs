@@ -1,4 +1,4 @@
-//! The socket on one end of a real Unix socket pair, as the model says.
+//! Runs the socket on one end of a real Unix socket pair and compares it with the model.
 
 use crate::real_model::{Act, Answer, Expected, FLOOD, Model, written};
 use crate::{Outcome, bytes_of, config};
@@ -26,7 +26,7 @@ struct Real {
     peer: Option<UnixStream>,
     next: u32,
     written: u32,
-    /// What the peer has still to find, by the model before the act.
+    /// The bytes that the peer has not read yet, by the model before the act.
     unread: Vec<u8>,
     report: Sender<Outcome>,
     log: Receiver<Outcome>,
@@ -109,7 +109,7 @@ impl Real {
         Answer::Accepted
     }
 
-    /// What has been called back since the last act.
+    /// Checks the callbacks since the last act.
     fn completed(&self, expected: &[Expected], in_order: bool) {
         let mut found: Vec<Outcome> = Vec::new();
         let all = comes_true(integration_tests::LIMIT, || {
@@ -119,7 +119,7 @@ impl Real {
         assert!(all, "{found:?} instead of {expected:?}");
         let mut expected = expected.to_vec();
         if !in_order {
-            // Sends and receives are called back by different threads.
+            // Different threads run the callbacks of sends and those of receives.
             found.sort_by_key(|outcome| outcome.number);
             expected.sort_by_key(|expected| expected.number);
         }

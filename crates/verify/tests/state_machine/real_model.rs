@@ -1,4 +1,5 @@
-//! What the socket should do on one end of a Unix socket pair, as far as the kernel leaves no choice.
+//! The model: the right behaviour of the socket on one end of a Unix socket pair, as far as the kernel leaves no
+//! choice.
 
 use crate::{ABANDONED, ERROR, OK, bytes_of};
 use async_socket_linux::SocketState;
@@ -6,10 +7,10 @@ use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 use std::collections::VecDeque;
 
-/// More than the kernel takes while the peer reads nothing.
+/// More bytes than the kernel takes while the peer reads nothing.
 pub(crate) const FLOOD: usize = 4 << 20;
 
-/// As much as the kernel takes in any case.
+/// A number of bytes that the kernel takes in any case.
 const ROOM: usize = 20_000;
 
 #[derive(Debug, Clone)]
@@ -37,7 +38,7 @@ pub(crate) enum Answer {
     StreamBroken,
 }
 
-/// How an operation has to end. How much of a flood went out before the peer went away is the kernel's business.
+/// The expected result of an operation. The kernel decides how much of a flood goes out before the peer leaves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expected {
     pub(crate) number: u32,
@@ -72,14 +73,14 @@ pub(crate) struct Model {
     stream_broken: bool,
     incoming: VecDeque<u8>,
     written: u32,
-    /// What the peer will find, sends that wait included.
+    /// The bytes that the peer will read, including those of waiting sends.
     pub(crate) unread: Vec<u8>,
     pub(crate) answer: Answer,
     /// What the last act has completed.
     pub(crate) completed: Vec<Expected>,
 }
 
-/// What the peer writes for the `nth` time.
+/// The bytes of the peer's `nth` write.
 pub(crate) fn written(nth: u32, length: usize) -> Vec<u8> {
     bytes_of(nth + 5_000, length)
 }
@@ -121,7 +122,7 @@ impl Model {
         Answer::Accepted
     }
 
-    /// Receives get what is there, and then the end.
+    /// Completes receives with the available bytes, and then with the end.
     fn deliver(&mut self) {
         while let Some(index) = self.waiting.iter().position(|it| !it.is_send) {
             if self.incoming.is_empty() && self.peer == Peer::Writes {
@@ -191,7 +192,7 @@ impl ReferenceStateMachine for Model {
         .boxed()
     }
 
-    /// What the kernel takes without a doubt, and what a peer can do.
+    /// Allows only sends that the kernel certainly takes, and only acts that a peer can do.
     fn preconditions(model: &Self, act: &Act) -> bool {
         let floods = model.waiting.iter().any(|it| it.is_send && it.length == FLOOD);
         match act {

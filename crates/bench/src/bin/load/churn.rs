@@ -1,4 +1,4 @@
-//! Connections that come and go: connect, have one byte echoed, say the end, wait until the server has closed too.
+//! Connections that come and go: connect, have one byte echoed, shut down, and wait until the server has closed too.
 
 use crate::Arguments;
 use crate::window::Window;
@@ -43,7 +43,7 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<()> {
     Ok(())
 }
 
-/// From one of many addresses, because each has only so many ports and keeps a port for a minute after its use.
+/// Binds to one of many addresses, because an address has a limited number of ports and keeps a used port for a minute.
 fn visit(arguments: &Arguments, epoll: &OwnedFd, slot: usize, made: &mut u64) -> Result<Visit> {
     let since = Instant::now();
     let fd = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;

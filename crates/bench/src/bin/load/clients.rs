@@ -1,5 +1,5 @@
-//! Connections that stay: echo with any depth, one-way, and full duplex. Each direction of each is a stream of which
-//! every byte can be checked.
+//! Connections that stay: echo with any depth, one-way, and full duplex. In each direction the client checks every
+//! byte.
 
 use crate::window::Window;
 use crate::{Arguments, Mode};
@@ -19,17 +19,17 @@ use std::time::{Duration, Instant};
 
 /// How long nothing may happen.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
-/// What a server needs to go to sleep, under any tool.
+/// Every server is asleep after this time, under any tool.
 const REST: Duration = Duration::from_micros(300);
 
 pub(crate) struct Client {
     stream: TcpStream,
     kind: Kind,
-    /// Where in the pattern what this client sends begins: no two clients send the same.
+    /// The pattern position at which this client's bytes begin. It differs between clients.
     seed: u64,
     sent: u64,
     received: u64,
-    /// When the messages that are under way were sent.
+    /// The send times of the messages under way.
     since: VecDeque<Instant>,
 }
 
@@ -43,13 +43,13 @@ struct Kind {
     counts: bool,
 }
 
-/// What is sent beside the messages that are counted.
+/// The traffic beside the counted messages.
 const BESIDE: Kind = Kind { size: 64 * 1024, depth: 16, counts: false };
 
 /// What all clients have in common.
 struct Load<'a> {
     mode: Mode,
-    /// Bytes each client may send in all, so far.
+    /// The bytes that each client may send in all, so far.
     limit: u64,
     pattern: Pattern,
     scratch: Vec<u8>,
@@ -57,7 +57,7 @@ struct Load<'a> {
     window: &'a mut Window,
 }
 
-/// Runs until the window ends or every client has had its messages; the clients are still connected then.
+/// Runs until the window ends or every client has had its messages. Returns the clients, still connected.
 pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Client>> {
     let kind = Kind { size: arguments.size as u64, depth: arguments.depth, counts: true };
     let mut load = Load {
@@ -92,8 +92,9 @@ pub(crate) fn run(arguments: &Arguments, window: &mut Window) -> Result<Vec<Clie
 }
 
 impl Load<'_> {
-    /// All clients send a message, and when all have theirs back and the server has gone to sleep, the next: whatever
-    /// tool slows the server down, it always meets the same. The first message went when the client connected.
+    /// All clients send one message and wait until all echoes are back and the server sleeps. Then they send the next.
+    /// So the server meets the same load under every tool, however slow the tool makes it. The first message went out
+    /// when the client connected.
     fn run_in_step(&mut self, epoll: &OwnedFd, clients: &mut [Client], messages: u64, size: u64) -> Result<()> {
         self.window.goes_on(Instant::now())?;
         for message in 1..messages {
@@ -110,7 +111,7 @@ impl Load<'_> {
         Ok(())
     }
 
-    /// Waits, and receives and sends what can be. How many clients have everything back now that they sent.
+    /// Waits for events, then receives and sends. Returns the number of clients whose last echo came back in this call.
     fn serve(&mut self, epoll: &OwnedFd, clients: &mut [Client]) -> Result<usize> {
         let mut done = 0;
         let mut events = std::mem::take(&mut self.events);
@@ -128,7 +129,7 @@ impl Load<'_> {
         Ok(done)
     }
 
-    /// With an echo server, one message goes there and back: the connection is up on both sides, and warm.
+    /// With an echo server, one message goes there and back, so that both sides are connected and warm.
     fn connect(&self, arguments: &Arguments, kind: Kind, index: usize) -> Result<Client> {
         let mut stream = TcpStream::connect(arguments.address)?;
         stream.set_nodelay(true)?;
@@ -145,7 +146,7 @@ impl Load<'_> {
         Ok(Client { stream, kind, seed: seed + kind.size, sent: 0, received: 0, since: VecDeque::new() })
     }
 
-    /// How many bytes may be sent before more have come back.
+    /// The bytes that the client may send before more have come back.
     fn allowed(&self, client: &Client) -> u64 {
         let until = match self.mode {
             Mode::Echo => (client.received / client.kind.size + client.kind.depth) * client.kind.size,
@@ -211,7 +212,7 @@ impl Load<'_> {
 }
 
 impl Client {
-    /// After the end of what was sent, the server says how much it got.
+    /// Shuts the sending side down and compares the byte count that the server reports.
     fn check_count(&mut self) -> Result<()> {
         self.stream.shutdown(Shutdown::Write)?;
         self.stream.set_nonblocking(false)?;

@@ -10,7 +10,7 @@ use std::io::Read;
 use std::time::Duration;
 use window::Window;
 
-/// Drives a server, and prints what it measured.
+/// Drives a server and prints the measurements.
 #[derive(Parser)]
 struct Arguments {
     /// The server's address.
@@ -21,13 +21,13 @@ struct Arguments {
     /// How many connections.
     #[arg(long, default_value_t = 1)]
     connections: usize,
-    /// Bytes in a message, or of a buffer.
+    /// Bytes in a message or in a buffer.
     #[arg(long, default_value_t = 64)]
     size: usize,
     /// Messages under way per connection.
     #[arg(long, default_value_t = 1)]
     depth: u64,
-    /// So many more connections have messages of 64 KiB echoed, 16 at a time; only their bytes are counted.
+    /// The number of additional connections that echo messages of 64 KiB, 16 at a time; only their bytes are counted.
     #[arg(long, default_value_t = 0)]
     beside: usize,
     /// How long to measure.
@@ -36,7 +36,7 @@ struct Arguments {
     /// How long to run before that.
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
-    /// Echo so many messages per connection instead, however long it takes, print, and stay connected until the
+    /// Echo this many messages per connection, however long that takes. Then print, and stay connected until the
     /// standard input ends.
     #[arg(long)]
     messages: Option<u64>,
@@ -49,11 +49,11 @@ struct Arguments {
 enum Mode {
     /// Messages that come back: `depth` at a time on each connection.
     Echo,
-    /// Sends without end. The server says how many bytes it got.
+    /// Sends without end. The server reports how many bytes it got.
     Send,
     /// Sends without end, and receives without end.
     Duplex,
-    /// Connects, has one byte echoed, and waits until the server has closed, again and again.
+    /// Again and again: connects, has one byte echoed, and waits until the server has closed.
     Churn,
 }
 

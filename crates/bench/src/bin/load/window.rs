@@ -1,4 +1,4 @@
-//! The time that is measured: what was done in it, how long each message took, and whose CPU time it cost.
+//! The measured time: the messages in it, the latency of each, and the CPU time of each process.
 
 use anyhow::{Context as _, Result};
 use hdrhistogram::Histogram;
@@ -37,7 +37,7 @@ pub(crate) struct Measured {
     p99: f64,
     p999: f64,
     max: f64,
-    /// CPU seconds of the server, of the load, and of everybody else on the machine.
+    /// CPU seconds of the server, of the load, and of all other processes.
     server_cpu: f64,
     load_cpu: f64,
     other_cpu: f64,
@@ -59,12 +59,12 @@ impl Window {
         })
     }
 
-    /// The connections are up: the warm-up counts from now.
+    /// Starts the warm-up, because all connections are up.
     pub(crate) fn connected(&mut self) {
         self.starts = Instant::now() + self.warm_up;
     }
 
-    /// Whether to go on. Called with the time, often.
+    /// Whether to go on. The load calls it often.
     pub(crate) fn goes_on(&mut self, now: Instant) -> Result<bool> {
         match &self.begun {
             None if now >= self.starts => {
@@ -93,7 +93,7 @@ impl Window {
         Ok(())
     }
 
-    /// What was measured until the window ended, or until now.
+    /// The measurements up to the end of the window, or up to now if it has not ended.
     pub(crate) fn measured(&self) -> Result<Measured> {
         self.ended.clone().map_or_else(|| self.measure(), Ok)
     }

@@ -1,5 +1,5 @@
-//! Round trips between two sockets within one process: pairs over `AF_UNIX`, each with one message under way, every
-//! byte checked. Prints the same as the load does.
+//! Round trips between two sockets in one process: pairs over `AF_UNIX`, each with one message under way and every byte
+//! checked. Prints the same JSON as the load.
 
 mod on_epoll;
 mod on_ours;
@@ -23,7 +23,7 @@ struct Arguments {
     /// Bytes in a message.
     #[arg(long, default_value_t = 64)]
     size: usize,
-    /// How many ports; both ends of a pair are on the same. Of ours only.
+    /// The number of ports; both ends of a pair are on the same one. Only for `ours`.
     #[arg(long, default_value_t = 1)]
     threads: usize,
     /// How long to measure.
@@ -42,7 +42,7 @@ enum Engine {
     Tokio,
 }
 
-/// Round trips of one pair; a cache line of its own, so that pairs of different threads do not meet in it.
+/// The round trips of one pair, in a cache line of its own to avoid false sharing between threads.
 #[derive(Default)]
 #[repr(align(128))]
 struct Trips(AtomicU64);

@@ -1,5 +1,5 @@
-//! Both ends of every pair on one bare edge-triggered epoll, which believes every short read, as the peers do, or only
-//! those at which no descriptors came along, as we do.
+//! Both ends of every pair on one bare edge-triggered epoll. [`believing`] takes every short read as the end of the
+//! data, as the peers do. [`heeding_descriptors`] does so only if no descriptors came along, as we do.
 
 use crate::{Arguments, Trips};
 use anyhow::Result;
@@ -12,12 +12,12 @@ use std::thread;
 
 type Read = fn(&UnixStream, &mut [u8]) -> rustix::io::Result<usize>;
 
-/// Whatever came is all there was. A stream of which that is not true gets stuck.
+/// Takes a short read as the end of the data. If more data remains, the stream gets stuck.
 pub(crate) fn believing(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     recv(stream, buffer, RecvFlags::empty()).map(|(bytes, _)| bytes)
 }
 
-/// The least that a program can do about it. No descriptors are passed here, so a read which has to be repeated is an error.
+/// The cheapest check for passed descriptors. No descriptors are passed here, so a read that would need a repeat is an error.
 pub(crate) fn heeding_descriptors(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     let mut nothing = RecvAncillaryBuffer::default();
     let message = recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut nothing, RecvFlags::empty())?;
@@ -25,7 +25,7 @@ pub(crate) fn heeding_descriptors(stream: &UnixStream, buffer: &mut [u8]) -> rus
     Ok(message.bytes)
 }
 
-/// The even ends begin; an odd end sends back.
+/// The even ends send first, and the odd ends send back.
 pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips], read: Read) -> Result<()> {
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
     let pattern = Pattern::new(arguments.size);

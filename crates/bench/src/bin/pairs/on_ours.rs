@@ -7,14 +7,14 @@ use bench::pattern::Pattern;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
-/// One end: a socket, what it sends, and what it counts if it is the one that began.
+/// One end: a socket and its message. The end that sends first also counts round trips.
 struct End {
     socket: AsyncSocketLinux,
     message: Vec<u8>,
     trips: Option<&'static Trips>,
 }
 
-/// Received into whole, sent from as far as it is filled.
+/// A receive may fill all of it; a send takes the filled part.
 struct Buffer {
     bytes: Box<[u8]>,
     filled: usize,
@@ -40,8 +40,8 @@ pub(crate) fn start(arguments: &Arguments, trips: &'static [Trips]) -> Result<()
         pairs.push(UnixStream::pair()?);
     }
     let (ones, twos): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
-    // Each socket takes the engine's next port: all odd ends come first, so an even end begins on its peer's port, if
-    // the ports divide the pairs.
+    // Each socket takes the engine's next port. All odd ends come first, so that an even end gets the port of its peer
+    // if the number of ports divides the number of pairs.
     let end = |stream: UnixStream, trips| -> Result<Arc<End>> {
         let socket = AsyncSocketLinux::create(Some(&engine), stream.into())?;
         socket.open_async(|_| {})?;
