@@ -1,7 +1,8 @@
-//! The C ABI: any sequence of calls with any arguments, right and wrong ones, on real descriptors.
+//! The C ABI: any sequence of calls with any arguments, right or wrong, on real descriptors.
 //!
-//! The model: what is accepted is called back exactly once, with a legal result, before its socket is destroyed, its
-//! descriptor removed or its port given up; what is refused is never called back; bytes arrive in order, none lost.
+//! The model: an accepted operation is called back exactly once, with a legal result. That happens before its socket is
+//! destroyed, its descriptor removed or its port given up. A refused operation is never called back. Bytes arrive in
+//! order, and none is lost.
 
 #![no_main]
 
@@ -77,7 +78,7 @@ fuzz_target!(|steps: Vec<Step>| {
     (0..inits).for_each(|_| platform_deinit());
 });
 
-/// A port of our own, and a descriptor that is waited for on it.
+/// A port of our own, and a descriptor on which operations wait at the port.
 struct Port {
     handle: COMPLETION_PORT_HANDLE,
     references: usize,
@@ -145,7 +146,8 @@ impl Port {
             PortCall::Hang => self.peer = None,
             PortCall::Replace => {
                 let (ours, peer) = UnixStream::pair().expect("a pair");
-                // SAFETY: two open descriptors; the second is closed and is the first one then.
+                // SAFETY: both descriptors are open. The call closes the second and gives its number to a copy of the
+                // first.
                 assert!(unsafe { libc::dup2(ours.as_raw_fd(), self.ours.as_raw_fd()) } >= 0);
                 self.peer = Some(peer);
             }

@@ -1,7 +1,8 @@
 //! The event callback: any script of system calls, any events, any operations in between.
 //!
-//! The model: what is accepted ends exactly once, in the order of its direction; a send that is OK sent all its bytes,
-//! and the bytes of sends are never mixed; what the kernel delivered reaches a receive, whole and in order.
+//! The model: an accepted operation ends exactly once, in the order of its direction. A send that is OK sent all its
+//! bytes, and the bytes of two sends are never mixed. Bytes that the kernel delivered reach a receive, whole and in
+//! order.
 
 #![no_main]
 
@@ -39,7 +40,7 @@ enum Outcome {
 type Sent = SendCompletion<Vec<Vec<u8>>>;
 type Received = ReceiveCompletion<Vec<Vec<u8>>>;
 
-/// What was accepted in a direction, and what ended, in order.
+/// The accepted operations of one direction, and the ended ones in order.
 struct Ledger<T> {
     accepted: usize,
     ended: Arc<Mutex<Vec<(usize, T)>>>,
@@ -55,7 +56,7 @@ impl<T: Send + 'static> Ledger<T> {
         move |completion| ended.lock().unwrap().push((number, completion))
     }
 
-    /// Everything that was accepted, in the order in which it ended.
+    /// All completions, in the order in which the operations ended.
     fn all(self) -> Vec<T> {
         let ended = Arc::into_inner(self.ended).expect("no callback is left").into_inner().unwrap();
         assert_eq!(ended.len(), self.accepted, "each ends exactly once");
@@ -76,7 +77,7 @@ fuzz_target!(|events: Vec<Event>| {
     for event in events {
         match event {
             Event::Send(sizes) => {
-                // The number of a send is what its bytes are.
+                // Each byte of a send is the send's number.
                 let payload = buffers(&sizes, u8::try_from(sends.accepted % 251).unwrap());
                 if socket.send_async(payload.clone(), sends.callback()).is_ok() {
                     sends.accepted += 1;
@@ -118,8 +119,8 @@ fuzz_target!(|events: Vec<Event>| {
     assert_eq!(port.references(), 1, "the socket has let go of the port");
 });
 
-/// The bytes on the wire are those of the sends, one after the other; only the one that broke the stream is in part, and
-/// that may have been refused for it.
+/// Checks that the wire has the bytes of the sends, one after the other. Only the send that broke the stream may be
+/// there in part, and its call may have been refused for that.
 fn check_sends(sends: &[Sent], payloads: &[Vec<u8>], refused: &[Vec<u8>], wire: &[u8]) {
     let mut rest = wire;
     for (sent, payload) in sends.iter().zip(payloads) {
@@ -133,7 +134,7 @@ fn check_sends(sends: &[Sent], payloads: &[Vec<u8>], refused: &[Vec<u8>], wire: 
     assert!(rest.is_empty() || refused.iter().any(|payload| payload.starts_with(rest)), "no bytes but those of sends");
 }
 
-/// What was delivered reaches the receives one by one, and none is left out.
+/// Checks that the delivered bytes reach the receives in order, and that no delivery is left out.
 fn check_receives(receives: &[Received], delivered: &[u8]) {
     let mut next = delivered.iter().enumerate();
     for received in receives {
@@ -163,7 +164,7 @@ fn step(outcome: Outcome, bytes: impl FnOnce(u8) -> Step) -> Step {
     }
 }
 
-/// The events of epoll, closer together: EPOLLRDHUP is bit 5 here.
+/// Maps eight bits to the events of epoll. EPOLLRDHUP is bit 5 here.
 fn readiness(bits: u8) -> Readiness {
     Readiness::from_bits_truncate(u32::from(bits & 0x1f) | u32::from(bits & 0x20) << 8)
 }

@@ -1,6 +1,6 @@
-//! The parsers of `cargo xtask srs-report`: a project of arbitrary files has a report or an error, never a panic.
+//! The parsers of `cargo xtask srs-report`: for arbitrary files they make a report or an error, and never panic.
 //!
-//! An input is the texts of the project's files, one after the other, between lines that say `===`.
+//! An input is the text of the project's files, one after the other, between lines that say `===`.
 
 #![no_main]
 #![allow(dead_code, unreachable_pub, reason = "xtask's modules, of which this uses one function")]

@@ -1,5 +1,5 @@
-//! `cargo xtask c-abi`: runs the conformance program of the C ABI against both libraries, alone or under a checker. With
-//! `--installed`, it installs the library and uses it as C programs do.
+//! `cargo xtask c-abi`: runs the conformance program of the C ABI against both libraries, alone or under a checker.
+//! With `--installed`, it installs the library and uses it as C programs do.
 
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
@@ -54,7 +54,7 @@ fn need(shell: &Shell, program: &str, package: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// An installation in a place with blanks, and with the libraries in an unusual one.
+/// An installation in a folder with blanks in its name, with the libraries in an unusual subfolder.
 struct Installed {
     shell: Shell,
     scratch: PathBuf,
@@ -101,7 +101,7 @@ impl Installed {
         self.lib().join("libasync_socket.a")
     }
 
-    /// As in a shell script, which has to `eval` paths with blanks.
+    /// Compiles as a shell script does, which has to `eval` paths with blanks.
     fn found_by_pkg_config(&self) -> anyhow::Result<()> {
         let Self { shell, scratch, sources, .. } = self;
         let (source, program) = (sources.join("library.c"), scratch.join("by-pkg-config"));
@@ -137,7 +137,7 @@ impl Installed {
         Ok(program)
     }
 
-    /// Eight runs, because a report of an uninitialised register came in one of three or four.
+    /// Runs memcheck eight times, because a report of an uninitialised register came in only one run of three or four.
     fn under_memcheck(&self) -> anyhow::Result<()> {
         const RUNS: u32 = 8;
         let shell = &self.shell;
@@ -169,7 +169,7 @@ impl Installed {
     fn under_the_thread_sanitizer(&self) -> anyhow::Result<()> {
         let shell = &self.shell;
         let tsan = ["-fsanitize=thread"];
-        // The sanitizer splits the variable's value at unquoted blanks.
+        // Quoted, because the sanitizer splits the variable's value at unquoted blanks.
         let suppressions = self.suppressions("thread-sanitizer.supp");
         let options = format!("suppressions='{}' exitcode=9", suppressions.display());
         let run = |program: &Path| cmd!(shell, "{program}").env("TSAN_OPTIONS", &options).output();

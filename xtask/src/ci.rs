@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: the steps of CI, in order, up to the first that fails.
+//! `cargo xtask ci`: runs the steps of CI in order and stops at the first that fails.
 //!
 //! `.github/workflows/ci.yml` runs the same commands, one job each; a test below compares the two. Longer checks run at
 //! night: `.github/workflows/nightly.yml`.
@@ -72,7 +72,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
 impl Step {
     fn run(&self, shell: &Shell) -> anyhow::Result<()> {
         let mut command = match self.args {
-            // This program itself. `cargo xtask` would build it again, because the tests were built with other features.
+            // Runs this program itself. `cargo xtask` would build it again, because the tests were built with other
+            // features.
             ["xtask", args @ ..] => shell.cmd(env::current_exe()?).args(args),
             args => cmd!(shell, "cargo {args...}"),
         };

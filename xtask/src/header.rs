@@ -1,5 +1,5 @@
-//! `cargo xtask header`: makes the C header from the ABI's sources. With `--check`, compares the header in the repository with
-//! them.
+//! `cargo xtask header`: makes the C header from the ABI's sources. With `--check`, it compares the header in the
+//! repository with them.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -41,7 +41,7 @@ fn generate() -> anyhow::Result<String> {
     let mut header = Vec::new();
     builder.generate().context("cbindgen does not understand the sources")?.write(&mut header);
     let header = with_version(&String::from_utf8(header)?, env!("CARGO_PKG_VERSION"));
-    // Rust's section about safety is what the function requires of its caller in C.
+    // The section "Safety" in Rust becomes the C function's requirements on its caller.
     Ok(header.replace("\n * # Safety\n", "\n * Requires:\n"))
 }
 

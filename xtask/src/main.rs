@@ -67,7 +67,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// For a caller that starts this program without the launcher.
+/// Serves a caller that starts this program without the launcher.
 fn install(arguments: &[OsString]) -> anyhow::Result<()> {
     let shell = Shell::new()?;
     Ok(cmd!(shell, "cargo xtask install {arguments...}").quiet().run()?)

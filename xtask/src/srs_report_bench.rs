@@ -1,4 +1,4 @@
-//! `cargo xtask srs-report-bench`: how long the report takes, on this workspace and on a large generated one.
+//! `cargo xtask srs-report-bench`: measures the report on this workspace and on a large generated one.
 
 use crate::workspace;
 use anyhow::ensure;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const REQUIREMENTS: usize = 5_000;
 const LINES: usize = 500_000;
 const CRATES: usize = 50;
-/// In each crate: code, and half as many of unit tests.
+/// The code files of each crate. There are half as many files of unit tests.
 const FILES: usize = 8;
 
 const HERE_AT_MOST: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     here
 }
 
-/// The best of three: what else the machine does is not measured.
+/// Takes the best of three runs, because other work on the machine only slows a run down.
 fn measure(name: &str, root: &Path, at_most: Duration) -> anyhow::Result<()> {
     let times = [(); 3].map(|()| report(root, &[]));
     let mut best = Duration::MAX;
@@ -50,11 +50,11 @@ fn report(root: &Path, args: &[&str]) -> anyhow::Result<Duration> {
     Ok(time)
 }
 
-/// Writes a workspace in which every requirement has code and both kinds of tests; returns its lines of code.
+/// Writes a workspace in which every requirement has code and both kinds of tests. Returns its number of lines.
 fn generate(root: &Path) -> anyhow::Result<usize> {
     let per_crate = REQUIREMENTS / CRATES;
     let tests = FILES / 2;
-    // Code, unit tests, and one file of integration tests.
+    // The divisor counts code files, files of unit tests, and one file of integration tests.
     let lines = LINES / CRATES / (FILES + tests + 1);
     let mut written = 0;
     for package in 0..CRATES {
@@ -81,7 +81,7 @@ fn generate(root: &Path) -> anyhow::Result<usize> {
     Ok(written)
 }
 
-/// A file of so many lines: a function for every id, then functions without tags.
+/// A file of `lines` lines: a function for every id, then functions without tags.
 fn source(ids: &[String], lines: usize, tagged: impl Fn(&str, usize) -> String) -> String {
     let mut text = String::new();
     for (index, id) in ids.iter().enumerate() {

@@ -1,7 +1,7 @@
 //! `cargo xtask standalone`: each library crate, its documentation and its tests compile alone.
 //!
-//! In the workspace the crates share features and dependencies, which hides a dependency or feature that a crate forgot
-//! to declare. Here a scratch package depends on each crate by its path, as a user's package would.
+//! In the workspace the crates share features and dependencies, which hides a missing declaration of either. Here a
+//! scratch package depends on each crate by its path, as a user's package would.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -10,12 +10,12 @@ use std::path::Path;
 use tempfile::TempDir;
 use xshell::{Shell, cmd};
 
-/// A library crate, a use of it, and what it must not depend on.
+/// A library crate, a program that uses it, and the crates that it must not depend on.
 struct Library {
     name: &'static str,
     /// Uses one item of its public API.
     main: &'static str,
-    /// No crate that it depends on has a name that begins like this.
+    /// No dependency of the crate may have a name with one of these prefixes.
     forbidden: &'static [&'static str],
 }
 
@@ -38,11 +38,12 @@ const LIBRARIES: [Library; 4] = [
     Library { name: "test-doubles", main: "fn main() { drop(test_doubles::any_descriptor()); }", forbidden: &[] },
 ];
 
-/// Checks every library; fails with the first that does not stand alone.
+/// Checks every library. Fails with the first that does not compile alone.
 pub(crate) fn run() -> anyhow::Result<()> {
     let root = workspace::root()?;
     let shell = Shell::new()?;
-    // A folder of its own: with other features than in the workspace, each build would evict the other.
+    // A folder of its own, because these builds and those of the workspace have different features and would evict each
+    // other.
     shell.set_var("CARGO_TARGET_DIR", workspace::target_dir()?.join("standalone"));
     shell.set_var("RUSTDOCFLAGS", "-D warnings");
     for library in &LIBRARIES {
@@ -85,7 +86,7 @@ fn scratch_package(root: &Path, library: &Library) -> anyhow::Result<TempDir> {
     Ok(scratch)
 }
 
-/// The first crate of the tree, other than the library itself, that the library must not depend on.
+/// The first crate in the tree that the library must not depend on. The library itself does not count.
 fn forbidden<'t>(tree: &'t str, library: &Library) -> Option<&'t str> {
     let names = tree.lines().filter_map(|line| line.split_whitespace().next());
     let mut others = names.filter(|name| *name != library.name);

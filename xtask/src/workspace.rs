@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// The folder of the workspace's `Cargo.toml`.
 ///
-/// Read at run time, not with `env!`, because a build cache may outlive the checkout that it was filled from.
+/// The path is read at run time and not with `env!`, because a build cache may outlive the checkout that filled it.
 pub(crate) fn root() -> anyhow::Result<PathBuf> {
     let manifest_dir = env::var_os("CARGO_MANIFEST_DIR").context("start this as `cargo xtask`")?;
     let xtask = PathBuf::from(manifest_dir);

@@ -1,4 +1,4 @@
-//! One operation: the context of its callback, which counts.
+//! One operation. It is the context of its callback, which counts its calls.
 
 use async_socket::*;
 use std::ffi::c_void;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// No callback takes longer, unless it never comes.
+/// No callback takes longer than this, unless it never comes.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// What is done inside a callback.
@@ -49,13 +49,13 @@ impl Operation {
         self.buffers.iter().map(Vec::len).sum()
     }
 
-    /// It was called back once, by now; the result and the bytes.
+    /// Asserts that the operation was called back exactly once. Returns the result and the bytes.
     pub(crate) fn once(&self) -> (u32, usize) {
         assert_eq!(self.calls.load(Ordering::Acquire), 1, "called back exactly once");
         (self.result.load(Ordering::Relaxed), self.bytes.load(Ordering::Relaxed) as usize)
     }
 
-    /// As [`once`](Self::once), on a thread that nobody waits for.
+    /// Waits for the callback, which runs on a thread that no call waits for.
     pub(crate) fn soon(&self) {
         let started = Instant::now();
         while self.calls.load(Ordering::Acquire) == 0 {
@@ -79,13 +79,13 @@ impl Operation {
             Some(Inside::Destroy(handle)) => unsafe { async_socket_destroy(handle) },
             None => {}
         }
-        // Last, for then the operation may be freed.
+        // This comes last, because the fuzz target may free the operation after it.
         self.calls.fetch_add(1, Ordering::Release);
     }
 }
 
 /// # Safety
-/// `context` is that of an operation that is alive.
+/// `context` must be that of a live operation.
 unsafe fn operation<'o>(context: *mut c_void) -> &'o Operation {
     // SAFETY: the caller's promise.
     unsafe { &*context.cast::<Operation>() }

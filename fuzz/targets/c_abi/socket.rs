@@ -1,4 +1,4 @@
-//! A place for one socket and its peer, and the calls on it.
+//! A place for one socket and its peer, and the calls on them.
 
 use crate::operation::{Inside, Operation, on_open, on_receive, on_send};
 use arbitrary::Arbitrary;
@@ -49,7 +49,7 @@ pub(crate) enum Wrong {
     Callback,
     List,
     Pointer,
-    /// More than 4 GiB are claimed, and refused before anything is touched.
+    /// The list claims more than 4 GiB. The call must refuse it before it touches the memory.
     Length,
 }
 
@@ -63,7 +63,7 @@ struct Socket {
     opens: Vec<Box<Operation>>,
     sends: Vec<Box<Operation>>,
     receives: Vec<Box<Operation>>,
-    /// Bytes of sends are numbered, so are those of the peer.
+    /// The bytes of the sends are numbered, and so are those of the peer.
     sent: usize,
     written: usize,
     read: Vec<u8>,
@@ -161,7 +161,7 @@ impl Socket {
         }
     }
 
-    /// A send or a receive; whether it was accepted.
+    /// Sends or receives. Returns whether the call was accepted.
     fn transfer(&mut self, mut operation: Box<Operation>, wrong: Wrong, close_inside: bool, sends: bool) -> bool {
         let mut list = operation.list();
         let bad = list.iter().any(|buffer| buffer.length == 0) || list.is_empty() || wrong != Wrong::No;
@@ -196,7 +196,7 @@ impl Socket {
 
     fn peer_reads(&mut self) {
         if let Some(peer) = &mut self.peer {
-            // What has arrived is read, whatever ends it.
+            // Reads all bytes that have arrived, whatever ends the read.
             let _ = peer.read_to_end(&mut self.read);
         }
     }
@@ -207,7 +207,7 @@ impl Socket {
         self.check();
     }
 
-    /// The peer goes, so the receive ends, and with it the socket.
+    /// Closes the peer, which ends a receive. The callback of that receive destroys the socket.
     fn destroy_inside(mut self) {
         let mut last = Operation::new(&[1]);
         last.inside = Some(Inside::Destroy(self.handle));
@@ -221,7 +221,7 @@ impl Socket {
         self.peer_reads();
         self.peer = None;
         last.soon();
-        // One before it may have closed the socket inside its callback, which is still in there then.
+        // An earlier callback may have closed the socket from inside and may still run.
         self.receives.iter().chain(&self.sends).for_each(|operation| operation.soon());
         self.receives.push(last);
         self.check();

@@ -1,5 +1,5 @@
-//! `injected-bug race|leak|use-after-free`: has that bug. `cargo xtask verify` runs it first, to show that a sanitizer
-//! would report such a thing.
+//! `injected-bug race|leak|use-after-free`: a program with that bug. `cargo xtask verify` runs it first, to show that a
+//! sanitizer would report such a bug.
 
 use std::env;
 use std::hint::black_box;
@@ -22,8 +22,8 @@ fn race() {
     static mut SHARED: u64 = 0;
     static THERE: AtomicU8 = AtomicU8::new(0);
     let write = || {
-        // A first thread that is done before the second begins would be before it in some order of the standard
-        // library's. They wait for each other, which relaxed makes no order.
+        // The threads wait for each other. Otherwise the first could end before the second begins, and the standard
+        // library might then order the two. `Relaxed` adds no order.
         THERE.fetch_add(1, Relaxed);
         while THERE.load(Relaxed) < 2 {
             thread::yield_now();
@@ -41,7 +41,7 @@ fn race() {
 
 /// Memory that nothing points to any more.
 fn leak() {
-    // On a thread that is gone, so that no forgotten copy of the pointer on a stack hides the leak.
+    // On a thread that has ended, because a stale copy of the pointer on a live stack could hide the leak.
     let leaks = || black_box(Box::leak(black_box(Box::new([7_u8; 4321])))[0]);
     let _ = thread::spawn(leaks).join();
 }

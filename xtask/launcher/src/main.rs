@@ -1,7 +1,7 @@
 //! `cargo xtask`: installs the C library itself, and leaves every other command to the package `xtask`.
 //!
-//! Installing the library builds this program first. So it depends on little: it builds in a few seconds, and the package
-//! `xtask` in several minutes.
+//! Cargo builds this program before it installs the library. So the program has few dependencies: it builds in a few
+//! seconds, and the package `xtask` in several minutes.
 
 mod install;
 mod workspace;

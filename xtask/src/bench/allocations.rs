@@ -1,4 +1,5 @@
-//! `cargo xtask bench allocations`: heap allocations per 64 B echo in the steady state, as the difference of two runs.
+//! `cargo xtask bench allocations`: heap allocations per 64 B echo in the steady state. The figure is the difference of
+//! two runs.
 
 use super::limits::{self, Figure};
 use super::load::Held;

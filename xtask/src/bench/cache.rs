@@ -1,7 +1,8 @@
 //! `cargo xtask bench cache`: misses of the first-level data cache per 64 B echo.
 //!
-//! At 64 connections everything stays in the cache. At 2,000 each message finds its connection cold, so a miss is a line
-//! of 64 bytes that the message touches. The caches are callgrind's, of fixed sizes: no machine changes the figures.
+//! With 64 connections everything stays in the cache. With 2,000, each message finds its connection cold, so each miss
+//! is a line of 64 bytes that the message touches. Callgrind simulates caches of fixed sizes, so the figures do not
+//! depend on the machine.
 
 use super::callgrind::{self, Load};
 use super::limits::{self, Figure};
@@ -11,7 +12,7 @@ use super::{plural, require, table};
 const LOADS: [Load; 2] = [(64, 50, 450), (2_000, 10, 110)];
 /// Sizes, ways and lines of the caches.
 const CACHES: [&str; 3] = ["--cache-sim=yes", "--D1=32768,8,64", "--LL=1048576,16,64"];
-/// Reads and writes of data that missed the first level.
+/// Events of callgrind: reads and writes of data that missed the first level.
 const MISSES: [&str; 2] = ["D1mr", "D1mw"];
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {

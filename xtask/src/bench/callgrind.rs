@@ -1,6 +1,6 @@
-//! What one echo costs under callgrind: the difference of a long run and a short one, by the message.
+//! The cost of one echo under callgrind: the difference of a long run and a short one, divided by the messages.
 //!
-//! Nothing of start, connections and end is in the difference.
+//! The difference contains no cost of start, connecting and end.
 
 use super::load::Held;
 use super::servers::{Kind, Programs, Server};
@@ -8,13 +8,13 @@ use anyhow::Context as _;
 use std::collections::BTreeMap;
 use std::fs;
 
-/// What callgrind counted, by the names of its events: `Ir` instructions, `D1mr` reads that missed the first level, …
+/// Callgrind's counts by event: `Ir` is instructions, `D1mr` is reads that missed the first level, …
 pub(crate) type Counts = BTreeMap<String, u64>;
 
-/// Connections, and the messages on each in the short run and in the long one.
+/// The number of connections, and the messages on each in the short run and in the long run.
 pub(crate) type Load = (usize, u64, u64);
 
-/// The sum of `events` per message, with `options` for callgrind.
+/// The sum of `events` per message. `options` go to callgrind.
 #[allow(clippy::cast_precision_loss, reason = "a figure to be read")]
 pub(crate) fn per_echo(
     programs: &Programs,
@@ -47,13 +47,13 @@ fn counts(
     wrapper.extend(options.iter().map(|&option| option.to_owned()));
     let server = Server::start(kind, programs.server(kind, &wrapper, &[]))?;
     let held = Held::connect(programs, &server, connections, messages)?;
-    // The clients stay until the server has ended: it must not meet some of their departures.
+    // The clients stay until the server has ended, because it must not serve only some of their departures.
     server.stop()?;
     drop(held);
     totals(&fs::read_to_string(&out)?)
 }
 
-/// The totals of a profile, which names its events in one line and sums them up in another.
+/// Reads the totals of a profile. One line names the events, and another has their sums.
 fn totals(profile: &str) -> anyhow::Result<Counts> {
     let line = |start| profile.lines().find_map(|line| line.strip_prefix(start));
     let events = line("events: ").context("the profile names no events")?;

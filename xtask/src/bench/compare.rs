@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: all servers under all loads, in rounds, each round in an order of its own.
 //!
-//! A server has one CPU and the load another. A server that is asked for two threads, and what runs in one process, has
-//! all CPUs but the load's, or all.
+//! A server has one CPU, and the load has another. A server with two threads has all CPUs except the load's. A program
+//! that runs both sides in one process has all CPUs.
 
 use super::load::{self, Measured, on_cpus};
 use super::machine::Machine;
@@ -126,7 +126,7 @@ fn one_engine(
     threads: usize,
     seconds: f64,
 ) -> anyhow::Result<Measured> {
-    // Pairs on one thread stay on one CPU; on more they may use all.
+    // Pairs on one thread stay on one CPU; pairs on more threads may use all.
     let wrapper = if scenario.family == Family::Pairs { on_cpus("0") } else { Vec::new() };
     let mut command = programs.other("pairs", &wrapper);
     command.args(["--engine", engine, "--threads", &threads.to_string()]).args(scenario.load(seconds));

@@ -1,5 +1,5 @@
-//! What a server asks of the heap, as valgrind's DHAT counts it: every allocation, and exactly the bytes asked for,
-//! whatever the language and without a line in the server.
+//! The server's use of the heap, as valgrind's DHAT counts it: every allocation and the exact bytes asked for. It works
+//! for any language and without a change to the server.
 
 use super::servers::{Kind, Programs, Server};
 use anyhow::{Context as _, bail};
@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 pub(crate) struct Heap {
     /// Allocations in all.
     pub(crate) allocations: u64,
-    /// Bytes, at the moment when they were most.
+    /// The peak of the allocated bytes.
     pub(crate) most_bytes: u64,
 }
 
-/// Runs a server under DHAT while `meet` runs: what that returns is kept until the server has ended.
+/// Runs a server under DHAT while `meet` runs. Keeps the result of `meet` until the server has ended.
 pub(crate) fn of<T>(
     programs: &Programs,
     kind: &Kind,
@@ -50,7 +50,7 @@ fn read(log: &Path) -> anyhow::Result<Heap> {
     Ok(Heap { allocations, most_bytes })
 }
 
-/// Waits until the server has accepted so many connections: until it has so many descriptors, and a moment more.
+/// Waits until the server has accepted this many connections: until it has that many descriptors, and a moment more.
 pub(crate) fn wait_until_accepted(server: &Server, connections: usize) -> anyhow::Result<()> {
     let patience = Instant::now() + Duration::from_secs(60);
     while fs::read_dir(format!("/proc/{}/fd", server.pid()))?.count() < connections + 3 {

@@ -1,6 +1,6 @@
 //! `cargo xtask bench instructions`: user-space instructions per 64 B echo.
 //!
-//! Each server runs twice under callgrind, as `callgrind.rs` says.
+//! Each server runs twice under callgrind; see `callgrind.rs`.
 
 use super::callgrind::{self, Load};
 use super::limits::{self, Figure};
@@ -31,7 +31,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     if check { limits::check("instructions", &figures, false) } else { Ok(()) }
 }
 
-/// How the cost grows with connections, and what the C ABI costs against the Rust layer.
+/// The growth of the cost with connections, and the cost of the C ABI against that of the Rust layer.
 fn ratios(figures: &mut Vec<Figure>) {
     let of = |kind: &Kind, connections: usize| {
         let name = format!("{}, {}", kind.name, plural(connections));

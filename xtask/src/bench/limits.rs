@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use xshell::{Shell, cmd};
 
-/// How far a figure may grow over its reference.
+/// The factor by which a figure may exceed its reference.
 const REGRESSION: f64 = 1.03;
 
 #[derive(Deserialize)]
@@ -23,18 +23,18 @@ struct File {
 struct Limit {
     at_most: Option<f64>,
     at_least: Option<f64>,
-    /// What was measured when the limit was set.
+    /// The figure at the time when the limit was set.
     reference: Option<f64>,
-    /// By as much as the two entries of bare epoll differ, the limit may be missed.
+    /// The limit may be missed by the measured noise: the difference of the two entries of bare epoll.
     #[serde(default)]
     within_noise: bool,
 }
 
-/// Something that was measured, by the name that its limit goes by.
+/// A measured figure, under the name that its limit uses.
 pub(crate) struct Figure {
     pub(crate) name: String,
     pub(crate) value: f64,
-    /// By which part of itself the same measure differs if nothing differs, where that is known.
+    /// The relative difference between two measurements of the same program, where it is known.
     pub(crate) noise: Option<f64>,
 }
 
@@ -45,8 +45,8 @@ impl Figure {
     }
 }
 
-/// Prints how each figure of `measure` that has a limit keeps to it. Fails if one does not, or, unless only a part was
-/// asked for, was not measured.
+/// Prints whether each figure of `measure` keeps its limit. Fails if one does not. Unless `only_a_part` is set, a limit
+/// whose figure was not measured fails too.
 pub(crate) fn check(measure: &str, figures: &[Figure], only_a_part: bool) -> anyhow::Result<()> {
     let root = workspace::root()?;
     let text = fs::read_to_string(root.join("docs/benchmarks/limits.toml"))?;
@@ -78,7 +78,7 @@ pub(crate) fn check(measure: &str, figures: &[Figure], only_a_part: bool) -> any
     Ok(())
 }
 
-/// Whether a limit is that of a figure; a `*` in it stands for anything.
+/// Whether a limit is for a figure; a `*` in the limit stands for anything.
 fn is_named(figure: &str, limit: &str) -> bool {
     match limit.split_once('*') {
         Some((start, end)) => figure.strip_prefix(start).is_some_and(|rest| rest.ends_with(end)),

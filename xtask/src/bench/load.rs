@@ -1,4 +1,4 @@
-//! Runs the load generator, and reads what it measured.
+//! Runs the load generator and reads its measurements.
 
 use super::servers::{Programs, Server};
 use anyhow::{Context as _, ensure};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 
-/// What the load printed: times in microseconds, CPU in seconds. `crates/bench/src/bin/load/window.rs` explains it.
+/// The output of the load: times in microseconds, CPU in seconds. `crates/bench/src/bin/load/window.rs` explains it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Measured {
     pub(crate) messages: u64,
@@ -22,7 +22,7 @@ pub(crate) struct Measured {
     pub(crate) other_cpu: f64,
 }
 
-/// Drives a server with the arguments of the load, on CPU `cpu`, and measures the server's CPU time too.
+/// Drives a server with the arguments of the load, on CPU `cpu`. Measures the server's CPU time too.
 pub(crate) fn measure(programs: &Programs, server: &Server, cpu: usize, load: &[String]) -> anyhow::Result<Measured> {
     let mut command = programs.other("load", &on_cpus(&cpu.to_string()));
     command.arg(&server.address).args(load).args(["--pid", &server.pid().to_string()]);
@@ -36,13 +36,13 @@ pub(crate) fn on_cpus(cpus: &str) -> Vec<String> {
     ["taskset", "--cpu-list", cpus].map(str::to_owned).to_vec()
 }
 
-/// Clients that have had their messages and are still connected. They leave when dropped.
+/// Clients that have had their messages and are still connected. They disconnect when dropped.
 pub(crate) struct Held {
     child: Child,
 }
 
 impl Held {
-    /// Connects so many clients of 64 B messages; each has so many echoed.
+    /// Connects this many clients of 64 B messages, each of which has this many echoed.
     pub(crate) fn connect(
         programs: &Programs,
         server: &Server,

@@ -1,4 +1,4 @@
-//! The machine that figures are of, in the words that stand beside them.
+//! The description of the machine that stands beside the figures.
 
 use serde::Serialize;
 use std::fs;

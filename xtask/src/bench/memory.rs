@@ -1,7 +1,7 @@
-//! `cargo xtask bench memory`: what an idle connection with one receive pending holds.
+//! `cargo xtask bench memory`: the memory of an idle connection with one receive pending.
 //!
-//! Of the heap: the bytes asked for at the peak, without the payload buffer. Of the machine: resident memory with 64 KiB
-//! buffers, fresh and after one echo on each.
+//! The heap figure is the peak of the bytes asked for, without the payload buffer. The resident figures are measured
+//! with 64 KiB buffers: fresh, and after one echo on each connection.
 
 use super::limits::{self, Figure};
 use super::load::Held;
@@ -11,9 +11,9 @@ use anyhow::Context as _;
 use std::fs;
 
 const CONNECTIONS: usize = 10_000;
-/// Of the Rust servers while the heap is counted; its bytes are subtracted.
+/// The buffer of the Rust servers while the heap is counted. Its bytes are subtracted.
 const BUFFER: u64 = 4096;
-/// The C program's buffers are of this size always.
+/// The C program's buffers always have this size.
 const C_BUFFER: u64 = 64 * 1024;
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {

@@ -1,4 +1,5 @@
-//! `cargo xtask bench`: what the library costs. A file per command; `docs/benchmarks/README.md` says how to read them.
+//! `cargo xtask bench`: the cost of the library. Each command has a file; `docs/benchmarks/README.md` explains the
+//! figures.
 
 mod allocations;
 mod cache;
@@ -63,13 +64,13 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// As many descriptors as the system lets us have; what we start inherits that.
+/// Raises the limit of descriptors as far as the system allows. The started programs inherit it.
 fn raise_descriptor_limit() -> anyhow::Result<()> {
     let hard = getrlimit(Resource::Nofile).maximum;
     setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard }).context("cannot raise the descriptor limit")
 }
 
-/// Fails, and says what to install, if a program is not there.
+/// Fails and names the package to install if a program is missing.
 fn require(program: &str, package: &str) -> anyhow::Result<()> {
     let mut command = Command::new(program);
     if command.arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_err() {

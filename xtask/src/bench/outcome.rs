@@ -1,4 +1,4 @@
-//! What a scenario's rounds come to: medians, and ratios to the first participant within the same round.
+//! The result of a scenario's rounds: medians, and ratios to the first participant within the same round.
 
 use super::limits::Figure;
 use super::load::Measured;
@@ -21,7 +21,7 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// Messages in a second; of bulk, bytes.
     pub(crate) rate: f64,
-    /// The server's CPU microseconds for a message; of bulk, or beside it, for a mebibyte.
+    /// The server's CPU microseconds per message. For the families `Bulk` and `Beside`, they are per mebibyte.
     pub(crate) cpu: f64,
     pub(crate) p50: f64,
     pub(crate) p90: f64,
@@ -31,12 +31,13 @@ pub(crate) struct Entry {
     rate_ratio: f64,
     cpu_ratio: f64,
     p99_ratio: f64,
-    /// Rounds in which others used the machine too.
+    /// The rounds in which other processes used the machine too.
     pub(crate) disturbed: usize,
     pub(crate) rounds: Vec<Measured>,
 }
 
-/// Others may use so much of one CPU before a round counts as disturbed; the counter of that has steps of 10 ms.
+/// The part of one CPU that other processes may use before a round counts as disturbed. That counter has steps of 10
+/// ms.
 const TOLERATED: f64 = 0.05;
 
 impl Measured {
@@ -57,13 +58,13 @@ impl Measured {
     }
 }
 
-/// Whether the server's work is in the bytes rather than in the messages.
+/// Whether the server's work depends on the bytes rather than on the messages.
 fn counts_mebibytes(family: Family) -> bool {
     matches!(family, Family::Bulk | Family::Beside)
 }
 
 impl Outcome {
-    /// `rounds` holds, for each participant, what each round measured.
+    /// `rounds` holds the measurements of each round, for each participant.
     pub(crate) fn new(scenario: &Scenario, rounds: Vec<Vec<Measured>>) -> Self {
         let family = scenario.family;
         let first = rounds[0].clone();
@@ -138,7 +139,7 @@ impl Outcome {
             figure(format!("{name}: throughput"), ours.rate_ratio, rate_noise);
             figure(format!("{name}: CPU"), ours.cpu_ratio, noise(|entry| entry.cpu_ratio));
             figure(format!("{name}: p99"), ours.p99_ratio, noise(|entry| entry.p99_ratio));
-            // Of a round trip, the time is the inverse of the rate.
+            // The time of a round trip is the inverse of the rate.
             figure(format!("{name}: time"), 1.0 / ours.rate_ratio, rate_noise);
             let peers = ["bare epoll", "bare epoll again", "mio", "tokio"];
             let best = peers.iter().filter_map(|peer| find(peer)).map(|peer| peer.rate_ratio).fold(0.0, f64::max);

@@ -1,4 +1,4 @@
-//! The plots: of echo only, because the rest is a handful of figures.
+//! The plots. They show only echo, because the other scenarios yield a handful of figures.
 
 use super::outcome::{Entry, Outcome};
 use super::scenarios::Family;
@@ -18,11 +18,11 @@ struct Axes<'a> {
     title: &'a str,
     x: &'a str,
     y: &'a str,
-    /// What is written at some places of the x axis.
+    /// The labels on the x axis and their positions.
     ticks: Vec<(f64, String)>,
 }
 
-/// Writes those of the four plots that the outcomes have the figures for.
+/// Writes each of the four plots whose figures are in the outcomes.
 pub(crate) fn write(out: &Path, outcomes: &[Outcome]) -> anyhow::Result<()> {
     let echoes: Vec<&Outcome> = outcomes.iter().filter(|it| it.family == Family::Echo).collect();
     let with = |connections| echoes.iter().copied().filter(move |it| it.connections == connections).collect::<Vec<_>>();
@@ -64,7 +64,7 @@ fn latency(path: &Path, outcome: &Outcome) -> anyhow::Result<()> {
     lines(path, &axes, &outcome.entries.iter().map(line).collect::<Vec<_>>())
 }
 
-/// A line for each entry, through all outcomes, over the logarithm of what `x` says of each.
+/// Draws a line for each entry through all outcomes. The x axis is the logarithm of `x`.
 #[allow(clippy::cast_precision_loss, reason = "places on paper")]
 fn draw(
     path: &Path,
@@ -120,7 +120,7 @@ fn plot(path: &Path, axes: &Axes<'_>, lines: &[Line]) -> Result<(), Box<dyn std:
     Ok(())
 }
 
-/// An x axis that is marked where the figures are.
+/// An x axis with marks where the figures are.
 struct Ticks<'a> {
     range: Range<f64>,
     ticks: &'a [(f64, String)],

@@ -1,4 +1,4 @@
-//! What the servers are compared in: each scenario is a load, and the servers that take part.
+//! The scenarios of the comparison: each is a load and the participating servers.
 
 use super::plural;
 use super::servers::{
@@ -15,16 +15,16 @@ pub(crate) struct Scenario {
     load: Vec<String>,
 }
 
-/// Scenarios of a family go by the same limits and in the same plot.
+/// Scenarios of a family share their limits and their plot.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Family {
     /// One message under way on each connection.
     Echo,
     /// Several.
     Pipelined,
-    /// One, beside connections that are as busy as it goes.
+    /// One message under way, beside connections that are as busy as possible.
     Beside,
-    /// One way, or both ways at the same time, as fast as it goes.
+    /// One way, or both ways at the same time, as fast as possible.
     Bulk,
     Churn,
     /// Pairs of sockets within one process.
@@ -72,13 +72,13 @@ impl Scenario {
     }
 }
 
-/// All scenarios, or the few that two minutes are enough for.
+/// All scenarios, or the few that fit into two minutes.
 pub(crate) fn all(quick: bool) -> Vec<Scenario> {
     let mut all = Vec::new();
     let sizes = if quick { &[64, 65536][..] } else { &[64, 1024, 8192, 65536] };
     let counts = if quick { &[1, 64, 1000][..] } else { &[1, 64, 1000, 5000, 10_000] };
     for &size in sizes {
-        // The quick run has one figure of large messages.
+        // The quick run measures large messages with 64 connections only.
         for &connections in counts.iter().filter(|&&count| !quick || size == 64 || count == 64) {
             all.push(scenario(Family::Echo, "echo", size, connections, &["--mode", "echo"]));
         }

@@ -1,4 +1,4 @@
-//! The servers that are compared, and how one is built, started and stopped.
+//! The compared servers: how to build, start and stop each.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use xshell::{Shell, cmd};
 
-/// A server, by the name that tables and limits use.
+/// A server, under the name that tables and limits use.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kind {
     pub(crate) name: &'static str,
@@ -53,11 +53,11 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Builds ours and, unless only what has limits is measured, the servers that it is compared with.
+    /// Builds our servers. With `with_peers`, also builds the servers of other libraries.
     pub(crate) fn build(with_peers: bool) -> anyhow::Result<Self> {
         let (shell, target) = (Shell::new()?, workspace::target_dir()?);
         shell.change_dir(workspace::root()?);
-        // All of them optimised across crates, as the C library is.
+        // Optimised across crates, as the C library is.
         let peers = with_peers.then_some("--features=peers");
         cmd!(shell, "cargo build --quiet --profile c-abi -p bench --bins {peers...}").quiet().run()?;
         let prefix = target.join("bench");
@@ -69,11 +69,11 @@ impl Programs {
         Ok(Self { rust: target.join("c-abi"), c })
     }
 
-    /// The command of a server, run by `wrapper` if that is not empty.
+    /// The command of a server. `wrapper` runs it if `wrapper` is not empty.
     pub(crate) fn server(&self, kind: &Kind, wrapper: &[String], more: &[&str]) -> Command {
         let program = if kind.is_c() { self.c.clone() } else { self.rust.join(kind.program) };
         let mut command = wrapped(program, wrapper);
-        // The C program takes nothing but a port.
+        // The C program takes only a port.
         if !kind.is_c() {
             command.args(kind.arguments).args(more);
         }

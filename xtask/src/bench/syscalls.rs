@@ -1,5 +1,5 @@
-//! `cargo xtask bench syscalls`: system calls per 64 B echo, by name. As for instructions, what a long run has more than
-//! a short one is what its messages cost.
+//! `cargo xtask bench syscalls`: system calls per 64 B echo, by name. As for instructions, the figure is the difference
+//! of a long run and a short one, divided by the messages.
 
 use super::limits::{self, Figure};
 use super::load::Held;
@@ -50,7 +50,7 @@ fn per_echo(programs: &Programs, kind: &Kind, connections: usize, short: u64, lo
 fn calls(programs: &Programs, kind: &Kind, connections: usize, messages: u64) -> anyhow::Result<Calls> {
     let scratch = tempfile::tempdir()?;
     let out = scratch.path().join("strace.out");
-    // With the tracer out of the way (-D), the process that we started is the server itself.
+    // `-D` detaches the tracer, so that the started process is the server itself.
     let wrapper = ["strace", "-D", "-f", "-qq", "-c", "-U", "calls,name", "-o", &out.display().to_string()];
     let server = Server::start(kind, programs.server(kind, &wrapper.map(str::to_owned), &[]))?;
     let held = Held::connect(programs, &server, connections, messages)?;

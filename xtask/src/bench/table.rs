@@ -1,6 +1,6 @@
 //! Figures in columns.
 
-/// Rows under a head: the first column to the left, the others to the right.
+/// Formats rows below a head. The first column is left-aligned, the others are right-aligned.
 pub(crate) fn format(head: &[&str], rows: &[Vec<String>]) -> String {
     let columns = head.len();
     let width = |column: usize| {

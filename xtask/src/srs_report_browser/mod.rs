@@ -1,8 +1,8 @@
-//! `cargo xtask srs-report-browser`: the HTML report of this workspace in headless Chromium, wide and narrow, light
-//! and dark, with its filters, its search and its keys used. Leaves pictures to look at.
+//! `cargo xtask srs-report-browser`: opens the HTML report of this workspace in headless Chromium, wide and narrow,
+//! light and dark. It uses the filters, the search and the keys, and saves pictures for a person to look at.
 //!
-//! No network and no driver: `driver.html` holds the page in a frame of the wanted width, uses it, and writes what
-//! it found wrong into itself; Chromium prints the result.
+//! It needs no network and no driver. `driver.html` holds the page in a frame of the wanted width and uses it. Then it
+//! writes the faults that it found into itself, and Chromium prints the result.
 
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
@@ -17,7 +17,7 @@ const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 /// A width of the page and a colour scheme: Chromium numbers dark 0 and light 1.
 const VIEWS: [(u32, &str, u32); 4] = [(1280, "light", 1), (1280, "dark", 0), (400, "light", 1), (400, "dark", 0)];
 
-/// Fails with what the first view that is wrong shows.
+/// Fails with the faults of the first view that has some.
 pub(crate) fn run() -> anyhow::Result<()> {
     let Some(browser) = BROWSERS.into_iter().find(|it| Command::new(it).arg("--version").output().is_ok()) else {
         bail!("srs-report-browser needs Chromium: apt-get install chromium");

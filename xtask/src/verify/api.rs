@@ -1,12 +1,12 @@
-//! Whether the Rust API still has what it had.
+//! Checks that the Rust API has lost nothing.
 
 use super::run::Run;
 use anyhow::ensure;
 
 const LIBRARIES: &str = "-p async-socket-api -p completion-port -p async-socket-linux";
 
-/// What the Rust API is compared with. Nothing is released yet, so that this is a state of the repository; once there is
-/// a release, it is that.
+/// The state that the Rust API is compared with. It is a commit, because nothing is released yet. After the first
+/// release, it is that release.
 const BASELINE: &str = "53a8b80";
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {

@@ -1,4 +1,4 @@
-//! The installed C library as C programs find and use it: pkg-config, `CMake`, memcheck, helgrind and the thread sanitizer.
+//! Uses the installed C library as C programs do: pkg-config, `CMake`, memcheck, helgrind and the thread sanitizer.
 
 use super::run::Run;
 

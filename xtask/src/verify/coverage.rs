@@ -1,7 +1,7 @@
-//! Which lines and branches of the library crates the tests run.
+//! The lines and branches of the library crates that the tests run.
 //!
-//! `docs/coverage.toml` explains the lines that no test runs, by their text, because a line number would soon be wrong. A
-//! text that names nothing, such as a closing brace, also needs the text of the line before it.
+//! `docs/coverage.toml` explains the lines that no test runs. It quotes their text, because a line number would soon be
+//! wrong. A text without a word, such as a closing brace, also needs the text of the line before it.
 
 use super::run::Run;
 use super::sanitizers::PACKAGES;
@@ -32,13 +32,13 @@ struct Line {
 }
 
 impl Line {
-    /// Whether this explains a line of `file` with this text, which comes after another.
+    /// Whether this entry explains the line `text` of `file` that comes after the line `before`.
     fn explains(&self, file: &str, text: &str, before: &str) -> bool {
         let follows = self.after.as_deref().is_none_or(|after| after == before);
         self.file == file && self.text == text && follows && !self.reason.is_empty()
     }
 
-    /// Whether it names a line: a text without a word could be any line of its file.
+    /// Whether the entry identifies a line. A text without a word could be any line of its file.
     fn is_specific(&self) -> bool {
         self.after.is_some() || self.text.contains(char::is_alphanumeric)
     }
@@ -58,7 +58,7 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let lcov = run.target("verify").join("coverage.lcov");
     let line =
         format!("cargo +nightly llvm-cov test --branch --lcov --output-path {} {PACKAGES} --tests", lcov.display());
-    // Without these, functions of async-socket-api that tests do run were counted as not run.
+    // Without these settings, the report counts functions of async-socket-api as not run although tests run them.
     let command = run.command(&line).env_remove("CARGO_INCREMENTAL").env("CARGO_PROFILE_DEV_DEBUG", "true");
     run.succeeds(command)?;
     let text = fs::read_to_string(&lcov).with_context(|| format!("cannot read {}", lcov.display()))?;

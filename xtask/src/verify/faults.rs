@@ -1,9 +1,9 @@
-//! Random programs over faulty system calls; the program is `crates/verify/src/bin/faults.rs`.
+//! Random programs over faulty system calls; the source is `crates/verify/src/bin/faults.rs`.
 
 use super::run::Run;
 use anyhow::Context as _;
 
-/// Fewer faults in a minute than this would be too few to mean much.
+/// A run with fewer faults per minute would prove little.
 const FAULTS_PER_MINUTE: u64 = 1_000_000;
 /// Not optimised, with all assertions.
 const FAULTS_PER_SHORT_MINUTE: u64 = 200_000;
@@ -17,7 +17,7 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let program = if optimised {
         "cargo run --quiet --release --package verify --bin faults --".to_owned()
     } else {
-        // What `cargo test` has built for the tests of the simulation.
+        // Builds only what `cargo test` has built for the tests of the simulation.
         run.succeeds(run.command("cargo test --quiet --workspace --no-run --test faults"))?;
         run.target("debug/faults").display().to_string()
     };

@@ -1,11 +1,12 @@
-//! The targets of `fuzz/`, each for some time, from the corpus that is checked in and what earlier runs found.
+//! Runs each target of `fuzz/` for some time. The inputs are the checked-in corpus and the findings of earlier runs.
 
 use super::run::Run;
 use anyhow::{Context as _, bail};
 use std::fs;
 use std::time::Duration;
 
-/// Each with what libFuzzer closes: 3 is standard output and error, which the report writes to in every run.
+/// Each target with libFuzzer's `close_fd_mask`. 3 closes standard output and error, because the report writes to both
+/// in every run.
 const TARGETS: [(&str, u8); 3] = [("c_abi", 0), ("event_callback", 0), ("srs_report", 3)];
 
 const FUZZ: &str = "--fuzz-dir fuzz --target-dir target/fuzz";

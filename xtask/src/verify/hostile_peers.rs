@@ -1,4 +1,4 @@
-//! Peers that mean ill, in release mode; the tests are in `tests/hostile`.
+//! Hostile peers, in release mode; the tests are in `tests/hostile`.
 
 use super::run::{Run, tests_passed};
 

@@ -1,10 +1,10 @@
-//! Under which licences and from where we get what we depend on.
+//! Checks the licences and the origins of our dependencies.
 
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 use spdx::{Expression, Licensee};
 
-/// All of them let a program that links us be distributed under its own licence.
+/// Each of these lets a program that links the library have its own licence.
 const ALLOWED: [&str; 10] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -43,7 +43,7 @@ struct Dependency {
     path: Option<String>,
 }
 
-/// Returns how many packages there are; fails with the first that may not be used.
+/// Returns the number of packages. Fails with the first that we may not use.
 pub(super) fn check(metadata: &str) -> anyhow::Result<usize> {
     let metadata: Metadata = serde_json::from_str(metadata).context("cannot read what cargo metadata says")?;
     let allowed = ALLOWED.map(|name| Licensee::parse(name).expect("a licence"));

@@ -1,15 +1,15 @@
-//! The integration tests under valgrind's memcheck, after injected bugs that have to be reported.
+//! The integration tests under valgrind's memcheck, after injected bugs that memcheck must report.
 //!
-//! Not under it: tests whose subject is time or the process itself (its memory, descriptors, signals, children), and those
-//! of many threads or many operations, which take minutes each there; the sanitizers run those. Nor one that leaks on
-//! purpose: the payload of a panic that panics when it is dropped is forgotten, because the next might do so again.
+//! Left out are tests of time or of the process itself (its memory, descriptors, signals, children). Tests with many
+//! threads or operations take minutes each here; the sanitizers run those. One more test is left out because it leaks on
+//! purpose: the library forgets a panic's payload that panics when it is dropped, because the next payload might too.
 
 use super::run::{Run, tests_passed};
 use anyhow::ensure;
 use xshell::Cmd;
 
-/// The C ABI, because it is C programs that memcheck is for; and, in the long form, of the other binaries what may run
-/// under it.
+/// The test binaries of the two forms. The short form runs the C ABI, because C programs use memcheck. The long form
+/// adds those tests of other binaries that may run under it.
 const RUNS: [&str; 2] = [
     "--test c_abi --",
     "--test socket --test port --test process -- claim:: close:: closing_in_callbacks:: create_and_destroy:: \
@@ -22,7 +22,7 @@ const VALGRIND: &str = "valgrind --quiet --fair-sched=yes --leak-check=full --sh
 
 const NOT_HERE: &str = "--skip a_panic_whose_payload_panics_when_it_is_dropped_hurts_nobody_else";
 
-/// What valgrind begins each line of a report with.
+/// The prefix of each line of valgrind's reports.
 const REPORT: &str = "==";
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
@@ -34,7 +34,7 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     }
     let mut passed = 0;
     for chosen in &RUNS[..if run.long { 2 } else { 1 }] {
-        // Of the workspace, so that nothing is built that `cargo test` has not built.
+        // The whole workspace, so that nothing is built that `cargo test` has not built.
         let line = format!("cargo test --no-fail-fast --workspace {chosen} --test-threads 2 {NOT_HERE}");
         let text = run.succeeds(under(run, &line))?;
         let reports = text.lines().filter(|line| line.starts_with(REPORT)).count();

@@ -1,18 +1,18 @@
 //! The tests that need no kernel, under miri, for three targets.
 //!
-//! A test that needs a real port or socket is left out: miri lacks thread attributes, which a port's thread is made with.
-//! Tests with thousands of operations are left out too, because miri is hundreds of times slower.
-//! rustix makes its system calls through libc here, because miri runs no assembly.
+//! A test with a real port or socket is left out, because miri lacks the thread attributes that a port thread is made
+//! with. Tests with thousands of operations are left out too, because miri is hundreds of times slower. rustix makes
+//! its system calls through libc here, because miri runs no assembly.
 
 use super::run::{Run, tests_passed};
 use anyhow::ensure;
 
-/// This machine's, one with 32 bits, one on which the most significant byte comes first.
+/// This machine's target, a target with 32 bits, and a big-endian one.
 const TARGETS: [&str; 3] = ["x86_64-unknown-linux-gnu", "i686-unknown-linux-gnu", "s390x-unknown-linux-gnu"];
 
-/// What is run: the arguments of `cargo test`, and what is left out.
+/// The arguments of `cargo test`, and the tests that are left out.
 const TESTS: [(&str, &[&str]); 4] = [
-    // Generated lists of buffers take a minute each, and only those of raw pointers can show anything here.
+    // Generated lists of buffers take a minute each, and only lists of raw pointers can have a fault that miri finds.
     ("-p async-socket-api --test unit --", &["is_checked_alike_and_keeps_its_buffers"]),
     (
         "-p completion-port --test unit -- add:: claim:: debug:: dispatch:: errors:: panics:: register:: \
@@ -20,9 +20,9 @@ const TESTS: [(&str, &[&str]); 4] = [
          remove::an_abandoned remove::a_registration_can_be_dropped",
         NOT_HERE,
     ),
-    // One test writes fifty lines of a thousand characters, which takes minutes here.
+    // One test writes fifty lines of a thousand characters, which takes minutes under miri.
     ("-p async-socket-ffi --lib --", &["a_line_that_is_too_long"]),
-    // The calls that get NULL for a handle: all others need a socket.
+    // Only calls that get NULL for a handle, because all others need a socket.
     ("-p async-socket-ffi --test arguments -- ing_null on_null ignore_null", &[]),
 ];
 
@@ -41,7 +41,7 @@ const NOT_HERE: &[&str] = &[
     "an_endless_chain",
 ];
 
-/// A generated list takes long to make here. The ordinary tests try many.
+/// One generated list, because each takes long under miri. The ordinary tests try many.
 const CASES: &str = "1";
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {

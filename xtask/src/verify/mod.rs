@@ -1,7 +1,8 @@
-//! `cargo xtask verify`: attempts to break the libraries. Each is one command, bounded in time, and ends in one figure.
+//! `cargo xtask verify`: attempts to break the libraries. Each is one command with a time limit, and it ends in one
+//! figure.
 //!
-//! This file has the table of checks and runs them; docs/reliability.md says what came of them. A new check is a file
-//! with a `run`, a `mod` line and a row of [`CHECKS`]. The row says in which [`Tier`] the check begins to run.
+//! This file has the table of checks and runs them; docs/reliability.md reports the results. A new check is a file with
+//! a `run`, a `mod` line and a row of [`CHECKS`]. The row says in which [`Tier`] the check begins to run.
 
 mod api;
 mod c_library;
@@ -57,12 +58,12 @@ struct Check {
     /// What is true if it passes.
     shows: &'static str,
     needs: &'static [Tool],
-    /// The tier from which on it runs, and the one from which on its long form does.
+    /// The first tier that runs the check, and the first that runs its long form.
     from: Tier,
     long_from: Tier,
-    /// What the short form may take, and what the long one.
+    /// The time limits of the short form and of the long form.
     at_most: [Duration; 2],
-    /// Returns the figure; fails with what was found.
+    /// Returns the figure, or fails with the findings.
     run: fn(&Run) -> anyhow::Result<String>,
 }
 
@@ -254,7 +255,7 @@ pub(crate) struct Args {
     list: bool,
 }
 
-/// Fails with the first check that finds something.
+/// Runs the chosen checks. Fails with the first that finds something.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.list {
         CHECKS.iter().for_each(print);
@@ -267,7 +268,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 impl Args {
-    /// A check that is named runs whatever its tier.
+    /// A named check runs whatever its tier.
     fn chooses(&self, check: &Check) -> bool {
         match &self.name {
             Some(name) => name == check.name,
@@ -298,7 +299,7 @@ impl Check {
     fn start(&self, args: &Args) -> anyhow::Result<()> {
         let [short, long] = self.at_most;
         let (asked, is_long) = (args.minutes.map(minutes), args.is_long(self));
-        // Building comes on top of the minutes that were asked for.
+        // The limit leaves time for building, beside the requested minutes.
         let limit = asked.map_or(if is_long { long } else { short }, |asked| asked * 2 + minutes(10));
         let run = Run::new(self.name, is_long, asked)?;
         for tool in self.needs {

@@ -1,10 +1,10 @@
-//! The models of the concurrency core, and whether they find injected bugs: `crates/completion-port/tests/models`.
+//! The models of the concurrency core in `crates/completion-port/tests/models`, and whether they find injected bugs.
 
 use super::run::{Printed, Run, tests_passed};
 use anyhow::ensure;
 use xshell::Cmd;
 
-/// What the code can be given as `PLANTED` (see `crates/completion-port/src/sync.rs`), and a model that finds it.
+/// The values of `INJECTED_BUG` (see `crates/completion-port/src/sync.rs`), each with a model that finds the bug.
 const DEFECTS: [(&str, &str); 21] = [
     ("unlocks", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
@@ -29,7 +29,7 @@ const DEFECTS: [(&str, &str); 21] = [
     ("the last reference wakes nobody", "port::the_last_of_two_references_ends_the_thread"),
 ];
 
-/// How many preemptions the long form allows every model at least.
+/// The fewest preemptions that the long form allows every model.
 const LONG: &str = "3";
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
@@ -56,7 +56,7 @@ fn models<'a>(run: &'a Run, name: &str) -> Cmd<'a> {
     run.command(&line).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", run.target("models"))
 }
 
-/// How many interleavings a model says it has gone through.
+/// The number of interleavings that a model reports.
 fn interleavings(line: &str) -> Option<u64> {
     let (_, about) = line.split_once("model ")?;
     let (_, counted) = about.split_once(": ")?;

@@ -1,9 +1,9 @@
 //! cargo-mutants over the library crates: every change that compiles makes a test fail.
 //!
-//! `.cargo/mutants.toml` says what is not changed, and why, and how a mutant is built and tested. Each is tried against the
-//! tests of its own package, which takes seconds; a mutant that survives these is tried against those of all packages. What came of
-//! each is left for `cargo xtask srs-report --mutants target/verify/mutants`, which joins it to the requirements as
-//! `--prove` joins its own.
+//! `.cargo/mutants.toml` says which code is not changed, and why, and how a mutant is built and tested. Each mutant is
+//! tried against the tests of its own package, which takes seconds. A survivor is tried against the tests of all
+//! packages. The outcomes stay for `cargo xtask srs-report --mutants target/verify/mutants`, which joins them to the
+//! requirements as `--prove` joins its own.
 
 use super::run::Run;
 use anyhow::{Context as _, bail, ensure};
@@ -13,7 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const PACKAGES: [&str; 4] = ["async-socket-ffi", "async-socket-api", "async-socket-linux", "completion-port"];
-/// The one package and file that the short form breaks, where every payload is checked.
+/// The package and the file that the short form mutates. The file checks every payload.
 const SHORT: [&str; 2] = ["async-socket-api", "crates/async-socket-api/src/payload.rs"];
 
 #[derive(Default, Deserialize, Serialize)]
@@ -30,7 +30,7 @@ struct Outcome {
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let folder = run.target("verify").join("mutants");
-    // What an earlier run left would pass for this one's.
+    // The outcomes of an earlier run would pass for those of this run.
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("cannot clear {}", folder.display()))?;
     }
@@ -54,7 +54,7 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     Ok(all.figure())
 }
 
-/// What comes of each mutant of a package in the end.
+/// The final outcome of each mutant of a package.
 fn tried(run: &Run, package: &str, folder: &Path) -> anyhow::Result<Outcomes> {
     let file = if run.long { String::new() } else { format!("--file {}", SHORT[1]) };
     let line = format!("--package {package} {file}");
@@ -64,7 +64,7 @@ fn tried(run: &Run, package: &str, folder: &Path) -> anyhow::Result<Outcomes> {
     if survivors.is_empty() {
         return Ok(own);
     }
-    // The tests of the workspace's libraries are those of all of them.
+    // These packages together have all tests of the workspace's libraries.
     let tests = format!("--test-package {},integration-tests", PACKAGES.join(","));
     let all = mutants(run, &format!("{line} {tests}"), &survivors, &output.join("all"))?;
     own.outcomes.retain(|outcome| outcome.summary != "MissedMutant");
@@ -76,10 +76,10 @@ fn mutants(run: &Run, line: &str, only: &[String], output: &Path) -> anyhow::Res
     fs::create_dir_all(output).with_context(|| format!("cannot make {}", output.display()))?;
     let line = format!("cargo mutants {line} --no-shuffle --output {}", output.display());
     let only = only.iter().flat_map(|name| ["--re".to_owned(), format!("^{}$", regex_lite::escape(name))]);
-    // What we depend on is built once for all, and of the rest only what a mutant changes.
+    // Cargo builds our dependencies once. For each mutant it builds only what the mutant changes.
     let command = run.command(&line).args(only).args(["--", "--profile=mutants"]);
     let command = command.env("CARGO_TARGET_DIR", run.target("verify/mutants/build")).env("CARGO_INCREMENTAL", "1");
-    // 2: some were missed; 3: some timed out. What they were is in the outcomes.
+    // Exit code 2 means that some mutants were missed, and 3 that some timed out. The outcomes say which.
     run.printed(command)?;
     let output = output.join("mutants.out");
     let text = fs::read_to_string(output.join("outcomes.json"))
@@ -118,7 +118,7 @@ impl Outcome {
         self.scenario["Mutant"]["name"].as_str()
     }
 
-    /// Whether what caught it is that a test did not end.
+    /// Whether the mutant was caught only because a test did not end.
     fn hung(&self) -> bool {
         let log = self.log_path.as_deref().filter(|_| self.summary == "CaughtMutant");
         let log = log.and_then(|log| fs::read(log).ok()).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! One run of a check: its commands, its log, its end.
+//! One run of a check: its commands, its log and its deadline.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -37,7 +37,7 @@ impl Run {
         File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let shell = Shell::new()?;
         shell.change_dir(&root);
-        // The tools that were installed for us come first.
+        // The tools that were installed for the checks come first.
         let tools = target.join("tools/bin");
         let path = env::var_os("PATH").unwrap_or_default();
         shell.set_var("PATH", env::join_paths([tools].into_iter().chain(env::split_paths(&path)))?);
@@ -53,24 +53,24 @@ impl Run {
         &self.log
     }
 
-    /// A folder below cargo's build output, for what must not share it.
+    /// A folder below cargo's build output, for files that must not share it.
     pub(super) fn target(&self, name: &str) -> PathBuf {
         self.target.join(name)
     }
 
-    /// A command that is killed, and all it started, when the time is up.
+    /// A command that `timeout` kills, with all processes that it started, at the deadline.
     pub(super) fn command(&self, line: &str) -> Cmd<'_> {
         let seconds = self.end.saturating_duration_since(Instant::now()).as_secs().max(1).to_string();
         let words = line.split_whitespace();
         cmd!(self.shell, "timeout --kill-after=10 {seconds} {words...}").quiet()
     }
 
-    /// What a command that has to succeed says on its standard output.
+    /// The standard output of a command that has to succeed.
     pub(super) fn read(&self, line: &str) -> anyhow::Result<String> {
         Ok(self.command(line).read()?)
     }
 
-    /// Runs a command to its end, good or bad, and adds what it printed to the log.
+    /// Runs a command to its end, good or bad. Adds its output to the log.
     pub(super) fn printed(&self, command: Cmd<'_>) -> anyhow::Result<Printed> {
         let name = command.to_string();
         let output = command.ignore_status().output()?;
@@ -97,7 +97,7 @@ impl Run {
     }
 }
 
-/// How many tests passed, by what cargo test printed.
+/// The number of passed tests, from the output of `cargo test`.
 pub(super) fn tests_passed(text: &str) -> u64 {
     let results = text.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
     results.filter_map(|rest| rest.split_once(" passed")?.0.parse::<u64>().ok()).sum()

@@ -1,38 +1,38 @@
-//! The tests of the libraries under the compiler's sanitizers, after an injected bug that has to be reported.
+//! The tests of the libraries under the compiler's sanitizers, after an injected bug that the sanitizer must report.
 //!
-//! For the thread sanitizer the standard library is built too, because what the sanitizer does not see of it would look
-//! like races. So there is nothing to suppress there. For the leak sanitizer, `suppressions/leak.txt` lists what tests leak
-//! on purpose.
+//! For the thread sanitizer, cargo also builds the standard library, because accesses that the sanitizer does not see
+//! would look like races. So that sanitizer needs no suppressions. For the leak sanitizer, `suppressions/leak.txt`
+//! lists the leaks that tests make on purpose.
 
 use super::run::{Run, tests_passed};
 use anyhow::ensure;
 use xshell::Cmd;
 
-/// The packages with code of the libraries, and tests of it.
+/// The packages with the code and the tests of the libraries.
 pub(super) const PACKAGES: &str = "-p async-socket-api -p completion-port -p async-socket-linux -p async-socket-ffi \
                                    -p test-doubles -p integration-tests";
 
-/// What the short forms run: all of the stack on real sockets, and the C ABI.
+/// The tests of the short forms: the whole stack on real sockets, and the C ABI.
 const SHORT: &str = "-p integration-tests --test socket --test port --test process --test c_abi";
 
-/// A C program is linked by the C compiler, which does not have the runtime of Rust's sanitizers (`c-abi --asan` runs it
-/// with its own); and memory that a sanitizer holds back or adds does not show whether ours is flat, or how much it is.
+/// Two kinds of tests are left out. Some link a C program, and the C compiler lacks the runtime of Rust's sanitizers;
+/// `c-abi --asan` runs it with its own. Others measure memory, and a sanitizer holds memory back and adds its own.
 const NOT_HERE: &str = "-- --skip a_c_program_ --skip the_program_says_what_was_wrong \
                         --skip leave_memory_and_descriptors_flat --skip leave_nothing_behind \
                         --skip ten_thousand_silent_peers_cost_little_memory_and_no_time \
                         --skip takes_little_stack_per_link --skip on_a_stack_of_two --skip an_array_of_";
 
-/// What the short forms leave out, because it takes long there.
+/// The tests that the short forms leave out, because they take long under a sanitizer.
 const SLOW: &str = "--skip a_million_ --skip chains::";
 
-/// Named even if it is this machine's: build scripts and macros are then built without the sanitizer.
+/// Named even on a machine of this target, because cargo then builds build scripts and macros without the sanitizer.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Some tests measure their stack, and would measure that of the sanitizer.
+/// Some tests measure their stack, and would otherwise measure the sanitizer's fake stack.
 const TRUE_STACKS: &str = "detect_stack_use_after_return=0";
 
 struct Sanitizer {
-    /// As `-Zsanitizer` has it, with a build of its own.
+    /// The name for `-Zsanitizer`. Each name has a build of its own.
     name: &'static str,
     /// What its reports say.
     report: &'static str,
@@ -55,7 +55,7 @@ pub(super) fn address(run: &Run) -> anyhow::Result<String> {
     Ok(format!("{figure}; C programs: {} tests, 0 reports", tests_passed(&conformance)))
 }
 
-/// With what was built for the address sanitizer, which has this one in it.
+/// Uses the build of the address sanitizer, which includes the leak sanitizer.
 pub(super) fn leak(run: &Run) -> anyhow::Result<String> {
     let (report, bug) = ("ERROR: LeakSanitizer", "leak");
     let file = run.root.join("xtask/src/verify/suppressions/leak.txt");
@@ -67,7 +67,7 @@ pub(super) fn leak(run: &Run) -> anyhow::Result<String> {
 pub(super) fn thread(run: &Run) -> anyhow::Result<String> {
     let (report, bug) = ("WARNING: ThreadSanitizer", "race");
     let options = [("TSAN_OPTIONS", String::new()), ("ASAN_OPTIONS", String::new())];
-    // A million links of a chain take longer here than the tests wait.
+    // A chain of a million links takes longer here than the tests wait.
     let more = ["-Zbuild-std", "--skip a_million_ --skip chains_that_start_"];
     tests(run, &Sanitizer { name: "thread", report, bug, options, more })
 }
@@ -93,7 +93,7 @@ impl Sanitizer {
         run.command(line)
             .env("CARGO_TARGET_DIR", run.target(&format!("{name}-sanitizer")))
             .env("RUSTFLAGS", format!("-Zsanitizer={name}"))
-            // To name the functions of a panic takes longer there than tests wait.
+            // No backtraces, because naming the functions takes longer here than the tests wait.
             .env("RUST_BACKTRACE", "0")
             .envs(options.iter().map(|(variable, value)| (variable, value)))
     }

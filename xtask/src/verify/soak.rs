@@ -1,4 +1,4 @@
-//! Thousands of connections that come and go; the program is `crates/verify/src/bin/soak.rs`.
+//! Thousands of connections that come and go; the source is `crates/verify/src/bin/soak.rs`.
 
 use super::run::Run;
 use anyhow::Context as _;

@@ -1,4 +1,4 @@
-//! A reference model of the socket against the real one; the tests are `crates/verify/tests/state_machine`.
+//! Compares the real socket with a reference model; the tests are `crates/verify/tests/state_machine`.
 
 use super::run::{Run, tests_passed};
 

@@ -1,7 +1,7 @@
-//! What we depend on.
+//! Checks our dependencies.
 //!
-//! Not here: whether a dependency has a known vulnerability, which needs a database from the network; and whether the API
-//! only grows, which is the check `api`.
+//! Two things are not checked here. Known vulnerabilities need a database from the network. The check `api` shows that
+//! the API only grows.
 
 use super::licences;
 use super::run::Run;
@@ -12,11 +12,12 @@ use std::fs;
 
 const LIBRARIES: [&str; 4] = ["async-socket-api", "completion-port", "async-socket-linux", "async-socket-ffi"];
 
-/// The libraries and what their tests need: tools that users never build ask for newer versions and a newer Rust.
+/// The libraries and the packages that their tests need. Tools that users never build ask for newer versions and a
+/// newer Rust.
 const MEMBERS: &str = r#"members = ["crates/async-socket-api", "crates/completion-port", "crates/async-socket-linux", "crates/async-socket-ffi", "crates/test-doubles"]"#;
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
-    // What other systems need is not downloaded: we run on Linux only.
+    // Cargo downloads nothing for other systems, because the library runs on Linux only.
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     let metadata = format!("cargo metadata --format-version 1 --all-features --locked --filter-platform {target}");
     let packages = licences::check(&run.read(&metadata)?)?;
@@ -24,8 +25,8 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     Ok(format!("{packages} packages may be used; {sets} sets of features build with the oldest Rust and dependencies"))
 }
 
-/// Each library builds with every set of its features, with the oldest Rust and the oldest dependencies that it says are
-/// enough, and uses each dependency. In a copy, because that has another lock file.
+/// Builds each library with every set of its features, on the oldest Rust and the oldest dependencies that it declares.
+/// Fails if a library does not use a dependency. Works in a copy, because that has another lock file.
 fn oldest_of_all(run: &Run) -> anyhow::Result<usize> {
     let copy = run.target("verify").join("oldest");
     fs::create_dir_all(&copy)?;

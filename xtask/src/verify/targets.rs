@@ -1,9 +1,9 @@
-//! The libraries on other processors than this machine's: they compile, or they say why they cannot.
+//! Checks the libraries for other processors than this machine's: they compile, or they say why they cannot.
 
 use super::run::Run;
 use anyhow::ensure;
 
-/// 64 bits other than ours, 32 bits, and 64 bits with the bytes the other way round.
+/// Another one with 64 bits, one with 32 bits, and a big-endian one with 64 bits.
 pub(super) const CHECKED: [&str; 3] =
     ["aarch64-unknown-linux-gnu", "i686-unknown-linux-gnu", "s390x-unknown-linux-gnu"];
 

@@ -1,4 +1,4 @@
-//! What checks need besides Rust, with the versions that are known to work.
+//! The tools that checks need besides Rust, in versions that are known to work.
 
 use super::run::Run;
 use anyhow::{Context as _, bail};
@@ -6,7 +6,7 @@ use std::fmt;
 use std::fs;
 use xshell::cmd;
 
-/// Something to have before a check can run.
+/// A tool that a check needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Tool {
     /// A nightly toolchain: sanitizers and `-Z` options.
@@ -37,7 +37,7 @@ impl fmt::Display for Tool {
 }
 
 impl Tool {
-    /// Makes sure that it is there; fails with what to install.
+    /// Makes sure that the tool is there. Otherwise fails with the command to install it.
     pub(super) fn provide(self, run: &Run) -> anyhow::Result<()> {
         let shell = &run.shell;
         let there = |command: xshell::Cmd<'_>| command.quiet().ignore_stderr().read();
@@ -79,7 +79,7 @@ impl Tool {
                 }
                 let (package, root) = (format!("cargo-{name}@{version}"), run.target("tools"));
                 println!("verify: installing {package} into {}", root.display());
-                // Not optimised: they run for less time than optimising them would take.
+                // Not optimised, because the tools run for less time than optimising them would take.
                 cmd!(shell, "cargo install --quiet --locked --debug --root {root} {package}")
                     .env("CARGO_PROFILE_DEV_DEBUG", "0")
                     .run()

@@ -1,7 +1,7 @@
 //! Makes the installed static library from the one that cargo builds.
 //!
-//! Cargo's library shows the names of Rust's standard library to the linker. The installed library is a single object in which
-//! only the documented names are global, so that it links beside any other library.
+//! Cargo's library exposes symbols of Rust's standard library to the linker. The installed library is a single object
+//! with only the documented symbols global, so that it links beside any other library.
 
 use super::build::tool;
 use anyhow::{Context as _, bail};
@@ -11,11 +11,11 @@ use xshell::{Shell, cmd};
 /// The names that both libraries export.
 const EXPORTED: &str = include_str!("../../../../crates/async-socket-ffi/exported-names.txt");
 
-/// The beginning of the names that a program may define itself. Then the program's definitions count.
+/// The prefix of the symbols that a program may define itself. The program's definitions take precedence.
 const WEAK: &str = "MU_";
 
-/// Links the parts of an archive that the exported functions need into one object, hides all other names, and makes an
-/// archive of the object.
+/// Links the parts of an archive that the exported functions need into one object. Hides all other symbols, and makes
+/// an archive of the object.
 pub(super) fn localise(shell: &Shell, archive: &Path, target: &str, scratch: &Path, to: &Path) -> anyhow::Result<()> {
     let (all, hidden) = (scratch.join("all.o"), scratch.join("async_socket.o"));
     let wanted = EXPORTED.lines().map(|name| format!("--undefined={name}"));
@@ -23,12 +23,13 @@ pub(super) fn localise(shell: &Shell, archive: &Path, target: &str, scratch: &Pa
     let weak = EXPORTED.lines().filter(|name| name.starts_with(WEAK)).map(|name| format!("--weaken-symbol={name}"));
     let unwinder = unwinder(shell, target)?;
     let (ld, objcopy, ar) = (tool("ld"), tool("objcopy"), tool("ar"));
-    // Section groups are dissolved, because linkers would merge them with those of the same names in a second Rust library.
+    // Dissolves section groups, because a linker would merge them with groups of the same name in a second Rust
+    // library.
     cmd!(shell, "{ld} -r --gc-sections --force-group-allocation {wanted...} -o {all} {archive} {unwinder}")
         .quiet()
         .run()
         .context("ld is part of binutils")?;
-    // std's sections of bitcode are invalid once they are joined, and tools with an LLVM plug-in fail on them.
+    // std's bitcode sections are invalid once they are joined, and tools with an LLVM plug-in fail on them.
     let bitcode = ["--remove-section=.llvmbc", "--remove-section=.llvmcmd"];
     cmd!(shell, "{objcopy} --strip-debug {bitcode...} {kept...} {weak...} {all} {hidden}").quiet().run()?;
     cmd!(shell, "{ar} rcs {to} {hidden}").quiet().run()?;
@@ -37,7 +38,7 @@ pub(super) fn localise(shell: &Shell, archive: &Path, target: &str, scratch: &Pa
 
 /// A static unwinder, so that the library needs no shared one.
 fn unwinder(shell: &Shell, target: &str) -> anyhow::Result<PathBuf> {
-    // The C compiler's may be made for another libc. Rust has its own for musl.
+    // The C compiler's unwinder may be made for another libc. Rust has its own for musl.
     if target.ends_with("musl") {
         let libraries = PathBuf::from(cmd!(shell, "rustc --print target-libdir --target {target}").quiet().read()?);
         return Ok(libraries.join("self-contained/libunwind.a"));

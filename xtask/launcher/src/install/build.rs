@@ -1,4 +1,4 @@
-//! Builds the library with cargo, and learns from cargo what it built and where.
+//! Builds the library with cargo, and reads from cargo's output which files it built.
 
 use super::archive;
 use crate::workspace;
@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 
 /// The files that can be installed.
 pub(super) struct Built {
-    /// The target that it was built for, by its name in `rustc`.
+    /// The name of the target in `rustc`.
     pub(super) target: String,
     pub(super) archive: PathBuf,
     /// `None` if the target has no shared libraries. The musl targets have none.
@@ -58,7 +58,7 @@ pub(super) fn library(target: Option<&str>, scratch: &Scratch) -> anyhow::Result
     Ok(Built { target: messages.target, archive: to, shared })
 }
 
-/// The program that a variable names, as in makefiles, or else the program of a given name.
+/// The program that an environment variable names, as in makefiles. By default it is `name`.
 pub(super) fn tool(name: &str) -> String {
     env::var(name.to_uppercase()).ok().filter(|tool| !tool.is_empty()).unwrap_or_else(|| name.to_owned())
 }
@@ -73,7 +73,7 @@ struct Messages {
 fn cargo(target: Option<&str>) -> anyhow::Result<Messages> {
     let mut cargo = Command::new("cargo");
     cargo.current_dir(workspace::root()?);
-    // Only these two kinds, because cargo optimises neither a Rust library across crates nor what it builds along with one.
+    // Only these two crate types, because cargo does not optimise across crates if it also builds a Rust library.
     cargo.args(["rustc", "--profile", "c-abi", "--package", "async-socket-ffi", "--lib"]);
     cargo.args(["--crate-type", "staticlib,cdylib", "--message-format", "json-render-diagnostics"]);
     if let Some(target) = target {
@@ -87,8 +87,8 @@ fn cargo(target: Option<&str>) -> anyhow::Result<Messages> {
 }
 
 impl Messages {
-    /// One JSON object per line. Each artifact has the paths of its files. The target is in the variable that the package's
-    /// build script sets.
+    /// Reads one JSON object per line. Each artifact has the paths of its files. The package's build script puts the
+    /// target into a variable.
     fn parse(text: &str) -> anyhow::Result<Self> {
         let (mut files, mut target) = (Vec::new(), None);
         for line in text.lines() {

@@ -3,7 +3,8 @@
 use super::SONAME;
 use super::place::{Place, shared_name};
 
-/// Paths are quoted, because they may have blanks. `pkg-config` then prints the blanks with backslashes, for a shell to `eval`.
+/// Quotes paths, because they may have blanks. `pkg-config` then prints the blanks with backslashes, and a shell can
+/// `eval` them.
 pub(super) fn pkg_config(place: &Place, version: &str) -> String {
     let prefix = place.prefix().display();
     let libdir = match place.libdir_in_prefix() {
@@ -25,7 +26,8 @@ pub(super) fn pkg_config(place: &Place, version: &str) -> String {
     )
 }
 
-/// What `find_package(async_socket CONFIG)` reads. Its paths are relative to the file, so that a tree can be moved.
+/// The file that `find_package(async_socket CONFIG)` reads. Its paths are relative to the file, so that a tree can be
+/// moved.
 pub(super) fn cmake_config(place: &Place, version: &str, has_shared: bool) -> String {
     let libdir = "get_filename_component(_async_socket_libdir \"${_async_socket_here}/../..\" ABSOLUTE)";
     let prefix = match place.libdir_in_prefix() {
@@ -95,7 +97,7 @@ unset(_async_socket_prefix)
     )
 }
 
-/// A request for an older minor version of the same major version is met, as with the dynamic linker's name.
+/// Accepts a request for an older minor version of the same major version, as the dynamic linker's name does.
 pub(super) fn cmake_version(version: &str) -> String {
     let major = version.split('.').next().unwrap_or(version);
     format!(

@@ -1,4 +1,4 @@
-//! What has to be done before the dynamic linker finds the shared library.
+//! Tells the user how to make the dynamic linker find the shared library.
 
 use super::SONAME;
 use super::place::Place;
@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// What has to be done. `None` if nothing has, or if the files are only gathered for a package.
+/// The steps that are left to the user. `None` if there are none, or if the files are only gathered for a package.
 pub(super) fn advice(place: &Place) -> Option<String> {
     if place.is_staged() {
         return None;

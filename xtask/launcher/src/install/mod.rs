@@ -1,7 +1,7 @@
-//! `cargo xtask install`: builds the C library and puts the header, both libraries, the pkg-config file, the `CMake` package
-//! and the checkers' suppression files in their places; `--uninstall` takes them away.
+//! `cargo xtask install`: builds the C library and installs it; `--uninstall` removes it. The installed files are the
+//! header, both libraries, the pkg-config file, the `CMake` package and the checkers' suppression files.
 //!
-//! Everything is built and described before the first file is written, and all files appear together or not at all.
+//! It builds everything before it writes the first file, and all files appear together or not at all.
 
 mod archive;
 mod build;
@@ -23,7 +23,7 @@ use transaction::{Content, File};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The name that the dynamic linker looks for.
+/// The name under which the dynamic linker looks for the library.
 const SONAME: &str = "libasync_socket.so.0";
 
 pub(crate) fn run(arguments: impl Iterator<Item = OsString>) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::SONAME;
 
-/// The suppression files, by their names in the package and once installed.
+/// The suppression files: their names in the package and their installed names.
 const SUPPRESSIONS: [&str; 2] = ["helgrind.supp", "thread-sanitizer.supp"];
 
 /// The prefix and what lies below it.
@@ -15,7 +15,7 @@ const SUPPRESSIONS: [&str; 2] = ["helgrind.supp", "thread-sanitizer.supp"];
 pub(super) struct Place {
     prefix: PathBuf,
     libdir: PathBuf,
-    /// Goes in front of the paths that are written to, but not of the paths inside the files.
+    /// Prefixes the paths that the installer writes to, but not the paths inside the files.
     destdir: Option<PathBuf>,
 }
 
@@ -29,7 +29,7 @@ impl Place {
         }
         for path in [&prefix, &libdir] {
             let text = path.to_str().with_context(|| format!("{} is no UTF-8", path.display()))?;
-            // pkg-config and CMake would read these as a quote, a variable, a comment or the end of an item.
+            // pkg-config and CMake would read these characters as a quote, a variable, a comment or the end of an item.
             if let Some(bad) = text.chars().find(|c| c.is_control() || "\"\\$`#;".contains(*c)) {
                 bail!("{text}: a path with {bad:?} cannot be written into a pkg-config file");
             }
@@ -82,7 +82,7 @@ impl Place {
         self.in_libdir(&shared_name(version))
     }
 
-    /// The name that the dynamic linker looks for, and the name that `-lasync_socket` looks for.
+    /// The name for the dynamic linker, and the name for `-lasync_socket`.
     pub(super) fn links(&self) -> impl Iterator<Item = PathBuf> + use<> {
         [SONAME, "libasync_socket.so"].map(|name| self.in_libdir(name)).into_iter()
     }
@@ -111,7 +111,7 @@ impl Place {
         files.chain([self.cmake_version(), self.cmake_config(), self.pkg_config()])
     }
 
-    /// The shared libraries of other versions with the same name for the dynamic linker.
+    /// The shared libraries of other versions that have the same name for the dynamic linker.
     pub(super) fn older_versions(&self, version: &str) -> anyhow::Result<Vec<PathBuf>> {
         let folder = self.written(self.libdir.clone());
         let entries = match fs::read_dir(&folder) {
@@ -148,7 +148,7 @@ pub(super) fn shared_name(version: &str) -> String {
     format!("libasync_socket.so.{version}")
 }
 
-/// Whether a file's name is that of a version of the shared library: the dynamic linker's name, and two more numbers.
+/// Whether a file's name is the dynamic linker's name followed by two more numbers.
 fn is_version_of_ours(name: &str) -> bool {
     let rest = name.strip_prefix(SONAME).and_then(|rest| rest.strip_prefix('.'));
     rest.is_some_and(|rest| {

@@ -1,7 +1,7 @@
 //! Files that appear together or not at all.
 //!
-//! Each file is written beside its place, under another name. When all are written, they take their places. If anything fails,
-//! the earlier files are put back, and the new folders are removed.
+//! The installer writes each file beside its place, under another name. When all are written, it moves them into place.
+//! If anything fails, it puts the earlier files back and removes the new folders.
 
 use anyhow::{Context as _, bail};
 use std::fs::{self, Permissions};
@@ -46,7 +46,7 @@ struct Transaction {
     folders: Vec<PathBuf>,
     /// The places of the files that have been written under another name.
     staged: Vec<PathBuf>,
-    /// The files that are in their places, and whether there was an earlier file.
+    /// The files in their places, and whether each replaced an earlier file.
     placed: Vec<(PathBuf, bool)>,
 }
 
@@ -82,7 +82,7 @@ impl Transaction {
         fs::set_permissions(folder, Permissions::from_mode(0o755))
     }
 
-    /// Programs that use the earlier file keep it, because it loses only its name.
+    /// Moves a new file into place. Programs that use the earlier file keep it, because only its name goes.
     fn place(&mut self, path: &Path) -> io::Result<()> {
         let (new, old) = (beside(path, "new"), beside(path, "old"));
         let had = fs::symlink_metadata(path).is_ok();
@@ -111,14 +111,14 @@ impl Transaction {
 }
 
 impl Drop for Transaction {
-    /// Errors are ignored, because whatever made the transaction fail may make this fail too.
+    /// Ignores errors, because the cause that made the transaction fail may make this fail too.
     fn drop(&mut self) {
         for (path, had) in self.placed.iter().rev() {
             let _ = if *had { fs::rename(beside(path, "old"), path) } else { fs::remove_file(path) };
         }
         for path in &self.staged {
             let _ = remove_if_there(&beside(path, "new"));
-            // To rename a file to another name of the same file leaves both names.
+            // A rename between two names of the same file leaves both names.
             let _ = remove_if_there(&beside(path, "old"));
         }
         for folder in self.folders.iter().rev() {

@@ -1,5 +1,5 @@
-//! Both ends of every pair on one bare edge-triggered epoll. [`believing`] takes every short read as the end of the
-//! data, as the peers do. [`heeding_descriptors`] does so only if no descriptors came along, as we do.
+//! Both ends of every pair on one bare edge-triggered epoll. `believing` takes every short read as the end of the
+//! data, as the peers do. `heeding_descriptors` does so only if no descriptors came along, as we do.
 
 use crate::{Arguments, Trips};
 use anyhow::Result;
@@ -17,7 +17,7 @@ pub(crate) fn believing(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::R
     recv(stream, buffer, RecvFlags::empty()).map(|(bytes, _)| bytes)
 }
 
-/// The cheapest check for passed descriptors. No descriptors are passed here, so a read that would need a repeat is an error.
+/// The cheapest check for passed descriptors. None are passed here, so a read that would need a repeat is an error.
 pub(crate) fn heeding_descriptors(stream: &UnixStream, buffer: &mut [u8]) -> rustix::io::Result<usize> {
     let mut nothing = RecvAncillaryBuffer::default();
     let message = recvmsg(stream, &mut [IoSliceMut::new(buffer)], &mut nothing, RecvFlags::empty())?;
