@@ -1,4 +1,4 @@
-//! What `cargo xtask srs-report` makes of results, mutants, the snapshot and `srs.toml`.
+//! Tests how `cargo xtask srs-report` uses results, mutants, the snapshot and `srs.toml`.
 #![allow(clippy::unwrap_used, reason = "clippy's allow-unwrap-in-tests does not see the helpers of tests")]
 
 mod common;
@@ -10,7 +10,7 @@ use std::fs;
 const UNIT_PASSED: &str = r#"<testcase name="a_is" classname="door::unit" time="0.25"/>"#;
 const INTEGRATION_PASSED: &str = r#"<testcase name="a_is" classname="house::integration" time="0.25"/>"#;
 
-/// A sound project whose code and tests are of cargo packages.
+/// A sound project whose code and tests are in cargo packages.
 fn packages() -> Project {
     Project::sound().file("crates/a/Cargo.toml", "[package]\nname = \"door\"\n").file(
         "tests/Cargo.toml",
@@ -18,7 +18,7 @@ fn packages() -> Project {
     )
 }
 
-/// Adds JUnit results: for each test binary its test cases.
+/// Adds JUnit results: each test binary with its test cases.
 fn with_results(project: Project, suites: &[(&str, &str)]) -> Project {
     let suite = |(name, cases): &(&str, &str)| {
         format!(
@@ -199,7 +199,7 @@ fn a_review_is_a_line_of_the_snapshot() {
     let project = Project::sound();
     let snapshot = || fs::read_to_string(project.0.path().join("docs/srs/snapshot.txt")).unwrap();
     let before = snapshot();
-    // Where a line breaks is no change of the text.
+    // Another position of a line break does not change the text.
     fs::write(project.0.path().join(DOCUMENT), "**SRS_A_01_001: [** `a`\nshall be. **]**\n").unwrap();
     assert_eq!(project.findings().0, Some(0));
     fs::write(project.0.path().join(DOCUMENT), "**SRS_A_01_001: [** `a` shall not be. **]**\n").unwrap();

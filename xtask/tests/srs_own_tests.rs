@@ -78,7 +78,7 @@ fn blessing_gives_every_requirement_an_entry_and_keeps_what_is_proven() {
     assert_eq!(proven(&project), expected);
 }
 
-/// A workspace whose two functions are tested well and badly.
+/// A workspace of small functions, some with good tests and some with bad ones.
 fn workspace() -> Project {
     let manifest = |name: &str, rest: &str| {
         format!("[package]\nname = \"{name}\"\nversion = \"0.1.0\"\nedition = \"2021\"\n{rest}")
@@ -134,7 +134,7 @@ fn own_tests_prove_what_they_notice_and_nothing_else() {
         report
     };
 
-    // No time for anything but the build, which shows what does not compile.
+    // Leaves time for only the build, which finds the mutants that do not compile.
     prove(&["--minutes", "0"]);
     let untried = "unit = \"not-tried\", integration = \"not-tried\"";
     assert!(proven(&project).contains(&format!("SRS_A_01_001 = {{ {untried} }}")), "{}", proven(&project));
@@ -142,8 +142,8 @@ fn own_tests_prove_what_they_notice_and_nothing_else() {
 
     let first = prove(&[]);
 
-    // The functions' mutants are: another value, another operator. Only the constant function needs a build of its own, and
-    // nothing that replaces an `Odd` compiles.
+    // The mutants of a function return another value or use another operator. Only the constant function needs a build
+    // of its own. No replacement of an `Odd` compiles.
     let expected = "\
 SRS_A_01_001 = { unit = \"noticed\", integration = \"partly-noticed 3/4\" }
 SRS_A_01_002 = { unit = \"not-noticed\", integration = \"not-tried\", absent = [\"house::integration is_never_run\"] }
@@ -162,7 +162,7 @@ SRS_A_01_005 = { unit = \"no-viable-mutant\", integration = \"no-viable-mutant\"
     assert!(second.stderr.contains(" 0 of "), "nothing has changed, so nothing is tried: {}", second.stderr);
     assert_eq!(proven(&project), expected);
 
-    // A test that notices nothing any more: its proof is lost, and the others are as they were.
+    // The test no longer notices anything: its proof is lost, and the other proofs stay.
     let unit = fs::read_to_string(project.0.path().join(UNIT)).unwrap();
     fs::write(project.0.path().join(UNIT), unit.replace("assert_eq!(a::add(2, 3), 5)", "a::add(2, 3)")).unwrap();
     let third = prove(&["--only", "SRS_A_01_001"]);

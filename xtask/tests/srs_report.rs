@@ -1,5 +1,4 @@
-//! `cargo xtask srs-report` on tiny projects: a sound one, and for each kind of finding one that differs from it
-//! in just what is wrong.
+//! `cargo xtask srs-report` on tiny projects: a sound one, and one for each kind of finding that has only that fault.
 #![allow(clippy::unwrap_used, reason = "clippy's allow-unwrap-in-tests does not see the helpers of tests")]
 
 mod common;
@@ -216,7 +215,7 @@ fn a_waiver_excuses_what_is_missing() {
     assert_findings(&project, &[]);
 }
 
-// Where a tag may stand: each project lacks the requirement if the tag is not understood.
+// The places where a tag may stand. If the report does not understand the tag, the project lacks the requirement.
 
 #[rstest]
 #[case::among_attributes("/// Doc.\n// Codes_SRS_A_01_001\n#[must_use]\npub fn a() -> u8 { 0 }")]

@@ -36,7 +36,7 @@ pub(crate) struct Args {
     /// Run cargo-mutants on the code of the requirements and join what it finds
     #[arg(long)]
     pub(super) prove: bool,
-    /// Try each requirement's mutants against its own tests alone, and write what comes of it to docs/srs/proven.toml
+    /// Try each requirement's mutants against its own tests alone, and write the outcome to docs/srs/proven.toml
     #[arg(long, requires = "prove")]
     pub(super) own_tests: bool,
     /// Prove only these requirements
@@ -45,13 +45,13 @@ pub(crate) struct Args {
     /// Prove only the code of this package
     #[arg(long = "crate", value_name = "NAME", requires = "prove")]
     pub(super) package: Option<String>,
-    /// How many tests run at a time [default: half of the processors]
+    /// The number of tests that run at a time [default: half of the processors]
     #[arg(long, value_name = "N", requires = "own_tests")]
     pub(super) jobs: Option<usize>,
-    /// How long a test may take on a mutant, beyond four times what it takes without one
+    /// The time limit of a test on a mutant, beyond four times its time without one
     #[arg(long, value_name = "SECONDS", requires = "own_tests", default_value_t = 10)]
     pub(super) limit: u64,
-    /// Stop trying after so long; the next run goes on from there
+    /// Stop trying after this time; the next run goes on from there
     #[arg(long, value_name = "MINUTES", requires = "own_tests")]
     pub(super) minutes: Option<u64>,
 }

@@ -1,4 +1,5 @@
-//! Reads `srs.toml`: where a project keeps its requirements, its code and its tests. This workspace needs none.
+//! Reads `srs.toml`, which says where a project keeps its requirements, its code and its tests. This workspace needs
+//! none.
 
 use super::toml_file;
 use anyhow::{anyhow, bail};
@@ -9,13 +10,13 @@ use std::path::Path;
 /// The file's name, in the project's root.
 pub(super) const FILE: &str = "srs.toml";
 
-/// Paths are relative to the root; a `*` in one stands for any one name.
+/// Paths are relative to the root; a `*` in a path stands for any one name.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Config {
     /// Markdown files, and folders of them.
     pub(super) documents: Vec<String>,
-    /// Markdown files that explain decisions; a requirement shows the notes that mention it.
+    /// Markdown files that explain decisions. The report shows each requirement with the notes that mention it.
     pub(super) notes: Vec<String>,
     pub(super) exceptions: String,
     pub(super) snapshot: String,
@@ -27,7 +28,7 @@ pub(super) struct Config {
     pub(super) levels: Levels,
 }
 
-/// What a tag begins with, directly before its id.
+/// The prefixes of tags, directly before the id.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Words {
@@ -35,7 +36,7 @@ pub(super) struct Words {
     pub(super) test: String,
 }
 
-/// Files and folders of sources, by what a test in them is.
+/// Source files and folders, by the kind of the tests in them.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Levels {
@@ -81,7 +82,7 @@ fn strings<const N: usize>(values: [&str; N]) -> Vec<String> {
 }
 
 impl Config {
-    /// Reads the file; a project without it is laid out as this workspace is.
+    /// Reads the file. A project without it has the layout of this workspace.
     pub(super) fn read(root: &Path) -> anyhow::Result<(Self, Ids)> {
         let config: Self = toml_file::read(root, FILE)?.map_or_else(Self::default, |(config, _)| config);
         if config.tags.code.is_empty() || config.tags.test.is_empty() || config.tags.code == config.tags.test {
@@ -97,7 +98,7 @@ impl Config {
 pub(super) struct Ids {
     whole: Regex,
     anywhere: Regex,
-    /// What every id begins with: a tag or a bold text that begins so is meant as one.
+    /// The prefix of every id. A tag or a bold text with this prefix is meant as an id.
     pub(super) prefix: String,
     pub(super) pattern: String,
 }
@@ -107,7 +108,7 @@ impl Ids {
         let compile = |text: &str| Regex::new(text).map_err(|error| anyhow!("{FILE}: `id` is no pattern: {error}"));
         let prefix: String =
             pattern.chars().take_while(|it| it.is_ascii_alphanumeric() || matches!(it, '_' | '-')).collect();
-        // `A+` and `A?` do not all begin with what stands before the operator.
+        // The operator may repeat or drop the last letter, so not every id begins with the whole prefix.
         let operator = pattern[prefix.len()..].starts_with(['+', '*', '?', '{', '|']);
         if prefix.is_empty() || operator || pattern.contains('|') {
             bail!("{FILE}: `id` begins with letters that every id has, and has no `|`: `REQ-[0-9]+`");

@@ -1,4 +1,4 @@
-//! Days of the calendar, as waivers name them.
+//! Calendar days, in the form that waivers use.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};

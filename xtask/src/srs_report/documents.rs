@@ -1,7 +1,7 @@
 //! Reads the requirements out of the documents, `docs/srs/*.md`.
 //!
-//! A requirement is `**ID: [** text **]**` inside one block of Markdown. The Markdown is parsed,
-//! so code blocks are not mistaken for requirements, and lists may nest as they like.
+//! A requirement is `**ID: [** text **]**` inside one block of Markdown. This file parses the Markdown, so it takes no
+//! code block for a requirement, and lists may nest to any depth.
 
 use super::config::Ids;
 use super::finding::{Finding, Kind, Lines, Location, relative};
@@ -12,14 +12,14 @@ use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// One file of requirements, in the order they are written.
+/// One file of requirements, in the order of the file.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) path: Arc<str>,
     pub(super) requirements: Vec<Requirement>,
 }
 
-/// A requirement as its document states it; `text` keeps the back-ticks of inline code.
+/// A requirement in the words of its document; `text` keeps the back-ticks of inline code.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Requirement {
     pub(super) id: String,
@@ -27,7 +27,7 @@ pub(super) struct Requirement {
     pub(super) location: Location,
 }
 
-/// Reads every document; fails if they hold no requirement at all. `places` are files, and folders of them.
+/// Reads every document. `places` are files and folders of files. Fails if there is no requirement at all.
 pub(super) fn read(
     root: &Path,
     places: &[String],
@@ -95,7 +95,7 @@ struct Reader<'f> {
     path: Arc<str>,
     lines: Lines,
     ids: &'f Ids,
-    /// What stands between a pair of `**`, while in it.
+    /// The text of the current pair of `**`.
     bold: Option<String>,
     open: Option<Requirement>,
     done: Vec<Requirement>,
@@ -127,7 +127,7 @@ impl Reader<'_> {
         } else if let Some(id) = bold.strip_suffix(": [").filter(|id| id.starts_with(&self.ids.prefix)) {
             let message = format!("`{id}` is not of the form `{}`", self.ids.pattern);
             self.find(&location, Kind::MalformedId, message);
-            // Its end is no mistake of its own; the requirement itself is not taken.
+            // The malformed requirement is dropped. Opening it keeps its end from being a second finding.
             self.open = Some(Requirement { id: String::new(), text: String::new(), location });
         } else if bold.starts_with(&self.ids.prefix) && !self.ids.is_id(&bold) {
             let message = format!("`**{bold}**` is not of the form `**{}: [**`", self.ids.pattern);
@@ -135,7 +135,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A requirement does not go on into the next block.
+    /// Ends a requirement at the end of its block, because it must not go on into the next.
     fn end_block(&mut self) {
         if let Some(requirement) = self.open.take() {
             if !requirement.id.is_empty() {

@@ -1,4 +1,4 @@
-//! Reads `docs/srs/exceptions.toml`: what a requirement may lack, why, and until when.
+//! Reads `docs/srs/exceptions.toml`: the aspects that a requirement may lack, why, and until when.
 
 use super::date::Date;
 use super::finding::{Lines, Location};
@@ -33,13 +33,13 @@ struct File {
 struct Entry {
     id: Spanned<String>,
     missing: Vec<Aspect>,
-    /// Optional here, so that its lack is a finding that names the requirement.
+    /// Optional here, so that a missing reason is a finding that names the requirement.
     #[serde(default)]
     reason: String,
     until: Option<Spanned<String>>,
 }
 
-/// Reads the waivers; a project without the file has none.
+/// Reads the waivers. A project without the file has none.
 pub(super) fn read(root: &Path, path: &str) -> anyhow::Result<Vec<Waiver>> {
     let Some((file, text)) = toml_file::read::<File>(root, path)? else { return Ok(Vec::new()) };
     let lines = Lines::of(&text);

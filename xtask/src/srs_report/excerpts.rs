@@ -1,4 +1,4 @@
-//! The lines of code that a tag speaks of, read when they are shown.
+//! The lines of code below a tag. The report reads them when it shows them.
 
 use super::model::Place;
 use std::cell::RefCell;
@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// A long item is shown from its tag on, so many lines of it.
+/// The lines of a long item that are shown from its tag on.
 const LONGEST: usize = 24;
 /// And so many before the tag.
 const BEFORE: usize = 3;
@@ -25,7 +25,7 @@ impl Excerpts {
         Self { root: root.to_owned(), files: RefCell::default() }
     }
 
-    /// The numbered lines of a place, without what all are indented by.
+    /// The numbered lines of a place, without their common indentation.
     pub(super) fn lines(&self, place: &Place) -> Vec<(usize, String)> {
         let text = self.text(&place.location.path);
         let shown = shown(&place.target.lines, place.location.line);

@@ -1,10 +1,10 @@
-//! What can be wrong with a project's tracing, where it is, and what to do about it.
+//! The faults of a project's tracing: where each is and how to mend it.
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-/// One thing that is wrong, shown as `file:line: error[kind]: message` and a line with a hint.
+/// One fault, shown as `file:line: error[kind]: message` and a line with a hint.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Finding {
     pub(super) location: Location,
@@ -50,11 +50,11 @@ macro_rules! kinds {
 kinds! {
     /// A document starts or ends a requirement in another form than `**ID: [** text **]**`.
     MalformedRequirement = "malformed-requirement", "write `**ID: [** text **]**` in one paragraph or list item";
-    /// A document begins a requirement with an id that is not of the project's form.
+    /// A document begins a requirement with an id that does not match the project's pattern.
     MalformedId = "malformed-id", "give it an id that the project's `id` pattern accepts";
     /// An id stands twice in the documents.
     DuplicateId = "duplicate-id", "give one of the two a number that is free";
-    /// A requirement reads otherwise than when its tags were last reviewed.
+    /// The text of a requirement has changed since its tags were last reviewed.
     TextChanged = "text-changed", "read its code and tests again (--explain ID), then accept the text with --bless";
     /// The snapshot does not have the requirement yet.
     NotReviewed = "not-reviewed", "review its code and tests (--explain ID), then accept it with --bless";
@@ -62,15 +62,15 @@ kinds! {
     SnapshotUnknownId = "snapshot-unknown-id", "if the requirement was dropped on purpose, drop its line with --bless";
     /// There is no snapshot.
     NoSnapshot = "no-snapshot", "make it with --bless and commit it";
-    /// A list of tags holds something that is no tag.
+    /// A list of tags has an entry that is not a tag.
     MalformedTag = "malformed-tag", "write nothing but tags and commas, and the explanation on a line of its own";
     /// A tag names an id that no document has.
     UnknownId = "unknown-id", "correct the id, or write the requirement";
-    /// A tag stands over nothing and in nothing.
+    /// A tag stands above no item and inside none.
     OrphanTag = "orphan-tag", "put it directly above a function, a test or a type, or into a function's body";
     /// A code tag is on a test.
     CodeTagOnTest = "code-tag-on-test", "use the tests' word, or put the tag on the code itself";
-    /// A test tag is on something that is no test.
+    /// A test tag is on an item that is not a test.
     TestTagOnCode = "test-tag-on-code", "use the code's word, or put the tag on the test itself";
     /// No code has the requirement's tag.
     NotCoded = "not-coded", "tag the code that does it, or waive \"code\" with a reason";
@@ -82,7 +82,7 @@ kinds! {
     WaiverWithoutReason = "waiver-without-reason", "say why in `reason`";
     /// A waiver names an id that no document has.
     WaiverUnknownId = "waiver-unknown-id", "correct the id, or drop the waiver";
-    /// A waiver excuses the lack of something that exists, that another waiver excuses already, or nothing.
+    /// A waiver excuses the lack of an aspect that exists or that another waiver excuses, or it excuses nothing.
     WaiverNotNeeded = "waiver-not-needed", "drop it from `missing`";
     /// A waiver's date is over.
     WaiverExpired = "waiver-expired", "do what it put off, or give it a new `until`";
@@ -115,7 +115,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// How `path` is shown: relative to `root`, if it lies in it.
+/// `path` relative to `root` if it lies in it, otherwise `path`.
 pub(super) fn relative(root: &Path, path: &Path) -> Arc<str> {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy().into()
 }

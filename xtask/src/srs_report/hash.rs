@@ -1,11 +1,11 @@
-//! The hash that the report's files hold: FNV-1a, the same on every machine and in every version.
+//! The hash in the report's files: FNV-1a, the same on every machine and in every version.
 
 /// The hash of some bytes.
 pub(super) fn of(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// The hash of several parts, which no other division into parts has.
+/// Hashes several parts. Another division of the same bytes into parts has another hash.
 pub(super) fn of_parts(parts: &[&[u8]]) -> u64 {
     let mut all = Vec::new();
     for part in parts {

@@ -1,8 +1,8 @@
-//! `cargo xtask srs-report`: which code and which tests stand behind each requirement, and what is missing.
+//! `cargo xtask srs-report`: shows the code and the tests of each requirement, and reports missing ones.
 //!
-//! A pipeline of stages, one file each: [`documents`], [`sources`], [`exceptions`], [`notes`], [`snapshot`],
-//! [`results`] and [`mutants`] read, [`model`] joins what they read and [`status`] judges it without doing I/O,
-//! [`render`] prints. What is wrong with the project is a [`finding`]; an input that cannot be read at all is an
+//! The report is a pipeline with one file per stage. [`documents`], [`sources`], [`exceptions`], [`notes`],
+//! [`snapshot`], [`results`] and [`mutants`] read. [`model`] joins their results, and [`status`] judges it without
+//! doing I/O. [`render`] prints. A fault of the project is a [`finding`]. An input that cannot be read at all is an
 //! error.
 
 mod args;
@@ -46,7 +46,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Prints the report. The exit status is 0 without findings, 1 with findings, 2 if there is no report to make.
+/// Prints the report. The exit status is 0 without findings, 1 with findings, and 2 if no report could be made.
 pub(crate) fn run(args: &Args) -> ExitCode {
     match report(args) {
         Ok(0) => ExitCode::SUCCESS,
@@ -58,7 +58,7 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-/// Does what was asked for; returns the number of findings.
+/// Does the requested work. Returns the number of findings.
 fn report(args: &Args) -> anyhow::Result<usize> {
     let root = match &args.root {
         Some(root) if !root.is_dir() => bail!("--root: there is no folder {}", root.display()),
@@ -104,7 +104,7 @@ fn has(documents: &[Document], id: &str) -> bool {
     documents.iter().flat_map(|document| &document.requirements).any(|requirement| requirement.id == id)
 }
 
-/// The results that were asked for. To explain a requirement, those of the last run will do.
+/// The requested results. To explain a requirement, the results of the last run will do.
 fn results_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<Results>> {
     let mut files: Vec<PathBuf> = args.results.clone();
     if args.run {
@@ -119,7 +119,7 @@ fn results_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<R
     Results::read(&files, tags).map(Some)
 }
 
-/// What is known of proofs; with `--own-tests` after a run.
+/// The known proofs. With `--own-tests`, a run updates them first.
 fn proofs_of(
     args: &Args,
     root: &Path,

@@ -1,4 +1,4 @@
-//! Reads the notes on decisions, `docs/decisions.md`: which of them mention which requirement.
+//! Reads the notes on decisions, `docs/decisions.md`, and finds the requirements that each mentions.
 
 use super::config::Ids;
 use super::finding::{Finding, Kind, Location};
@@ -9,7 +9,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A paragraph, or a row of a table, as it stands in the file.
+/// A paragraph, or a row of a table, in the text of the file.
 #[derive(Debug, Clone)]
 pub(super) struct Note {
     pub(super) location: Location,
@@ -19,9 +19,9 @@ pub(super) struct Note {
 /// The notes of each id.
 pub(super) type Notes = HashMap<String, Vec<Note>>;
 
-/// The last column of a table of decisions, which names requirements.
+/// The title of the last column of a table of decisions. The column names requirements.
 const COLUMN: &str = "Requirements";
-/// What that column begins with where there is none.
+/// The prefix of a cell in that column if it names no requirement.
 const NONE: &str = "none: ";
 
 /// Reads the files that are there.
@@ -53,17 +53,18 @@ pub(super) fn read(root: &Path, files: &[String], ids: &Ids, findings: &mut Vec<
     Ok(notes)
 }
 
-/// What the table says that the blocks are in.
+/// The state of the table that contains the current block.
 #[derive(Default)]
 struct Columns {
-    /// The line of the table that was asked about last.
+    /// The line of the table's last checked row.
     line: Option<usize>,
     /// Its last column is that of requirements.
     has_requirements: bool,
 }
 
 impl Columns {
-    /// Is this a decision that names no requirement and does not say why? Blocks are asked about in their order.
+    /// Whether this is a decision that names no requirement and gives no reason for it. Check the blocks in their
+    /// order.
     fn lacks_id(&mut self, line: usize, block: &str, ids: &Ids) -> bool {
         let Some(row) = block.strip_prefix('|') else {
             *self = Self::default();
@@ -82,7 +83,7 @@ impl Columns {
     }
 }
 
-/// Paragraphs and rows, each with the line it begins at.
+/// Paragraphs and rows, each with the number of its first line.
 fn blocks(text: &str) -> Vec<(usize, String)> {
     let mut blocks: Vec<(usize, String)> = Vec::new();
     let mut goes_on = false;

@@ -1,6 +1,6 @@
-//! `docs/srs/proven.toml`: which requirements are proven by their own tests, as `--prove --own-tests` last found.
+//! `docs/srs/proven.toml`: the requirements that their own tests prove, as the last `--prove --own-tests` found.
 //!
-//! One line per requirement, sorted, so that a proof that is lost shows in a diff.
+//! There is one line per requirement, in sorted order, so that a lost proof shows in a diff.
 
 use super::documents::Document;
 use super::finding::{Finding, Kind, Lines, Location};
@@ -27,7 +27,7 @@ const HEADER: &str = "\
 pub(super) enum Verdict {
     /// They notice every viable mutant.
     Noticed,
-    /// They notice so many of so many viable mutants.
+    /// They notice only a part of the viable mutants: the number noticed, and the number viable.
     Partly(usize, usize),
     NotNoticed,
     /// There is no mutant that compiles.
@@ -36,7 +36,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    /// The verdict on so many viable mutants, of which so many were noticed.
+    /// The verdict if the tests noticed `noticed` of `viable` mutants.
     pub(super) fn of(noticed: usize, viable: usize) -> Self {
         match (noticed, viable) {
             (_, 0) => Self::NoViableMutant,
@@ -82,14 +82,14 @@ impl fmt::Display for Verdict {
 /// What is known of one requirement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Proof {
-    /// `None` if no test of that level is tagged with it.
+    /// `None` if no test of that level has the requirement's tag.
     pub(super) unit: Option<Verdict>,
     pub(super) integration: Option<Verdict>,
     /// The levels that proved more in an earlier run.
     pub(super) lost: BTreeSet<String>,
     /// Tagged tests that no test binary runs.
     pub(super) absent: BTreeSet<String>,
-    /// Why the proof is accepted as it is.
+    /// The reason for accepting the proof as it is.
     pub(super) reason: Option<String>,
 }
 
@@ -120,7 +120,7 @@ struct Entry {
 }
 
 impl Proofs {
-    /// Reads the file; `None` of a project that has none.
+    /// Reads the file; `None` if the project has none.
     pub(super) fn read(root: &Path, path: &str) -> anyhow::Result<Option<Self>> {
         let Some((file, text)) = toml_file::read::<File>(root, path)? else { return Ok(None) };
         let lines = Lines::of(&text);
@@ -149,7 +149,7 @@ impl Proofs {
         fs::write(root.join(path), text).with_context(|| format!("cannot write {path}"))
     }
 
-    /// Gives every requirement an entry, and drops those of no requirement.
+    /// Gives every requirement an entry, and drops entries without a requirement.
     pub(super) fn align(&mut self, documents: &[Document]) {
         let ids: BTreeSet<&str> = ids(documents).collect();
         self.all.retain(|id, _| ids.contains(id.as_str()));
@@ -160,8 +160,8 @@ impl Proofs {
         }
     }
 
-    /// Takes what a run found of a requirement. What is proven less than before counts as lost until it is proven again. A run that
-    /// did not try a level leaves what was known of it.
+    /// Takes the result of a run for a requirement. A level that proves less than before counts as lost until it is
+    /// proven again. If the run did not try a level, its old verdict stays.
     pub(super) fn update(&mut self, id: &str, mut new: Proof) {
         let old = self.all.remove(id).unwrap_or_default();
         for (before, after) in [(old.unit, &mut new.unit), (old.integration, &mut new.integration)] {
@@ -173,7 +173,7 @@ impl Proofs {
         {
             let rank = |verdict: Option<Verdict>| verdict.map_or(0, Verdict::rank);
             let is_less = rank(after) < rank(before);
-            // What was lost already stays so, unless something is proven that was not.
+            // A lost level stays lost until it proves more than before.
             if is_less || (old.lost.contains(level) && rank(after) == rank(before) && rank(after) < 2) {
                 new.lost.insert(level.to_owned());
             }

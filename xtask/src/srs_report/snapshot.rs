@@ -1,6 +1,7 @@
-//! `docs/srs/snapshot.txt`: each requirement's id and a hash of the text its tags were last reviewed against.
+//! `docs/srs/snapshot.txt`: each requirement's id and a hash of the text against which its tags were last reviewed.
 //!
-//! One line per requirement, sorted, so that a diff of it names exactly the requirements whose text changed.
+//! There is one line per requirement, in sorted order, so that a diff names exactly the requirements whose text
+//! changed.
 
 use super::documents::{Document, Requirement};
 use super::finding::{Finding, Kind, Location};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 const HEADER: &str = "# The text each requirement had when its code and tests were last reviewed, as a hash.\n\
                       # Rewritten by `cargo xtask srs-report --bless`, after a review.\n";
 
-/// Adds a finding for every requirement that reads otherwise than in the snapshot.
+/// Adds a finding for every requirement whose text differs from the snapshot.
 pub(super) fn compare(
     root: &Path,
     path: &str,
@@ -34,7 +35,7 @@ pub(super) fn compare(
     };
     let mut reviewed = parse(path, &text)?;
     let mut seen = BTreeSet::new();
-    // An id that stands twice is a finding of its own.
+    // A duplicate id is a finding of its own.
     for requirement in requirements(documents).filter(|it| seen.insert(&it.id)) {
         let Requirement { id, location, .. } = requirement;
         match reviewed.remove(id.as_str()) {
@@ -54,7 +55,7 @@ pub(super) fn compare(
     Ok(())
 }
 
-/// Writes the snapshot of the documents as they are; tells how many lines changed.
+/// Writes the snapshot of the current documents. Returns the number of changed lines.
 pub(super) fn bless(root: &Path, path: &str, documents: &[Document]) -> anyhow::Result<usize> {
     let lines: BTreeMap<&str, String> = requirements(documents).map(|it| (it.id.as_str(), hash_of(it))).collect();
     let body: String = lines.iter().map(|(id, hash)| format!("{id} {hash}\n")).collect();
@@ -96,7 +97,7 @@ fn requirements(documents: &[Document]) -> impl Iterator<Item = &Requirement> {
     documents.iter().flat_map(|document| &document.requirements)
 }
 
-/// The hash of the text, whose line breaks and runs of blanks do not matter.
+/// The hash of the text. Line breaks and runs of blanks do not change it.
 fn hash_of(requirement: &Requirement) -> String {
     let text = requirement.text.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("{:016x}", hash::of(text.as_bytes()))

@@ -1,4 +1,4 @@
-//! How a requirement stands: one pure function of what stands behind it.
+//! The status of a requirement: one pure function of its evidence.
 
 use super::model::{Aspect, AspectStatus, Row};
 use super::mutants::Verdict;
@@ -9,17 +9,17 @@ use super::results::Outcome;
 pub(super) enum Status {
     /// One of its tests failed.
     Failed,
-    /// Code or tests are missing, and nothing excuses it.
+    /// Code or tests are missing, and no waiver excuses that.
     Missing,
-    /// Results were given, and one of its tests is not among them.
+    /// Results were given, but not for one of its tests.
     NotRun,
-    /// Nothing stands behind it, and that is excused.
+    /// It has no code and no tests, and waivers excuse that.
     Waived,
     /// Code and tests name it; no results were given.
     Traced,
     /// All its tests ran and passed.
     Proven,
-    /// Its tests notice every change to its code that cargo-mutants could think of.
+    /// Its tests notice every change to its code that cargo-mutants proposes.
     ProvenByMutation,
 }
 

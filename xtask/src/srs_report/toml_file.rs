@@ -1,4 +1,4 @@
-//! Reads a TOML file of a project. Whatever is wrong with it is said in one line.
+//! Reads a TOML file of a project. Reports any fault of the file in one line.
 
 use super::finding::Lines;
 use anyhow::{Context as _, anyhow};

@@ -1,4 +1,4 @@
-//! Joins what the stages read, and adds what is wrong with it to what they found.
+//! Joins the results of the reading stages, and adds the faults of the joined model to their findings.
 
 use super::{Aspect, AspectStatus, Excuse, Model, Place, Row, Traced, TriedMutant};
 use crate::srs_report::date::Date;
@@ -29,7 +29,7 @@ pub(in crate::srs_report) struct Parts {
 }
 
 impl Model {
-    /// Makes the model of what the stages read.
+    /// Makes the model from the results of the stages.
     pub(in crate::srs_report) fn join(parts: Parts) -> Self {
         let Parts { documents, tags, waivers, mut notes, results, mutants, proofs, findings, today } = parts;
         let mut join = Join { documents: Vec::new(), places: HashMap::new(), findings };
@@ -124,7 +124,7 @@ impl Join {
         }
     }
 
-    /// Comes after all tags: whether a waiver is needed depends on them.
+    /// Comes after all tags, because they decide whether a waiver is needed.
     fn waiver(&mut self, waiver: Waiver, today: Date) {
         let Waiver { id, missing, reason, until, location } = waiver;
         if reason.is_empty() {
@@ -154,7 +154,7 @@ impl Join {
         }
     }
 
-    /// Comes after all tags, too: it follows them to code and tests.
+    /// Also comes after all tags, because it follows them to code and tests.
     fn mutants(&mut self, mutants: &Mutants) {
         let mut of_file: HashMap<&str, Vec<&Mutant>> = HashMap::new();
         for mutant in &mutants.all {
@@ -166,7 +166,7 @@ impl Join {
                 let candidates = of_file.get(&*place.location.path).into_iter().flatten();
                 tried.extend(candidates.filter(|mutant| place.target.lines.contains(&mutant.line)));
             }
-            // Two tags may be on the same item.
+            // Two tags of the requirement may be on the same item.
             tried.sort_by(|a, b| (&a.file, a.line, &a.name).cmp(&(&b.file, b.line, &b.name)));
             tried.dedup_by(|a, b| a.name == b.name);
             row.mutants = tried.into_iter().map(|mutant| judged(mutant, row)).collect();

@@ -23,7 +23,7 @@ pub(super) struct Model {
     pub(super) documents: Vec<Traced>,
     /// Sorted by place.
     pub(super) findings: Vec<Finding>,
-    /// When the tests ran, if results were joined and say so.
+    /// The time of the test run, if results were joined and name it.
     pub(super) began: Option<String>,
 }
 
@@ -37,7 +37,7 @@ impl Model {
     }
 }
 
-/// A document and what stands behind each of its requirements.
+/// A document and the evidence for each of its requirements.
 #[derive(Debug)]
 pub(super) struct Traced {
     pub(super) path: Arc<str>,
@@ -78,7 +78,7 @@ impl Row {
         [Aspect::Unit, Aspect::Integration].into_iter().flat_map(|aspect| self.places(aspect))
     }
 
-    /// The packages that have code or tests of it.
+    /// The packages that have code or tests of the requirement.
     pub(super) fn packages(&self) -> BTreeSet<&str> {
         let places = Aspect::ALL.into_iter().flat_map(|aspect| self.places(aspect));
         places.filter_map(|place| place.target.test.home.package.as_deref()).map(package_of).collect()
@@ -122,7 +122,7 @@ pub(super) enum AspectStatus {
     Missing,
 }
 
-/// Where a tag of the requirement is, and on what.
+/// The place of a tag of the requirement, and its item.
 #[derive(Debug)]
 pub(super) struct Place {
     pub(super) location: Location,
@@ -144,7 +144,7 @@ pub(super) struct Excuse {
 pub(super) struct TriedMutant {
     pub(super) name: String,
     pub(super) verdict: Verdict,
-    /// Was a test that is tagged with the requirement among those that failed?
+    /// Whether a test with the requirement's tag was among those that failed.
     pub(super) by_own_test: bool,
 }
 
@@ -154,7 +154,7 @@ struct Evidence {
     excuse: Option<Excuse>,
 }
 
-/// Rows as the tests of other modules need them.
+/// Makes rows for the tests of other modules.
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
@@ -165,7 +165,7 @@ pub(super) mod testing {
         Location { path: "a.rs".into(), line: 1 }
     }
 
-    /// A requirement whose aspects are so, and whose tests ended so.
+    /// A requirement with these aspects, whose tests have this outcome.
     pub(in crate::srs_report) fn row(aspects: [AspectStatus; 3], outcome: Option<Outcome>) -> Row {
         let test = TestName { home: Home::default(), names: vec!["a".to_owned()], is_parametrised: false, cases: 1 };
         let target = Arc::new(Target { name: "a".to_owned(), is_test: true, is_test_code: true, lines: 1..=1, test });

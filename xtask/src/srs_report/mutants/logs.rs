@@ -1,9 +1,9 @@
-//! Reads the log of one mutant: which tests failed. Understands nextest and the tests' own harness.
+//! Reads the failed tests from the log of one mutant. Understands nextest and the tests' own harness.
 
 /// A test that failed on a mutant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::srs_report) struct FailedTest {
-    /// As nextest names it; empty if the log does not say.
+    /// nextest's name of the binary; empty if the log does not say.
     pub(in crate::srs_report) binary: String,
     pub(in crate::srs_report) name: String,
 }
@@ -11,7 +11,7 @@ pub(in crate::srs_report) struct FailedTest {
 /// The tests that failed, each once.
 pub(super) fn failed_tests(log: &str) -> Vec<FailedTest> {
     let mut failed: Vec<FailedTest> = Vec::new();
-    // The harness names the tests first, and cargo their binary afterwards.
+    // The harness names the tests first, and cargo names their binary afterwards.
     let mut unplaced: Vec<&str> = Vec::new();
     let mut add = |binary: &str, name: &str| {
         let test = FailedTest { binary: binary.to_owned(), name: name.to_owned() };

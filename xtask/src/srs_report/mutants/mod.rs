@@ -1,6 +1,6 @@
-//! What cargo-mutants saw: whether a test notices when the code of a requirement is broken.
+//! The results of cargo-mutants: whether a test notices when the code of a requirement is broken.
 //!
-//! Reads a `mutants.out` folder; [`logs`] reads which tests failed, [`mod@prove`] makes such a folder.
+//! This file reads a `mutants.out` folder. [`logs`] reads the failed tests, and [`mod@prove`] makes such a folder.
 
 mod logs;
 mod prove;
@@ -19,7 +19,7 @@ pub(super) struct Mutants {
     pub(super) all: Vec<Mutant>,
 }
 
-/// One change to the code, and what came of it.
+/// One change to the code and its outcome.
 #[derive(Debug)]
 pub(super) struct Mutant {
     pub(super) file: String,
@@ -36,7 +36,7 @@ pub(super) enum Verdict {
     Caught,
     Missed,
     TimedOut,
-    /// It does not compile, so it says nothing.
+    /// The mutant does not compile, so it says nothing.
     Unviable,
 }
 

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 /// Which tagged items are mutated.
 #[derive(Debug, Default)]
 pub(in crate::srs_report) struct Choice<'c> {
-    /// Those of these requirements, unless there are none.
+    /// The items of these requirements; of all requirements if the list is empty.
     pub(in crate::srs_report) only: &'c [String],
     /// Those of one package.
     pub(in crate::srs_report) package: Option<&'c str>,
@@ -26,7 +26,7 @@ impl Choice<'_> {
         tag.word == Word::Code && self.names(tag) && self.package.is_none_or(|wanted| package == Some(wanted))
     }
 
-    /// Is this of a requirement to prove? One without code is of no package.
+    /// Whether the tag belongs to a requirement to prove. If a package was chosen, a requirement needs code in it.
     pub(in crate::srs_report) fn takes_id(&self, tag: &Tag) -> bool {
         if self.package.is_some() { self.takes(tag) } else { self.names(tag) }
     }
@@ -36,7 +36,7 @@ impl Choice<'_> {
     }
 }
 
-/// Mutates the chosen items and runs every test on each mutant; returns the folder with the outcomes.
+/// Mutates the chosen items and runs every test on each mutant. Returns the folder with the outcomes.
 pub(in crate::srs_report) fn prove(root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<PathBuf> {
     for (tool, command) in [("mutants", "cargo-mutants"), ("nextest", "cargo-nextest")] {
         if !results::is_installed(tool) {
@@ -66,21 +66,21 @@ pub(in crate::srs_report) fn prove(root: &Path, tags: &[Tag], choice: &Choice<'_
     fs::create_dir_all(&output).with_context(|| format!("cannot make {}", output.display()))?;
     let mut command = mutants(root, &tagged);
     command.args(["--test-tool", "nextest", "--test-workspace", "true", "--no-shuffle", "--output"]).arg(&output);
-    // An argument has a limit, a command line of many has a higher one.
+    // A single argument has a size limit, and a command line of many arguments has a higher one.
     for change in &chosen {
         command.args(["--re", &format!("^{}$", regex_lite::escape(&change.name))]);
     }
-    // Every test has its say on every mutant: else one test would hide the others.
+    // Every test runs on every mutant. Otherwise one failing test would hide the others.
     let status = command.args(["--", "--no-fail-fast"]).stdout(Stdio::from(std::io::stderr())).status();
     let status = status.context("cannot start cargo mutants")?;
-    // 2: some were missed; 3: some timed out. Both are what the report is to say.
+    // Exit code 2 means that some mutants were missed, and 3 that some timed out. The report shows both.
     if !matches!(status.code(), Some(0 | 2 | 3)) {
         bail!("cargo mutants did not get to the end ({status}): do the tests pass without mutants?");
     }
     Ok(output)
 }
 
-/// The changes that cargo-mutants can think of in the files.
+/// All changes to the files that cargo-mutants proposes.
 pub(in crate::srs_report) fn list(
     root: &Path,
     tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>,

@@ -1,8 +1,8 @@
 //! `--prove --own-tests`: does a requirement's own test notice when the requirement's own code is broken?
 //!
-//! cargo-mutants names the mutants of the tagged items. [`schemata`] compiles them all into the test binaries of a copy of the
-//! project, [`scratch`], so that one build serves every mutant, requirement and level. [`runner`] then runs, for each mutant
-//! of a requirement, the tests that are tagged with it until one fails. [`state`] remembers each outcome.
+//! cargo-mutants names the mutants of the tagged items. [`schemata`] compiles them all into the test binaries of a copy
+//! of the project, [`scratch`]. So one build serves every mutant, requirement and level. For each mutant of a
+//! requirement, [`runner`] runs the requirement's tagged tests until one fails. [`state`] remembers each outcome.
 
 mod plan;
 mod runner;
@@ -28,7 +28,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A test that takes longer may fail because of a deadline of its own.
+/// A slower test may fail because of a deadline of its own.
 const SLOW: Duration = Duration::from_secs(1);
 
 /// How a run goes about it.
@@ -36,13 +36,13 @@ const SLOW: Duration = Duration::from_secs(1);
 pub(super) struct Options {
     /// How many tests run at a time.
     pub(super) jobs: usize,
-    /// How long a test may take beyond four times what it takes unbroken.
+    /// The time limit of a test, beyond four times its time on the unbroken code.
     pub(super) limit: Duration,
-    /// When to stop trying, and leave the rest to the next run.
+    /// The time to stop trying; the next run tries the rest.
     pub(super) end: Option<Instant>,
 }
 
-/// Proves the chosen requirements and writes what came of it into the file of proofs, which is at `path`.
+/// Proves the chosen requirements and updates `proofs`.
 pub(super) fn prove(
     root: &Path,
     tags: &[Tag],
@@ -78,24 +78,24 @@ struct Run<'r> {
     plan: &'r Plan,
     options: &'r Options,
     state: State,
-    /// The tests that fail without a mutant, or did once.
+    /// The tests that fail without a mutant, or have failed so once.
     failing: Mutex<BTreeSet<usize>>,
 }
 
-/// A test of the plan, as a binary has it.
+/// A test of the plan, with its binary and its names there.
 #[derive(Debug, Clone)]
 struct Found {
     binary: Binary,
     names: Vec<String>,
-    /// How long it takes unbroken; `None` if it fails so.
+    /// Its time on the unbroken code; `None` if it fails there.
     unbroken: Option<Duration>,
 }
 
-/// The tests of the plan, by their number; those that no binary has are absent.
+/// The tests of the plan by number, without those that no binary has.
 type Tests = HashMap<usize, Found>;
 
 impl Run<'_> {
-    /// Tries what is not known yet; returns the tests that there are.
+    /// Tries all mutants whose outcome is unknown. Returns the tests that exist.
     fn all(&self, folder: &Path) -> anyhow::Result<Tests> {
         let mut left_out = self.unviable();
         let mut alone = BTreeSet::new();
@@ -215,7 +215,7 @@ impl Run<'_> {
         Ok(tests)
     }
 
-    /// Runs the tests without a mutant, those that something is to be tried with.
+    /// Measures each test without a mutant, if a mutant is still to be tried with it.
     fn time(&self, tests: &mut Tests) -> anyhow::Result<()> {
         let mut needed = BTreeSet::new();
         for number in 1..self.plan.mutants.len() {
@@ -261,12 +261,12 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Tries one mutant with the tests of all its requirements. `active` is its number in the binaries.
+    /// Tries one mutant with the tests of all its requirements. `active` is the mutant's number in the binaries.
     fn try_one(&self, number: usize, active: usize, tests: &Tests) -> anyhow::Result<()> {
         for (subject, level) in self.open(number, tests) {
             let mut own: Vec<(Duration, usize)> =
                 subject.tests(level).iter().filter_map(|test| Some((tests.get(test)?.unbroken?, *test))).collect();
-            // The quickest first, because the first that fails is enough.
+            // The quickest first, because one failing test is enough.
             own.sort_unstable();
             for (unbroken, test) in own {
                 let key = self.key(number, test);
@@ -278,7 +278,8 @@ impl Run<'_> {
                         let limit = self.options.limit + 4 * unbroken;
                         let (ended, _) = runner::run(binary, names, active, limit)?;
                         if ended == Ended::Failed && active != 0 && unbroken > SLOW {
-                            // The load of the machine may be what made it fail. Then it is no evidence in this run.
+                            // The load of the machine may have made the test fail. If the test also fails without the
+                            // mutant, it is no evidence.
                             let (without, _) = runner::run(binary, names, 0, limit)?;
                             if without == Ended::Failed {
                                 self.fails(test);
@@ -324,7 +325,7 @@ impl Run<'_> {
         scratch.write(&mutant.file, &(files[&mutant.file].text.clone() + module))
     }
 
-    /// The requirements and levels for which it is not known yet whether the mutant is noticed.
+    /// The requirements and levels for which no test is known to notice the mutant and some test is still untried.
     fn open<'s>(&'s self, number: usize, tests: &Tests) -> Vec<(&'s Subject, Level)> {
         let mut open = Vec::new();
         for subject in self.plan.subjects.iter().filter(|it| it.mutants.contains(&number)) {
@@ -347,7 +348,7 @@ impl Run<'_> {
         self.options.end.is_some_and(|end| Instant::now() >= end)
     }
 
-    /// Notes that a test fails without a mutant: it is no evidence.
+    /// Notes that a test fails without a mutant, so that it is no evidence.
     fn fails(&self, test: usize) {
         eprintln!("srs-report: {} fails without a mutant", self.plan.tests[test].target.test);
         if let Ok(mut failing) = self.failing.lock() {
@@ -359,12 +360,12 @@ impl Run<'_> {
         self.failing.lock().is_ok_and(|failing| failing.contains(&test))
     }
 
-    /// What the outcome of this test on this mutant depends on.
+    /// The hash of everything that the outcome of this test on this mutant depends on.
     fn key(&self, mutant: usize, test: usize) -> u64 {
         super::hash::of_parts(&[&self.plan.mutants[mutant].key.to_le_bytes(), &self.plan.tests[test].key.to_le_bytes()])
     }
 
-    /// What is known of a requirement, and the mutants that its tests do not notice, a line each.
+    /// The proof of a requirement, and one line for each mutant that its tests do not notice.
     fn proof(&self, subject: &Subject, tests: &Tests) -> (Proof, String) {
         let mut missed = String::new();
         let mut proof = Proof::default();
@@ -403,7 +404,7 @@ impl Run<'_> {
         (proof, missed)
     }
 
-    /// Does something with each number, several at a time, in no order.
+    /// Does the work for each number, several at a time and in no order.
     fn in_parallel<T: Send>(
         &self,
         numbers: &[usize],

@@ -1,4 +1,4 @@
-//! What is to be tried: requirements, the mutants of their code, and their tests.
+//! The plan of a run: requirements, the mutants of their code, and their tests.
 
 use super::schemata::Mutation;
 use crate::srs_report::hash;
@@ -11,7 +11,7 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 
-/// All of it. Numbers of mutants and tests are places in the lists.
+/// The whole plan. Numbers of mutants and tests are positions in its lists.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     pub(super) subjects: Vec<Subject>,
@@ -24,7 +24,7 @@ pub(super) struct Plan {
     pub(super) crate_roots: BTreeSet<String>,
 }
 
-/// Test binaries, as cargo chooses them: by package, and by kind and name.
+/// Test binaries in cargo's terms: by package, and by kind and name.
 #[derive(Debug, Default)]
 pub(super) struct Targets {
     pub(super) packages: BTreeSet<String>,
@@ -107,7 +107,7 @@ impl Plan {
             };
             let range = bytes(text, &change.span)
                 .with_context(|| format!("{} has no such place: {}", change.file, change.name))?;
-            // Where comments and blanks are does not matter.
+            // The position counts only code, because comments and blanks do not matter.
             let place = code_of(&text[..range.start]).len();
             let key = hash::of_parts(&[
                 code_of(text).as_bytes(),
@@ -166,8 +166,8 @@ impl Plan {
         Ok(())
     }
 
-    /// The binaries with the tests of a mutant's requirements, or with all tests. The packages are always those of all tests,
-    /// because with others cargo would build with other features.
+    /// The binaries with the tests of a mutant's requirements, or with all tests. The packages are always those of all
+    /// tests, because with other packages cargo would build with other features.
     pub(super) fn targets(&self, mutant: Option<usize>) -> Targets {
         let mut targets = Targets::default();
         let concerned = self.subjects.iter().filter(|it| mutant.is_none_or(|number| it.mutants.contains(&number)));
@@ -197,13 +197,13 @@ fn read(root: &Path, path: &str) -> anyhow::Result<String> {
     fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
 }
 
-/// The file that a file's crate begins with.
+/// The root file of the crate that contains the file.
 fn crate_root(root: &Path, file: &str) -> Option<String> {
     let (package, _) = file.rsplit_once("src/")?;
     ["lib.rs", "main.rs"].iter().map(|name| format!("{package}src/{name}")).find(|path| root.join(path).is_file())
 }
 
-/// The bytes of a span, whose columns are characters from 1.
+/// The byte range of a span, whose columns count characters from 1.
 fn bytes(text: &str, span: &Span) -> Option<std::ops::Range<usize>> {
     let offset = |line: usize, column: usize| {
         let start: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();

@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A mutant may allocate without end: kibibytes of address space, which is far more than any test needs.
+/// The limit of the address space in kibibytes, because a mutant may allocate without end. Tests need far less.
 const ADDRESS_SPACE: u32 = 6 << 20;
 
 /// A binary and the tests in it.
@@ -22,7 +22,7 @@ pub(super) struct Listed {
 }
 
 impl Listed {
-    /// Asks a binary for the tests that it runs unasked.
+    /// Asks a binary for its tests, without the ignored ones.
     pub(super) fn of(binary: Binary) -> anyhow::Result<Self> {
         let list = |more: &[&str]| {
             let mut command = command(&binary, 0);
@@ -36,7 +36,7 @@ impl Listed {
         Ok(Self { binary, names: all.difference(&ignored).cloned().collect() })
     }
 
-    /// The tests of the binary that a tagged test is, all of its cases.
+    /// The names in the binary that belong to a tagged test: one for each of its cases.
     pub(super) fn tests(&self, tagged: &TestName) -> Vec<String> {
         self.names.iter().filter(|name| tagged.is(&self.binary.name, name)).cloned().collect()
     }
@@ -46,7 +46,7 @@ impl Listed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Passed,
-    /// Also if its process died, or was killed because the time was up.
+    /// Includes a test whose process died or was killed at the time limit.
     Failed,
 }
 

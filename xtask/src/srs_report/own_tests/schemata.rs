@@ -1,6 +1,6 @@
 //! Compiles many mutants of a file into one program.
 //!
-//! The body of a function becomes a `match` on the number of the active mutant, with an arm for each mutant and one for the
+//! The body of a function becomes a `match` on the number of the active mutant. Each mutant has an arm, and so has the
 //! unchanged body. So all mutants of a workspace take one build, and an environment variable chooses among them.
 
 use proc_macro2::Span;
@@ -12,10 +12,10 @@ use syn::{Block, ReturnType, Signature};
 /// The environment variable that holds the number of the active mutant.
 pub(super) const VARIABLE: &str = "SRS_REPORT_MUTANT";
 
-/// What every mutated crate gets: the number of the active mutant, 0 if there is none.
+/// The module that every mutated crate gets. It returns the number of the active mutant, or 0 if there is none.
 ///
-/// It allocates nothing and takes no lock, because mutants run where memory has run out and in children of `fork`. A crate may
-/// be without `std`.
+/// It allocates nothing and takes no lock, because mutants also run after memory has run out and in children of `fork`.
+/// It does not need `std`, because a crate may lack it.
 pub(super) const MODULE: &str = r#"
 #[allow(unsafe_code, missing_docs, clippy::all)]
 pub(crate) mod srs_report_mutant {
@@ -53,13 +53,13 @@ pub(super) struct Instrumented {
     pub(super) text: String,
     /// The lines of each mutant's body in `text`.
     pub(super) arms: Vec<(RangeInclusive<usize>, usize)>,
-    /// The lines of each instrumented function, and the mutants in it.
+    /// The lines of each instrumented function, and its mutants.
     pub(super) functions: Vec<(RangeInclusive<usize>, Vec<usize>)>,
     /// The mutants that need a build of their own.
     pub(super) alone: Vec<usize>,
 }
 
-/// Puts every mutation into the text that can share a build with the others.
+/// Puts every mutation that can share a build with the others into the text.
 pub(super) fn instrument(text: &str, mutations: &[Mutation]) -> syn::Result<Instrumented> {
     let tokens: proc_macro2::TokenStream = text.parse()?;
     let mut finder = Bodies::default();
@@ -117,7 +117,7 @@ impl Instrumented {
     }
 }
 
-/// The body of a function: what stands between its braces.
+/// The body of a function: the text between its braces.
 struct Body {
     inner: Range<usize>,
     can_be_repeated: bool,
@@ -137,8 +137,8 @@ impl Bodies {
         if let ReturnType::Type(_, result) = &signature.output {
             items.visit_type(result);
         }
-        // A constant function cannot ask for the active mutant. The arms of a `match` have one type, so two closures cannot
-        // be an `impl Fn`. A static variable in the body would exist once per mutant.
+        // A constant function cannot ask for the active mutant. The arms of a `match` have one type, so two closures
+        // cannot be an `impl Fn`. A static variable in the body would exist once per mutant.
         let can_be_repeated = signature.constness.is_none() && signature.asyncness.is_none() && !items.found;
         self.all.push(Body { inner, can_be_repeated });
     }

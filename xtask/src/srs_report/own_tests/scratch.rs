@@ -1,4 +1,4 @@
-//! A copy of the project to break: its own sources, its own build output.
+//! A copy of the project for the mutants, with its own sources and its own build output.
 
 use super::plan::Targets;
 use anyhow::{Context as _, bail};
@@ -16,7 +16,7 @@ use walkdir::{DirEntry, WalkDir};
 pub(super) struct Scratch {
     pub(super) tree: PathBuf,
     build: PathBuf,
-    /// The name of each package by cargo's id of it, and its folder.
+    /// For each package id of cargo, the package's name and folder.
     packages: HashMap<String, (String, PathBuf)>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Binary {
 #[derive(Debug)]
 pub(super) enum Built {
     Binaries(Vec<Binary>),
-    /// Files and lines that the compiler rejects, and the first message.
+    /// The files and lines that the compiler rejects, and the first message.
     Errors(Vec<(String, usize)>, String),
 }
 
@@ -51,7 +51,7 @@ struct Package {
 }
 
 impl Scratch {
-    /// Makes the copy, or brings the one of an earlier run up to date. `changed` has the text of what is to differ.
+    /// Makes the copy, or updates the copy of an earlier run. `changed` has the texts of the changed files.
     pub(super) fn of(root: &Path, folder: &Path, changed: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let tree = folder.join("tree");
         let mut wanted = BTreeSet::new();
@@ -67,7 +67,7 @@ impl Scratch {
                 write_if_changed(&tree.join(path), &new)?;
             }
         }
-        // What is no longer there could be found by cargo.
+        // Cargo could find files that the project no longer has.
         for entry in WalkDir::new(&tree).into_iter().filter_entry(|entry| !is_output(entry)) {
             let entry = entry?;
             if entry.file_type().is_file() && !wanted.contains(entry.path().strip_prefix(&tree)?) {
@@ -133,7 +133,7 @@ impl Scratch {
     }
 }
 
-/// The lines of the copy that an error is about. A macro's error is about the line that calls it.
+/// The lines of the copy that an error is about. The error of a macro is about the line that calls the macro.
 fn places(error: &Value) -> Vec<(String, usize)> {
     let mut places = Vec::new();
     let spans = error["spans"].as_array().into_iter().flatten();
@@ -152,12 +152,12 @@ fn places(error: &Value) -> Vec<(String, usize)> {
     places
 }
 
-/// Build output, or git's own files: a folder, or in a worktree a file.
+/// Whether the entry is build output or git's own: a folder, or in a worktree a file.
 fn is_output(entry: &DirEntry) -> bool {
     entry.depth() > 0 && [OsStr::new("target"), OsStr::new(".git")].contains(&entry.file_name())
 }
 
-/// A file that is written again is built again.
+/// Leaves an unchanged file alone, because cargo builds every rewritten file again.
 fn write_if_changed(path: &Path, text: &[u8]) -> anyhow::Result<()> {
     if fs::read(path).is_ok_and(|before| before == text) {
         return Ok(());

@@ -1,6 +1,7 @@
-//! Remembers what came of each mutant, so that a second run tries only what has changed.
+//! Remembers the outcome of each mutant, so that a second run tries only the changed ones.
 //!
-//! A line is a hash and a word. The hash is of everything the word depends on, so an entry never has to be removed.
+//! A line is a hash and a word. The hash covers everything that the word depends on, so an entry never has to be
+//! removed.
 
 use anyhow::Context as _;
 use std::collections::HashMap;
@@ -34,14 +35,14 @@ impl Fact {
     }
 }
 
-/// The facts of this run and of those before.
+/// The facts of this run and of earlier runs.
 #[derive(Debug)]
 pub(super) struct State {
     inner: Mutex<(HashMap<u64, Fact>, File)>,
 }
 
 impl State {
-    /// Reads the file, if it is there. A line that a killed run left unfinished is ignored.
+    /// Reads the file if it exists. Ignores the last line if a killed run left it unfinished.
     pub(super) fn open(path: &Path) -> anyhow::Result<Self> {
         let text = fs::read_to_string(path).unwrap_or_default();
         let entry = |line: &str| {
@@ -84,7 +85,7 @@ mod tests {
         state.set(1, Fact::Missed).expect("written");
         state.set(2, Fact::Viable).expect("written");
         state.set(1, Fact::Noticed).expect("written");
-        // A run that is killed may leave half a line.
+        // A killed run may leave half a line.
         fs::write(&path, fs::read_to_string(&path).expect("a file") + "0000000000000002 unv").expect("written");
         let state = State::open(&path).expect("a state");
         assert_eq!([1, 2, 3].map(|hash| state.get(hash)), [Some(Fact::Noticed), Some(Fact::Viable), None]);

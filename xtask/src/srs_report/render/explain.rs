@@ -6,7 +6,7 @@ use crate::srs_report::model::{Aspect, Model, Place, Row};
 use crate::srs_report::status::status;
 use anyhow::Context as _;
 
-/// Its text, its notes, its code, its tests with their results, its mutants, its findings.
+/// The requirement's text, notes, code, tests with their results, mutants and findings.
 pub(in crate::srs_report) fn explain(model: &Model, id: &str, excerpts: &Excerpts) -> anyhow::Result<String> {
     let row = model.row(id).with_context(|| format!("no document has {id}"))?;
     let requirement = &row.requirement;

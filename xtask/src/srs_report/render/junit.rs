@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::time::Duration;
 
-/// A requirement that has a finding or failed fails, a waived one is skipped.
+/// A requirement with a finding or a failed test fails, and a waived one is skipped.
 pub(super) fn report(model: &Model) -> anyhow::Result<String> {
     let mut report = Report::new("srs-report");
     for document in &model.documents {
@@ -39,7 +39,7 @@ fn case(model: &Model, row: &Row, path: &str) -> TestCase {
     case
 }
 
-/// A suite of the findings, so that those about no requirement fail too.
+/// A suite of all findings, so that findings about no requirement fail too.
 fn findings(model: &Model) -> TestSuite {
     let mut suite = TestSuite::new("findings");
     for finding in &model.findings {

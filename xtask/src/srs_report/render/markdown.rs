@@ -48,7 +48,7 @@ fn line(row: &Row) -> String {
     format!("| {} | {} | {} | {mutants} | {proof} |\n", row.requirement.id, status(row).name(), cells.join(" | "))
 }
 
-/// Text that a table or a list may hold.
+/// Escapes text for a table or a list.
 fn escaped(text: &str) -> String {
     text.replace('|', "\\|").replace('*', "\\*").replace('<', "&lt;")
 }

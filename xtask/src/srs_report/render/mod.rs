@@ -40,17 +40,17 @@ pub(super) fn report(format: Format, model: &Model, excerpts: &Excerpts) -> anyh
     })
 }
 
-/// The requirement as JSON, as it stands in the whole report.
+/// The requirement as JSON, with the fields that it has in the whole report.
 pub(super) fn explain_json(model: &Model, id: &str) -> anyhow::Result<String> {
     json::requirement(model, id)
 }
 
-/// How many of a document's requirements stand so in an aspect.
+/// The number of a document's requirements with this status in an aspect.
 fn count(document: &Traced, aspect: Aspect, wanted: AspectStatus) -> usize {
     document.rows.iter().filter(|row| row.aspect(aspect) == wanted).count()
 }
 
-/// Each status that occurs in these documents, with how often.
+/// Each status that occurs in these documents, with its count.
 fn totals<'m>(documents: impl Iterator<Item = &'m Traced>) -> Vec<(Status, usize)> {
     let all: Vec<Status> = documents.flat_map(|document| &document.rows).map(status).collect();
     let count = |wanted| all.iter().filter(|status| **status == wanted).count();
@@ -72,7 +72,7 @@ fn totals_line(model: &Model) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// How many requirements are proven by mutation: `2 of 3 requirements are proven by mutation at unit level, 1 at …`.
+/// The number of requirements proven by mutation: `2 of 3 requirements are proven by mutation at unit level, 1 at …`.
 fn proofs_line(model: &Model) -> Option<String> {
     let proofs: Vec<&Proof> = model.rows().filter_map(|row| row.proof.as_ref()).collect();
     if proofs.is_empty() {

@@ -47,7 +47,7 @@ fn result(finding: &Finding) -> Value {
     })
 }
 
-/// A path as a URI reference: what a URI may not hold is written in hexadecimal.
+/// A path as a URI reference: characters that a URI may not hold become hexadecimal.
 fn uri(path: &str) -> String {
     let keep = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
     path.bytes().map(|byte| if keep(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()

@@ -28,8 +28,8 @@ pub(in crate::srs_report) fn check(model: &Model) -> String {
     text + &format!("{}\n", findings_line(model))
 }
 
-/// A column for the id, one for the status, one for each aspect, and one for mutants if there are some. A
-/// requirement takes as many lines as its longest list.
+/// The columns are the id, the status, each aspect, and mutants if there are any. A requirement takes as many lines as
+/// its longest list.
 fn table(model: &Model) -> Vec<String> {
     let with_mutants = model.rows().any(|row| !row.mutants.is_empty());
     let aspects = Aspect::ALL.map(Aspect::name);

@@ -1,4 +1,4 @@
-//! What the tests did: read from JUnit files, or from a run that [`mod@run`] starts.
+//! The results of the tests, from JUnit files or from a run that [`mod@run`] starts.
 
 mod run;
 
@@ -14,9 +14,9 @@ use std::path::Path;
 /// The executed tests.
 #[derive(Debug, Default)]
 pub(super) struct Results {
-    /// By name, as different binaries may have tests of one name.
+    /// By name, because several binaries may have tests of the same name.
     cases: BTreeMap<String, Vec<Case>>,
-    /// When the earliest of the runs began, where its file says so.
+    /// The start of the earliest run, if its file names it.
     pub(super) began: Option<String>,
 }
 
@@ -28,7 +28,7 @@ struct Case {
     seconds: f64,
 }
 
-/// How a test ended. Of several, the worst counts.
+/// The outcome of a test. Of several outcomes, the worst counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Outcome {
     Passed,
@@ -47,7 +47,7 @@ impl Outcome {
     }
 }
 
-/// What is known of a tagged test: of all its cases, if it has some.
+/// The result of a tagged test, over all its cases.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Ran {
     pub(super) outcome: Outcome,
@@ -56,7 +56,7 @@ pub(super) struct Ran {
 }
 
 impl Results {
-    /// Reads JUnit files that are of the project which has these tags.
+    /// Reads JUnit files. Fails if a file has no test of the project with these tags.
     pub(super) fn read<P: AsRef<Path>>(files: &[P], tags: &[Tag]) -> anyhow::Result<Self> {
         let mut results = Self::default();
         for file in files.iter().map(AsRef::as_ref) {
@@ -113,7 +113,7 @@ impl Results {
     }
 }
 
-/// Does one of the tests belong to a package of the project, or to a tag?
+/// Whether one of the tests belongs to a package of the project or to a tag.
 fn is_of_project(report: &Report, tags: &[Tag]) -> bool {
     let tests: Vec<&TestName> = tags.iter().filter_map(|tag| tag.target.as_ref()).map(|target| &target.test).collect();
     cases(report).any(|(binary, name, _)| {

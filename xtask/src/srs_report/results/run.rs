@@ -1,4 +1,4 @@
-//! Runs a project's tests with nextest, which writes what they did as JUnit.
+//! Runs a project's tests with nextest, which writes the results as JUnit.
 
 use crate::workspace;
 use anyhow::{Context as _, bail};
@@ -11,14 +11,15 @@ pub(in crate::srs_report) fn last(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(folder(root)?.join("results.xml"))
 }
 
-/// Where the report keeps what it made for a project: not in the project, unless it is this workspace.
+/// The folder for the files that the report makes for a project. It is in the build output of this workspace if the
+/// project is this workspace, and otherwise in the project's own `target`.
 pub(in crate::srs_report) fn folder(root: &Path) -> anyhow::Result<PathBuf> {
     let root = root.canonicalize().with_context(|| format!("there is no {}", root.display()))?;
     let is_ours = workspace::root().is_ok_and(|ours| ours.canonicalize().is_ok_and(|ours| ours == root));
     Ok(if is_ours { workspace::target_dir()? } else { root.join("target") }.join("srs-report"))
 }
 
-/// Runs every test, whether others fail or not; returns the JUnit file.
+/// Runs every test, even after a failure. Returns the JUnit file.
 pub(in crate::srs_report) fn run(root: &Path) -> anyhow::Result<PathBuf> {
     if !root.join("Cargo.toml").is_file() {
         bail!("--run needs a Cargo.toml in {}; join results made elsewhere with --results", root.display());

@@ -1,20 +1,20 @@
-//! Tells a Rust file's comments from its code. Doc comments are code: they are attributes of what they document.
+//! Separates a Rust file's comments from its code. Doc comments count as code, because they are attributes of an item.
 
 use std::ops::Range;
 
-/// A `//` comment; `text` is what follows the slashes.
+/// A `//` comment; `text` is the part after the slashes.
 pub(super) struct Comment<'t> {
     pub(super) text: &'t str,
     pub(super) range: Range<usize>,
 }
 
-/// A file taken apart, each list in the file's order.
+/// The pieces of a file, each list in the file's order.
 #[derive(Default)]
 pub(super) struct Pieces<'t> {
     pub(super) comments: Vec<Comment<'t>>,
     /// The code, cut at blanks and comments; a literal or a doc comment is one piece.
     pub(super) code: Vec<Range<usize>>,
-    /// Where an item of the file's outermost level ends: behind a `}` or a `;` that no bracket is around.
+    /// The ends of the file's outermost items: after each `}` or `;` outside all brackets.
     pub(super) ends: Vec<usize>,
 }
 
@@ -60,7 +60,7 @@ impl<'t> Pieces<'t> {
     }
 }
 
-/// Follows the brackets, to tell where items end.
+/// Follows the brackets to find the ends of items.
 #[derive(Default)]
 struct Brackets {
     depth: usize,
@@ -95,7 +95,7 @@ fn line_len(text: &[u8]) -> usize {
     text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len())
 }
 
-/// Does a comment document something: `///`, `//!`, `/** */`, `/*! */`?
+/// Whether a comment documents an item: `///`, `//!`, `/** */`, `/*! */`.
 fn is_doc(comment: &[u8]) -> bool {
     match comment {
         [b'/', kind, b'!', ..] => matches!(kind, b'/' | b'*'),
@@ -105,7 +105,7 @@ fn is_doc(comment: &[u8]) -> bool {
     }
 }
 
-/// The length of the block comment that `text` begins with; they nest.
+/// The length of the block comment at the start of `text`; block comments nest.
 fn block_comment_len(text: &[u8]) -> usize {
     let mut depth = 0_usize;
     let mut offset = 0;
@@ -126,7 +126,7 @@ fn block_comment_len(text: &[u8]) -> usize {
     text.len()
 }
 
-/// The length of the literal or the name that `text` begins with; of anything else, 1.
+/// The length of the literal or the name at the start of `text`; 1 for anything else.
 fn token_len(text: &[u8]) -> usize {
     match text {
         [b'"', ..] => string_len(text),
@@ -152,13 +152,13 @@ fn string_len(text: &[u8]) -> usize {
     text.len()
 }
 
-/// A character, or only the quote of a lifetime.
+/// The length of a character literal, or of only the quote of a lifetime.
 fn char_len(text: &[u8]) -> usize {
     let closed =
         |from: usize| text.get(from..)?.iter().take(10).position(|byte| *byte == b'\'').map(|at| from + at + 1);
     match text.get(1) {
         Some(b'\\') => closed(3).unwrap_or(1),
-        // The bytes of one character that go on are those of the form 10xxxxxx.
+        // The continuation bytes of a character have the form 10xxxxxx.
         Some(_) => {
             let end = text.iter().skip(2).take_while(|byte| **byte & 0xc0 == 0x80).count() + 2;
             if text.get(end) == Some(&b'\'') { end + 1 } else { 1 }
@@ -167,7 +167,7 @@ fn char_len(text: &[u8]) -> usize {
     }
 }
 
-/// What follows the `r`: hashes and a string, or nothing of the kind, as in `r#type`.
+/// The length of a raw string after its `r`: hashes and a string. 0 if there is none, as in `r#type`.
 fn raw_string_len(text: &[u8]) -> usize {
     let hashes = text.iter().take_while(|byte| **byte == b'#').count();
     if text.get(hashes) != Some(&b'"') {

@@ -1,4 +1,4 @@
-//! Finds the source files of a project and what their places say about them.
+//! Finds the source files of a project and classifies them by their places.
 
 use super::packages::{Home, Packages};
 use crate::srs_report::config::Config;
@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use walkdir::{DirEntry, WalkDir};
 
-/// The kind of test that a test in a file is.
+/// The kind of the tests in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::srs_report) enum Level {
     /// Of one crate, in its own folder.
     Unit,
-    /// Of all of it, in a folder of its own.
+    /// Of the whole project, in a folder of its own.
     Integration,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct File {
     /// From the project's root.
     pub(super) path: Arc<str>,
     pub(super) level: Level,
-    /// There is no code in it, only tests and what they need.
+    /// The file has no code, only tests and their helpers.
     pub(super) only_tests: bool,
     pub(super) home: Home,
 }
@@ -48,7 +48,7 @@ pub(super) fn find(root: &Path, config: &Config) -> anyhow::Result<Vec<File>> {
         (&levels.code, Level::Unit, false),
     ];
     let mut packages = Packages::of(root);
-    // A file that two patterns name is of the kind that is asked first.
+    // If two patterns name a file, the first kind wins.
     let mut files = BTreeMap::new();
     for (patterns, level, only_tests) in kinds {
         for place in patterns.iter().map(|pattern| places(root, pattern)) {
@@ -66,7 +66,7 @@ pub(super) fn find(root: &Path, config: &Config) -> anyhow::Result<Vec<File>> {
     Ok(files.into_values().collect())
 }
 
-/// The files and folders that a pattern names; a `*` in it is any one name.
+/// The files and folders that match a pattern, in which a `*` stands for any one name.
 fn places(root: &Path, pattern: &str) -> anyhow::Result<Vec<PathBuf>> {
     let mut places = vec![root.to_owned()];
     for part in pattern.split('/') {

@@ -1,7 +1,7 @@
-//! Finds the items of a Rust file that a tag can be attached to, and tells tests from code.
+//! Finds the items of a Rust file that a tag can be attached to, and separates tests from code.
 //!
-//! `syn` parses no macro's tokens, so functions in them (`proptest! { … }`) are found by their shape alone:
-//! attributes, `fn`, a name, a body.
+//! `syn` does not parse the tokens inside a macro (`proptest! { … }`). So this file finds functions there by their
+//! shape alone: attributes, `fn`, a name, a body.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -12,21 +12,21 @@ use syn::{AttrStyle, Attribute, Meta};
 /// An item, as byte offsets into its file.
 pub(super) struct Item {
     pub(super) name: String,
-    /// With the modules it is in only, as the test harness has it; a macro has the names of all tests in it.
+    /// Its name with only the modules around it, as the test harness prints it. A macro has the names of all its tests.
     pub(super) test_names: Vec<String>,
     pub(super) is_test: bool,
-    /// One that becomes several tests below its name, such as an `#[rstest]`.
+    /// Whether it becomes several tests below its name, as an `#[rstest]` does.
     pub(super) is_parametrised: bool,
-    /// How many tests its attributes say it becomes, at least.
+    /// The least number of tests that its attributes make of it.
     pub(super) cases: usize,
-    /// It is a test, or compiled for tests only.
+    /// Whether it is a test or compiled only for tests.
     pub(super) is_test_code: bool,
     /// Where its first attribute begins.
     pub(super) start: usize,
     /// Where it begins after its attributes.
     pub(super) head: usize,
     pub(super) end: usize,
-    /// A tag inside it that stands above no other item is its own. Not so for a `mod` or `impl`, which only gather items.
+    /// Whether a tag inside it that stands above no other item belongs to it. A `mod` or an `impl` only gathers items.
     pub(super) owns_body: bool,
 }
 
@@ -130,7 +130,7 @@ impl Collector {
         self.push(name, &metas(&attributes), [start, head, end], owns_body, walk);
     }
 
-    /// The same for what ends in a block. Most of a file is in blocks: making tokens of them again takes its time.
+    /// Enters an item that ends in a block. Most of a file is in blocks, and making tokens of them again takes time.
     fn enter_block(
         &mut self,
         name: String,
@@ -196,8 +196,8 @@ impl Collector {
     }
 }
 
-/// The attributes of a function, module, `impl` or trait with a body, its tokens up to the body or some of them, and
-/// the body's end.
+/// Splits a function, a module, an `impl` or a trait with a body: its attributes, its tokens up to the body or some of
+/// them, and the body's end.
 fn head_and_end(item: &syn::Item) -> Option<(&[Attribute], TokenStream, Span)> {
     match item {
         syn::Item::Fn(syn::ItemFn { attrs, vis, sig, block }) => {
@@ -217,7 +217,7 @@ fn metas(attributes: &[Group]) -> Vec<Meta> {
     attributes.iter().filter_map(|group| syn::parse2(group.stream()).ok()).collect()
 }
 
-/// The outer attributes that `trees` begin with: each is a `#` and a `[…]`.
+/// The outer attributes at the start of `trees`: each is a `#` and a `[…]`.
 fn attributes(trees: &[TokenTree]) -> Vec<Group> {
     let attribute = |pair: &[TokenTree]| match pair {
         [TokenTree::Punct(hash), TokenTree::Group(group)] if hash.as_char() == '#' => Some(group.clone()),
@@ -230,7 +230,7 @@ fn attributes(trees: &[TokenTree]) -> Vec<Group> {
 struct Function {
     name: String,
     body: Group,
-    /// How many trees it takes, the body included.
+    /// The number of its trees, including the body.
     len: usize,
 }
 
@@ -258,7 +258,7 @@ impl Function {
     }
 }
 
-/// What may stand before `fn`: `pub(crate) const async unsafe extern "C"`.
+/// Whether the tree may stand before `fn`: `pub(crate) const async unsafe extern "C"`.
 fn is_qualifier(tree: &TokenTree) -> bool {
     match tree {
         TokenTree::Ident(word) => ["pub", "default", "const", "async", "unsafe", "extern"].iter().any(|it| word == it),
@@ -272,7 +272,7 @@ fn is_ident(tree: &TokenTree, word: &str) -> bool {
     matches!(tree, TokenTree::Ident(ident) if ident == word)
 }
 
-/// Is it one of the attributes that make a function a test: `#[test]`, `#[tokio::test]`, `#[rstest]`?
+/// Whether the attribute makes a function a test: `#[test]`, `#[tokio::test]`, `#[rstest]`.
 fn makes_test(meta: &Meta) -> bool {
     meta.path().segments.last().is_some_and(|last| ["test", "rstest", "test_case"].iter().any(|it| last.ident == it))
 }
@@ -282,12 +282,12 @@ fn is_parametrised(meta: &Meta) -> bool {
     meta.path().segments.last().is_some_and(|last| ["rstest", "test_case", "apply"].iter().any(|it| last.ident == it))
 }
 
-/// Is it one case of a parametrised test: `#[case(…)]`, `#[case::name(…)]`, `#[test_case(…)]`?
+/// Whether the attribute is one case of a parametrised test: `#[case(…)]`, `#[case::name(…)]`, `#[test_case(…)]`.
 fn is_case(meta: &Meta) -> bool {
     meta.path().segments.first().is_some_and(|first| ["case", "test_case"].iter().any(|it| first.ident == it))
 }
 
-/// Is it `#[cfg(test)]`, alone or with other conditions?
+/// Whether the attribute is `#[cfg(test)]`, alone or with other conditions.
 fn is_for_tests_only(meta: &Meta) -> bool {
     let Meta::List(list) = meta else { return false };
     let holds = |word| list.tokens.clone().into_iter().any(|tree| contains(tree, word));
@@ -301,7 +301,7 @@ fn contains(tree: TokenTree, word: &str) -> bool {
     }
 }
 
-/// The name of an item; `None` for those that say nothing of their own, such as `use`.
+/// The name of an item; `None` for an item without a name, such as `use`.
 fn name_of(item: &syn::Item) -> Option<String> {
     Some(match item {
         syn::Item::Const(item) => item.ident.to_string(),

@@ -1,8 +1,9 @@
-//! Reads the tags of a project's Rust files and finds what each is attached to.
+//! Reads the tags of a project's Rust files and finds the item of each.
 //!
 //! A tag is a line comment, `// Codes_SRS_…` or `// Tests_SRS_…`, or several separated by commas. It is attached
-//! to the item it stands directly above, among the item's attributes, or else to the item whose body it stands
-//! in. [`files`] finds the files, [`comments`] the comments, [`items`] the items, [`packages`] the names of tests.
+//! to the item directly below it, or to the item among whose attributes it stands. Any other tag is attached to the item
+//! whose body contains it. [`files`] finds the files, [`comments`] the comments, [`items`] the items, and [`packages`]
+//! the names of tests.
 
 mod comments;
 mod files;
@@ -46,10 +47,10 @@ pub(super) enum Word {
 /// The item a tag is attached to.
 #[derive(Debug)]
 pub(super) struct Target {
-    /// With the modules and types it is in: `tests::it_works`.
+    /// The name with the modules and types around it: `tests::it_works`.
     pub(super) name: String,
     pub(super) is_test: bool,
-    /// A test, or something that only tests see.
+    /// Whether it is a test or exists only for tests.
     pub(super) is_test_code: bool,
     /// The item's lines, its attributes included.
     pub(super) lines: RangeInclusive<usize>,
@@ -60,16 +61,16 @@ pub(super) struct Target {
 #[derive(Debug)]
 pub(super) struct TestName {
     pub(super) home: Home,
-    /// With its modules, as the runner prints it behind the binary. A macro may hold several.
+    /// The names with their modules, as the runner prints them after the binary. A macro may hold several tests.
     pub(super) names: Vec<String>,
-    /// There may be several tests below a name: `name::case_1`.
+    /// Whether a name may stand for several tests: `name::case_1`.
     pub(super) is_parametrised: bool,
-    /// How many at least, if it has only one name.
+    /// The least number of tests, if there is only one name.
     pub(super) cases: usize,
 }
 
 impl TestName {
-    /// Is this the test `name` of the runner's `binary`? Runners that name no binaries leave it empty.
+    /// Whether this is the test `name` of the runner's `binary`, which is empty if the runner names no binaries.
     pub(super) fn is(&self, binary: &str, name: &str) -> bool {
         self.is_in(binary) && self.names.iter().any(|own| self.covers(own, name))
     }
@@ -99,12 +100,12 @@ impl fmt::Display for TestName {
     }
 }
 
-/// The package of nextest's name for a test binary, `package::target`.
+/// The package in nextest's name for a test binary, `package::target`.
 pub(super) fn package_of(binary: &str) -> &str {
     binary.split("::").next().unwrap_or(binary)
 }
 
-/// The text without its comments and blanks; what documents something stays.
+/// The text without its comments and blanks; doc comments stay.
 pub(super) fn code_of(text: &str) -> String {
     Pieces::of(text).code.into_iter().map(|piece| &text[piece]).collect::<Vec<_>>().join(" ")
 }
@@ -148,7 +149,7 @@ impl Reader<'_> {
     }
 
     fn parse(&self, text: &str, file: &File, findings: &mut Vec<Finding>) -> anyhow::Result<Vec<Tag>> {
-        // Most files have no tag, and parsing is what takes the time.
+        // Most files have no tag, and parsing takes most of the time.
         if !self.prefixes().iter().any(|(_, prefix)| text.contains(prefix)) {
             return Ok(Vec::new());
         }
@@ -159,10 +160,10 @@ impl Reader<'_> {
             .filter(|comment| self.entries(comment.text).next().is_some())
             .map(|comment| comment.range.start)
             .collect();
-        // What is left of the file may fail to parse because it was cut wrongly; the whole of it tells.
+        // If the shortened file does not parse, it may have been cut wrongly, so the whole file decides.
         let parsed = parse_rust(path, &only_items_of(text, &ends, &tagged)).or_else(|_| parse_rust(path, text))?;
         let source = Source { text, code, items: items::collect(&parsed) };
-        // What the parser remembers of the file, to find its spans, would slow down the next.
+        // The parser remembers the file for its spans, which would slow down the next file.
         proc_macro2::extra::invalidate_current_thread_spans();
 
         let lines = Lines::of(text);
@@ -193,14 +194,14 @@ impl Reader<'_> {
         Ok(tags)
     }
 
-    /// What a tag of each word begins with.
+    /// The prefix of the tags of each word.
     fn prefixes(&self) -> [(Word, String); 2] {
         let Words { code, test } = self.words;
         let prefix = &self.ids.prefix;
         [(Word::Code, format!("{code}{prefix}")), (Word::Test, format!("{test}{prefix}"))]
     }
 
-    /// The entries of a comment that begins with a tag; none of one that does not, though it may mention tags.
+    /// The entries of a comment that begins with a tag. A comment that only mentions tags has none.
     fn entries<'t>(&self, comment: &'t str) -> impl Iterator<Item = &'t str> + use<'t> {
         let text = comment.trim_start();
         let Words { code, test } = self.words;
@@ -223,14 +224,14 @@ impl Reader<'_> {
     }
 }
 
-/// The text with the outermost items that no tag is in or at as blanks: parsing is what takes the time.
+/// The text with every untagged outermost item as blanks, because parsing takes most of the time.
 fn only_items_of(text: &str, ends: &[usize], tagged: &[usize]) -> String {
     let start_of = |item: usize| if item == 0 { 0 } else { ends[item - 1] };
     let mut keep = vec![false; ends.len() + 1];
     for &tag in tagged {
         let item = ends.partition_point(|&end| end <= tag);
         keep[item] = true;
-        // Behind an item on the same line, it may speak of that item.
+        // A tag after an item on the same line may belong to that item.
         if item > 0 && !text[start_of(item)..tag].contains('\n') {
             keep[item - 1] = true;
         }
@@ -272,7 +273,7 @@ fn target(item: &Item, file: &File, lines: &Lines) -> Target {
     }
 }
 
-/// A parsed file, as byte ranges of its text.
+/// A parsed file, with its pieces as byte ranges of the text.
 struct Source<'t> {
     text: &'t str,
     /// What is no comment, cut at blanks.
@@ -285,19 +286,19 @@ impl Source<'_> {
         let next = self.code.partition_point(|piece| piece.start < comment.range.start);
         let before = self.code[..next].last();
         match before.filter(|piece| !self.text[piece.end..comment.range.start].contains('\n')) {
-            // Behind code on the same line, it speaks of that code.
+            // A tag after code on the same line belongs to that code.
             Some(code) => self.around(code.end - 1),
             None => self.below(comment, self.code.get(next)).or_else(|| self.around(comment.range.start)),
         }
     }
 
-    /// The item that begins with `next`, if only comments lie between.
+    /// The item that begins with `next`, if only comments and no blank line lie between.
     fn below(&self, comment: &Comment<'_>, next: Option<&Range<usize>>) -> Option<&Item> {
         let next = next.filter(|next| !has_blank_line(&self.text[comment.range.end..next.start]))?;
         self.items.iter().find(|item| item.start == next.start)
     }
 
-    /// The innermost item that what stands at `offset` belongs to.
+    /// The innermost item that contains the offset.
     fn around(&self, offset: usize) -> Option<&Item> {
         let holds = |item: &&Item| {
             let end = if item.owns_body { item.end } else { item.head };
@@ -308,7 +309,7 @@ impl Source<'_> {
 }
 
 fn has_blank_line(gap: &str) -> bool {
-    // The first piece is the rest of the comment's line, the last the indentation of the code below.
+    // The first piece is the rest of the comment's line, and the last is the indentation of the code below.
     let mut lines = gap.split('\n').skip(1).peekable();
     std::iter::from_fn(|| lines.next().filter(|_| lines.peek().is_some())).any(|line| line.trim().is_empty())
 }

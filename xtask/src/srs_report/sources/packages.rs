@@ -1,4 +1,4 @@
-//! Which test binary of which cargo package a file is compiled into, and as which module.
+//! Finds the cargo package, the test binary and the module of a file.
 
 use crate::srs_report::toml_file;
 use serde::Deserialize;
@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Where nextest finds the tests of a file.
+/// The names under which nextest finds the tests of a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(in crate::srs_report) struct Home {
     /// `None` outside of cargo packages.
     pub(in crate::srs_report) package: Option<Arc<str>>,
-    /// nextest's name of the test binary, where only one has the file.
+    /// nextest's name of the test binary, if only one binary contains the file.
     pub(in crate::srs_report) binary: Option<Arc<str>>,
-    /// `a::b` of `src/a/b.rs`; empty in the binary's root.
+    /// `a::b` for `src/a/b.rs`; empty in the binary's root.
     pub(in crate::srs_report) module: String,
 }
 
-/// The packages of a project, read as they are met.
+/// The packages of a project. Each is read when it is first needed.
 pub(super) struct Packages {
     root: PathBuf,
     known: HashMap<PathBuf, Option<Arc<Package>>>,
@@ -85,7 +85,8 @@ impl Packages {
 }
 
 impl Target {
-    /// The module that a file is in this target: its root, or one of those beside a root that is called `main.rs`.
+    /// The module of a file in this target. The file is the root itself, or lies beside a root that is called
+    /// `main.rs`.
     fn module(&self, file: &Path) -> Option<String> {
         let root = Path::new(self.path.as_deref()?);
         if file == root {

@@ -1,6 +1,6 @@
-//! The report as one page that needs nothing else: no network, no files beside it.
+//! The report as one self-contained page: no network, no files beside it.
 //!
-//! The page works without its script, too: every row is a `<details>`; only filters and search need it.
+//! The page works without its script, too. Every row is a `<details>`, and only filters and search need the script.
 
 mod row;
 
@@ -66,7 +66,7 @@ fn totals_of(model: &Model) -> Markup {
     }
 }
 
-/// A bar that shows how much of a document stands how, and its numbers by level.
+/// A bar that shows the share of each status in a document, and its numbers by level.
 fn strip(document: &Traced) -> Markup {
     let of_level = |aspect: Aspect| {
         let present = count(document, aspect, AspectStatus::Present);

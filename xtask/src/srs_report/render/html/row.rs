@@ -8,7 +8,7 @@ use crate::srs_report::render::{mutants_line, proof_line};
 use crate::srs_report::status::status;
 use maud::{Markup, html};
 
-/// The row; its `data-` attributes are what the filters look at.
+/// The row. The filters look at its `data-` attributes.
 pub(super) fn details(row: &Row, excerpts: &Excerpts) -> Markup {
     let status = status(row);
     let levels: Vec<String> = Aspect::ALL.map(|aspect| format!("{} {}", aspect.name(), state(row, aspect))).to_vec();
