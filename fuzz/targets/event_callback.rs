@@ -18,9 +18,9 @@ use test_doubles::{MockPort, ScriptedSockets, Step, any_descriptor};
 enum Event {
     Send(Vec<u8>),
     Receive(Vec<u8>),
-    /// What the next sends do.
+    /// The outcome of the next system call that sends.
     Sending(Outcome),
-    /// What the next receives do.
+    /// The outcome of the next system call that receives.
     Receiving(Outcome),
     Deliver(u8),
     RunScheduled,

@@ -1,4 +1,4 @@
-//! Where the workspace and its build output are.
+//! Finds the workspace and its build output.
 
 use anyhow::Context as _;
 use std::env;

@@ -36,7 +36,7 @@ impl Fixture {
     }
 }
 
-/// What a callback gave back.
+/// The buffers that a callback gave back.
 #[derive(Clone)]
 struct Back<B>(Arc<Mutex<Option<B>>>);
 

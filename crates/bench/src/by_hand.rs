@@ -10,7 +10,7 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use std::ops::Range;
 use std::os::fd::AsFd;
 
-/// A connection, over whatever kind of stream.
+/// A connection over any kind of stream.
 #[derive(Debug)]
 pub struct Connection<S> {
     /// The stream.

@@ -14,10 +14,10 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
 
-/// What a server is asked for.
+/// The arguments of a server.
 #[derive(Debug, Clone, Parser)]
 pub struct Arguments {
-    /// What it does with a connection.
+    /// The server's use of a connection.
     #[arg(long, value_enum, default_value = "echo")]
     pub role: Role,
     /// Bytes of a connection's buffer.
@@ -28,7 +28,7 @@ pub struct Arguments {
     pub threads: usize,
 }
 
-/// What a server does with a connection.
+/// The use of a connection by the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// Sends back the received bytes, then receives again.

@@ -102,7 +102,7 @@ fn receive_all(socket: &Arc<AsyncSocketLinux>, buffer: Box<[u8]>, received: u64)
     });
 }
 
-/// What is sent next of the pattern.
+/// The bytes of the pattern that the server sends next.
 struct Chunk {
     pattern: Pattern,
     position: u64,

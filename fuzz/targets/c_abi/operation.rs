@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// No callback takes longer than this, unless it never comes.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// What is done inside a callback.
+/// The call that a callback makes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Inside {
     Close(ASYNC_SOCKET_HANDLE),
@@ -75,7 +75,7 @@ impl Operation {
         match self.inside {
             // SAFETY: a socket's handle is valid until its destroy has returned.
             Some(Inside::Close(handle)) => unsafe { async_socket_close(handle) },
-            // SAFETY: nobody else has the handle.
+            // SAFETY: no other code has the handle.
             Some(Inside::Destroy(handle)) => unsafe { async_socket_destroy(handle) },
             None => {}
         }

@@ -41,7 +41,7 @@ pub(crate) enum Call {
     PeerGoes,
 }
 
-/// Which argument is wrong.
+/// The wrong argument of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
 pub(crate) enum Wrong {
     No,
@@ -202,7 +202,7 @@ impl Socket {
     }
 
     fn destroy(mut self) {
-        // SAFETY: nobody uses it again.
+        // SAFETY: no code uses the handle again.
         unsafe { async_socket_destroy(self.handle) };
         self.check();
     }

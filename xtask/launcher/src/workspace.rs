@@ -1,4 +1,4 @@
-//! Where the workspace is.
+//! Finds the workspace.
 
 use anyhow::Context as _;
 use std::env;

@@ -35,7 +35,7 @@ pub(crate) struct Options {
     /// How long a measurement is: 1, or 0.25 if quick
     #[arg(long)]
     seconds: Option<f64>,
-    /// Where the results go: docs/benchmarks, or target/bench/results unless all is measured
+    /// The folder for the results: docs/benchmarks, or target/bench/results unless all is measured
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }

@@ -125,7 +125,7 @@ impl Outcome {
         table::format(&head, &self.entries.iter().map(row).collect::<Vec<_>>())
     }
 
-    /// What `limits.toml` may set a limit to.
+    /// The figures that `limits.toml` may limit.
     pub(crate) fn figures(&self) -> Vec<Figure> {
         let find = |name: &str| self.entries.iter().find(|entry| entry.name == name);
         let again = &self.entries[1];

@@ -53,7 +53,7 @@ impl Participant {
 }
 
 impl Scenario {
-    /// What the load is told.
+    /// The arguments of the load.
     pub(crate) fn load(&self, seconds: f64) -> Vec<String> {
         let mut load = self.load.clone();
         let times = ["--seconds".to_owned(), seconds.to_string(), "--warm-up".to_owned(), (seconds / 4.0).to_string()];
@@ -61,7 +61,7 @@ impl Scenario {
         load
     }
 
-    /// What the server is told.
+    /// The arguments of the server.
     pub(crate) fn server_arguments(&self) -> Vec<String> {
         let role = match self.load.iter().position(|it| it == "--mode").map(|at| self.load[at + 1].as_str()) {
             Some("send") => "sink",

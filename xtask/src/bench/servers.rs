@@ -46,7 +46,7 @@ impl Kind {
     }
 }
 
-/// Where the built programs are.
+/// The paths of the built programs.
 pub(crate) struct Programs {
     rust: PathBuf,
     c: PathBuf,

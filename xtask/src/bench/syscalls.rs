@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 const LOADS: [(usize, u64, u64); 2] = [(1, 500, 2_500), (64, 20, 220)];
 
-/// How often each system call was made.
+/// The number of calls, by the name of the system call.
 type Calls = BTreeMap<String, f64>;
 
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {

@@ -1,4 +1,4 @@
-//! What `srs-report` can be asked for.
+//! The options of `srs-report`.
 
 use super::render::Format;
 use std::path::PathBuf;

@@ -20,7 +20,7 @@ pub(super) struct Config {
     pub(super) notes: Vec<String>,
     pub(super) exceptions: String,
     pub(super) snapshot: String,
-    /// What `--prove --own-tests` found.
+    /// The results of `--prove --own-tests`.
     pub(super) proven: String,
     /// The regular expression of an id.
     id: String,

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 /// The lines of a long item that are shown from its tag on.
 const LONGEST: usize = 24;
-/// And so many before the tag.
+/// The lines of a long item that are shown before its tag.
 const BEFORE: usize = 3;
 
 /// Reads each file once.
@@ -43,7 +43,7 @@ impl Excerpts {
     }
 }
 
-/// Which lines of an item to show.
+/// The lines of an item to show.
 fn shown(item: &RangeInclusive<usize>, tag: usize) -> RangeInclusive<usize> {
     // The tag may stand above the item.
     let (first, last) = (tag.min(*item.start()), tag.max(*item.end()));

@@ -34,12 +34,12 @@ macro_rules! kinds {
         impl Kind {
             pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
 
-            /// As it is printed between the brackets.
+            /// The name between the brackets of the output.
             pub(super) fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
             }
 
-            /// What to do about it.
+            /// The way to mend the fault.
             pub(super) fn hint(self) -> &'static str {
                 match self { $(Self::$kind => $hint,)* }
             }

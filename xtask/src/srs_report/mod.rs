@@ -142,7 +142,7 @@ fn proofs_of(
     };
     own_tests::prove(root, tags, &choice, &options, &mut proofs)?;
     proofs.write(root, &config.proven)?;
-    // With the lines of its entries.
+    // Reads the file again for the lines of its entries.
     Proofs::read(root, &config.proven)
 }
 

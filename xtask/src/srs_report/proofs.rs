@@ -22,7 +22,7 @@ const HEADER: &str = "\
 [requirements]
 ";
 
-/// How the tests of one level do.
+/// The verdict on the tests of one level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// They notice every viable mutant.
@@ -57,7 +57,7 @@ impl Verdict {
             .find(|verdict| verdict.to_string() == text)
     }
 
-    /// How much it proves.
+    /// The strength of the proof.
     fn rank(self) -> u8 {
         match self {
             Self::Noticed => 2,
@@ -79,7 +79,7 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// What is known of one requirement.
+/// The proof of one requirement.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Proof {
     /// `None` if no test of that level has the requirement's tag.

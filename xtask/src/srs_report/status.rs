@@ -40,7 +40,7 @@ impl Status {
     }
 }
 
-/// How a requirement stands.
+/// The status of a requirement.
 pub(super) fn status(row: &Row) -> Status {
     let aspects = Aspect::ALL.map(|aspect| row.aspect(aspect));
     let outcomes: Vec<Option<Outcome>> = row.tests().map(|test| test.ran.map(|ran| ran.outcome)).collect();

@@ -44,7 +44,7 @@ impl Line {
     }
 }
 
-/// What lcov says of one crate.
+/// The figures of lcov for one crate.
 #[derive(Default)]
 struct Coverage {
     lines: usize,

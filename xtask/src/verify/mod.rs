@@ -55,7 +55,7 @@ impl fmt::Display for Tier {
 /// An attempt to break the libraries.
 struct Check {
     name: &'static str,
-    /// What is true if it passes.
+    /// The claim that a pass supports.
     shows: &'static str,
     needs: &'static [Tool],
     /// The first tier that runs the check, and the first that runs its long form.
@@ -247,7 +247,7 @@ pub(crate) struct Args {
     /// Its long form: everything, not a part of it
     #[arg(long, requires = "name")]
     long: bool,
-    /// How long to go on, where a check can go on for any time
+    /// How long to go on, if the check can go on for any time
     #[arg(long, value_name = "N", requires = "name")]
     minutes: Option<u64>,
     /// Print what there is

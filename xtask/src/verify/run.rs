@@ -9,19 +9,19 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use xshell::{Cmd, Shell, cmd};
 
-/// What a check gets to work with.
+/// The means of a check.
 pub(super) struct Run {
     pub(super) shell: Shell,
     pub(super) root: PathBuf,
     pub(super) long: bool,
-    /// How long it was asked to go on.
+    /// The requested duration.
     pub(super) minutes: Option<Duration>,
     target: PathBuf,
     log: PathBuf,
     end: Instant,
 }
 
-/// What a command printed and how it ended.
+/// The output of a command and its success.
 pub(super) struct Printed {
     pub(super) ok: bool,
     /// Standard output, then standard error.

@@ -34,7 +34,7 @@ const TRUE_STACKS: &str = "detect_stack_use_after_return=0";
 struct Sanitizer {
     /// The name for `-Zsanitizer`. Each name has a build of its own.
     name: &'static str,
-    /// What its reports say.
+    /// The text that its reports contain.
     report: &'static str,
     /// The bug that it has to report first.
     bug: &'static str,

@@ -1,4 +1,4 @@
-//! Checks the libraries for other processors than this machine's: they compile, or they say why they cannot.
+//! Checks the libraries for other processors than this machine's: each compiles or explains why it cannot.
 
 use super::run::Run;
 use anyhow::ensure;

@@ -45,7 +45,7 @@ fn main() -> Result<()> {
     })
 }
 
-/// What a connection is armed for.
+/// The events that a connection is armed for.
 fn once(connection: &Connection<TcpStream>) -> EventFlags {
     if connection.wants_to_send() { ONCE | EventFlags::OUT } else { ONCE }
 }

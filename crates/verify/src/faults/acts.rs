@@ -78,14 +78,14 @@ impl Acts {
         self.0[act as usize]
     }
 
-    /// The same but for one.
+    /// The same acts without one.
     pub(super) fn without(mut self, act: Act) -> Self {
         self.0[act as usize] = false;
         self
     }
 }
 
-/// How often each act happened.
+/// The number of times that each act happened.
 #[derive(Debug, Default)]
 pub(super) struct Happened([AtomicU64; Act::ALL.len()]);
 

@@ -15,7 +15,7 @@ const LONGEST_PATIENCE: u8 = 7;
 pub(super) struct Buffer {
     pub(super) bytes: Vec<u8>,
     act: Act,
-    /// How often it still behaves.
+    /// The requests that it still answers properly.
     patience: AtomicU8,
     simulation: Arc<Simulation>,
 }
@@ -35,7 +35,7 @@ impl Buffer {
         Self { bytes, act, patience, simulation: Arc::clone(simulation) }
     }
 
-    /// How many bytes it shows.
+    /// The number of bytes that it shows.
     fn length(&self) -> usize {
         let behaves = self.patience.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok();
         if behaves {

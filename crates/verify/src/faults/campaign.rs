@@ -15,7 +15,7 @@ const TRIES: usize = 3;
 /// The time limit for shrinking a program.
 const SHRINKING: Duration = Duration::from_secs(120);
 
-/// How long a smaller program may take.
+/// The time limit of a smaller program.
 const ONE_PROGRAM: Duration = Duration::from_secs(100);
 
 /// The events without which a campaign proves nothing.

@@ -47,7 +47,7 @@ pub(super) fn take_sent() -> u64 {
     SENT.take()
 }
 
-/// What other code has done to the descriptors of a port.
+/// The loss that other code has caused to the descriptors of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lost {
     /// Nothing.
@@ -196,12 +196,12 @@ impl PortSys {
         }
     }
 
-    /// For a call on the epoll instance.
+    /// The faulty calls, for a call on the epoll instance.
     fn on_epoll(&self) -> Result<FaultySyscalls, Errno> {
         if self.0.lost.load(Ordering::SeqCst) == Lost::Epoll as u8 { Err(Errno::BADF) } else { self.faulty() }
     }
 
-    /// For a call on the eventfd too.
+    /// The faulty calls, for a call that also uses the eventfd.
     fn on_eventfd(&self) -> Result<FaultySyscalls, Errno> {
         if self.has_lost() { Err(Errno::BADF) } else { self.faulty() }
     }

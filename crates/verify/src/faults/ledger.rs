@@ -124,7 +124,7 @@ pub(super) struct Account {
     pub(super) running: AtomicI64,
     /// A thread is about to close it.
     closing: AtomicBool,
-    /// So is another one.
+    /// Another thread is about to close it too.
     contested: AtomicBool,
     /// A close that was not contested has returned.
     pub(super) closed: AtomicBool,

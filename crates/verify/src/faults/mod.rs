@@ -46,7 +46,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The outcome of programs that were played.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    /// How many programs.
+    /// The number of programs.
     pub programs: u64,
     /// The sockets that the programs opened with the library.
     pub sockets: u64,
@@ -60,7 +60,7 @@ pub struct Totals {
     pub faults: [u64; Fault::ALL.len()],
     /// Operations that the library refused because it got no memory.
     pub without_memory: u64,
-    /// How often each act happened.
+    /// The number of times that each act happened.
     pub acts: [u64; Act::ALL.len()],
 }
 

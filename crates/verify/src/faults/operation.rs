@@ -37,7 +37,7 @@ pub(super) struct Operation {
     pub(super) end: Weak<End>,
     pub(super) account: Arc<Account>,
     ticket: Arc<Ticket>,
-    /// What was lent: how many bytes.
+    /// The number of lent bytes.
     pub(super) length: usize,
     seed: u64,
     chain: u32,
@@ -92,7 +92,7 @@ impl Operation {
 }
 
 impl Operation {
-    /// Does what an injected defect does.
+    /// Injects the defects of this operation.
     fn spoil(&self) {
         if self.simulation.sys.is_spoiled(Defect::LeaksMemory) {
             mem::forget(vec![0_u8; 16 * 1024]);
@@ -175,7 +175,7 @@ pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fa
     account.pending.fetch_sub(1, SeqCst);
 }
 
-/// Receives whatever comes.
+/// Starts a receive.
 pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fastrand::Rng) {
     let account = &end.account;
     if account.pending.load(SeqCst) > MOST_PENDING {
@@ -236,7 +236,7 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
     account.pending.fetch_sub(1, SeqCst);
 }
 
-/// What is lent.
+/// The form of the lent buffers.
 enum Shape {
     One,
     List,

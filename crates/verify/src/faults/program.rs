@@ -9,15 +9,15 @@ use test_doubles::{Fault, Faults};
 /// A random program. The seed decides every number and every act; given fields take precedence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Program {
-    /// What the acts are made from.
+    /// The seed of all acts.
     pub seed: u64,
     /// The number of simultaneous connections.
     pub connections: usize,
-    /// How many threads act.
+    /// The number of threads that act.
     pub threads: usize,
-    /// How many times each of them acts.
+    /// The number of acts of each thread.
     pub steps: usize,
-    /// How many completion ports there are.
+    /// The number of completion ports.
     pub ports: usize,
     /// Nothing is closed before the end and no fault breaks a connection, so all bytes must arrive.
     pub calm: bool,
@@ -55,7 +55,7 @@ pub struct Overrides {
     without_acts: Vec<Act>,
 }
 
-/// What is the same for all programs.
+/// The settings that are the same for all programs.
 #[derive(Debug, Clone, Args)]
 pub struct Setting {
     /// Injects a defect
@@ -67,7 +67,7 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The arguments that say it.
+    /// The command-line arguments for these settings.
     #[must_use]
     pub fn arguments(&self) -> Vec<String> {
         let mut arguments = vec!["--bound".to_owned(), self.bound.to_string()];

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use test_doubles::FaultySyscalls;
 
-/// What a program is played with.
+/// The state of a played program.
 pub(super) struct Simulation {
     pub(super) program: Program,
     pub(super) sys: Sys,
@@ -85,7 +85,7 @@ impl Simulation {
         }
     }
 
-    /// What is at a place now.
+    /// The current end at a place.
     pub(super) fn at(&self, place: usize) -> Place {
         self.places[place].lock().clone()
     }

@@ -11,10 +11,10 @@ use std::time::Duration;
 /// The exit code of a process whose program hangs.
 const HANGS: i32 = 86;
 
-/// How often it looks.
+/// The interval between two looks.
 const GLANCE: Duration = Duration::from_secs(1);
 
-/// How long a description may take.
+/// The time limit of a description.
 const DESCRIPTION: Duration = Duration::from_secs(5);
 
 /// Watches until the returned sender is dropped. The program hangs if nothing happens for as long as `bound`.

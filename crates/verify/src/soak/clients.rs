@@ -11,10 +11,10 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// How many threads drive the clients.
+/// The number of threads that drive the clients.
 const DRIVERS: u64 = 2;
 
-/// What each of them does per millisecond.
+/// The acts of each thread per millisecond.
 const ACTS: usize = 3;
 
 /// The sizes of messages.

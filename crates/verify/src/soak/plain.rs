@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// How many threads of each kind.
+/// The number of threads of each kind.
 const OF_EACH: usize = 2;
 
 pub(super) fn start(addresses: &[SocketAddr], stop: &Arc<AtomicBool>, counters: &Arc<Counters>) -> Vec<JoinHandle<()>> {

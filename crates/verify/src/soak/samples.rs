@@ -17,7 +17,7 @@ pub(super) struct Counters {
     pub(super) bytes: AtomicU64,
     pub(super) wrong: AtomicU64,
     exchanges: AtomicU64,
-    /// Of this second, in microseconds.
+    /// The latencies of this second in microseconds.
     latencies: Mutex<Histogram<u64>>,
 }
 
@@ -137,7 +137,7 @@ fn flat(what: &'static str, series: &[f64], part: f64, amount: f64) -> Verdict {
     let early = median(&series[fifth..2 * fifth]);
     let late = median(&series[series.len() - fifth..]);
     let allowed = early * (1.0 + part) + amount;
-    // Too short to say is not flat.
+    // A series that is too short to judge is not flat.
     Verdict { what, early, late, allowed, is_flat: fifth > 0 && late <= allowed }
 }
 

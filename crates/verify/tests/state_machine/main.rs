@@ -30,7 +30,7 @@ struct Outcome {
     result: u32,
     os_error: Option<i32>,
     bytes: u32,
-    /// What a receive delivered.
+    /// The bytes that a receive delivered.
     data: Vec<u8>,
 }
 

@@ -4,7 +4,7 @@ use async_socket_linux::{ReceiveError, SendError};
 use nix::libc::{EAGAIN, ECONNRESET, EINTR, EMFILE, ENOBUFS, ENOMEM, ENOTCONN, EPIPE, ETIMEDOUT};
 use proptest::prelude::*;
 
-/// What a scripted system call does.
+/// The result of a scripted system call.
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Moves(usize),
@@ -28,7 +28,7 @@ pub(crate) enum Act {
     Destroy,
 }
 
-/// What a call returned.
+/// The result of a call.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) enum Answer {
     #[default]

@@ -36,7 +36,7 @@ pub(crate) struct Model {
     writable: bool,
     read_hang_up: bool,
     error: bool,
-    /// What `SO_ERROR` will say, once.
+    /// The error that `SO_ERROR` will report once.
     pending_error: Option<i32>,
     /// The reported error, and the number below which operations were told of it.
     told: (Option<i32>, u32),

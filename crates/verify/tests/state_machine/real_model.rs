@@ -76,7 +76,7 @@ pub(crate) struct Model {
     /// The bytes that the peer will read, including those of waiting sends.
     pub(crate) unread: Vec<u8>,
     pub(crate) answer: Answer,
-    /// What the last act has completed.
+    /// The operations that the last act has completed.
     pub(crate) completed: Vec<Expected>,
 }
 

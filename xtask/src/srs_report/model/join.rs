@@ -13,7 +13,7 @@ use crate::srs_report::sources::{Level, Tag, Word};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What the stages read.
+/// The results of the reading stages.
 #[derive(Debug)]
 pub(in crate::srs_report) struct Parts {
     pub(in crate::srs_report) documents: Vec<Document>,

@@ -44,14 +44,14 @@ pub(super) struct Traced {
     pub(super) rows: Vec<Row>,
 }
 
-/// A requirement and what stands behind it.
+/// A requirement and its evidence.
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) requirement: Requirement,
     evidence: [Evidence; Aspect::ALL.len()],
     pub(super) notes: Vec<Note>,
     pub(super) mutants: Vec<TriedMutant>,
-    /// If the project keeps proofs.
+    /// `None` if the project keeps no proofs.
     pub(super) proof: Option<Proof>,
 }
 
@@ -85,7 +85,7 @@ impl Row {
     }
 }
 
-/// What a requirement must have.
+/// An aspect that a requirement must have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Aspect {
@@ -114,7 +114,7 @@ impl Aspect {
     }
 }
 
-/// How a requirement stands in one aspect.
+/// The status of a requirement in one aspect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AspectStatus {
     Present,
@@ -127,7 +127,7 @@ pub(super) enum AspectStatus {
 pub(super) struct Place {
     pub(super) location: Location,
     pub(super) target: Arc<Target>,
-    /// Of a test, if results were joined.
+    /// The result of a test, if results were joined.
     pub(super) ran: Option<Ran>,
 }
 

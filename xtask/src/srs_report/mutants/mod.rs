@@ -24,13 +24,13 @@ pub(super) struct Mutants {
 pub(super) struct Mutant {
     pub(super) file: String,
     pub(super) line: usize,
-    /// As cargo-mutants shows it: place and change.
+    /// The name that cargo-mutants shows: place and change.
     pub(super) name: String,
     pub(super) verdict: Verdict,
     pub(super) failed: Vec<FailedTest>,
 }
 
-/// What came of a mutant.
+/// The outcome of a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     Caught,

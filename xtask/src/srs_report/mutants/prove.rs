@@ -10,7 +10,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Which tagged items are mutated.
+/// The choice of tagged items to mutate.
 #[derive(Debug, Default)]
 pub(in crate::srs_report) struct Choice<'c> {
     /// The items of these requirements; of all requirements if the list is empty.
@@ -20,7 +20,7 @@ pub(in crate::srs_report) struct Choice<'c> {
 }
 
 impl Choice<'_> {
-    /// Is this code to be mutated?
+    /// Whether cargo-mutants is to mutate this code.
     pub(in crate::srs_report) fn takes(&self, tag: &Tag) -> bool {
         let package = tag.target.as_ref().and_then(|target| target.test.home.package.as_deref());
         tag.word == Word::Code && self.names(tag) && self.package.is_none_or(|wanted| package == Some(wanted))

@@ -31,10 +31,10 @@ use std::time::{Duration, Instant};
 /// A slower test may fail because of a deadline of its own.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// How a run goes about it.
+/// The settings of a run.
 #[derive(Debug)]
 pub(super) struct Options {
-    /// How many tests run at a time.
+    /// The number of tests that run at a time.
     pub(super) jobs: usize,
     /// The time limit of a test, beyond four times its time on the unbroken code.
     pub(super) limit: Duration,

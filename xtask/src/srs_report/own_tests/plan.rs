@@ -54,7 +54,7 @@ impl Subject {
 #[derive(Debug)]
 pub(super) struct Mutant {
     pub(super) file: String,
-    /// As cargo-mutants shows it.
+    /// The name that cargo-mutants shows.
     pub(super) name: String,
     pub(super) mutation: Mutation,
     /// The hash of the file's code and of the change.

@@ -42,7 +42,7 @@ impl Listed {
     }
 }
 
-/// How a test ended.
+/// The outcome of a test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
     Passed,

@@ -23,14 +23,14 @@ pub(super) struct Scratch {
 /// A test binary.
 #[derive(Debug, Clone)]
 pub(super) struct Binary {
-    /// As nextest names it.
+    /// nextest's name.
     pub(super) name: String,
     pub(super) path: PathBuf,
-    /// Where cargo starts it.
+    /// The folder in which cargo starts it.
     pub(super) folder: PathBuf,
 }
 
-/// What came of a build.
+/// The outcome of a build.
 #[derive(Debug)]
 pub(super) enum Built {
     Binaries(Vec<Binary>),

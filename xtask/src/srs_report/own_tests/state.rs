@@ -10,7 +10,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// What is known of a hash.
+/// The fact that belongs to a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fact {
     /// The mutant compiles.

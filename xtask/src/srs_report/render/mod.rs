@@ -17,7 +17,7 @@ use super::mutants::Verdict;
 use super::proofs::{self, Proof};
 use super::status::{Status, status};
 
-/// How the report is written.
+/// The format of the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
     Text,

@@ -86,7 +86,7 @@ impl Results {
         }
     }
 
-    /// What is known of a tagged test.
+    /// The result of a tagged test.
     pub(super) fn of(&self, test: &TestName) -> Ran {
         let mut ran = Ran { outcome: Outcome::Passed, seconds: 0.0, cases: 0 };
         for name in &test.names {

@@ -50,7 +50,7 @@ pub(in crate::srs_report) fn run(root: &Path) -> anyhow::Result<PathBuf> {
     Ok(file)
 }
 
-/// Is there a `cargo NAME`?
+/// Whether `cargo NAME` exists.
 pub(in crate::srs_report) fn is_installed(name: &str) -> bool {
     let mut command = Command::new("cargo");
     command.args([name, "--version"]).stdout(Stdio::null()).stderr(Stdio::null());

@@ -14,9 +14,9 @@ use walkdir::{DirEntry, WalkDir};
 /// The kind of the tests in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::srs_report) enum Level {
-    /// Of one crate, in its own folder.
+    /// Tests of one crate, in its own folder.
     Unit,
-    /// Of the whole project, in a folder of its own.
+    /// Tests of the whole project, in a folder of their own.
     Integration,
 }
 

@@ -21,9 +21,9 @@ pub(super) struct Item {
     pub(super) cases: usize,
     /// Whether it is a test or compiled only for tests.
     pub(super) is_test_code: bool,
-    /// Where its first attribute begins.
+    /// The start of its first attribute.
     pub(super) start: usize,
-    /// Where it begins after its attributes.
+    /// Its start after the attributes.
     pub(super) head: usize,
     pub(super) end: usize,
     /// Whether a tag inside it that stands above no other item belongs to it. A `mod` or an `impl` only gathers items.
@@ -277,7 +277,7 @@ fn makes_test(meta: &Meta) -> bool {
     meta.path().segments.last().is_some_and(|last| ["test", "rstest", "test_case"].iter().any(|it| last.ident == it))
 }
 
-/// Does it multiply a test: `#[rstest]`, `#[test_case(…)]`?
+/// Whether the attribute multiplies a test: `#[rstest]`, `#[test_case(…)]`.
 fn is_parametrised(meta: &Meta) -> bool {
     meta.path().segments.last().is_some_and(|last| ["rstest", "test_case", "apply"].iter().any(|it| last.ident == it))
 }

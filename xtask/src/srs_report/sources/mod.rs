@@ -37,7 +37,7 @@ pub(super) struct Tag {
     pub(super) target: Option<Arc<Target>>,
 }
 
-/// What a tag claims about its item.
+/// The claim of a tag about its item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     Code,
@@ -57,7 +57,7 @@ pub(super) struct Target {
     pub(super) test: TestName,
 }
 
-/// What the runner calls a test.
+/// The runner's name of a test.
 #[derive(Debug)]
 pub(super) struct TestName {
     pub(super) home: Home,
@@ -130,7 +130,7 @@ pub(super) fn read(root: &Path, config: &Config, ids: &Ids, findings: &mut Vec<F
     Ok(tags)
 }
 
-/// What every file is read with.
+/// The settings for reading every file.
 struct Reader<'r> {
     root: &'r Path,
     words: &'r Words,
@@ -276,7 +276,7 @@ fn target(item: &Item, file: &File, lines: &Lines) -> Target {
 /// A parsed file, with its pieces as byte ranges of the text.
 struct Source<'t> {
     text: &'t str,
-    /// What is no comment, cut at blanks.
+    /// The code without comments, cut at blanks.
     code: Vec<Range<usize>>,
     items: Vec<Item>,
 }

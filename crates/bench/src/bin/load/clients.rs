@@ -17,7 +17,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long nothing may happen.
+/// The longest time without an event.
 const PATIENCE: Timespec = Timespec { tv_sec: 20, tv_nsec: 0 };
 /// Every server is asleep after this time, under any tool.
 const REST: Duration = Duration::from_micros(300);
@@ -33,7 +33,7 @@ pub(crate) struct Client {
     since: VecDeque<Instant>,
 }
 
-/// What a client sends.
+/// The messages that a client sends.
 #[derive(Clone, Copy)]
 struct Kind {
     /// Bytes in a message, and messages under way.
@@ -46,7 +46,7 @@ struct Kind {
 /// The traffic beside the counted messages.
 const BESIDE: Kind = Kind { size: 64 * 1024, depth: 16, counts: false };
 
-/// What all clients have in common.
+/// The state that all clients share.
 struct Load<'a> {
     mode: Mode,
     /// The bytes that each client may send in all, so far.

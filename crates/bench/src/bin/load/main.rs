@@ -15,10 +15,10 @@ use window::Window;
 struct Arguments {
     /// The server's address.
     address: std::net::SocketAddr,
-    /// What to do with the connections.
+    /// The use of the connections.
     #[arg(long, value_enum, default_value = "echo")]
     mode: Mode,
-    /// How many connections.
+    /// The number of connections.
     #[arg(long, default_value_t = 1)]
     connections: usize,
     /// Bytes in a message or in a buffer.
@@ -30,10 +30,10 @@ struct Arguments {
     /// The number of additional connections that echo messages of 64 KiB, 16 at a time; only their bytes are counted.
     #[arg(long, default_value_t = 0)]
     beside: usize,
-    /// How long to measure.
+    /// The length of the measurement in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// How long to run before that.
+    /// The length of the warm-up in seconds.
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
     /// Echo this many messages per connection, however long that takes. Then print, and stay connected until the

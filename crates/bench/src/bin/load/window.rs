@@ -25,7 +25,7 @@ struct Begun {
     cpu: Cpu,
 }
 
-/// What is printed.
+/// The printed figures.
 #[derive(Clone, Serialize)]
 pub(crate) struct Measured {
     messages: u64,

@@ -17,7 +17,7 @@ struct Arguments {
     /// The library that does it.
     #[arg(long, value_enum, default_value = "ours")]
     engine: Engine,
-    /// How many pairs.
+    /// The number of pairs.
     #[arg(long, default_value_t = 64)]
     pairs: usize,
     /// Bytes in a message.
@@ -26,10 +26,10 @@ struct Arguments {
     /// The number of ports; both ends of a pair are on the same one. Only for `ours`.
     #[arg(long, default_value_t = 1)]
     threads: usize,
-    /// How long to measure.
+    /// The length of the measurement in seconds.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
-    /// How long to run before that.
+    /// The length of the warm-up in seconds.
     #[arg(long, default_value_t = 0.5)]
     warm_up: f64,
 }
