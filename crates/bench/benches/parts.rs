@@ -119,8 +119,8 @@ fn check<B: IoBufs>(buffers: B) -> B {
     payload.into_buffers()
 }
 
-/// A receive that a thread outside the port adds when the bytes are already there: the port thread wakes, receives and
-/// calls back.
+/// Another thread than the port thread adds a receive when the bytes are already there. The port thread wakes, receives
+/// and calls back.
 fn wake_up(criterion: &mut Criterion) {
     let (ours, mut peer) = UnixStream::pair().expect("a pair of sockets");
     let socket = AsyncSocketLinux::create(None, ours.into()).expect("created");

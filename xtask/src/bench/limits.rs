@@ -25,7 +25,7 @@ struct Limit {
     at_least: Option<f64>,
     /// The figure at the time when the limit was set.
     reference: Option<f64>,
-    /// The limit may be missed by the measured noise: the difference of the two entries of bare epoll.
+    /// A figure may miss the limit by the measured noise: the difference of the two entries of bare epoll.
     #[serde(default)]
     within_noise: bool,
 }

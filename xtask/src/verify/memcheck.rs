@@ -1,7 +1,7 @@
 //! The integration tests under valgrind's memcheck, after injected bugs that memcheck must report.
 //!
-//! Left out are tests of time or of the process itself (its memory, descriptors, signals, children). Tests with many
-//! threads or operations take minutes each here; the sanitizers run those. One more test is left out because it leaks on
+//! The runs omit tests of time or of the process itself (its memory, descriptors, signals, children). Tests with many
+//! threads or operations take minutes each here; the sanitizers run those. They also omit a test that leaks on
 //! purpose: the library forgets a panic's payload that panics when it is dropped, because the next payload might too.
 
 use super::run::{Run, tests_passed};
