@@ -3,13 +3,12 @@
 //! A close waits for the callbacks of its socket on other threads. So callbacks that close each other's sockets can
 //! wait for each other for ever. A program keeps one of two rules, and each rule excludes that:
 //!
-//! * *In order:* a thread closes no socket that is older than one whose callback it is in. Along a chain of threads
-//! that wait
-//! for each other, the sockets therefore get younger. So a chain that ends where it began is about a single socket. The
-//! library promises that callbacks of one socket can close it at the same time.
+//! * *In order:* a thread closes no socket that is older than one whose callback it is in. Along a chain of threads that
+//!   wait for each other, the sockets therefore get younger. So a chain that ends where it began is about a single socket.
+//!   The library promises that callbacks of one socket can close it at the same time.
 //! * *On one thread:* a port thread may close any socket of its own port if it is only in callbacks of such sockets. On
-//! other threads a callback closes only its own socket, and only if the thread is in no callback of another one. So the
-//! callback that a port thread waits for waits for no other socket.
+//!   other threads a callback closes only its own socket, and only if the thread is in no callback of another one. So the
+//!   callback that a port thread waits for waits for no other socket.
 
 use super::acts::Act;
 use super::ledger::Account;
