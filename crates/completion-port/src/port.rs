@@ -20,7 +20,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
 
-/// Removals that may accumulate before a sleeping port thread is woken to drop what they have left.
+/// Removals that may accumulate before a sleeping port thread is woken to drop the removed sources.
 const NOTIFY_AFTER: usize = 64;
 
 /// What every descriptor is watched for: both directions, edge-triggered.
@@ -38,14 +38,15 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// What the kernel says, or `ENOMEM`; nothing is attached then.
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
-    /// Stops it. A dispatch that is under way may still come, with events or without. The source is dropped some time later.
+    /// Stops the reports. A dispatch that is under way may still call the source, with events or without. The port drops
+    /// the source some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
-    /// Like [`detach`](Self::detach), for a descriptor that was closed: the kernel knows already.
+    /// Like [`detach`](Self::detach), for a descriptor that was closed and that the kernel has therefore forgotten.
     fn forget(&self, token: Token);
 
-    /// Reports the next event among `interest`, one only, of a descriptor that stays the caller's. The port reports no
-    /// further event before [`rearm`](Self::rearm).
+    /// Reports one event, the next among `interest`, of a descriptor that stays the caller's. The port reports no further
+    /// event before [`rearm`](Self::rearm).
     ///
     /// # Errors
     /// What the kernel says, `EEXIST` if the port reports the descriptor's events to another source; nothing is attached
@@ -61,7 +62,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Ends what [`attach_once`](Self::attach_once) began. A call of the source may still come.
     fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token);
 
-    /// Like [`detach_once`](Self::detach_once), for a number under which the descriptor was closed.
+    /// Like [`detach_once`](Self::detach_once), for a descriptor that was closed under this number.
     fn forget_once(&self, number: RawFd, token: Token);
 
     /// Asks for one call of `on_ready` without an event, soon. Nothing happens if the source is not attached any more. Never
@@ -77,26 +78,26 @@ pub trait Port: Clone + Send + Sync + 'static {
 
 /// One epoll instance and one thread.
 ///
-/// `clone` adds a reference, `drop` takes one away; every registration holds one. The last one stops the
-/// thread at once and joins it. On a port's thread, its own or another's, it does not wait: the
-/// thread then ends after the callback it is in.
+/// `clone` adds a reference and `drop` takes one away. Every registration holds one. Dropping the last reference stops the
+/// thread at once and joins it. On the thread of this port or another it does not wait: the stopped thread then ends after
+/// the callback it is in.
 ///
 /// # Signals
-/// The thread blocks every signal but those of a fault of its own (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`,
-/// `SIGSYS`, `SIGABRT`), so a signal that the program's threads block reaches `sigwait` or `signalfd`. Threads and programs
+/// The thread blocks every signal except those of a fault of its own (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`,
+/// `SIGSYS`, `SIGABRT`). So a signal that the program's threads block reaches `sigwait` or `signalfd`. Threads and programs
 /// that a callback starts inherit the mask; `std::process::Command` empties it.
 ///
 /// # Fork
-/// The child of a `fork` has copies of ports and registrations, but not their threads. There everything inherited is refused
-/// with an error of its own (`Inherited`), and dropping it does nothing to the parent; see [`Generation`]. A port that the
-/// child creates works. If a callback on a port's thread forks, that thread's copy ends after the callback, and with it the
-/// child, unless it has other threads.
+/// The child of a `fork` has copies of ports and registrations, but not their threads. In the child, calls on an inherited
+/// port or registration fail with an error of their own (`Inherited`), and dropping it does nothing to the parent; see
+/// [`Generation`]. A port that the child creates works. If a callback on a port's thread forks, the child's copy of that
+/// thread ends after the callback. The child ends with it, unless it has other threads.
 ///
 /// # Descriptors closed by other code
-/// If the port's epoll instance or eventfd is closed behind its back, by `closefrom` for instance, the port *fails*:
-/// everything that waits gets [`Action::Error`](crate::Action::Error), and everything new is refused. The thread notices at
-/// the next event or wake-up, or, asleep, within one second. A last reference that cannot wake the thread does not wait for
-/// it. A failed port closes nothing: the numbers may belong to other code.
+/// If other code closes the port's epoll instance or eventfd, with `closefrom` for instance, the port *fails*: every
+/// waiting operation gets [`Action::Error`](crate::Action::Error), and every new one is refused. The thread notices at the
+/// next event or wake-up; a sleeping thread notices within one second. If the drop of the last reference cannot wake the
+/// thread, it does not wait for it. A failed port closes nothing, because the numbers may belong to other code.
 pub struct CompletionPort<S: PortSyscalls = Kernel> {
     owner: TryArc<Owner<S>>,
 }
@@ -248,7 +249,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
 
     fn detached(&self, token: Token, deleted: Result<(), Errno>) {
         if let Err(error) = deleted {
-            // The token's generation keeps late events away all the same.
+            // The token's generation still keeps late events away.
             log_caught(|| tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed"));
             self.owner.shared.look_into(error);
         }
@@ -299,10 +300,10 @@ impl<S: PortSyscalls> Drop for Owner<S> {
 }
 
 impl<S: PortSyscalls> Owner<S> {
-    /// Lets go of the child's copies, and of nothing that is the parent's as well.
+    /// Closes the child's copies of the descriptors, and leaves everything that it shares with the parent alone.
     #[cold]
     fn drop_inherited(&mut self) {
-        // That thread does not exist here, so there is nothing to join, and what it refers to is never dropped.
+        // The thread does not exist in the child, so it cannot be joined, and the data that it refers to is never dropped.
         mem::forget(self.thread.take());
         mem::forget(self.shared.clone());
         close_inherited(self.shared.epoll.as_raw_fd());
