@@ -31,7 +31,7 @@ pub enum Action {
 
 /// What can be queued as an operation `O`.
 pub trait IntoOperation<O>: Sized {
-    /// Becomes an operation in `slot`, which is empty or has a recycled operation in it, perhaps of the right kind to be
+    /// Becomes an operation in `slot`. The slot is empty or has a recycled operation in it, perhaps of the right kind to be
     /// filled again. Runs inside the queue: it may allocate, but must not run foreign code.
     ///
     /// # Errors

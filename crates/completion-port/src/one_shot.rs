@@ -116,9 +116,9 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     /// If the number belonged to another descriptor before, the waiters of that descriptor fire with [`Action::Abandoned`].
     ///
     /// # Errors
-    /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance; `EEXIST` if a [`Registration`](crate::Registration) or
-    /// another list of the same port uses the descriptor; `ENOMEM`; `EBADF` too if the port has failed; [`Inherited`] in a child
-    /// of `fork`. The waiter is then dropped.
+    /// The error of `epoll_ctl(2)`, `EBADF` or `EPERM` for instance; `EEXIST` if a [`Registration`](crate::Registration) or
+    /// another list of the same port uses the descriptor; `ENOMEM`; `EBADF` too if the port has failed; [`Inherited`] in a
+    /// child of `fork`. The waiter is then dropped.
     // Codes_SRS_COMPLETION_PORT_01_070, Codes_SRS_COMPLETION_PORT_01_071, Codes_SRS_COMPLETION_PORT_01_072
     // Codes_SRS_COMPLETION_PORT_01_082, Codes_SRS_COMPLETION_PORT_01_126
     pub fn add(&self, interest: Interest, waiter: W) -> io::Result<()> {
