@@ -1,4 +1,4 @@
-//! Who waits for a single event, against the port's thread and a removal.
+//! A waiter for a single event, against the port's thread and a removal.
 
 use crate::kernel::any_descriptor;
 use crate::world::ModelPort;

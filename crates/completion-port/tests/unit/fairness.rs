@@ -1,4 +1,4 @@
-//! A descriptor that always has work lets the others have their turn.
+//! A descriptor that always has work does not keep the others from their turn.
 
 use crate::common::{Progress, Real, mocked, op, real, real_port, received};
 use completion_port::{Action, Direction};
