@@ -19,7 +19,7 @@ pub(crate) enum NotQueued {
     OutOfMemory,
 }
 
-/// The work that remains after a lane was unlocked, for a caller that has the port.
+/// The work that remains after an unlock, for a caller that has the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum After {
@@ -94,7 +94,7 @@ impl<H: Handler> Core<H> {
                 }
             };
         }
-        // If this thread has locked the lane in vain, `push_backlog` services the lane's flags.
+        // If this thread has locked the lane without using it, `push_backlog` services the lane's flags.
         self.push_backlog(direction, new)
     }
 
@@ -136,7 +136,7 @@ impl<H: Handler> Core<H> {
             return (None, self.unlock(direction, locked));
         }
         let number = self.number_between();
-        // The mark lets a removal that this thread begins meanwhile know that it must not wait for this lane.
+        // With the mark, a removal that this thread begins meanwhile knows that it must not wait for this lane.
         lane.set_oldest(mark());
         (Some(ClaimedLane { locked, number, before: self.latch.get() }), After::Nothing)
     }

@@ -39,7 +39,7 @@ impl CompletionPortBuilder {
         self
     }
 
-    /// The thread's name, of which Linux keeps 15 bytes. The default is `completion-port`. It is the kernel's name:
+    /// The thread's name. Linux keeps 15 bytes of it. The default is `completion-port`. Only the kernel knows it:
     /// `std::thread::current().name()` in a callback is `None`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = Some(name.into());

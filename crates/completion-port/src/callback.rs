@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! * No thread-local here has a destructor, so all of this works until the very end of a thread or process.
-//! * [`depth`] is exact: it returns how many of a registration's counted callbacks, dispatches and steps are on this
+//! * [`depth`] is exact: it returns the number of a registration's counted callbacks, dispatches and steps that are on this
 //!   thread's stack. A removal waits for all other counted ones.
 
 use crate::sync::per_thread;
@@ -17,7 +17,7 @@ per_thread! {
     static IN_DISPATCH: Cell<usize> = const { Cell::new(0) };
     /// The registration that has counted the callback of the outermost claim on this thread's stack, or 0.
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
-    /// Set inside a claim's callback. Also set until the thread has a mark, so that the usual path checks only this flag.
+    /// Set inside a claim's callback. Also set until the thread has a mark, so that the usual path checks nothing else.
     static REFUSES_CLAIMS: Cell<bool> = const { Cell::new(true) };
     /// The number that this thread stores in a lane that it has claimed. 0 until its first claim.
     static MARK: Cell<u64> = const { Cell::new(0) };
@@ -72,7 +72,8 @@ pub(crate) fn run_in_dispatch<T>(id: usize, dispatch: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Runs the callback of a claim inside a dispatch of its registration, which is counted already. The callback cannot claim.
+/// Runs the callback of a claim inside a dispatch of its registration. That dispatch is counted already. Claims are refused
+/// in the callback.
 #[inline(always)]
 pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
     let refused = REFUSES_CLAIMS.get();

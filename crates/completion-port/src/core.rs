@@ -37,8 +37,7 @@ pub(crate) type Locked<'a, H> = LaneGuard<'a, <H as Handler>::Descriptor, <H as 
 #[repr(C)]
 pub(crate) struct Core<H: Handler> {
     pub(crate) latch: Latch,
-    /// The number of running callbacks, dispatches and removal steps, for which a removal waits. Also holds
-    /// `REMOVAL_WAITS`.
+    /// The number of running callbacks, dispatches and steps that a removal waits for, and the flag `REMOVAL_WAITS`.
     pub(crate) callbacks: AtomicU32,
     flags: AtomicU8,
     /// The port was asked to call `on_ready`.
@@ -80,7 +79,7 @@ pub(crate) type Backlogs<O> = [Backlog<O>; 2];
 pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
 
 impl<H: Handler> Core<H> {
-    /// The handler and the descriptor come back if there is no memory.
+    /// Gives the handler and the descriptor back if there is no memory.
     pub(crate) fn try_new(handler: H, descriptor: H::Descriptor) -> Result<TryArc<Self>, (H, H::Descriptor)> {
         let descriptor = match TryArc::try_new(descriptor) {
             Ok(descriptor) => descriptor,

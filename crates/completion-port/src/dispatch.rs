@@ -19,7 +19,7 @@ use std::time::Instant;
 pub(crate) const EVENTS_PER_WAIT: usize = 512;
 
 per_thread! {
-    /// The address of the `Shared` of the port whose thread this is.
+    /// The port that this thread belongs to, as the address of its `Shared`. 0 if none.
     static CURRENT: Cell<usize> = const { Cell::new(0) };
     /// The generation in which `CURRENT` was set. In a child of `fork`, the copy of the thread belongs to no port.
     static CURRENT_SINCE: Cell<Option<Generation>> = const { Cell::new(None) };
@@ -42,7 +42,7 @@ impl<S: PortSyscalls> Shared<S> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The thread's whole life. `events` has room for what one wait returns.
+    /// The thread's whole life. `events` has room for the events of one wait.
     pub(crate) fn run(this: TryArc<Self>, events: Room<Event>) {
         CURRENT.set(this.address());
         CURRENT_SINCE.set(Some(this.made_in));

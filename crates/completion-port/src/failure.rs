@@ -1,8 +1,8 @@
 //! Waking the port's thread, and the failure of a port whose epoll instance or eventfd other code has closed.
 //!
-//! A wake-up writes nothing. `EPOLL_CTL_MOD` on the eventfd, which is always writable, causes an event. It fails if another
-//! file is behind one of the two numbers. Then the port has *failed*: the thread ends every waiting operation with an
-//! error, and goes on without the kernel to drop the remaining sources.
+//! A wake-up writes nothing. `EPOLL_CTL_MOD` on the eventfd, which is always writable, causes an event. The call fails if
+//! another file is behind one of the two numbers. Then the port has *failed*: the thread ends every waiting operation with
+//! an error, and goes on without the kernel to drop the remaining sources.
 
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};
@@ -23,7 +23,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Wakes the thread. `before` are its flags before the change that it is woken for. False if the thread cannot be
+    /// Wakes the thread. `before` holds its flags before the change that it is woken for. False if the thread cannot be
     /// woken. It then wakes by itself within a second.
     // Codes_SRS_COMPLETION_PORT_01_092
     pub(crate) fn wake(&self, before: PortFlags) -> bool {

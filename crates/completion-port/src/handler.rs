@@ -1,4 +1,4 @@
-//! What the port asks of its user: to attempt an operation, and to complete it.
+//! The port's demands on its user: to attempt an operation, and to complete it.
 //!
 //! The port hands the handler an operation and an [`Attempt`], through which the handler reports the result.
 
@@ -11,7 +11,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 
-/// What to do with the operations of one descriptor.
+/// Attempts and completes the operations of one descriptor.
 ///
 /// While a method runs, the port holds no lock that another thread waits for. A panic in a method is caught and logged.
 pub trait Handler: Sized + Send + Sync + 'static {
@@ -23,7 +23,7 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// Looks at the descriptor before the port watches it.
     ///
     /// # Errors
-    /// Why it is of no use; it is then not registered.
+    /// The reason why the descriptor is of no use. It is then not registered.
     fn prepare(&self, descriptor: &Self::Descriptor) -> io::Result<()> {
         let _ = descriptor;
         Ok(())
@@ -115,11 +115,11 @@ impl<'a, H: Handler> Attempt<'a, H> {
     /// The operation is done. Ends the work on it, then runs the callback. The callback may do anything, even remove the
     /// registration and drop the port.
     ///
-    /// `drained` says that the attempt took everything the kernel had, so the next one would only get `EAGAIN`: for
-    /// instance a short read from a TCP socket. The next operation then waits for a new event. Say `false` if in doubt;
-    /// that costs one system call.
+    /// `drained` says that the attempt took everything the kernel had, for instance by a short read from a TCP socket.
+    /// Another attempt would only get `EAGAIN`, so the next operation waits for a new event. Say `false` if in doubt; that
+    /// costs one system call.
     ///
-    /// `recycled` is the rest of the operation, kept for the next one of its direction. That one gets it as its slot in
+    /// `recycled` is the rest of the operation. The next operation of its direction gets it as its slot in
     /// [`IntoOperation`](crate::IntoOperation). It must hold nothing whose drop is foreign code.
     // Codes_SRS_COMPLETION_PORT_01_034
     #[inline(always)]

@@ -1,4 +1,4 @@
-//! Which descriptor numbers of an epoll instance are in use, and by what.
+//! The descriptor numbers in use in an epoll instance, and their users.
 //!
 //! An entry of an epoll instance lives as long as the open file, not as long as the number. If the caller closes a number
 //! while a duplicate of the descriptor is open, the entry stays. `EPOLL_CTL_ADD` then fails with `EEXIST` when the file
@@ -15,7 +15,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 /// The most lent descriptors that the empty table keeps room for.
 const ROOM_KEPT: usize = 64;
 
-/// The epoll instance that a table is about.
+/// The epoll instance that a table describes.
 pub(crate) struct Epoll<'a, S> {
     pub(crate) sys: &'a S,
     pub(crate) instance: BorrowedFd<'a>,

@@ -6,8 +6,8 @@
 //!
 //! Invariants:
 //! * A waiter is in the table or in the hands of the thread that fires it, never both.
-//! * While a waiter waits for a descriptor, the kernel is armed for every event that is waited for, or the port thread is
-//!   in the descriptor's dispatch and arms it at the end. The kernel reports one event each time it is armed, so a
+//! * While a waiter waits for a descriptor, the kernel is armed for every event waited for, or the port thread is in the
+//!   descriptor's dispatch and arms the kernel at its end. The kernel reports one event each time it is armed, so a
 //!   descriptor without waiters wakes no thread.
 
 use crate::action::{Action, Direction};
@@ -29,7 +29,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 /// The most waiters that a descriptor without waiters keeps room for.
 const ROOM_KEPT: usize = 8;
 
-/// What waits for an event of a descriptor.
+/// A waiter for one event of a descriptor.
 ///
 /// A pair of a descriptor and a closure is a waiter: `(stream, |action| …)`. A descriptor that is lent as an `Arc` stays
 /// open while the waiter waits.
@@ -88,7 +88,7 @@ struct Watch<W> {
 struct State<W> {
     /// The port's name for it, until it is removed.
     token: Option<Token>,
-    /// What the kernel is armed for. None once it has reported.
+    /// The events that the kernel is armed for. `None` once it has reported one.
     armed: Option<Interest>,
     waiters: VecDeque<Entry<W>>,
     next: u64,
@@ -187,7 +187,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         Ok(())
     }
 
-    /// Forgets a descriptor. Waits for a callback of it that runs on another thread, then abandons its waiters in the order
+    /// Forgets a descriptor. Waits for its callback if that runs on another thread, then abandons its waiters in the order
     /// they were added. Does nothing if the number has no waiters, or if another thread is removing it.
     ///
     /// On the port's own thread, and so in each callback of a waiter, it does not wait. On another port's thread it does:
@@ -211,7 +211,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         watch.end(!self.port.is_current_thread());
     }
 
-    /// Has the kernel and the port forget a watch.
+    /// Makes the kernel and the port forget a watch.
     fn end_watching(&self, watch: &Watch<W>, number: RawFd, descriptor: Option<BorrowedFd<'_>>, token: Token) {
         match descriptor {
             Some(ours) if identity(ours).is_ok_and(|identity| identity == watch.identity) => {

@@ -1,4 +1,4 @@
-//! The port itself: what the references to it can do.
+//! The port itself: the operations on a reference to it.
 //!
 //! Invariant: a token is an index and a generation. An event with an old generation finds no source, so a late event reaches
 //! neither a removed registration nor one that has taken over its index.
@@ -23,11 +23,11 @@ use std::sync::OnceLock;
 /// Removals that may accumulate before a sleeping port thread is woken to drop the removed sources.
 const NOTIFY_AFTER: usize = 64;
 
-/// What every descriptor is watched for: both directions, edge-triggered.
+/// The events that every registered descriptor is watched for: both directions, edge-triggered.
 const INTEREST: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// What a [`Registration`](crate::Registration) needs of a port: the seam where tests put a mock.
+/// The part of a port that a [`Registration`](crate::Registration) needs. Tests put a mock here.
 ///
 /// Implemented by [`CompletionPort`]. An implementation calls [`Source::on_ready`](crate::Source::on_ready) from one thread
 /// at a time, and not from inside another call of it.
@@ -35,37 +35,37 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Starts to report a descriptor's events to `source`.
     ///
     /// # Errors
-    /// What the kernel says, or `ENOMEM`; nothing is attached then.
+    /// The kernel's error, or `ENOMEM`. Nothing is attached then.
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
     /// Stops the reports. A dispatch that is under way may still call the source, with events or without. The port drops
     /// the source some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
-    /// Like [`detach`](Self::detach), for a descriptor that was closed and that the kernel has therefore forgotten.
+    /// Like [`detach`](Self::detach), for a descriptor that was closed, so that the kernel has forgotten it already.
     fn forget(&self, token: Token);
 
     /// Reports one event, the next among `interest`, of a descriptor that stays the caller's. The port reports no further
     /// event before [`rearm`](Self::rearm).
     ///
     /// # Errors
-    /// What the kernel says, `EEXIST` if the port reports the descriptor's events to another source; nothing is attached
+    /// The kernel's error: `EEXIST` if the port reports the descriptor's events to another source. Nothing is attached
     /// then.
     fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> io::Result<Token>;
 
-    /// Reports one event more: at once if the descriptor is ready.
+    /// Reports one more event, at once if the descriptor is ready.
     ///
     /// # Errors
-    /// What the kernel says, `ENOENT` or `EBADF` if the descriptor was closed in the meantime.
+    /// The kernel's error: `ENOENT` or `EBADF` if the descriptor was closed in the meantime.
     fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
 
-    /// Ends what [`attach_once`](Self::attach_once) began. A call of the source may still come.
+    /// Ends a watch that [`attach_once`](Self::attach_once) began. The port may still call the source once more.
     fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token);
 
     /// Like [`detach_once`](Self::detach_once), for a descriptor that was closed under this number.
     fn forget_once(&self, number: RawFd, token: Token);
 
-    /// Asks for one call of `on_ready` without an event, soon. Nothing happens if the source is not attached any more. Never
+    /// Asks for one call of `on_ready` without an event, soon. Does nothing if the source is no longer attached. Never
     /// needs memory.
     fn schedule(&self, token: Token);
 
@@ -147,7 +147,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
         let shared = TryArc::try_new(shared).map_err(|_| no_memory())?;
         let owner = Owner { shared: shared.clone(), thread: OnceLock::new() };
         let owner = TryArc::try_new(owner).map_err(|_| no_memory())?;
-        // No thread writes to it, so this is no event.
+        // No thread writes to the eventfd, so this is no event.
         let flags = EventFlags::IN | EventFlags::ET;
         let added = shared.members.lock().add_owned(&shared.epoll(), shared.eventfd.as_fd(), WAKE, flags);
         added.map_err(failed("epoll_ctl"))?;
@@ -158,7 +158,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
         Ok(Self { owner })
     }
 
-    /// Whether the port was made before a `fork`, in a parent of this process: it then refuses everything.
+    /// Whether the port was made before a `fork`, in a parent of this process. Such a port refuses everything.
     // Codes_SRS_COMPLETION_PORT_01_082
     #[must_use]
     pub fn is_inherited(&self) -> bool {

@@ -15,7 +15,7 @@ use std::ptr;
 /// The kernel's limit, including the 0 at the end. A longer name is cut to its first 15 bytes.
 const NAME_BYTES: usize = 16;
 
-/// A thread that runs. Dropped, it runs on alone.
+/// A running thread. If the handle is dropped, the thread runs on alone.
 pub(crate) struct JoinHandle(libc::pthread_t);
 
 // SAFETY: any thread may join or detach another one.
@@ -40,7 +40,7 @@ impl Drop for JoinHandle {
     }
 }
 
-/// What `join` says of a thread that has panicked.
+/// The error of `join` if the thread has panicked.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 

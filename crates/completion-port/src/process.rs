@@ -1,9 +1,10 @@
-//! What concerns the process as a whole: `fork`, and descriptors that other code has closed.
+//! Matters of the whole process: `fork`, and descriptors that other code has closed.
 //!
 //! Invariants:
-//! * The handler that runs in the child of a `fork` only stores to atomics: another thread of the parent may have been
-//!   anywhere at that moment, also inside the allocator.
-//! * No thread of a child waits for a lock that a thread of the parent held: such a thread does not exist in the child.
+//! * The handler that runs in the child of a `fork` only stores to atomics, because another thread of the parent may have
+//!   been anywhere at that moment, even inside the allocator.
+//! * No thread of a child waits for a lock that a thread of the parent held, because that thread does not exist in the
+//!   child.
 //!
 //! It has `unsafe` code because no safe crate offers `pthread_atfork` alone.
 #![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
@@ -17,12 +18,12 @@ use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// How many `fork`s lie between this process and the first that used the crate.
+/// The number of `fork`s between this process and the first that used the crate.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// 0 at first: the value of a free lane lock, and of the flags of a port with nothing to do. In the child of a `fork` it
-/// has a value that neither ever has. Code that compares a lock or flags with it, at no cost, then takes the slow path and
-/// looks at the generation.
+/// 0 at first, like a free lane lock and the flags of a port with nothing to do. In the child of a `fork` it has a value
+/// that these never have. Code that compares a lock or flags with it, at no extra cost, then takes the slow path and looks
+/// at the generation.
 static UNTOUCHED: AtomicU8 = AtomicU8::new(0);
 
 const IN_A_CHILD: u8 = 1 << 7;
@@ -157,7 +158,7 @@ impl RawTryMutex {
     }
 }
 
-// SAFETY: only the thread whose exchange found the lock free has it, until it stores that it is free again.
+// SAFETY: only the thread whose exchange found the lock free holds it, until that thread stores `FREE`.
 unsafe impl RawMutex for RawTryMutex {
     #[allow(clippy::declare_interior_mutable_const, reason = "what the trait asks for")]
     const INIT: Self = Self { taken: AtomicU8::new(FREE), made_in: Generation(0) };
@@ -190,18 +191,18 @@ pub struct PerProcess<T: 'static> {
 struct Slot<T: 'static> {
     made_in: Generation,
     value: T,
-    /// Keeps what was inherited reachable, for leak checkers.
+    /// Keeps the inherited values reachable, for leak checkers.
     _inherited: Option<&'static Self>,
 }
 
 impl<T: Default + Send + Sync> PerProcess<T> {
-    /// Makes the value, by `Default`, when first asked for it.
+    /// The value is made by `Default` at the first call of [`get`](Self::get).
     #[must_use]
     pub const fn new() -> Self {
         Self { newest: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// This process's value. Threads that come at once get the same.
+    /// This process's value. Threads that call at the same time get the same value.
     ///
     /// # Errors
     /// `ENOMEM`, if forks cannot be noticed, and [`OutOfMemory`](io::ErrorKind::OutOfMemory).
@@ -244,7 +245,7 @@ impl<T> fmt::Debug for PerProcess<T> {
 /// Closes a descriptor that other code may have closed already. Dropping an `OwnedFd` would then end a program that is
 /// built with debug assertions.
 pub fn close(descriptor: OwnedFd) {
-    // SAFETY: the descriptor has no owner any more. If its number belongs to other code that is a fault of the program, like
+    // SAFETY: the descriptor has no owner any more. If its number belongs to other code, the program is at fault, as with
     // any other double close.
     unsafe { libc::close(descriptor.into_raw_fd()) };
 }

@@ -1,4 +1,4 @@
-//! What the kernel reports about a descriptor, and what the port remembers of it.
+//! The events that the kernel reports about a descriptor, and the port's memory of them.
 
 use crate::action::{Action, Direction};
 use crate::sync::{AtomicU32, Ordering};
@@ -108,7 +108,7 @@ impl Remembered {
         news
     }
 
-    /// Whether nothing but readability and writability is remembered.
+    /// Whether only readability and writability are remembered.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
         !self.intersects(Self::CONDITIONS.union(Self::BROADCASTS_ERROR))
@@ -141,7 +141,7 @@ impl Remembered {
             // `EAGAIN` also says that the end of the stream has not come yet.
             Action::In | Action::RdHup => Self::INPUT | Self::INPUT_LASTS | Self::READ_HANG_UP,
             Action::Out => Self::OUTPUT,
-            // So it was no error. If a hang-up was reported too, the port asks about that next.
+            // So there was no error. If a hang-up was reported too, the port asks about that next.
             Action::Error if self.contains(Self::ERROR) => Self::ERROR,
             Action::Error => Self::HANG_UP,
             Action::Abandoned => Self::empty(),
@@ -164,8 +164,8 @@ impl Remembered {
 
 /// The readiness of a descriptor, as far as it is known.
 ///
-/// Invariant: a direction that is not ready will be reported by a new edge, because its last
-/// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
+/// Invariant: a new edge will report a direction that is not ready, because its last attempt got `EAGAIN` (or drained it),
+/// or because it has not been reported yet.
 ///
 /// Only the port thread merges events. A thread that works on a direction clears that direction. The count of events keeps
 /// an `EAGAIN` that is older than an event from clearing the readiness that the event has reported.

@@ -1,4 +1,4 @@
-//! Why calls are refused, and what they give back.
+//! Reasons why calls are refused, and the values that a refusal returns.
 
 use crate::admission::NotQueued;
 use crate::handler::Handler;
@@ -41,7 +41,7 @@ pub enum RegisterError {
     Kernel(#[source] io::Error),
 }
 
-/// There is no memory for what was to be made.
+/// There is no memory for the new object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("out of memory")]
 pub struct OutOfMemory;

@@ -1,7 +1,7 @@
-//! The beginning of a registration, and what a child of `fork` does with one; `removal.rs` has the end.
+//! The beginning of a registration, and its release in a child of `fork`. `removal.rs` has the end.
 //!
-//! Invariant: no reference to the descriptor outlives the phase `Registering`, except those in the two lanes. So the removal
-//! that takes these two has the descriptor.
+//! Invariant: no reference to the descriptor outlives the phase `Registering`, except those in the two lanes. So a removal
+//! that takes these two owns the descriptor.
 
 use crate::action::Direction;
 use crate::callback::{enter, leave, run_caught};
@@ -28,8 +28,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// Registers the descriptor with `attach`, then runs the callback. The callback is counted before any thread can remove
-    /// the registration. Returns `Ok(None)` if `attach` panics. An error is the phase because of which `attach` was not
-    /// called.
+    /// the registration. Returns `Ok(None)` if `attach` panics. An error is the phase that prevented the call of `attach`.
     // Codes_SRS_COMPLETION_PORT_01_100, Codes_SRS_COMPLETION_PORT_01_109
     pub(crate) fn register<E>(
         &self,

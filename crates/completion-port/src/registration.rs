@@ -1,4 +1,4 @@
-//! One descriptor on a port: what a user of the crate holds.
+//! One descriptor on a port: the type that a user of the crate holds.
 
 use crate::action::{Direction, IntoOperation};
 use crate::admission::{After, Rejected};
@@ -170,9 +170,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// [releases](Handler::release) the descriptor. Afterwards no operation and no callback of this registration runs on
     /// another thread.
     ///
-    /// Returns `false` at once if nothing is registered or another thread is removing it. Callbacks may then still run;
-    /// [`remove_and_wait`](Self::remove_and_wait) waits for them. In a child of `fork`, an inherited registration counts as
-    /// not registered: `remove` only closes the child's copy of the descriptor.
+    /// Returns `false` at once if nothing is registered or another thread is removing the registration. Callbacks may then
+    /// still run; [`remove_and_wait`](Self::remove_and_wait) waits for them. In a child of `fork`, an inherited
+    /// registration counts as not registered: `remove` only closes the child's copy of the descriptor.
     ///
     /// It never waits for the calling thread: inside a callback, it does not wait for that callback. Inside an
     /// [attempt](Handler::attempt), or while the calling thread holds a [`Claim`] of this registration, it leaves two steps
@@ -200,7 +200,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// run, except those that the caller is in. This holds on every thread, including a port's. The deadlocks that `remove`
     /// describes can happen here too.
     ///
-    /// Waits for a [`register`](Self::register) on another thread first. Does nothing if nothing is registered.
+    /// First waits for a [`register`](Self::register) on another thread. Does nothing if nothing is registered.
     ///
     /// If two threads call it from inside callbacks of this registration, neither waits for the other's callback.
     // Codes_SRS_COMPLETION_PORT_01_058, Codes_SRS_COMPLETION_PORT_01_101

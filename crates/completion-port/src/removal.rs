@@ -1,9 +1,9 @@
 //! The end of a registration.
 //!
 //! Invariants:
-//! * A removal does this, in this order: it closes the queues; deletes the descriptor from the port; waits until no other
-//!   thread has a lane locked or is in a callback; abandons the waiting operations; releases the descriptor. Its progress
-//!   is stored under a lock, so every thread that waits for the removal can continue it.
+//! * The steps of a removal, in this order: it closes the queues; deletes the descriptor from the port; waits until no
+//!   other thread has a lane locked or is in a callback; abandons the waiting operations; releases the descriptor. Its
+//!   progress is stored under a lock, so every thread that waits for the removal can continue it.
 //! * A thread never waits for itself, that is, for a callback on its own stack or a lane that it has locked. If only such a
 //!   lane is in the way, the removal is *left*: the thread that unlocks the lane or ends a callback continues it.
 //! * A thread that waits in `remove_and_wait` is *parked*. No thread waits for the callbacks and lanes of a parked thread.
@@ -47,7 +47,7 @@ struct Worker<'a, D> {
     is_counted: bool,
 }
 
-/// What a thread is to do about a removal.
+/// The next task of a thread that works on a removal.
 enum Task<H: Handler> {
     Detach(TryArc<H::Descriptor>, Token),
     Abandon(H::Operation),
@@ -270,8 +270,8 @@ impl<H: Handler> Core<H> {
             // All have unlocked since: look again.
             return true;
         }
-        // A remover, or a thread that has locked a lane itself, does not wait for the lanes of parked threads. Any other
-        // does.
+        // A remover, or a thread that has locked a lane itself, does not wait for lanes of parked threads. Other threads
+        // do.
         let ignores_parked = role == Role::Remover || !own.is_empty();
         let parked = if ignores_parked { cold.parked_lanes } else { Lanes::empty() };
         !occupied.difference(own | parked).is_empty()
@@ -292,7 +292,7 @@ impl<H: Handler> Core<H> {
         if let Some(detach) = detach {
             run_caught("detaching", || detach(&descriptor, token));
         }
-        // Only the references in the lanes are left again.
+        // From now on, only the lanes have references to the descriptor.
         drop(descriptor);
         if !self.is_inherited() {
             self.cold.lock().step = Step::Quiesce;
@@ -330,7 +330,7 @@ impl<H: Handler> Core<H> {
         self.notify_remover();
     }
 
-    /// Notifies a removal that may wait for a callback that has ended or for a lane that was unlocked.
+    /// Notifies a removal, which may wait for the callback that has ended or the lane that was unlocked.
     #[cold]
     pub(crate) fn notify_remover(&self) {
         if self.is_inherited() {

@@ -58,7 +58,7 @@ impl<H: Handler> Core<H> {
         Dispatch::Yielded
     }
 
-    /// Attempts the older of both directions' oldest operations, among those whose direction is ready.
+    /// Attempts the oldest operation whose direction is ready.
     #[cold]
     #[inline(never)]
     fn run_older(&self, remembered: Remembered) -> bool {
@@ -145,7 +145,7 @@ impl<H: Handler> Core<H> {
         has_claimed || (attempts && is_in_dispatch(self.id()))
     }
 
-    /// The direction of what the port thread attempts.
+    /// The direction of the port thread's attempt.
     #[inline]
     pub(crate) fn attempted(&self) -> Direction {
         if self.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }

@@ -1,4 +1,4 @@
-//! What a port's thread and the references to the port share.
+//! State that a port's thread and the references to the port share.
 //!
 //! Invariants:
 //! * The port's thread does not sleep while `NOTIFIED` is set, and applies the pending changes after clearing it. So
@@ -22,8 +22,7 @@ use std::time::Duration;
 pub(crate) const WAKE: Token = Token(u64::MAX);
 
 bitflags! {
-    /// The changes that the thread has not seen yet, and the states that it has to know before it sleeps. Empty if it can
-    /// sleep.
+    /// Changes that the thread has not seen yet, and states that it has to know before it sleeps. Empty if it can sleep.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct PortFlags: u8 {
         /// A source was scheduled.

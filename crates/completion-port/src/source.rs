@@ -31,7 +31,7 @@ pub type SourceRef = TryArc<dyn Source>;
 /// [`Port::rearm`](crate::Port::rearm) of the port that calls a source.
 pub type Rearm<'a> = dyn Fn(BorrowedFd<'_>, Token, Interest) -> io::Result<()> + 'a;
 
-/// What a source wants after it was called.
+/// A source's wish after it was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Dispatch {

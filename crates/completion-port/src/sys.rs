@@ -46,8 +46,8 @@ pub trait PortSyscalls: Send + Sync + 'static {
     /// second, and then returns none. The limit is needed because a sleeping thread does not notice that its epoll instance
     /// was closed.
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
-    /// Makes the epoll instance report the eventfd: `epoll_ctl(2)` with `EPOLL_CTL_MOD`. If another descriptor has taken
-    /// over one of the two numbers, it returns an error. Unlike a write, it leaves that descriptor alone.
+    /// Makes the epoll instance report the eventfd: `epoll_ctl(2)` with `EPOLL_CTL_MOD`. Returns an error if another
+    /// descriptor has taken over one of the two numbers. Unlike a write, the call leaves that descriptor alone.
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno>;
 }
 

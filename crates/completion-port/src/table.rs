@@ -199,8 +199,8 @@ impl PendingChanges {
     }
 }
 
-/// The number of entries by which a table of this size grows. It does not double, because with many thousands of sources
-/// the spare entries are most of the unused memory.
+/// The number of entries by which a table of this size grows: about a quarter. It does not double, because with many
+/// thousands of sources the spare entries are most of the unused memory.
 const fn growth(entries: usize) -> usize {
     entries / 4 + 16
 }
@@ -237,7 +237,7 @@ impl Entry {
     }
 }
 
-/// What the thread has to do about a change.
+/// The thread's work after it has applied a change.
 pub(crate) enum TableOp {
     /// Drop a removed source, which may be the last reference to a user's handler.
     Drop(Option<SourceRef>),
@@ -355,7 +355,7 @@ impl Table {
         std::mem::take(&mut self.has_new)
     }
 
-    /// Takes the last source out: at the end of the port.
+    /// Takes the last source out, at the end of the port.
     pub(crate) fn pop(&mut self) -> Option<Option<SourceRef>> {
         self.entries.pop().map(|entry| entry.source)
     }

@@ -125,7 +125,7 @@ impl<T: ?Sized> TryArc<T> {
         Self { counted, owns: PhantomData }
     }
 
-    /// The number of references at this moment. If it is 1, everything that the others did happened before.
+    /// The number of references at this moment. If it is 1, everything that other references were used for happened before.
     #[must_use]
     pub fn references(this: &Self) -> usize {
         this.counted().references.load(Ordering::Acquire)
@@ -144,7 +144,7 @@ impl<T: ?Sized> TryArc<T> {
         let references = unsafe { &(*counted.as_ptr()).references };
         let is_last = references.fetch_sub(1, Ordering::Release) == 1;
         if is_last {
-            // What other threads did with the value happens before its drop.
+            // Orders all accesses of other threads to the value before its drop.
             fence(Ordering::Acquire);
         }
         is_last

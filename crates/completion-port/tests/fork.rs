@@ -23,7 +23,7 @@ use std::sync::{Arc, Mutex};
 
 /// Runs a function in a child. It must neither panic nor hang.
 fn in_a_child(what: impl FnOnce()) {
-    // SAFETY: the child runs what any program does after a fork; libc's allocator allows it.
+    // SAFETY: the child runs code that any program may run after a fork; libc's allocator allows it.
     match unsafe { fork() }.expect("a fork") {
         ForkResult::Child => {
             alarm::set(30);
@@ -41,7 +41,7 @@ fn is_open(descriptor: RawFd) -> bool {
     std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
 }
 
-/// A registration of which nothing in the port's hands disturbs the count.
+/// The number of a registration's descriptor.
 fn number(registration: &Real) -> RawFd {
     registration.try_claim(Direction::Out).expect("idle").descriptor().as_raw_fd()
 }

@@ -18,7 +18,7 @@ use test_doubles::ScriptedPort;
 fn lose(calls: &ScriptedPort, errno: completion_port::sys::Errno) {
     let next = |call| calls.made(call) + 1;
     calls.fail(EpollWait, next(EpollWait), errno);
-    // Both calls fail, because the thread that notices first asks, and so does the port's thread.
+    // Repeated, because both the thread that notices first and the port's thread ask the kernel.
     (0..8).for_each(|nth| calls.fail(EpollModify, next(EpollModify) + nth, errno));
     (0..8).for_each(|nth| calls.fail(Wake, next(Wake) + nth, errno));
 }

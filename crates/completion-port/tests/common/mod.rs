@@ -59,7 +59,7 @@ pub use Seen::{Attempted, Completed};
 #[derive(Debug, Clone, Default)]
 pub struct Scripted {
     log: Arc<Mutex<Vec<Seen>>>,
-    /// How often the handler was asked for an error, and whether it says that there is none.
+    /// How often the handler was asked for an error, and whether it calls every error a false alarm.
     asked: Arc<AtomicUsize>,
     false_alarms: bool,
     /// Where released descriptors go, if they are not just dropped.
@@ -250,7 +250,7 @@ pub fn real(port: &CompletionPort<ScriptedPort>) -> (Arc<Real>, UnixStream) {
     real_with(port, Scripted::default())
 }
 
-/// The same with a handler that is not just the usual one.
+/// [`real`] with a handler of the caller's choice.
 pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc<Real>, UnixStream) {
     let (own, peer) = pair();
     let registration = Registration::new(port.clone(), handler, own);
@@ -432,7 +432,7 @@ pub mod log {
     }
 }
 
-/// Resources of this process, as the kernel reports them. Tests that count must not run beside others.
+/// This process's resources, as the kernel reports them. Tests that count them must not run beside others.
 pub mod process {
     use parking_lot::{Mutex, MutexGuard};
     use std::fs;

@@ -68,7 +68,7 @@ impl OneEvent {
         self.kernel().armed = Readiness::from_bits_truncate(interest.bits());
     }
 
-    /// A turn of the port's thread. False if there is no event.
+    /// A turn of the port's thread. Returns false if there is no event.
     fn turn(&self) -> bool {
         let mut kernel = self.kernel();
         let events = kernel.ready & kernel.armed;

@@ -40,7 +40,7 @@ pub struct State {
     credit: Mutex<Credit>,
     /// A removal has returned.
     removed: AtomicBool,
-    /// The handler has been given the descriptor back.
+    /// The handler has the descriptor back.
     released: std::sync::Mutex<bool>,
 }
 

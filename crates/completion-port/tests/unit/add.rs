@@ -173,7 +173,7 @@ fn what_a_callback_adds_runs_in_the_same_turn(#[case] direction: Direction) {
 // Tests_SRS_COMPLETION_PORT_01_013
 #[test]
 fn an_event_before_the_descriptor_is_fully_registered_is_remembered() {
-    // The kernel reports a ready descriptor while `epoll_ctl` has not even returned.
+    // The kernel reports a ready descriptor before `epoll_ctl` has returned.
     let (calls, port) = real_port();
     let (other, _other_peer) = real(&port);
     let (tell, told_inside) = channel();

@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-/// No bound that anyone would choose is larger.
+/// Larger than any sensible bound.
 const GENEROUS: usize = 1000;
 
 // Tests_SRS_COMPLETION_PORT_01_040

@@ -176,7 +176,7 @@ fn a_wait_for_bytes_goes_on_after_waits_for_room_have_fired() {
     assert_eq!(received(&reads, "the event"), Action::In);
 }
 
-/// How a program lets go of a number, careless or not.
+/// The way in which a program gives up a number, careless or not.
 #[derive(Debug, Clone, Copy)]
 enum Goes {
     /// `remove` after the number was closed.
@@ -353,7 +353,7 @@ fn a_drop_on_a_ports_thread_abandons_what_waits_before_it_returns() {
     assert_eq!(received(&seen, "the drop"), Ok(Action::Abandoned));
 }
 
-/// What a callback does to the list that it waits in.
+/// The action of a callback on the list that its waiter waits in.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     RemovesItself,
