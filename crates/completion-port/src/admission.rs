@@ -1,4 +1,4 @@
-//! How operations come into a registration, and how lanes are unlocked: `core.rs` has the invariants.
+//! Adding operations to a registration, and unlocking lanes: `core.rs` has the invariants.
 
 use crate::action::{Direction, IntoOperation};
 use crate::callback::{is_in_dispatch, mark, run_in_claim, run_in_counted_claim};

@@ -31,9 +31,9 @@ pub struct CompletionPortBuilder {
 }
 
 impl CompletionPortBuilder {
-    /// How long the thread looks for events again and again before it sleeps. During that time it serves the next message
-    /// without being woken, but its processor is never idle. The default is 0. A few to a few hundred microseconds make
-    /// sense on a processor that has nothing else to do.
+    /// The time for which the thread polls for events before it sleeps. During that time it serves the next message without
+    /// being woken, but its processor is never idle. The default is 0. A few to a few hundred microseconds make sense on a
+    /// processor that has nothing else to do.
     pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
         self.busy_poll = busy_poll;
         self

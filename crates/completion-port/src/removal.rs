@@ -6,8 +6,9 @@
 //!   progress is stored under a lock, so every thread that waits for the removal can continue it.
 //! * A thread never waits for itself, that is, for a callback on its own stack or a lane that it has locked. If only such a
 //!   lane is in the way, the removal is *left*: the thread that unlocks the lane or ends a callback continues it.
-//! * A thread that waits in `remove_and_wait` is *parked*. No thread waits for the callbacks and lanes of a parked thread.
-//!   So two threads that wait for the end of a registration inside its callbacks do not wait for each other.
+//! * A thread that waits in `remove_and_wait` is *parked*. No thread waits for a parked thread's callbacks. A remover, or a
+//!   thread that has locked a lane itself, does not wait for a parked thread's lanes either. So two threads that wait for
+//!   the end of a registration inside its callbacks do not wait for each other.
 //! * A thread that unlocks a lane or ends a callback of a closed registration notifies the remover.
 
 use crate::action::{Action, Direction};
@@ -58,7 +59,7 @@ enum Task<H: Handler> {
 }
 
 impl<D> Worker<'_, D> {
-    /// Whether this thread is parked while it waits: other threads then do not wait for its callbacks and lanes.
+    /// Whether this thread is parked while it waits: other threads then need not wait for its callbacks and lanes.
     fn parks(&self) -> bool {
         #[cfg(loom)]
         if crate::sync::injected_bug("nobody is parked") {
@@ -270,8 +271,7 @@ impl<H: Handler> Core<H> {
             // All have unlocked since: look again.
             return true;
         }
-        // A remover, or a thread that has locked a lane itself, does not wait for lanes of parked threads. Other threads
-        // do.
+        // Other threads than a remover or a thread that has locked a lane itself also wait for the lanes of parked threads.
         let ignores_parked = role == Role::Remover || !own.is_empty();
         let parked = if ignores_parked { cold.parked_lanes } else { Lanes::empty() };
         !occupied.difference(own | parked).is_empty()

@@ -1,4 +1,4 @@
-//! How the port thread runs the operations of one registration.
+//! The port thread's way of running the operations of one registration.
 
 use crate::action::{Action, Direction};
 use crate::callback::{is_in_dispatch, mark, run_caught, run_in_dispatch};

@@ -54,7 +54,7 @@ pub(crate) struct Shared<S> {
     /// Signalled instead of the eventfd once the thread is `DETACHED`, with the lock of `pending`.
     pub(crate) notified: Condvar,
     flags: AtomicU8,
-    /// How long the thread asks the kernel again and again before it sleeps.
+    /// The time for which the thread polls before it sleeps.
     pub(crate) busy_poll: Option<Duration>,
 }
 
