@@ -271,7 +271,7 @@ impl<H: Handler> Core<H> {
             // All have unlocked since: look again.
             return true;
         }
-        // Other threads than a remover or a thread that has locked a lane itself also wait for the lanes of parked threads.
+        // All threads wait for the lanes of parked threads, except a remover and a thread that has locked a lane itself.
         let ignores_parked = role == Role::Remover || !own.is_empty();
         let parked = if ignores_parked { cold.parked_lanes } else { Lanes::empty() };
         !occupied.difference(own | parked).is_empty()

@@ -1,4 +1,4 @@
-//! The port thread's way of running the operations of one registration.
+//! Runs the operations of one registration on the port thread.
 
 use crate::action::{Action, Direction};
 use crate::callback::{is_in_dispatch, mark, run_caught, run_in_dispatch};
