@@ -1,4 +1,4 @@
-//! The words that the port, its handlers and its users share.
+//! The types that the port, its handlers and its users share.
 
 /// The two directions of a descriptor. Each has a queue of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -25,13 +25,13 @@ pub enum Action {
     Out = 3,
     /// The registration is being removed: complete without touching the descriptor.
     Abandoned = 4,
-    /// The kernel reports a hang-up or an error and neither readable nor writable.
+    /// The kernel reports a hang-up or an error, but neither readable nor writable.
     Error = 5,
 }
 
-/// What can be queued as an operation `O`.
+/// A value that can be queued as an operation `O`.
 pub trait IntoOperation<O>: Sized {
-    /// Becomes an operation in `slot`, which is empty or has a recycled operation in it, perhaps of the right kind to be
+    /// Becomes an operation in `slot`. The slot is empty or has a recycled operation in it, perhaps of the right kind to be
     /// filled again. Runs inside the queue: it may allocate, but must not run foreign code.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! How operations come into a registration, and how lanes are unlocked: `core.rs` has the invariants.
+//! Adding operations to a registration, and unlocking lanes: `core.rs` has the invariants.
 
 use crate::action::{Direction, IntoOperation};
 use crate::callback::{is_in_dispatch, mark, run_in_claim, run_in_counted_claim};
@@ -19,7 +19,7 @@ pub(crate) enum NotQueued {
     OutOfMemory,
 }
 
-/// What a thread that has unlocked a lane and has a port at hand is to do.
+/// The work that remains after an unlock, for a caller that has the port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum After {
@@ -94,7 +94,7 @@ impl<H: Handler> Core<H> {
                 }
             };
         }
-        // A thread that has locked the lane for nothing services its flags there.
+        // If this thread has locked the lane without using it, `push_backlog` services the lane's flags.
         self.push_backlog(direction, new)
     }
 
@@ -125,7 +125,7 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Locks a lane that is idle: no thread works on it and nothing is queued. `None` if it is not.
+    /// Locks an idle lane: no thread works on it and nothing is queued. `None` if the lane is not idle.
     // Codes_SRS_COMPLETION_PORT_01_020
     #[inline(always)]
     pub(crate) fn claim(&self, direction: Direction) -> (Option<ClaimedLane<'_, H>>, After) {
@@ -136,7 +136,7 @@ impl<H: Handler> Core<H> {
             return (None, self.unlock(direction, locked));
         }
         let number = self.number_between();
-        // So that a removal which this thread begins meanwhile does not wait for it to unlock.
+        // With the mark, a removal that this thread begins meanwhile knows that it must not wait for this lane.
         lane.set_oldest(mark());
         (Some(ClaimedLane { locked, number, before: self.latch.get() }), After::Nothing)
     }
@@ -158,7 +158,7 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_023
     #[inline]
     pub(crate) fn run_claimed(&self, end_claim: impl FnOnce(), call: impl FnOnce()) {
-        // The dispatch of this registration, if the caller is in one, is counted already.
+        // If the caller is in a dispatch of this registration, that dispatch is counted already.
         if is_in_dispatch(self.id()) {
             run_in_claim(end_claim, call);
         } else {
@@ -182,7 +182,7 @@ impl<H: Handler> Core<H> {
         self.unlock(direction, locked)
     }
 
-    /// Unlocks a lane, and services what other threads have asked of it meanwhile.
+    /// Unlocks a lane and services the flags that other threads set meanwhile.
     #[inline]
     pub(crate) fn unlock(&self, direction: Direction, locked: Locked<'_, H>) -> After {
         drop(locked);
@@ -190,7 +190,7 @@ impl<H: Handler> Core<H> {
         if self.flags().is_empty() { self.needs_wakeup(direction) } else { self.service_flags_and_schedule(direction) }
     }
 
-    /// The same on the port thread, which looks at the lane again anyway.
+    /// [`unlock`](Self::unlock) on the port thread. It schedules nothing, because the dispatch looks at the lane again.
     #[inline]
     pub(crate) fn unlock_in_dispatch(&self, direction: Direction, locked: Locked<'_, H>) {
         drop(locked);
@@ -200,7 +200,7 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Unlocks a lane with nothing in its slot: the port can be needed only for what other threads have asked.
+    /// Unlocks a lane whose slot is empty. The registration needs scheduling only if another thread has set a flag.
     #[inline]
     fn unlock_empty(&self, direction: Direction, locked: Locked<'_, H>) -> After {
         drop(locked);
@@ -232,7 +232,7 @@ impl<H: Handler> Core<H> {
         waits && !is_in_dispatch(self.id()) && !self.scheduled.swap(true, Ordering::AcqRel)
     }
 
-    /// Lets a suspended operation run again. Whether there is one, as far as can be seen without the lock.
+    /// Lets a suspended operation run again. Returns whether the lane has an operation, as seen without the lock.
     pub(crate) fn resume(&self, direction: Direction) -> (bool, After) {
         if self.is_inherited() {
             return (false, After::Nothing);
@@ -244,7 +244,8 @@ impl<H: Handler> Core<H> {
     }
 
     /// Services the lane's flags: resumes a suspended operation and, if the slot is empty, promotes the next operation from
-    /// the backlog. If another thread has locked the lane, that thread does this when it unlocks. Finally notifies a removal.
+    /// the backlog. If another thread has locked the lane, that thread does this when it unlocks. Finally notifies a
+    /// removal.
     #[cold]
     pub(crate) fn service_flags(&self, direction: Direction) {
         let lane = self.lane(direction);
@@ -271,7 +272,7 @@ impl<H: Handler> Core<H> {
             }
         }
         if self.has_port_failed() {
-            // It may have been added when the failure had been broadcast.
+            // An operation may have been added after the failure was broadcast.
             self.latch.begin_error_broadcast();
         }
         if self.flags().contains(LaneFlags::CLOSED) {
@@ -287,7 +288,7 @@ impl<H: Handler> Core<H> {
         self.notify_remover();
     }
 
-    /// Fills a slot from the backlog, if it is empty. Only under the lock.
+    /// Fills an empty slot from the backlog. The caller holds the lane's lock.
     pub(crate) fn promote_from_backlog(
         &self,
         cold: &mut ColdState<H>,

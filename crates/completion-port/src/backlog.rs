@@ -4,21 +4,21 @@ use crate::action::IntoOperation;
 use std::collections::VecDeque;
 use std::mem;
 
-/// How many recycled operations are kept for descriptors that have many operations under way.
+/// The most recycled operations that are kept for a descriptor with many operations under way.
 const RECYCLED: usize = 32;
 
-/// How many operations an empty queue may have room for.
+/// The most operations that an empty queue keeps room for.
 const CAPACITY_KEPT: usize = 64;
 
 /// The queue behind a slot.
 ///
-/// Recycled operations and the queue's capacity are kept for the next operations. When the queue becomes empty, it keeps what
-/// its last two fillings both needed: all of it if up to 32 operations are under way all the time, and next to nothing after a
-/// burst.
+/// Recycled operations and the queue's capacity are kept for the next operations. When the queue becomes empty, it keeps as
+/// much as both of its last two fillings needed. That is everything if up to 32 operations are under way all the time, and
+/// next to nothing after a burst.
 pub(crate) struct Backlog<O> {
     queue: VecDeque<Numbered<O>>,
     recycled: Vec<O>,
-    /// How many operations waited at most since the queue was empty, and in the filling before that.
+    /// The most operations that waited since the queue was empty, and in the filling before that.
     peak: usize,
     last_peak: usize,
 }
@@ -53,7 +53,7 @@ impl<O> Backlog<O> {
         Ok(())
     }
 
-    /// Puts the next operation into the slot, and keeps the recycled one from there. `None` if nothing waits.
+    /// Puts the next operation into the slot, and keeps the recycled operation that was there. `None` if nothing waits.
     // Codes_SRS_COMPLETION_PORT_01_127
     pub(crate) fn pop(&mut self, slot: &mut Option<O>) -> Option<u64> {
         let Numbered { number, operation } = self.queue.pop_front()?;
@@ -66,14 +66,14 @@ impl<O> Backlog<O> {
         Some(number)
     }
 
-    /// Without memory to keep it, a recycled operation is freed.
+    /// Keeps a recycled operation, or frees it if there is no memory to keep it.
     fn keep(&mut self, recycled: O) {
         if self.recycled.len() < RECYCLED && self.recycled.try_reserve(1).is_ok() {
             self.recycled.push(recycled);
         }
     }
 
-    /// Frees, and allocates nothing: even shrinking would end the process without memory.
+    /// Frees memory and allocates none. It does not shrink, because without memory even that would end the process.
     fn trim(&mut self) {
         let both = self.peak.min(self.last_peak);
         let kept = if both <= RECYCLED { both } else { 0 };

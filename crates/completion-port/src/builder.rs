@@ -31,24 +31,24 @@ pub struct CompletionPortBuilder {
 }
 
 impl CompletionPortBuilder {
-    /// For how long the thread looks for events again and again before it sleeps: it then serves the next message without
-    /// being woken, at the price of a processor that is never idle meanwhile. The default is 0; a few microseconds to a few
-    /// hundred make sense, on a processor that has nothing else to do.
+    /// The time for which the thread polls for events before it sleeps. During that time it serves the next message without
+    /// being woken, but its processor is never idle. The default is 0. A few to a few hundred microseconds make sense on a
+    /// processor that has nothing else to do.
     pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
         self.busy_poll = busy_poll;
         self
     }
 
-    /// The thread's name, of which Linux keeps 15 bytes. The default is `completion-port`. It is the kernel's name:
+    /// The thread's name. Linux keeps 15 bytes of it. The default is `completion-port`. Only the kernel knows it:
     /// `std::thread::current().name()` in a callback is `None`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.thread_name = Some(name.into());
         self
     }
 
-    /// The bytes of stack of the thread, on which callbacks run; rounded up to whole pages and to what the system needs at
-    /// least. The default is what a pthread of this process gets by default (on Linux with glibc the limit `ulimit -s` at the
-    /// program's start, usually 8 MiB), but not less than 2 MiB. Only what is touched takes memory.
+    /// The size in bytes of the thread's stack, on which callbacks run. It is rounded up to whole pages and to the system's
+    /// minimum. The default is that of a pthread of this process (on Linux with glibc the limit `ulimit -s` at the
+    /// program's start, usually 8 MiB), but at least 2 MiB. Only the part that is touched takes memory.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.thread_stack_size = Some(bytes);
         self
@@ -71,7 +71,7 @@ impl CompletionPortBuilder {
         CompletionPort::start(sys, self)
     }
 
-    /// What the port thread is started with. An error is what no thread can have.
+    /// The settings that the port thread is started with. An error if no thread can have them.
     pub(crate) fn thread(self) -> Result<ThreadSettings, Errno> {
         const ALL_BUT_ROUNDING: usize = isize::MAX as usize - (1 << 20);
         let stack_size = self.thread_stack_size.unwrap_or_else(default_stack_size);

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! * No thread-local here has a destructor, so all of this works until the very end of a thread or process.
-//! * [`depth`] is exact: it counts the callbacks, dispatches and steps of a registration on this thread's stack that the
-//!   registration has counted. A removal waits for all counted ones but these.
+//! * [`depth`] is exact: it returns the number of a registration's counted callbacks, dispatches and steps that are on this
+//!   thread's stack. A removal waits for all other counted ones.
 
 use crate::sync::per_thread;
 use std::any::Any;
@@ -13,13 +13,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 per_thread! {
-    /// The registration that this thread dispatches as a port's, or 0. A port never dispatches inside a dispatch.
+    /// The registration that this port thread dispatches, or 0. A port never dispatches inside a dispatch.
     static IN_DISPATCH: Cell<usize> = const { Cell::new(0) };
-    /// The registration that has counted the outermost claim's callback on this thread's stack, or 0.
+    /// The registration that has counted the callback of the outermost claim on this thread's stack, or 0.
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
-    /// Set inside a claim's callback; and until the thread has a mark, so that the usual path checks nothing else.
+    /// Set inside a claim's callback. Also set until the thread has a mark, so that the usual path checks nothing else.
     static REFUSES_CLAIMS: Cell<bool> = const { Cell::new(true) };
-    /// What this thread puts into a lane that it has claimed. 0 until its first claim.
+    /// The number that this thread stores in a lane that it has claimed. 0 until its first claim.
     static MARK: Cell<u64> = const { Cell::new(0) };
     /// What the two cells above cannot say.
     static NESTED: RefCell<Nested> = const { RefCell::new(Nested::new()) };
@@ -29,7 +29,7 @@ per_thread! {
 // Codes_SRS_COMPLETION_PORT_01_041
 #[inline(always)]
 pub(crate) fn run_caught<T>(what: &'static str, call: impl FnOnce() -> T) -> Option<T> {
-    // Not returned through `catch_unwind`, which passes what it returns through memory.
+    // The value is not returned through `catch_unwind`, because that passes it through memory.
     let mut value = None;
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| value = Some(call()))) {
         caught(what, payload);
@@ -45,7 +45,7 @@ fn caught(what: &'static str, payload: Box<dyn Any + Send>) {
     drop_caught(payload);
 }
 
-/// Writes to the log. A subscriber is foreign code and may panic. The panic ends here without a word, because the log is what
+/// Writes to the log. A subscriber is foreign code and may panic. The panic is dropped silently, because the log is what
 /// has failed.
 // Codes_SRS_COMPLETION_PORT_01_110
 pub fn log_caught(log: impl FnOnce()) {
@@ -62,7 +62,8 @@ fn drop_caught(payload: Box<dyn Any + Send>) {
     }
 }
 
-/// Dispatches registration `id`, which catches panics, on its port's thread. The registration has counted it.
+/// Dispatches registration `id` on its port's thread. The registration has counted the dispatch, which catches panics
+/// itself.
 #[inline]
 pub(crate) fn run_in_dispatch<T>(id: usize, dispatch: impl FnOnce() -> T) -> T {
     IN_DISPATCH.set(id);
@@ -71,7 +72,8 @@ pub(crate) fn run_in_dispatch<T>(id: usize, dispatch: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Runs the callback of a claim inside a dispatch of its registration, which is counted already. Claims are refused in it.
+/// Runs the callback of a claim inside a dispatch of its registration. That dispatch is counted already. Claims are refused
+/// in the callback.
 #[inline(always)]
 pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
     let refused = REFUSES_CLAIMS.get();
@@ -81,10 +83,10 @@ pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
     REFUSES_CLAIMS.set(refused);
 }
 
-/// The same outside of a dispatch. The registration has counted it.
+/// [`run_in_claim`] outside of a dispatch. The registration has counted the callback.
 #[inline]
 pub(crate) fn run_in_counted_claim(id: usize, end_claim: impl FnOnce(), call: impl FnOnce()) {
-    // A claim that was taken before can be completed inside the callback of another.
+    // A claim that was taken earlier can be completed inside the callback of another claim.
     let is_outermost = IN_CLAIM_CALLBACK.get() == 0;
     if is_outermost {
         IN_CLAIM_CALLBACK.set(id);
@@ -105,8 +107,8 @@ pub(crate) fn is_in_dispatch(id: usize) -> bool {
     IN_DISPATCH.get() == id
 }
 
-/// Whether this thread is in a callback in which claims are refused, so that a chain of them needs no more stack than
-/// one.
+/// Whether this thread is in a callback in which claims are refused. Refusing them keeps a chain of callbacks from needing
+/// more stack than one.
 #[inline(always)]
 pub(crate) fn claims_refused() -> bool {
     REFUSES_CLAIMS.get() && !is_first_claim()
@@ -123,20 +125,20 @@ fn is_first_claim() -> bool {
     is_first
 }
 
-/// A number that no other thread of the process has, counted downwards from below `u64::MAX`. 0 for a thread that has
-/// never claimed anything.
+/// A number that belongs to this thread alone, counted downwards from below `u64::MAX`. 0 for a thread that has never
+/// claimed anything.
 #[inline(always)]
 pub(crate) fn mark() -> u64 {
     MARK.get()
 }
 
-/// How many callbacks, dispatches and steps of registration `id`, of those that it counts, are on this thread's stack.
+/// The number of counted callbacks, dispatches and steps of registration `id` on this thread's stack.
 pub(crate) fn depth(id: usize) -> u32 {
     let nested = NESTED.with_borrow(|nested| nested.count(id));
     nested + u32::from(IN_DISPATCH.get() == id) + u32::from(IN_CLAIM_CALLBACK.get() == id)
 }
 
-/// Notes that this thread enters something that registration `id` has counted, until [`leave`].
+/// Notes that this thread enters a callback or step that registration `id` has counted, until [`leave`].
 pub(crate) fn enter(id: usize) {
     NESTED.with_borrow_mut(|nested| nested.push(id));
 }
@@ -146,14 +148,14 @@ pub(crate) fn leave() {
     NESTED.with_borrow_mut(Nested::pop);
 }
 
-/// A stack of registrations: few without allocation, more with. Nothing of it is ever dropped, so that a thread has no
-/// destructor to run for it; what is allocated is freed when it is empty.
+/// A stack of registrations. The first few need no allocation. The stack is never dropped, so a thread has no destructor to
+/// run for it. Its allocation is freed when `more` becomes empty.
 // Codes_SRS_COMPLETION_PORT_01_080
 struct Nested {
     few: [usize; FEW],
     len: usize,
     more: ManuallyDrop<Vec<usize>>,
-    /// How many could not be noted, because there was no memory. Each may be of any registration.
+    /// The number of entries that could not be noted, because there was no memory. Each may be of any registration.
     unknown: u32,
 }
 
@@ -185,7 +187,7 @@ impl Nested {
         }
     }
 
-    /// What is unknown counts for every registration, so that a removal never waits for itself.
+    /// Unknown entries count for every registration, so that a removal never waits for itself.
     fn count(&self, id: usize) -> u32 {
         let noted = self.few.iter().take(self.len).chain(self.more.iter()).filter(|noted| **noted == id).count();
         u32::try_from(noted).unwrap_or(u32::MAX).saturating_add(self.unknown)

@@ -13,8 +13,8 @@ use std::mem::ManuallyDrop;
 
 /// The right to attempt an operation at once, on the caller's own thread.
 ///
-/// While it lives no other thread works on that direction, and what other threads add waits. It ends when it is dropped, by
-/// [`complete`](Self::complete) or by [`queue`](Self::queue).
+/// While the claim lives, no other thread works on that direction, and operations that other threads add wait. The claim
+/// ends with [`complete`](Self::complete), with [`queue`](Self::queue), or when it is dropped.
 #[must_use = "the direction stays blocked while the claim lives"]
 pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
     registration: &'a Registration<H, P>,
@@ -23,7 +23,7 @@ pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
     claimed: Option<ClaimedLane<'a, H>>,
 }
 
-/// A claim, and what it could not queue.
+/// A claim, and the operation that it could not queue.
 pub type Unqueued<'a, H, P, N> = Refused<(Claim<'a, H, P>, N), AddError>;
 
 impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
@@ -32,10 +32,10 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
         Self { registration, direction, claimed: Some(claimed) }
     }
 
-    /// The descriptor, to attempt a call on that does not block.
+    /// The descriptor, for a call that does not block.
     ///
     /// # Panics
-    /// Never: the descriptor is there until the claim ends, which consumes it.
+    /// Never, because the descriptor is there until the claim ends, and the end consumes the claim.
     #[must_use]
     #[inline]
     pub fn descriptor(&self) -> &H::Descriptor {
@@ -43,7 +43,7 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
         descriptor.expect("a claim is inside its lane until it ends")
     }
 
-    /// The attempt was the whole operation: ends the claim, then runs the callback. A panic is caught and logged.
+    /// The attempt has completed the operation. Ends the claim, then runs the callback. A panic is caught and logged.
     // Codes_SRS_COMPLETION_PORT_01_023
     #[inline]
     pub fn complete(self, callback: impl FnOnce()) {
@@ -53,11 +53,11 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
         core.run_claimed(|| this.end(Core::unlock_completed_claim, Role::Detacher), callback);
     }
 
-    /// The kernel said `EAGAIN`: leaves the operation to the port thread, in front of what other threads added meanwhile, and
-    /// ends the claim.
+    /// The kernel said `EAGAIN`. Leaves the operation to the port thread, in front of operations that other threads added
+    /// meanwhile, and ends the claim.
     ///
     /// # Errors
-    /// [`AddError::OutOfMemory`], the claim, which is still held, and the operation.
+    /// [`AddError::OutOfMemory`], with the claim, which is still held, and the operation.
     // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
     pub fn queue<N: IntoOperation<H::Operation>>(mut self, new: N) -> Result<(), Unqueued<'a, H, P, N>> {
         let Some(claimed) = &mut self.claimed else { return Ok(()) };

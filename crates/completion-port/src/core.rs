@@ -2,13 +2,13 @@
 //! `registering.rs` begins and `removal.rs` ends a registration.
 //!
 //! Invariants:
-//! * No lock is held while a callback runs. An attempt is made with its lane locked, for which only a removal waits.
-//! * An operation is in a lane's slot, in the backlog behind it, or in the hands of the thread that has taken it out and
-//!   completes it.
+//! * No lock is held while a callback runs. An attempt runs with its lane locked. Only a removal waits for that lock.
+//! * An operation is in its lane's slot, in the backlog behind that slot, or held by the thread that has taken it out to
+//!   complete it.
 //! * If an operation waits and its direction is ready, the port thread is dispatching the registration or was scheduled to.
-//!   If a removal waits for a lane, it is notified. An empty slot says nothing while its lane has a backlog, because another
-//!   thread may be about to promote an operation. Four pairs of steps see to it, each with a full fence between the steps, so
-//!   that of two threads that meet at least one sees the other:
+//!   If a removal waits for a lane, it is notified. While a lane has a backlog, an empty slot does not mean that nothing
+//!   waits, because another thread may be about to promote an operation. Four pairs of steps ensure this. Each thread puts
+//!   a full fence between its two steps, so that of two threads that meet at least one sees the other:
 //!
 //!   | one | the other |
 //!   |---|---|
@@ -32,28 +32,29 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 pub(crate) type LaneOf<H> = Lane<<H as Handler>::Descriptor, <H as Handler>::Operation>;
 pub(crate) type Locked<'a, H> = LaneGuard<'a, <H as Handler>::Descriptor, <H as Handler>::Operation>;
 
-// What a message touches lies together and comes first: a receive up to the handler, a send from `next` on.
+// The fields that a message touches come first and lie together: a receive uses those up to `handler`, a send those from
+// `next` on.
 #[repr(C)]
 pub(crate) struct Core<H: Handler> {
     pub(crate) latch: Latch,
-    /// How many callbacks, dispatches and steps run that a removal waits for; and `REMOVAL_WAITS`.
+    /// The number of running callbacks, dispatches and steps that a removal waits for, and the flag `REMOVAL_WAITS`.
     pub(crate) callbacks: AtomicU32,
     flags: AtomicU8,
     /// The port was asked to call `on_ready`.
     pub(crate) scheduled: AtomicBool,
-    /// What the port thread attempts: an `Action`, and `OF_OUTPUT` if that is the direction. 0 if nothing.
+    /// The `Action` that the port thread attempts, with `OF_OUTPUT` if the direction is output. 0 if it attempts nothing.
     pub(crate) attempted: AtomicU8,
     input: LaneOf<H>,
     pub(crate) handler: H,
-    /// The number of the next operation, counted in twos: one order across both directions.
+    /// The number of the next operation. It is counted in twos, and gives one order across both directions.
     next: AtomicU64,
     output: LaneOf<H>,
-    /// Operations before this one waited when an error was found, and are told.
+    /// Operations with a lower number waited when an error was found. Each of them gets `Action::Error`.
     pub(crate) error_end: AtomicU64,
     pub(crate) cold: Mutex<ColdState<H>>,
-    /// Signalled when the phase changes, or when a callback ends or a lane is unlocked for which a removal waits.
+    /// Signalled when the phase changes. While a removal waits, also signalled when a callback ends or a lane is unlocked.
     pub(crate) quiesced: Condvar,
-    /// The descriptor's, for a child of `fork` to close its copy.
+    /// The descriptor's number, with which a child of `fork` closes its copy.
     pub(crate) number: RawFd,
 }
 
@@ -61,10 +62,11 @@ pub(crate) struct Core<H: Handler> {
 pub(crate) struct ColdState<H: Handler> {
     pub(crate) phase: Phase,
     pub(crate) step: Step,
-    /// How many threads work on a removal. While it is 0, a thread that unlocks a lane or ends a callback goes on with it.
+    /// The number of threads that work on a removal. While it is 0, a thread that unlocks a lane or ends a callback
+    /// continues the removal.
     pub(crate) workers: u8,
-    /// Of threads that wait in [`remove_and_wait`](crate::Registration::remove_and_wait): which lanes they have locked, and
-    /// how many of the counted callbacks are theirs. These go on only when the wait is over.
+    /// The lanes that threads waiting in [`remove_and_wait`](crate::Registration::remove_and_wait) have locked, and the
+    /// number of counted callbacks on their stacks. Neither ends before the wait is over.
     pub(crate) parked_lanes: Lanes,
     pub(crate) parked_callbacks: u32,
     pub(crate) token: Token,
@@ -73,11 +75,11 @@ pub(crate) struct ColdState<H: Handler> {
 
 pub(crate) type Backlogs<O> = [Backlog<O>; 2];
 
-/// In `callbacks`: a removal has begun, and is notified when one of them ends.
+/// Flag in `callbacks`: a removal has begun, and every callback that ends notifies it.
 pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
 
 impl<H: Handler> Core<H> {
-    /// The handler and the descriptor come back if there is no memory.
+    /// Gives the handler and the descriptor back if there is no memory.
     pub(crate) fn try_new(handler: H, descriptor: H::Descriptor) -> Result<TryArc<Self>, (H, H::Descriptor)> {
         let descriptor = match TryArc::try_new(descriptor) {
             Ok(descriptor) => descriptor,
@@ -156,12 +158,12 @@ impl<H: Handler> Core<H> {
         LaneFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
     }
 
-    /// What was stored before the flags were cleared is seen too.
+    /// Also sees every store that preceded the clearing of a flag.
     pub(crate) fn flags_acquired(&self) -> LaneFlags {
         LaneFlags::from_bits_retain(self.flags.load(Ordering::Acquire))
     }
 
-    /// Returns the flags of before. What has to be seen with them needs a fence.
+    /// Returns the previous flags. Ordering other accesses with it needs a fence.
     pub(crate) fn set_flags(&self, flags: LaneFlags) -> LaneFlags {
         LaneFlags::from_bits_retain(self.flags.fetch_or(flags.bits(), Ordering::Relaxed))
     }
@@ -175,7 +177,7 @@ impl<H: Handler> Core<H> {
         self.next.fetch_add(2, Ordering::Relaxed)
     }
 
-    /// A number behind those that were taken before, and in front of those that are taken from now on.
+    /// A number above all numbers taken before, and below all numbers taken from now on.
     #[inline]
     pub(crate) fn number_between(&self) -> u64 {
         self.next.load(Ordering::Relaxed) - 1

@@ -19,14 +19,14 @@ use std::time::Instant;
 pub(crate) const EVENTS_PER_WAIT: usize = 512;
 
 per_thread! {
-    /// The port whose thread this is: the address of its `Shared`.
+    /// The port that this thread belongs to, as the address of its `Shared`. 0 if none.
     static CURRENT: Cell<usize> = const { Cell::new(0) };
-    /// When that began to be so: the copy of the thread in a child of `fork` is no port's.
+    /// The generation in which `CURRENT` was set. In a child of `fork`, the copy of the thread belongs to no port.
     static CURRENT_SINCE: Cell<Option<Generation>> = const { Cell::new(None) };
 }
 
-/// Whether the caller is on the thread of any [`CompletionPort`](crate::CompletionPort): in a callback that it runs, for
-/// instance. What blocks here holds up every descriptor of that port.
+/// Whether the caller is on the thread of any [`CompletionPort`](crate::CompletionPort), for instance in a callback. Code
+/// that blocks there holds up every descriptor of that port.
 // Codes_SRS_SOCKET_01_001
 #[must_use]
 pub fn is_port_thread() -> bool {
@@ -42,7 +42,7 @@ impl<S: PortSyscalls> Shared<S> {
         std::ptr::from_ref(self).addr()
     }
 
-    /// The thread's whole life. `events` has room for what one wait returns.
+    /// The thread's whole life. `events` has room for the events of one wait.
     pub(crate) fn run(this: TryArc<Self>, events: Room<Event>) {
         CURRENT.set(this.address());
         CURRENT_SINCE.set(Some(this.made_in));
@@ -57,7 +57,7 @@ impl<S: PortSyscalls> Shared<S> {
             run_caught("drop", || drop(last));
         }
         if this.has_failed() {
-            // Its descriptors' numbers may be other code's by now, and would be closed.
+            // Dropping it would close the descriptors' numbers, which may belong to other code by now.
             mem::forget(this);
         }
     }
@@ -74,7 +74,7 @@ impl<S: PortSyscalls> Shared<S> {
                 self.prepare_to_wait(table, &mut events);
             }
             if self.has_pending() {
-                // What was inserted before an event came is in the table when that is looked at.
+                // A source that was inserted before an event came must be in the table when the event is looked up.
                 self.apply_pending(table);
             }
             let mut events = events.iter();
@@ -84,7 +84,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Calls the sources of the events, and those of this round that have yielded or were scheduled.
+    /// Calls the sources that have events, and the sources of this round that have yielded or were scheduled.
     fn dispatch_events(&self, table: &mut Table, events: &mut slice::Iter<'_, Event>) {
         for event in events {
             let (token, flags) = (Token(event.data.u64()), event.flags);
@@ -126,22 +126,22 @@ impl<S: PortSyscalls> Shared<S> {
     #[cold]
     fn rearm_source(&self, source: &dyn Source) {
         source.rearm(&|descriptor, token, interest| match self.rearm(descriptor, token, interest) {
-            // What waits is told next that the port has failed.
+            // The waiters are told next that the port has failed.
             Err(_) if self.has_failed() => Ok(()),
             rearmed => rearmed,
         });
     }
 
-    /// Waits, but not for long if there is something to do.
+    /// Asks for events, and sleeps only if there is nothing else to do.
     #[cold]
     #[inline(never)]
     fn prepare_to_wait(&self, table: &mut Table, events: &mut Vec<Event>) {
         if self.flags_before_sleep().intersects(PortFlags::PENDING) {
-            // What was removed in the last round does not wait for the next event to be dropped.
+            // Drops the sources that were removed in the last round, instead of keeping them until the next event.
             self.apply_pending(table);
         }
-        // After that, because a handler that was dropped there may have scheduled something, or had the last reference to
-        // the port, which wakes no thread when it is dropped on this one.
+        // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
+        // last reference to the port, which wakes no thread if the port thread drops it.
         let flags = self.flags_before_sleep();
         table.begin_round();
         let notified = flags.intersects(PortFlags::NOTIFIED | PortFlags::STOPPING);
@@ -162,7 +162,7 @@ impl<S: PortSyscalls> Shared<S> {
         self.flags()
     }
 
-    /// Brings the table up to date, and queues what was scheduled.
+    /// Applies the pending changes to the table, and queues the scheduled sources.
     // Codes_SRS_COMPLETION_PORT_01_057
     #[cold]
     fn apply_pending(&self, table: &mut Table) {
@@ -184,7 +184,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Asks for events without sleeping. Whether there is something to do before the time is over.
+    /// Asks for events without sleeping. Returns whether there was something to do before the time was over.
     // Codes_SRS_COMPLETION_PORT_01_064
     #[cold]
     fn is_busy(&self, events: &mut Vec<Event>) -> bool {

@@ -12,7 +12,7 @@ impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
     }
 }
 
-/// `?` passes a refusal on; what was handed over goes along as long as the error lives.
+/// `?` passes a refusal on. The values handed over live as long as the error.
 // Codes_SRS_LENT_BUFFERS_01_010
 impl<T, E: Error> Error for Refused<T, E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
@@ -20,7 +20,7 @@ impl<T, E: Error> Error for Refused<T, E> {
     }
 }
 
-/// Only the reason: what was handed over is dropped.
+/// Keeps only the reason. The values handed over are dropped.
 // Codes_SRS_LENT_BUFFERS_01_010
 impl<T, E: Into<io::Error>> From<Refused<T, E>> for io::Error {
     fn from(refused: Refused<T, E>) -> Self {

@@ -1,8 +1,8 @@
-//! Waking the port's thread, and what becomes of a port whose epoll instance or eventfd other code has closed.
+//! Waking the port's thread, and the failure of a port whose epoll instance or eventfd other code has closed.
 //!
-//! Nothing is written to wake the thread: `EPOLL_CTL_MOD` on the eventfd, which is always writable, is an event, and fails if
-//! another file is behind one of the two numbers. Then the port has *failed*: the thread has everything that waits end with an
-//! error, and goes on without the kernel, to drop what is left.
+//! A wake-up writes nothing. `EPOLL_CTL_MOD` on the eventfd, which is always writable, causes an event. The call fails if
+//! another file is behind one of the two numbers. Then the port has *failed*: the thread ends every waiting operation with
+//! an error, and goes on without the kernel to drop the remaining sources.
 
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};
@@ -23,12 +23,12 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Wakes the thread, whose flags were so before there was something to wake it for. False if it cannot be woken; it then
-    /// wakes by itself within a second.
+    /// Wakes the thread. `before` holds its flags before the change that it is woken for. False if the thread cannot be
+    /// woken. It then wakes by itself within a second.
     // Codes_SRS_COMPLETION_PORT_01_092
     pub(crate) fn wake(&self, before: PortFlags) -> bool {
         if before.contains(PortFlags::DETACHED) {
-            // It looks at the flags under this lock before it waits.
+            // The thread looks at the flags under this lock before it waits.
             drop(self.pending.lock());
             self.notified.notify_all();
             return true;
@@ -51,7 +51,7 @@ impl<S: PortSyscalls> Shared<S> {
         self.wake(before)
     }
 
-    /// Whether what is behind the two numbers is what the port has made: only its own epoll instance knows its own eventfd.
+    /// Whether the two numbers still belong to the port's own files. Only its own epoll instance knows its own eventfd.
     pub(crate) fn is_intact(&self) -> bool {
         let op = EpollOp::Modify { data: WAKE.0, flags: WAKE_UP };
         let modified = || self.sys.epoll_ctl(self.epoll.as_fd(), self.eventfd.as_fd(), op);
@@ -93,7 +93,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    /// Has every source end what waits.
+    /// Makes every source end its waiting operations.
     #[cold]
     pub(crate) fn fail_sources(&self, table: &mut Table) {
         for index in 0..table.len() {

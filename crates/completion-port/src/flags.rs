@@ -1,4 +1,4 @@
-//! What another thread can see of a registration, or ask of it, without a lock.
+//! Flags through which threads see the state of a registration, or ask something of it, without a lock.
 
 use crate::action::Direction;
 use bitflags::bitflags;
@@ -7,12 +7,13 @@ bitflags! {
     /// Empty while a registration has nothing unusual about it.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct LaneFlags: u8 {
-        /// The lane has a backlog. A thread that sees that it has none also sees the slot that the last one went into.
+        /// The lane has a backlog. A thread that sees this flag cleared also sees the slot that the last operation of the
+        /// backlog went into.
         const BACKLOG_IN = 1;
         const BACKLOG_OUT = 1 << 1;
         /// Nothing is accepted: the registration is not registered yet, or its removal has begun.
         const CLOSED = 1 << 2;
-        /// What is suspended in the lane is to run again.
+        /// The lane's suspended operation is to run again.
         const RESUME_IN = 1 << 3;
         const RESUME_OUT = 1 << 4;
         /// Nothing is accepted, because the port has failed.

@@ -1,6 +1,6 @@
-//! What the port asks of its user: to attempt an operation, and to complete it.
+//! The port's demands on its user: to attempt an operation, and to complete it.
 //!
-//! The port hands the handler an operation and an [`Attempt`], through which the handler says what came of it.
+//! The port hands the handler an operation and an [`Attempt`], through which the handler reports the result.
 
 use crate::action::Action;
 use crate::callback::run_caught;
@@ -11,11 +11,11 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 
-/// What to do with the operations of one descriptor.
+/// Attempts and completes the operations of one descriptor.
 ///
-/// All methods run with no lock held that another thread waits for. A panic in one is caught and logged.
+/// While a method runs, the port holds no lock that another thread waits for. A panic in a method is caught and logged.
 pub trait Handler: Sized + Send + Sync + 'static {
-    /// What is registered: the registration keeps it until it is removed.
+    /// The descriptor that is registered. The registration keeps it until the removal.
     type Descriptor: AsFd + Send + Sync + 'static;
     /// What waits in the queues.
     type Operation: Send + 'static;
@@ -23,32 +23,32 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// Looks at the descriptor before the port watches it.
     ///
     /// # Errors
-    /// Why it is of no use; it is then not registered.
+    /// The reason why the descriptor is of no use. It is then not registered.
     fn prepare(&self, descriptor: &Self::Descriptor) -> io::Result<()> {
         let _ = descriptor;
         Ok(())
     }
 
-    /// Attempts an operation without blocking, and says through `attempt` what came of it. Runs on the port's thread, never
-    /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the
-    /// registration, must not touch the descriptor, and completes.
+    /// Attempts an operation without blocking, and reports the result through `attempt`. Runs on the port's thread, never
+    /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the registration.
+    /// It must then complete the operation without touching the descriptor.
     ///
-    /// An operation that is dropped here, by a panic for instance, is over, and no callback runs.
+    /// If the operation is dropped here, by a panic for instance, it is over and no callback runs.
     fn attempt(&self, operation: Self::Operation, action: Action, attempt: Attempt<'_, Self>);
 
-    /// Whether an event that reports an error or a hang-up, and neither readable nor writable, really is one. Asked
-    /// on the port's thread, once for all that wait, before they are told [`Action::Error`]. Messages on a socket's error queue,
-    /// for instance, are reported in the same way.
+    /// Whether an event that reports an error or a hang-up, but neither readable nor writable, means an error. Messages on
+    /// a socket's error queue, for instance, are reported in the same way. The port's thread asks once for all waiting
+    /// operations, before they get [`Action::Error`].
     fn is_error(&self, descriptor: &Self::Descriptor) -> bool {
         let _ = descriptor;
         true
     }
 
-    /// The port has failed, because other code has closed its epoll instance or eventfd. Everything that waits is told
-    /// [`Action::Error`] next, without a question to [`is_error`](Self::is_error), and is to be completed.
+    /// The port has failed, because other code has closed its epoll instance or eventfd. Every waiting operation gets
+    /// [`Action::Error`] next, without a call of [`is_error`](Self::is_error), and must be completed.
     fn port_failed(&self) {}
 
-    /// What becomes of the descriptor after the registration's removal. By default it is dropped.
+    /// Takes the descriptor after the registration's removal. By default it is dropped.
     fn release(&self, descriptor: Self::Descriptor) {
         drop(descriptor);
     }
@@ -56,14 +56,14 @@ pub trait Handler: Sized + Send + Sync + 'static {
 
 /// The right to attempt one operation. Dropped unused, it ends the work on the operation without a callback.
 ///
-/// While it lives, the operation's lane is locked. A removal that is called from there does not wait for that:
-/// see [`Registration::remove`](crate::Registration::remove). Whatever the handler does after the attempt is still counted:
-/// a removal on another thread waits until [`Handler::attempt`] has returned.
+/// While it lives, the operation's lane is locked. A removal called inside the attempt does not wait for that lock: see
+/// [`Registration::remove`](crate::Registration::remove). A removal on another thread waits until [`Handler::attempt`] has
+/// returned, even if the `Attempt` ended before.
 #[must_use = "say through it what came of the attempt"]
 pub struct Attempt<'a, H: Handler> {
     core: &'a Core<H>,
-    /// The operation's lane. None once the attempt is over, and if the operation is abandoned, because its lane is gone then.
-    /// Which lane it is the core knows.
+    /// The operation's lane. `None` once the attempt is over, and for an abandoned operation, whose lane is gone. The core
+    /// knows the lane's direction.
     locked: Option<Locked<'a, H>>,
 }
 
@@ -77,8 +77,8 @@ impl<'a, H: Handler> Attempt<'a, H> {
         Self { core, locked: None }
     }
 
-    /// Makes the attempt on the descriptor. `None` if the operation is abandoned, which leaves the descriptor alone, or if
-    /// the attempt panics, which is caught and logged.
+    /// Makes the attempt on the descriptor. Returns `None` if the operation is abandoned, which leaves the descriptor
+    /// alone. Also returns `None` if the attempt panics; the panic is caught and logged.
     #[inline]
     pub fn run<T>(&self, call: impl FnOnce(&H::Descriptor) -> T) -> Option<T> {
         let descriptor = self.locked.as_ref()?.descriptor.as_deref()?;
@@ -100,8 +100,8 @@ impl<'a, H: Handler> Attempt<'a, H> {
         self.put_back(operation);
     }
 
-    /// The operation cannot go on for another reason than its descriptor: it stays at the front of its queue until
-    /// [`Resumer::resume`](crate::Resumer::resume), which may have been called already since the attempt began.
+    /// The operation waits for something other than its descriptor. It stays at the front of its queue until
+    /// [`Resumer::resume`](crate::Resumer::resume). A call of `resume` since the attempt began counts already.
     // Codes_SRS_COMPLETION_PORT_01_037
     #[cold]
     pub fn suspend(mut self, operation: H::Operation) {
@@ -112,15 +112,15 @@ impl<'a, H: Handler> Attempt<'a, H> {
         self.put_back(operation);
     }
 
-    /// The operation is done: ends the work on it and then runs the callback, which may do anything, also remove the
+    /// The operation is done. Ends the work on it, then runs the callback. The callback may do anything, even remove the
     /// registration and drop the port.
     ///
-    /// `drained` says that the attempt took everything the kernel had, so the next one would only get `EAGAIN`: for
-    /// instance a short read from a TCP socket. The next operation then waits for a new event. Say `false` if in doubt;
-    /// that costs one system call.
+    /// `drained` says that the attempt took everything the kernel had, for instance by a short read from a TCP socket.
+    /// Another attempt would only get `EAGAIN`, so the next operation waits for a new event. Say `false` if in doubt; that
+    /// costs one system call.
     ///
-    /// `recycled` is what is left of the operation, to be kept for the next one of its direction, which gets it in
-    /// [`IntoOperation`](crate::IntoOperation) as its slot. It must hold nothing whose drop is foreign code.
+    /// `recycled` is the rest of the operation. The next operation of its direction gets it as its slot in
+    /// [`IntoOperation`](crate::IntoOperation). It must hold nothing whose drop is foreign code.
     // Codes_SRS_COMPLETION_PORT_01_034
     #[inline(always)]
     pub fn complete(self, drained: bool, recycled: Option<H::Operation>, callback: impl FnOnce()) {

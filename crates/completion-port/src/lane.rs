@@ -1,12 +1,12 @@
 //! One direction of a registration: its lock, and its oldest operation.
 //!
 //! Invariants:
-//! * A thread that works on the direction has [locked](Lane::try_lock) the lane: the port thread for an attempt, a sender for
-//!   a claim, other threads for as long as it takes to put an operation into the slot. No thread waits for the lock, except at
-//!   the beginning and the end of the registration; a thread that unlocks notifies those. A system call needs the descriptor,
-//!   which lies under the lock.
-//! * The slot holds the oldest operation, unless the port thread has taken it out to attempt it. When that is done, the
-//!   recycled operation can lie in the slot until the next one is stored there.
+//! * A thread works on the direction only while it has [locked](Lane::try_lock) the lane. The port thread locks it for an
+//!   attempt, a sender for a claim, other threads to put an operation into the slot. A thread waits for the lock only at
+//!   the beginning and the end of the registration, and every thread that unlocks notifies it. A system call needs the
+//!   descriptor, which lies under the lock.
+//! * The slot holds the oldest operation, unless the port thread has taken it out for an attempt. After the attempt, the
+//!   slot can hold a recycled operation until the next operation is stored there.
 
 use crate::action::IntoOperation;
 use crate::memory::TryArc;
@@ -17,17 +17,19 @@ use std::ops::{Deref, DerefMut};
 /// The number of no operation.
 pub(crate) const NOTHING: u64 = u64::MAX;
 
-/// Beside the number of an operation that waits for something else than its descriptor. Numbers below it can run.
+/// Flag in the number of a suspended operation, which waits for something other than its descriptor. An operation with a
+/// number below this can run.
 pub(crate) const SUSPENDED: u64 = 1 << 63;
 
-/// Numbers from here on are no operation's: `NOTHING`, and the [mark](crate::callback::mark) of a thread that holds a claim.
+/// Numbers from here on belong to no operation: `NOTHING`, and the [mark](crate::callback::mark) of a thread that holds a
+/// claim.
 pub(crate) const NO_OPERATION: u64 = 3 << 62;
 
-// The order is that in which an attempt touches the fields.
+// The fields are in the order in which an attempt touches them.
 #[repr(C)]
 pub(crate) struct Lane<D, O> {
     state: TryMutex<LaneState<D, O>>,
-    /// The number of the oldest operation, or one that is no operation's. Written under the lock, read by all.
+    /// The number of the oldest operation, or a number from `NO_OPERATION` on. Written under the lock, read without it.
     oldest: AtomicU64,
 }
 
@@ -39,8 +41,8 @@ pub(crate) struct LaneState<D, O> {
     pub(crate) slot: Option<O>,
 }
 
-/// A locked lane, to be unlocked through `Core::unlock` or one like it. It does not leave its thread: what there is to do
-/// then depends on the callbacks that the thread is in.
+/// A locked lane. `Core::unlock` or a variant of it unlocks the lane. The guard stays on its thread, because the work after
+/// the unlock depends on the callbacks that this thread is in.
 pub(crate) struct LaneGuard<'a, D, O> {
     state: TryMutexGuard<'a, LaneState<D, O>>,
     on_this_thread: PhantomData<MutexGuard<'a, ()>>,
@@ -85,13 +87,13 @@ impl<D, O> Lane<D, O> {
         self.oldest.load(Ordering::Relaxed)
     }
 
-    /// Takes the descriptor, in a child of `fork` that has inherited the lane. An error if a thread had locked the lane at the
-    /// `fork`.
+    /// Takes the descriptor, in a child of `fork` that has inherited the lane. An error if a thread had the lane locked at
+    /// the `fork`.
     pub(crate) fn take_inherited(&self) -> Result<Option<TryArc<D>>, ()> {
         self.state.try_lock_inherited().map(|mut state| state.descriptor.take()).ok_or(())
     }
 
-    /// Whether there is an operation, as far as can be seen without the lock.
+    /// Whether there is an operation, as seen without the lock.
     #[inline]
     pub(crate) fn has_operation(&self) -> bool {
         self.oldest() < NO_OPERATION

@@ -1,10 +1,10 @@
 //! A completion port for Linux: one epoll instance, one thread, a reference count.
 //!
-//! [Register](Registration::register) a descriptor once; from then on *operations* wait in one
-//! queue per direction, and the port's thread performs and completes them when the descriptor is
-//! ready. What an operation does is the business of your [`Handler`]; the port knows descriptors
-//! and events, never bytes. Two modules have `unsafe` code: [`process`], because no safe crate offers what it
-//! asks of libc, and [`memory`], because no reference-counted pointer of stable Rust can be refused.
+//! [Register](Registration::register) a descriptor once. From then on *operations* wait in one queue per direction, and the
+//! port's thread performs and completes them when the descriptor is ready. Your [`Handler`] decides what an operation does;
+//! the port knows descriptors and events, never bytes. Two modules have `unsafe` code: [`process`], because no safe crate
+//! offers the libc calls that it needs, and [`memory`], because stable Rust has no reference-counted pointer whose
+//! allocation can be refused.
 //!
 //! | Concept | Type |
 //! |---|---|

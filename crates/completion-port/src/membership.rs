@@ -1,21 +1,21 @@
-//! Which descriptor numbers of an epoll instance are in use, and by what.
+//! The descriptor numbers in use in an epoll instance, and their users.
 //!
-//! An entry of an epoll instance lives as long as the open file, not as long as the number: if the caller closes a
-//! number while a duplicate of it lives, the entry stays. `EPOLL_CTL_ADD` then fails with `EEXIST` when the file comes back
-//! under that number. The kernel does not say whether such an entry is still used; this table does.
+//! An entry of an epoll instance lives as long as the open file, not as long as the number. If the caller closes a number
+//! while a duplicate of the descriptor is open, the entry stays. `EPOLL_CTL_ADD` then fails with `EEXIST` when the file
+//! comes back under that number. The kernel does not say whether such an entry is still used; this table does.
 //!
-//! Invariant: every `epoll_ctl` for a number is made with the table locked. So a number that changes hands between a look
-//! at the table and the `epoll_ctl` cannot cost its new owner its entry.
+//! Invariant: every `epoll_ctl` for a number is made with the table locked. Otherwise the number could change hands between
+//! the look at the table and the `epoll_ctl`, which would then hit the new owner's entry.
 
 use crate::source::Token;
 use crate::sys::{EpollOp, Errno, EventFlags, PortSyscalls, retry_interrupted};
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 
-/// How many numbers of lent descriptors the table may have room for while it is empty.
+/// The most lent descriptors that the empty table keeps room for.
 const ROOM_KEPT: usize = 64;
 
-/// The epoll instance that a table is about.
+/// The epoll instance that a table describes.
 pub(crate) struct Epoll<'a, S> {
     pub(crate) sys: &'a S,
     pub(crate) instance: BorrowedFd<'a>,
@@ -23,9 +23,9 @@ pub(crate) struct Epoll<'a, S> {
 
 #[derive(Default)]
 pub(crate) struct Membership {
-    /// The numbers that registrations own, a bit each, because there can be very many.
+    /// One bit for each number that a registration owns, because there can be very many.
     owned: Vec<u64>,
-    /// The numbers that stay the caller's, and the token of the latest watch of each.
+    /// The numbers of lent descriptors, each with the token of its latest watch.
     lent: HashMap<RawFd, Token>,
 }
 
@@ -46,7 +46,7 @@ impl Membership {
         Ok(())
     }
 
-    /// Removes it, unless its number belongs to another descriptor by now.
+    /// Removes a descriptor that a registration owns, unless its number belongs to another descriptor by now.
     pub(crate) fn delete_owned<S: PortSyscalls>(
         &mut self,
         epoll: &Epoll<'_, S>,
@@ -71,13 +71,14 @@ impl Membership {
         let number = descriptor.as_raw_fd();
         self.lent.try_reserve(1).map_err(|_| Errno::NOMEM)?;
         self.add(epoll, descriptor, token, flags)?;
-        // A registration that owned the number has lost its descriptor: it was closed behind its back.
+        // If a registration owned the number, other code has closed its descriptor.
         self.set_owned(number, false);
         self.lent.insert(number, token);
         Ok(())
     }
 
-    /// Changes what a lent descriptor is watched for. `ENOENT` if the number belongs to another descriptor by now.
+    /// Changes the events that a lent descriptor is watched for. `ENOENT` if the number belongs to another descriptor by
+    /// now.
     pub(crate) fn modify_lent<S: PortSyscalls>(
         &mut self,
         epoll: &Epoll<'_, S>,
@@ -102,7 +103,7 @@ impl Membership {
         if self.forget_lent(descriptor.as_raw_fd(), token) { epoll.delete(descriptor) } else { Ok(()) }
     }
 
-    /// Notes that a watch of a number is over. Whether it was the latest.
+    /// Notes that a watch of a number is over. Returns whether it was the latest.
     pub(crate) fn forget_lent(&mut self, number: RawFd, token: Token) -> bool {
         if self.lent.get(&number) != Some(&token) {
             return false;
@@ -171,7 +172,7 @@ impl<S: PortSyscalls> Epoll<'_, S> {
     }
 }
 
-/// The word and the bit of a number, which is never negative for a descriptor.
+/// The word and the bit of a descriptor's number, which is never negative.
 fn place(number: RawFd) -> (usize, u64) {
     let number = usize::try_from(number).unwrap_or_default();
     (number / 64, 1 << (number % 64))

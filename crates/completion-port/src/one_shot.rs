@@ -1,14 +1,14 @@
 //! Waiting for single events of descriptors that stay the caller's: the specification's raw `completion_port_add`.
 //!
-//! A [`Registration`](crate::Registration) owns its descriptor and costs no system call per operation. Here the
-//! caller may close the descriptor without a word and get the number back as something else; so each `add` asks the
-//! kernel anew, at the price of two system calls.
+//! A [`Registration`](crate::Registration) owns its descriptor and costs no system call per operation. Here the caller may
+//! close the descriptor without notice and get its number back for another file. So each `add` asks the kernel anew, at the
+//! price of two system calls.
 //!
 //! Invariants:
 //! * A waiter is in the table or in the hands of the thread that fires it, never both.
-//! * While something waits for a descriptor, the kernel is armed for all that it waits for, or the port thread is in the
-//!   descriptor's dispatch and arms it at the end. The kernel reports one event and then nothing until it is armed again, so
-//!   a descriptor that nothing waits for wakes no thread.
+//! * While a waiter waits for a descriptor, the kernel is armed for every event waited for, or the port thread is in the
+//!   descriptor's dispatch and arms the kernel at its end. The kernel reports one event each time it is armed, so a
+//!   descriptor without waiters wakes no thread.
 
 use crate::action::{Action, Direction};
 use crate::callback::run_caught;
@@ -26,19 +26,19 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-/// How many waiters a descriptor that nothing waits for may have room for.
+/// The most waiters that a descriptor without waiters keeps room for.
 const ROOM_KEPT: usize = 8;
 
-/// What waits for an event of a descriptor.
+/// A waiter for one event of a descriptor.
 ///
-/// A descriptor and a closure are one: `(stream, |action| …)`. A descriptor that is lent as an `Arc` stays open while
-/// it is waited for.
+/// A pair of a descriptor and a closure is a waiter: `(stream, |action| …)`. A descriptor that is lent as an `Arc` stays
+/// open while the waiter waits.
 pub trait Waiter: Send + 'static {
-    /// The descriptor, always the same. It runs with a lock held, and must not use the [`OneShots`]. If its number was
-    /// closed in the meantime the kernel says so.
+    /// The descriptor, the same one at each call. Runs with a lock held, and must not use the [`OneShots`]. If the
+    /// descriptor's number was closed in the meantime, the kernel reports it.
     fn descriptor(&self) -> BorrowedFd<'_>;
 
-    /// Runs once, with no lock held. It runs on the port's thread; with [`Action::Abandoned`] on the thread that removes
+    /// Runs once, with no lock held, on the port's thread. With [`Action::Abandoned`] it runs on the thread that removes
     /// the descriptor or finds that it is gone.
     fn fire(self, action: Action);
 }
@@ -53,7 +53,7 @@ impl<D: AsFd + Send + 'static, F: FnOnce(Action) + Send + 'static> Waiter for (D
     }
 }
 
-/// The descriptors of others on a port, and what waits for their next event.
+/// Waiters on a port for single events of descriptors that the port does not own.
 ///
 /// All methods can be called from any thread, also inside the callback of a waiter.
 ///
@@ -78,7 +78,7 @@ pub struct OneShots<W: Waiter, P: Port = CompletionPort> {
 
 /// One descriptor.
 struct Watch<W> {
-    /// Device and inode: another one under the same number is another descriptor.
+    /// Device and inode. If they differ, the number belongs to another descriptor.
     identity: (u64, u64),
     made_in: Generation,
     state: Mutex<State<W>>,
@@ -88,7 +88,7 @@ struct Watch<W> {
 struct State<W> {
     /// The port's name for it, until it is removed.
     token: Option<Token>,
-    /// What the kernel is armed for. None once it has reported.
+    /// The events that the kernel is armed for. `None` once it has reported one.
     armed: Option<Interest>,
     waiters: VecDeque<Entry<W>>,
     next: u64,
@@ -110,16 +110,15 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         Self { port, made_in: Generation::current(), watches: Mutex::default() }
     }
 
-    /// Waits for the next event of interest: at once if the descriptor is ready. Several can wait for the same descriptor,
-    /// for the same events or others.
+    /// Waits for the next event of interest. If the descriptor is ready, the waiter fires at once. Several waiters can wait
+    /// for the same descriptor, for the same events or others.
     ///
-    /// If the number belonged to another descriptor before, this calls back what still waits for that one, with
-    /// [`Action::Abandoned`].
+    /// If the number belonged to another descriptor before, the waiters of that descriptor fire with [`Action::Abandoned`].
     ///
     /// # Errors
-    /// What `epoll_ctl(2)` says, `EBADF` or `EPERM` for instance; `EEXIST` if a [`Registration`](crate::Registration) or
-    /// another list of the same port uses the descriptor; `ENOMEM`; `EBADF` too if the port has failed; [`Inherited`] in a child
-    /// of `fork`. The waiter is then dropped.
+    /// The error of `epoll_ctl(2)`, `EBADF` or `EPERM` for instance; `EEXIST` if a [`Registration`](crate::Registration) or
+    /// another list of the same port uses the descriptor; `ENOMEM`; `EBADF` too if the port has failed; [`Inherited`] in a
+    /// child of `fork`. The waiter is then dropped.
     // Codes_SRS_COMPLETION_PORT_01_070, Codes_SRS_COMPLETION_PORT_01_071, Codes_SRS_COMPLETION_PORT_01_072
     // Codes_SRS_COMPLETION_PORT_01_082, Codes_SRS_COMPLETION_PORT_01_126
     pub fn add(&self, interest: Interest, waiter: W) -> io::Result<()> {
@@ -129,7 +128,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         let identity = identity(waiter.descriptor())?;
         let mut watches = self.watches.lock();
         let Added { stale, refused } = self.add_locked(&mut watches, identity, interest, waiter);
-        // What is left over runs the user's code, so it goes without the lock.
+        // Dropping or firing the rest runs user code, so the lock is released first.
         drop(watches);
         if let Some(watch) = stale {
             watch.end(false);
@@ -148,7 +147,8 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         if let Some(watch) = watches.get(&number).filter(|watch| watch.identity == identity) {
             match watch.wait(interest, waiter, |descriptor, known, all| self.rearm(descriptor, known, all)) {
                 Ok(()) => return Added { stale: None, refused: None },
-                // All eventfds, say, have one inode; but the kernel knows that this is not the one we attached.
+                // All eventfds, for instance, have one inode. The kernel's `ENOENT` says that this is not the one we
+                // attached.
                 Err((error, returned)) if error.raw_os_error() == Some(Errno::NOENT.raw_os_error()) => {
                     waiter = returned;
                 }
@@ -187,11 +187,11 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         Ok(())
     }
 
-    /// Forgets a descriptor: waits for a callback of it that runs on another thread, then abandons what waits, in the order
-    /// it was added. Does nothing for a number that nothing waits for, or that another thread is removing.
+    /// Forgets a descriptor. Waits for its callback if that runs on another thread, then abandons its waiters in the order
+    /// they were added. Does nothing if the number has no waiters, or if another thread is removing it.
     ///
-    /// On the port's own thread, so inside each callback of a waiter, it waits for nothing. On another port's thread it
-    /// waits: two callbacks on two ports' threads that remove each other's descriptor wait for each other for ever. Do not
+    /// On the port's own thread, and so in each callback of a waiter, it does not wait. On another port's thread it does:
+    /// two callbacks on the threads of two ports that remove each other's descriptor wait for each other for ever. Do not
     /// hold a lock here that a callback of the descriptor needs.
     // Codes_SRS_COMPLETION_PORT_01_073, Codes_SRS_COMPLETION_PORT_01_125
     pub fn remove(&self, descriptor: BorrowedFd<'_>) {
@@ -211,19 +211,19 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
         watch.end(!self.port.is_current_thread());
     }
 
-    /// Has the kernel and the port forget a watch.
+    /// Makes the kernel and the port forget a watch.
     fn end_watching(&self, watch: &Watch<W>, number: RawFd, descriptor: Option<BorrowedFd<'_>>, token: Token) {
         match descriptor {
             Some(ours) if identity(ours).is_ok_and(|identity| identity == watch.identity) => {
                 self.port.detach_once(ours, token);
             }
-            // The number is another descriptor's, or the kernel is not armed: then it reports nothing.
+            // The number belongs to another descriptor, or the kernel is not armed and so reports nothing.
             _ => self.port.forget_once(number, token),
         }
     }
 }
 
-/// What an `add` leaves to be done without the lock.
+/// The part of an `add` that is done after the lock is released.
 struct Added<W> {
     /// What the number belonged to before.
     stale: Option<TryArc<Watch<W>>>,
@@ -231,10 +231,10 @@ struct Added<W> {
 }
 
 impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
-    /// Abandons everything, after it has waited for a callback that the port's thread is in.
+    /// Waits for a callback that the port's thread is in, then abandons all waiters.
     ///
-    /// On a port's thread, this port's or another's, it does not wait. The callback that the port's thread is in may then
-    /// still run when this returns, and so may use what its waiter captured. No other callback begins.
+    /// On the thread of this port or another it does not wait. The callback that the port's thread is in may then still run
+    /// when this returns, and may use everything that its waiter captured. No other callback begins.
     // Codes_SRS_COMPLETION_PORT_01_074, Codes_SRS_COMPLETION_PORT_01_124
     fn drop(&mut self) {
         if self.made_in.is_inherited() {
@@ -269,8 +269,8 @@ impl<W: Waiter> Watch<W> {
         Self { identity, made_in: Generation::current(), state: Mutex::new(state), quiesced: Condvar::new() }
     }
 
-    /// Lets a waiter wait: has the kernel armed for what all wait for. The lock is held meanwhile, so that the port
-    /// thread, which arms for what is left after its dispatch, cannot arm for less.
+    /// Adds a waiter, and arms the kernel for the events of all waiters. The lock is held meanwhile, so that the port
+    /// thread, which arms for the remaining waiters after its dispatch, cannot arm for fewer events.
     fn wait(
         &self,
         interest: Interest,
@@ -295,8 +295,8 @@ impl<W: Waiter> Watch<W> {
         }
     }
 
-    /// Takes all that wait, so that an event that is under way finds nothing; waits for the callback that runs, unless the
-    /// caller is or may be inside it, and abandons them.
+    /// Takes all waiters, so that an event under way finds none, and abandons them. If `waits`, it first waits for the
+    /// running callback. `waits` is false if the caller is or may be inside that callback.
     fn end(&self, waits: bool) {
         let mut state = self.state.lock();
         let waiters = mem::take(&mut state.waiters);
@@ -308,13 +308,13 @@ impl<W: Waiter> Watch<W> {
         for entry in waiters.by_ref() {
             run_caught("callback", || entry.waiter.fire(Action::Abandoned));
             if self.made_in.is_inherited() {
-                // The callback has forked, and this is the child: the others are the parent's to call.
+                // The callback has forked, and this is the child. The other waiters belong to the parent.
                 return mem::forget(waiters);
             }
         }
     }
 
-    /// Calls a waiter back without the lock. None if the callback has forked, and this is the child.
+    /// Fires a waiter without the lock. `None` if the callback has forked, and this is the child.
     fn fire<'a>(
         &'a self,
         mut state: MutexGuard<'a, State<W>>,
@@ -335,12 +335,12 @@ impl<W: Waiter> Watch<W> {
 }
 
 impl<W> State<W> {
-    /// What all that wait for the descriptor wait for.
+    /// All events that the descriptor's waiters wait for.
     fn interest(&self) -> Interest {
         self.waiters.iter().fold(Interest::empty(), |all, entry| all | entry.interest)
     }
 
-    /// Takes the oldest waiter, of those before `end`, whose event it is.
+    /// Takes the oldest waiter with a number below `end` that waits for one of the events.
     fn take_due(&mut self, events: Readiness, end: u64) -> Option<(W, Action)> {
         let due = |(index, entry): (usize, &Entry<W>)| Some((index, action(events, entry.interest)?));
         let mut old = self.waiters.iter().enumerate().take_while(|(_, entry)| entry.number < end);
@@ -348,14 +348,14 @@ impl<W> State<W> {
         self.waiters.remove(index).map(|entry| (entry.waiter, action))
     }
 
-    /// Whether the kernel has to be armed for what waits.
+    /// Whether the kernel has to be armed for the waiters.
     fn needs_arming(&self) -> bool {
         let armed = || self.armed.is_some_and(|armed| armed.contains(self.interest()));
         self.token.is_some() && !self.waiters.is_empty() && !armed()
     }
 }
 
-/// What an event means for a waiter: bytes before the end of the stream, and both before an error.
+/// The action that an event means for a waiter. Bytes come before the end of the stream, and both before an error.
 fn action(events: Readiness, interest: Interest) -> Option<Action> {
     let wanted = events.intersection(Readiness::from_bits_truncate(interest.bits()));
     let half_closed = interest.contains(Interest::IN) && events.contains(Readiness::READ_HANG_UP);
@@ -372,8 +372,8 @@ fn action(events: Readiness, interest: Interest) -> Option<Action> {
 }
 
 impl<W: Waiter> Source for Watch<W> {
-    /// Fires every waiter whose event it is. What is added meanwhile waits for the next event, for which `add` has armed
-    /// the kernel.
+    /// Fires every waiter that waits for one of the events. A waiter that is added meanwhile waits for the next event, for
+    /// which `add` has armed the kernel.
     // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
     fn on_ready(&self, events: Readiness) -> Dispatch {
         if self.made_in.is_inherited() {

@@ -1,6 +1,6 @@
 //! What a registration goes through.
 
-/// The life of a registration, in this order. A registering that fails goes back to the beginning.
+/// The phases of a registration, in this order. If registering fails, it goes back to the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// The descriptor is not watched yet.

@@ -1,4 +1,4 @@
-//! The port itself: what the references to it can do.
+//! The port itself: the operations on a reference to it.
 //!
 //! Invariant: a token is an index and a generation. An event with an old generation finds no source, so a late event reaches
 //! neither a removed registration nor one that has taken over its index.
@@ -20,14 +20,14 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
 
-/// Removals that may accumulate before a sleeping port thread is woken to drop what they have left.
+/// Removals that may accumulate before a sleeping port thread is woken to drop the removed sources.
 const NOTIFY_AFTER: usize = 64;
 
-/// What every descriptor is watched for: both directions, edge-triggered.
+/// The events that every registered descriptor is watched for: both directions, edge-triggered.
 const INTEREST: EventFlags =
     EventFlags::IN.union(EventFlags::OUT).union(EventFlags::PRI).union(EventFlags::RDHUP).union(EventFlags::ET);
 
-/// What a [`Registration`](crate::Registration) needs of a port: the seam where tests put a mock.
+/// The part of a port that a [`Registration`](crate::Registration) needs. Tests put a mock here.
 ///
 /// Implemented by [`CompletionPort`]. An implementation calls [`Source::on_ready`](crate::Source::on_ready) from one thread
 /// at a time, and not from inside another call of it.
@@ -35,36 +35,37 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Starts to report a descriptor's events to `source`.
     ///
     /// # Errors
-    /// What the kernel says, or `ENOMEM`; nothing is attached then.
+    /// The kernel's error, or `ENOMEM`. Nothing is attached then.
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
-    /// Stops it. A dispatch that is under way may still come, with events or without. The source is dropped some time later.
+    /// Stops the reports. A dispatch that is under way may still call the source, with events or without. The port drops
+    /// the source some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
-    /// Like [`detach`](Self::detach), for a descriptor that was closed: the kernel knows already.
+    /// Like [`detach`](Self::detach), for a descriptor that was closed, so that the kernel has forgotten it already.
     fn forget(&self, token: Token);
 
-    /// Reports the next event among `interest`, one only, of a descriptor that stays the caller's. The port reports no
-    /// further event before [`rearm`](Self::rearm).
+    /// Reports one event, the next among `interest`, of a descriptor that stays the caller's. The port reports no further
+    /// event before [`rearm`](Self::rearm).
     ///
     /// # Errors
-    /// What the kernel says, `EEXIST` if the port reports the descriptor's events to another source; nothing is attached
+    /// The kernel's error: `EEXIST` if the port reports the descriptor's events to another source. Nothing is attached
     /// then.
     fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> io::Result<Token>;
 
-    /// Reports one event more: at once if the descriptor is ready.
+    /// Reports one more event, at once if the descriptor is ready.
     ///
     /// # Errors
-    /// What the kernel says, `ENOENT` or `EBADF` if the descriptor was closed in the meantime.
+    /// The kernel's error: `ENOENT` or `EBADF` if the descriptor was closed in the meantime.
     fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
 
-    /// Ends what [`attach_once`](Self::attach_once) began. A call of the source may still come.
+    /// Ends a watch that [`attach_once`](Self::attach_once) began. The port may still call the source once more.
     fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token);
 
-    /// Like [`detach_once`](Self::detach_once), for a number under which the descriptor was closed.
+    /// Like [`detach_once`](Self::detach_once), for a descriptor that was closed under this number.
     fn forget_once(&self, number: RawFd, token: Token);
 
-    /// Asks for one call of `on_ready` without an event, soon. Nothing happens if the source is not attached any more. Never
+    /// Asks for one call of `on_ready` without an event, soon. Does nothing if the source is no longer attached. Never
     /// needs memory.
     fn schedule(&self, token: Token);
 
@@ -77,26 +78,26 @@ pub trait Port: Clone + Send + Sync + 'static {
 
 /// One epoll instance and one thread.
 ///
-/// `clone` adds a reference, `drop` takes one away; every registration holds one. The last one stops the
-/// thread at once and joins it. On a port's thread, its own or another's, it does not wait: the
-/// thread then ends after the callback it is in.
+/// `clone` adds a reference and `drop` takes one away. Every registration holds one. Dropping the last reference stops the
+/// thread at once and joins it. On the thread of this port or another it does not wait: the stopped thread then ends after
+/// the callback it is in.
 ///
 /// # Signals
-/// The thread blocks every signal but those of a fault of its own (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`,
-/// `SIGSYS`, `SIGABRT`), so a signal that the program's threads block reaches `sigwait` or `signalfd`. Threads and programs
+/// The thread blocks every signal except those of a fault of its own (`SIGSEGV`, `SIGBUS`, `SIGFPE`, `SIGILL`, `SIGTRAP`,
+/// `SIGSYS`, `SIGABRT`). So a signal that the program's threads block reaches `sigwait` or `signalfd`. Threads and programs
 /// that a callback starts inherit the mask; `std::process::Command` empties it.
 ///
 /// # Fork
-/// The child of a `fork` has copies of ports and registrations, but not their threads. There everything inherited is refused
-/// with an error of its own (`Inherited`), and dropping it does nothing to the parent; see [`Generation`]. A port that the
-/// child creates works. If a callback on a port's thread forks, that thread's copy ends after the callback, and with it the
-/// child, unless it has other threads.
+/// The child of a `fork` has copies of ports and registrations, but not their threads. In the child, calls on an inherited
+/// port or registration fail with an error of their own (`Inherited`), and dropping it does nothing to the parent; see
+/// [`Generation`]. A port that the child creates works. If a callback on a port's thread forks, the child's copy of that
+/// thread ends after the callback. The child ends with it, unless it has other threads.
 ///
 /// # Descriptors closed by other code
-/// If the port's epoll instance or eventfd is closed behind its back, by `closefrom` for instance, the port *fails*:
-/// everything that waits gets [`Action::Error`](crate::Action::Error), and everything new is refused. The thread notices at
-/// the next event or wake-up, or, asleep, within one second. A last reference that cannot wake the thread does not wait for
-/// it. A failed port closes nothing: the numbers may belong to other code.
+/// If other code closes the port's epoll instance or eventfd, with `closefrom` for instance, the port *fails*: every
+/// waiting operation gets [`Action::Error`](crate::Action::Error), and every new one is refused. The thread notices at the
+/// next event or wake-up; a sleeping thread notices within one second. If the drop of the last reference cannot wake the
+/// thread, it does not wait for it. A failed port closes nothing, because the numbers may belong to other code.
 pub struct CompletionPort<S: PortSyscalls = Kernel> {
     owner: TryArc<Owner<S>>,
 }
@@ -146,7 +147,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
         let shared = TryArc::try_new(shared).map_err(|_| no_memory())?;
         let owner = Owner { shared: shared.clone(), thread: OnceLock::new() };
         let owner = TryArc::try_new(owner).map_err(|_| no_memory())?;
-        // No thread writes to it, so this is no event.
+        // No thread writes to the eventfd, so this is no event.
         let flags = EventFlags::IN | EventFlags::ET;
         let added = shared.members.lock().add_owned(&shared.epoll(), shared.eventfd.as_fd(), WAKE, flags);
         added.map_err(failed("epoll_ctl"))?;
@@ -157,7 +158,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
         Ok(Self { owner })
     }
 
-    /// Whether the port was made before a `fork`, in a parent of this process: it then refuses everything.
+    /// Whether the port was made before a `fork`, in a parent of this process. Such a port refuses everything.
     // Codes_SRS_COMPLETION_PORT_01_082
     #[must_use]
     pub fn is_inherited(&self) -> bool {
@@ -248,7 +249,7 @@ impl<S: PortSyscalls> CompletionPort<S> {
 
     fn detached(&self, token: Token, deleted: Result<(), Errno>) {
         if let Err(error) = deleted {
-            // The token's generation keeps late events away all the same.
+            // The token's generation still keeps late events away.
             log_caught(|| tracing::warn!(%error, "epoll_ctl(EPOLL_CTL_DEL) failed"));
             self.owner.shared.look_into(error);
         }
@@ -299,10 +300,10 @@ impl<S: PortSyscalls> Drop for Owner<S> {
 }
 
 impl<S: PortSyscalls> Owner<S> {
-    /// Lets go of the child's copies, and of nothing that is the parent's as well.
+    /// Closes the child's copies of the descriptors, and leaves everything that it shares with the parent alone.
     #[cold]
     fn drop_inherited(&mut self) {
-        // That thread does not exist here, so there is nothing to join, and what it refers to is never dropped.
+        // The thread does not exist in the child, so it cannot be joined, and the data that it refers to is never dropped.
         mem::forget(self.thread.take());
         mem::forget(self.shared.clone());
         close_inherited(self.shared.epoll.as_raw_fd());

@@ -1,7 +1,7 @@
 //! The thread of a port: its signals, its name and its stack.
 //!
-//! It is a pthread because `std::thread` ends the process if there is no memory for a thread. In it `std::thread::current` has
-//! no name; the kernel knows the name.
+//! It is a pthread because `std::thread` ends the process if there is no memory for a thread. Inside it,
+//! `std::thread::current` has no name, but the kernel knows the name.
 #![allow(unsafe_code, reason = "pthreads, signal masks and thread attributes are C functions")]
 #![cfg_attr(loom, allow(dead_code, reason = "the threads of a model are loom's"))]
 
@@ -12,10 +12,10 @@ use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
-/// The kernel's limit, with the 0 at the end. Of a longer name it gets the first 15 bytes.
+/// The kernel's limit, including the 0 at the end. A longer name is cut to its first 15 bytes.
 const NAME_BYTES: usize = 16;
 
-/// A thread that runs. Dropped, it runs on alone.
+/// A running thread. If the handle is dropped, the thread runs on alone.
 pub(crate) struct JoinHandle(libc::pthread_t);
 
 // SAFETY: any thread may join or detach another one.
@@ -40,7 +40,7 @@ impl Drop for JoinHandle {
     }
 }
 
-/// What `join` says of a thread that has panicked.
+/// The error of `join` if the thread has panicked.
 #[derive(Debug)]
 pub(crate) struct Panicked;
 
@@ -50,7 +50,7 @@ struct Start<F> {
     run: F,
 }
 
-/// Starts a thread. All signals but those of a fault are blocked in it.
+/// Starts a thread in which all signals except those of a fault are blocked.
 // Codes_SRS_COMPLETION_PORT_01_088, Codes_SRS_COMPLETION_PORT_01_089, Codes_SRS_COMPLETION_PORT_01_137
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_size: usize, run: F) -> io::Result<JoinHandle> {
     let mut start = Start { name: [0; NAME_BYTES], run };
@@ -108,12 +108,12 @@ extern "C" fn begin<F: FnOnce() + Send + 'static>(start: *mut c_void) -> *mut c_
     ptr::without_provenance_mut(usize::from(panicked))
 }
 
-/// The signals that a thread gets for what it does itself. All others are the program's, on its own threads.
+/// The signals that a thread gets for its own faults. The program handles all others on its own threads.
 const OF_A_FAULT: [libc::c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS, libc::SIGABRT];
 
-/// Runs something, which starts a thread, with all signals blocked but those of a fault. The new thread inherits that, so it
-/// never runs without.
+/// Runs `start`, which starts a thread, with all signals blocked except those of a fault. The new thread inherits the mask,
+/// so it never runs without it.
 // Codes_SRS_COMPLETION_PORT_01_087
 fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
     struct Restore(libc::sigset_t);
@@ -140,7 +140,7 @@ fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
-/// The default size of a stack in bytes: that of a pthread, but never less than what Rust gives.
+/// The default size of a stack in bytes: the default of a pthread, but at least the default of Rust.
 pub(crate) fn default_stack_size() -> usize {
     const OF_RUST: usize = 2 << 20;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();

@@ -1,9 +1,10 @@
-//! What concerns the process as a whole: `fork`, and descriptors that other code has closed.
+//! Matters of the whole process: `fork`, and descriptors that other code has closed.
 //!
 //! Invariants:
-//! * The handler that runs in the child of a `fork` only stores to atomics: another thread of the parent may have been
-//!   anywhere at that moment, also inside the allocator.
-//! * No thread of a child waits for a lock that a thread of the parent held: such a thread does not exist in the child.
+//! * The handler that runs in the child of a `fork` only stores to atomics, because another thread of the parent may have
+//!   been anywhere at that moment, even inside the allocator.
+//! * No thread of a child waits for a lock that a thread of the parent held, because that thread does not exist in the
+//!   child.
 //!
 //! It has `unsafe` code because no safe crate offers `pthread_atfork` alone.
 #![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
@@ -17,25 +18,25 @@ use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
-/// How many `fork`s lie between this process and the first that used the crate.
+/// The number of `fork`s between this process and the first that used the crate.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// 0, which is also the value of a free lane lock and of the flags of a port with nothing to do. In the child of a `fork`
-/// another value that none of them ever has: what compares with it, at no cost, then goes the slow way and looks at the
-/// generation.
+/// 0 at first, like a free lane lock and the flags of a port with nothing to do. In the child of a `fork` it has a value
+/// that these never have. Code that compares a lock or flags with it, at no extra cost, then takes the slow path and looks
+/// at the generation.
 static UNTOUCHED: AtomicU8 = AtomicU8::new(0);
 
 const IN_A_CHILD: u8 = 1 << 7;
 
-/// Which process something was made in: a number that `fork` changes in the child.
+/// The process in which something was made: a number that `fork` changes in the child.
 ///
-/// What was made before a `fork` is *inherited* by the child, which has a copy of the memory and the descriptors, but none
-/// of the threads. `vfork` and `posix_spawn` do not count; raw `clone` system calls and `_Fork` are not noticed.
+/// The child *inherits* what was made before a `fork`: it has a copy of the memory and the descriptors, but none of the
+/// threads. `vfork` and `posix_spawn` do not count; raw `clone` system calls and `_Fork` are not noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Generation(u32);
 
 impl Generation {
-    /// That of this process, with every `fork` noticed from now on.
+    /// The generation of this process. From now on every `fork` is noticed.
     ///
     /// # Errors
     /// `ENOMEM` from `pthread_atfork`.
@@ -44,13 +45,14 @@ impl Generation {
         Ok(Self::current())
     }
 
-    /// That of this process. Forks count from the first [`watched`](Self::watched) on, which a port's creation calls.
+    /// The generation of this process. Forks count from the first call of [`watched`](Self::watched) on. Creating a port
+    /// calls it.
     #[must_use]
     pub fn current() -> Self {
         Self(GENERATION.load(Ordering::Relaxed))
     }
 
-    /// Whether this is the child, or a later one, of the process that took it.
+    /// Whether this process is a child, or a later one, of the process that took the generation.
     #[must_use]
     pub fn is_inherited(self) -> bool {
         self != Self::current()
@@ -62,8 +64,8 @@ extern "C" fn in_the_child() {
     UNTOUCHED.store(IN_A_CHILD, Ordering::Relaxed);
 }
 
-/// Has `in_the_child` called in every child. Two threads that come here at once install it twice, which does no harm; a
-/// lock could be held at a `fork`.
+/// Installs `in_the_child`, to be called in every child. Two threads that come here at once install it twice, which does no
+/// harm. A lock could do harm, because a thread could hold it at a `fork`.
 fn watch() -> io::Result<()> {
     static WATCHED: AtomicBool = AtomicBool::new(false);
     if WATCHED.load(Ordering::Acquire) {
@@ -96,8 +98,8 @@ impl From<Inherited> for io::Error {
     }
 }
 
-/// A lock that is tried and never waited for: one locked instruction takes it, and a plain store gives it back. It belongs
-/// to the process that made it; a child of that never gets it.
+/// A lock that threads try but never wait for. One locked instruction takes it, and a plain store gives it back. It belongs
+/// to the process that made it. A child of that process never gets it.
 pub(crate) struct TryMutex<T>(lock_api::Mutex<RawTryMutex, T>);
 
 pub(crate) type TryMutexGuard<'a, T> = lock_api::MutexGuard<'a, RawTryMutex, T>;
@@ -156,7 +158,7 @@ impl RawTryMutex {
     }
 }
 
-// SAFETY: only the thread whose exchange found the lock free has it, until it stores that it is free again.
+// SAFETY: only the thread whose exchange found the lock free holds it, until that thread stores `FREE`.
 unsafe impl RawMutex for RawTryMutex {
     #[allow(clippy::declare_interior_mutable_const, reason = "what the trait asks for")]
     const INIT: Self = Self { taken: AtomicU8::new(FREE), made_in: Generation(0) };
@@ -169,7 +171,7 @@ unsafe impl RawMutex for RawTryMutex {
 
     #[inline(always)]
     fn try_lock(&self) -> bool {
-        // In a child no lock has the value that this expects.
+        // In a child, no lock has the value that the first `take` expects.
         self.take(untouched()) || (untouched() != 0 && self.try_lock_in_child())
     }
 
@@ -179,9 +181,9 @@ unsafe impl RawMutex for RawTryMutex {
     }
 }
 
-/// A static of which each process has its own: in the child of a `fork` it begins anew, whatever state the parent's was in.
+/// A static that each process has for itself. In the child of a `fork` it begins anew, whatever state the parent's was in.
 ///
-/// A child leaks what it has inherited: the value may have been half changed, and locked by a thread that does not exist.
+/// A child leaks the inherited value, because it may be half changed, or locked by a thread that does not exist.
 pub struct PerProcess<T: 'static> {
     newest: AtomicPtr<Slot<T>>,
 }
@@ -189,18 +191,18 @@ pub struct PerProcess<T: 'static> {
 struct Slot<T: 'static> {
     made_in: Generation,
     value: T,
-    /// Keeps what was inherited reachable, for leak checkers.
+    /// Keeps the inherited values reachable, for leak checkers.
     _inherited: Option<&'static Self>,
 }
 
 impl<T: Default + Send + Sync> PerProcess<T> {
-    /// Makes the value, by `Default`, when first asked for it.
+    /// The value is made by `Default` at the first call of [`get`](Self::get).
     #[must_use]
     pub const fn new() -> Self {
         Self { newest: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    /// This process's value. Threads that come at once get the same.
+    /// This process's value. Threads that call at the same time get the same value.
     ///
     /// # Errors
     /// `ENOMEM`, if forks cannot be noticed, and [`OutOfMemory`](io::ErrorKind::OutOfMemory).
@@ -240,15 +242,15 @@ impl<T> fmt::Debug for PerProcess<T> {
     }
 }
 
-/// Closes a descriptor that other code may have closed already. Dropping an `OwnedFd` then ends a program that is built
-/// with debug assertions.
+/// Closes a descriptor that other code may have closed already. Dropping an `OwnedFd` would then end a program that is
+/// built with debug assertions.
 pub fn close(descriptor: OwnedFd) {
-    // SAFETY: the descriptor has no owner any more. If its number belongs to other code that is a fault of the program, like
+    // SAFETY: the descriptor has no owner any more. If its number belongs to other code, the program is at fault, as with
     // any other double close.
     unsafe { libc::close(descriptor.into_raw_fd()) };
 }
 
-/// Closes the child's copy of a descriptor whose owner is leaked: by its caller that is never dropped, nor used again.
+/// Closes the child's copy of a descriptor whose owner is leaked. The caller neither drops nor uses the owner again.
 pub(crate) fn close_inherited(descriptor: RawFd) {
     // SAFETY: a number, which the kernel checks.
     unsafe { libc::close(descriptor) };

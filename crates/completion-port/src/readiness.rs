@@ -1,4 +1,4 @@
-//! What the kernel reports about a descriptor, and what the port remembers of it.
+//! The events that the kernel reports about a descriptor, and the port's memory of them.
 
 use crate::action::{Action, Direction};
 use crate::sync::{AtomicU32, Ordering};
@@ -38,7 +38,7 @@ bitflags! {
 }
 
 impl Interest {
-    /// What the kernel is asked for: one event, and then nothing until it is asked again.
+    /// The flags that ask the kernel for one event, and then nothing until it is asked again.
     pub(crate) fn once(self) -> EventFlags {
         let half_close = if self.contains(Self::IN) { EventFlags::RDHUP } else { EventFlags::empty() };
         EventFlags::from_bits_retain(self.bits()) | half_close | EventFlags::ONESHOT
@@ -55,23 +55,23 @@ impl From<Direction> for Interest {
 }
 
 bitflags! {
-    /// What is remembered between an edge and the `EAGAIN` that ends it, and in the bits above how many events there were.
+    /// The readiness that is remembered between an edge and the `EAGAIN` that ends it. The bits above count the events.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct Remembered: u32 {
         /// With the kernel's values for `EPOLLIN` and `EPOLLOUT`.
         const INPUT = Readiness::IN.bits();
         const OUTPUT = Readiness::OUT.bits();
-        /// A hang-up, an error or urgent data is about: a short read does not mean that no more is to come.
+        /// A hang-up, an error or urgent data was reported, so after a short read more may still come.
         const INPUT_LASTS = 1 << 1;
         /// Reported without `EPOLLIN`.
         const READ_HANG_UP = 1 << 3;
         /// Reported with neither `EPOLLIN` nor `EPOLLOUT`.
         const ERROR = 1 << 4;
         const HANG_UP = 1 << 5;
-        /// An error was found, and some operations that waited then have not been told.
+        /// An error was found, and some operations that waited at that time have not been told yet.
         const BROADCASTS_ERROR = 1 << 6;
-        /// Urgent data was reported once. A read also stops at a mark whose byte has been taken, of which no event tells, so
-        /// a short read never again means that no more is to come.
+        /// Urgent data was reported once. A read also stops at a mark whose byte has been taken, and no event reports such
+        /// a mark. So from now on more may come after every short read.
         const WAS_URGENT = 1 << 7;
     }
 }
@@ -80,7 +80,7 @@ bitflags! {
 const TICK: u32 = 1 << 8;
 
 impl Remembered {
-    /// Not edges but conditions: an event without them says that they are over.
+    /// These are conditions, not edges: an event without one of them says that it is over.
     const CONDITIONS: Self = Self::READ_HANG_UP.union(Self::ERROR).union(Self::HANG_UP);
 
     // Codes_SRS_COMPLETION_PORT_01_031, Codes_SRS_COMPLETION_PORT_01_032, Codes_SRS_COMPLETION_PORT_01_033
@@ -97,7 +97,7 @@ impl Remembered {
         let mut news = Self::empty();
         let broken = events.intersects(Readiness::ERROR | Readiness::HANG_UP);
         let transfers = events.intersects(Readiness::IN | Readiness::OUT);
-        // With IN or OUT beside it, an attempt in either direction learns the error itself.
+        // If IN or OUT is reported too, an attempt in either direction learns the error itself.
         news.set(Self::INPUT, events.contains(Readiness::IN) || (transfers && broken));
         news.set(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
         news.set(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
@@ -108,7 +108,7 @@ impl Remembered {
         news
     }
 
-    /// Nothing is about but readability and writability.
+    /// Whether only readability and writability are remembered.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
         !self.intersects(Self::CONDITIONS.union(Self::BROADCASTS_ERROR))
@@ -124,7 +124,7 @@ impl Remembered {
         })
     }
 
-    /// What to tell the next operation of a direction, if it can run.
+    /// The action for the next operation of a direction, if it can run.
     #[inline]
     pub(crate) fn action(self, direction: Direction) -> Option<Action> {
         match direction {
@@ -135,13 +135,13 @@ impl Remembered {
         }
     }
 
-    /// Without what an attempt that got `EAGAIN` was told.
+    /// Removes the readiness that `action` stands for, after an attempt with it got `EAGAIN`.
     fn exhausted(self, action: Action) -> Self {
         self.difference(match action {
-            // With EAGAIN the kernel also says that there is no end of the stream yet.
+            // `EAGAIN` also says that the end of the stream has not come yet.
             Action::In | Action::RdHup => Self::INPUT | Self::INPUT_LASTS | Self::READ_HANG_UP,
             Action::Out => Self::OUTPUT,
-            // It was no error, then; a hang-up beside it is asked about next.
+            // So there was no error. If a hang-up was reported too, the port asks about that next.
             Action::Error if self.contains(Self::ERROR) => Self::ERROR,
             Action::Error => Self::HANG_UP,
             Action::Abandoned => Self::empty(),
@@ -164,11 +164,11 @@ impl Remembered {
 
 /// The readiness of a descriptor, as far as it is known.
 ///
-/// Invariant: a direction that is not ready will be reported by a new edge, because its last
-/// attempt got `EAGAIN` (or drained it), or because it has not been reported yet.
+/// Invariant: a new edge will report a direction that is not ready, because its last attempt got `EAGAIN` (or drained it),
+/// or because it has not been reported yet.
 ///
-/// Only the port thread merges events. A thread that works on a direction clears it. The count of events keeps an `EAGAIN`
-/// that is older than an event from clearing what that has reported.
+/// Only the port thread merges events. A thread that works on a direction clears that direction. The count of events keeps
+/// an `EAGAIN` that is older than an event from clearing the readiness that the event has reported.
 #[derive(Debug, Default)]
 pub(crate) struct Latch(AtomicU32);
 
@@ -188,7 +188,7 @@ impl Latch {
         self.change(|remembered| remembered.exhausted(action));
     }
 
-    /// An attempt on another thread got `EAGAIN`: believed unless an event came since.
+    /// An attempt on another thread got `EAGAIN`. It is ignored if an event came since.
     // Codes_SRS_COMPLETION_PORT_01_022
     pub(crate) fn exhausted_since(&self, before: Remembered, direction: Direction) {
         let action = if direction == Direction::In { Action::In } else { Action::Out };

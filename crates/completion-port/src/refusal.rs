@@ -1,4 +1,4 @@
-//! Why calls are refused, and what they give back.
+//! Reasons why calls are refused, and the values that a refusal returns.
 
 use crate::admission::NotQueued;
 use crate::handler::Handler;
@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use thiserror::Error;
 
-/// A call that was refused: the reason, and what the caller had handed over.
+/// A refused call: the reason, and the values that the caller had handed over.
 pub struct Refused<T, E> {
     /// Why.
     pub error: E,
@@ -16,7 +16,7 @@ pub struct Refused<T, E> {
     pub returned: T,
 }
 
-// By hand, so that what comes back needs no `Debug`.
+// Implemented by hand, so that the returned values need no `Debug`.
 impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
@@ -41,7 +41,7 @@ pub enum RegisterError {
     Kernel(#[source] io::Error),
 }
 
-/// There is no memory for what was to be made.
+/// There is no memory for the new object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("out of memory")]
 pub struct OutOfMemory;
@@ -71,7 +71,8 @@ pub enum ClaimError {
     /// Nothing is registered yet, or nothing any more.
     #[error("no descriptor is registered")]
     NotRegistered,
-    /// Another thread works on it, or something waits: [`add`](crate::Registration::add) behind it.
+    /// Another thread works on the direction, or an operation waits. Use [`add`](crate::Registration::add) to queue behind
+    /// it.
     #[error("the direction is in use")]
     InUse,
     /// The registration was made before `fork`, in a parent of this process.
@@ -82,7 +83,7 @@ pub enum ClaimError {
     PortFailed,
 }
 
-/// What a registration was to be made of, when there is no memory for it.
+/// The parts of a registration that could not be made because there is no memory.
 pub type NotMade<H, P> = Refused<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
 
 impl From<NotQueued> for AddError {

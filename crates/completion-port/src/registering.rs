@@ -1,7 +1,7 @@
-//! The beginning of a registration, and what a child of `fork` does with one; `removal.rs` has the end.
+//! The beginning of a registration, and its release in a child of `fork`. `removal.rs` has the end.
 //!
-//! Invariant: no reference to the descriptor outlives the phase `Registering`, except those in the two lanes. So the removal
-//! that takes these two has the descriptor.
+//! Invariant: no reference to the descriptor outlives the phase `Registering`, except those in the two lanes. So a removal
+//! that takes these two owns the descriptor.
 
 use crate::action::Direction;
 use crate::callback::{enter, leave, run_caught};
@@ -16,8 +16,8 @@ use crate::sync::MutexGuard;
 use std::mem;
 
 impl<H: Handler> Core<H> {
-    /// Locks a lane as soon as no other thread has. Only for lanes of a closed registration that this thread has not locked
-    /// itself.
+    /// Locks a lane, after waiting until no other thread has it locked. The registration must be closed, and this thread
+    /// must not have locked the lane itself.
     fn lock_lane<'a>(&'a self, cold: &mut MutexGuard<'_, ColdState<H>>, direction: Direction) -> Locked<'a, H> {
         loop {
             if let Some(locked) = self.lane(direction).try_lock() {
@@ -27,15 +27,15 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Registers: `attach` gets the descriptor. Then runs the callback, which is counted before any thread can remove.
-    /// `Ok(None)` if `attach` panics. An error is the phase because of which `attach` was not called.
+    /// Registers the descriptor with `attach`, then runs the callback. The callback is counted before any thread can remove
+    /// the registration. Returns `Ok(None)` if `attach` panics. An error is the phase that prevented the call of `attach`.
     // Codes_SRS_COMPLETION_PORT_01_100, Codes_SRS_COMPLETION_PORT_01_109
     pub(crate) fn register<E>(
         &self,
         attach: impl FnOnce(&H::Descriptor) -> Result<Token, E>,
         callback: impl FnOnce(),
     ) -> Result<Option<Result<(), E>>, Phase> {
-        // Before the phase says so: a thread that waits for the phase sees that another thread registers.
+        // Counted before the phase changes. So a thread that waits for the phase sees that another thread registers.
         let counted = self.count();
         enter(self.id());
         let result = self.register_counted(attach, callback);
@@ -51,7 +51,7 @@ impl<H: Handler> Core<H> {
     ) -> Result<Option<Result<(), E>>, Phase> {
         let descriptor = self.begin_registering()?;
         let attached = run_caught("preparation", || attach(&descriptor));
-        // Before the phase allows a removal, which has to have the last reference to the descriptor.
+        // Dropped before the phase allows a removal, because the removal has to have the last reference to the descriptor.
         drop(descriptor);
         self.end_registering(attached.as_ref().and_then(|attached| attached.as_ref().ok().copied()));
         if let Some(Ok(_)) = attached {
@@ -66,7 +66,8 @@ impl<H: Handler> Core<H> {
             return Err(cold.phase);
         }
         cold.phase = Phase::Registering;
-        // Until here it was closed from the beginning. A thread that has locked the lane is one whose operation is refused.
+        // The registration has been closed since its creation. So another thread that has locked the lane refuses its
+        // operation.
         let locked = self.lock_lane(&mut cold, Direction::In);
         drop(cold);
         let descriptor = locked.descriptor.clone();
@@ -109,24 +110,24 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Closes the child's copy of a descriptor that a parent of this process has registered, and touches nothing else: it may
-    /// be locked, or half changed, by a thread that does not exist here.
+    /// Closes the child's copy of a descriptor that a parent of this process has registered. Touches nothing else, because
+    /// a thread that does not exist here may have locked it or half changed it.
     // Codes_SRS_COMPLETION_PORT_01_083
     #[cold]
     pub(crate) fn release_inherited(this: &TryArc<Self>) {
         if this.set_flags(LaneFlags::RELEASED_IN_CHILD).contains(LaneFlags::RELEASED_IN_CHILD) {
             return;
         }
-        // What waits is the parent's: it is not even dropped.
+        // The waiting operations belong to the parent, so they are not even dropped.
         mem::forget(this.clone());
         match [Direction::In, Direction::Out].map(|direction| this.lane(direction).take_inherited()) {
             [Ok(Some(first)), Ok(Some(second))] => {
                 drop(second);
                 run_caught("release", || drop(first));
             }
-            // A removal had both, and may have closed it.
+            // A removal had both references, and may have closed the descriptor.
             [Ok(None), Ok(None)] => {}
-            // A thread of the parent had one of them, so it was open; that thread's reference is leaked.
+            // A thread of the parent had one reference, so the descriptor was open. That reference is leaked.
             references => {
                 mem::forget(references);
                 close_inherited(this.number);

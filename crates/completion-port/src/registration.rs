@@ -1,4 +1,4 @@
-//! One descriptor on a port: what a user of the crate holds.
+//! One descriptor on a port: the type that a user of the crate holds.
 
 use crate::action::{Direction, IntoOperation};
 use crate::admission::{After, Rejected};
@@ -29,10 +29,10 @@ pub struct Registration<H: Handler, P: Port = CompletionPort> {
 }
 
 impl<H: Handler, P: Port> Registration<H, P> {
-    /// Takes a descriptor, which must be in non-blocking mode or be used with calls that do not block. The port does not
-    /// watch it yet, but is kept alive.
+    /// Takes a descriptor, which must be in non-blocking mode or be used with calls that do not block. The registration
+    /// keeps the port alive, but the port does not watch the descriptor yet.
     ///
-    /// Without memory it ends the process, as `Box::new` does; [`try_new`](Self::try_new) does not.
+    /// If memory runs out, it ends the process, as `Box::new` does; [`try_new`](Self::try_new) does not.
     #[must_use]
     pub fn new(port: P, handler: H, descriptor: H::Descriptor) -> Self {
         Self::try_new(port, handler, descriptor).unwrap_or_else(|_| handle_alloc_error(Layout::new::<Core<H>>()))
@@ -62,8 +62,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
         &self.port
     }
 
-    /// The phase at this moment; another thread may change it at any time. In a child of `fork` what it has inherited is
-    /// [`Phase::Removed`].
+    /// The phase at this moment. Another thread may change it at any time. In a child of `fork`, an inherited registration
+    /// is [`Phase::Removed`].
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.core.phase()
@@ -75,12 +75,12 @@ impl<H: Handler, P: Port> Registration<H, P> {
         self.core.queued(direction)
     }
 
-    /// Starts to watch the descriptor: one `epoll_ctl`, edge-triggered, for both directions. Then runs the callback, on
-    /// this thread: a removal on another thread waits for it, and one from inside it does not. A panic of the callback
-    /// is caught and logged.
+    /// Starts to watch the descriptor, with one `epoll_ctl`, edge-triggered, for both directions. Then runs the callback on
+    /// this thread. A removal on another thread waits for the callback; a removal inside the callback does not. A panic of
+    /// the callback is caught and logged.
     ///
     /// # Errors
-    /// [`RegisterError`]; the callback is then dropped. Another try is allowed, unless it is
+    /// [`RegisterError`]; the callback is then dropped. Another try is allowed, unless the error is
     /// [`RegisterError::AlreadyUsed`].
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
     // Codes_SRS_COMPLETION_PORT_01_009, Codes_SRS_COMPLETION_PORT_01_109
@@ -92,7 +92,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
             self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
             self.port.attach(descriptor.as_fd(), self.core.clone().into()).map_err(RegisterError::Kernel)
         };
-        // One that is not called is dropped at the end, because its destructor is foreign code.
+        // A callback that is not called is dropped at the end, because its destructor is foreign code.
         let mut callback = Some(callback);
         match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
             Ok(Some(attached)) => attached,
@@ -101,8 +101,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Queues an operation behind the others of its direction. No system call, unless the
-    /// descriptor is ready already and the port's thread sleeps.
+    /// Queues an operation behind the others of its direction. Makes no system call, unless the descriptor is ready already
+    /// and the port's thread sleeps.
     ///
     /// # Errors
     /// [`AddError`] and what was to be queued.
@@ -128,11 +128,11 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Takes a direction for an attempt on the caller's own thread: granted only if no other thread works on it and nothing
-    /// waits, so that order is kept.
+    /// Claims a direction for an attempt on the caller's own thread. To keep the order, this succeeds only if no other
+    /// thread works on the direction and no operation waits.
     ///
-    /// Inside a callback that [`Claim::complete`] runs it is always [`ClaimError::InUse`]: an
-    /// endless chain of them would otherwise need an endless stack.
+    /// Inside a callback that [`Claim::complete`] runs, it always fails with [`ClaimError::InUse`], because an endless
+    /// chain of such callbacks would need an endless stack.
     ///
     /// # Errors
     /// [`ClaimError`].
@@ -159,27 +159,27 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// What lets suspended operations run again. It keeps the port and the registration's memory.
+    /// A handle that lets suspended operations run again. It keeps the port and the registration's memory alive.
     #[must_use]
     pub fn resumer(&self) -> Resumer<H, P> {
         Resumer { core: self.core.clone(), port: self.port.clone() }
     }
 
-    /// Stops watching: deletes the descriptor from epoll, waits for what runs on other threads, completes everything that
-    /// waits with [`Action::Abandoned`](crate::Action::Abandoned) in the order it was added, and
-    /// [releases](Handler::release) the descriptor. No operation and no callback of this registration runs on another
-    /// thread afterwards.
+    /// Stops watching. Deletes the descriptor from epoll, waits for operations and callbacks on other threads, completes
+    /// every waiting operation with [`Action::Abandoned`](crate::Action::Abandoned) in the order it was added, and
+    /// [releases](Handler::release) the descriptor. Afterwards no operation and no callback of this registration runs on
+    /// another thread.
     ///
-    /// Returns `false` at once if nothing is registered or another thread is removing it: callbacks may then still run,
-    /// which [`remove_and_wait`](Self::remove_and_wait) waits for. In a child of `fork`, what is inherited is not
-    /// registered: `remove` only closes the child's copy of the descriptor.
+    /// Returns `false` at once if nothing is registered or another thread is removing the registration. Callbacks may then
+    /// still run; [`remove_and_wait`](Self::remove_and_wait) waits for them. In a child of `fork`, an inherited
+    /// registration counts as not registered: `remove` only closes the child's copy of the descriptor.
     ///
-    /// It never waits for the calling thread. From inside a callback it does not wait for that callback. From inside an
-    /// [attempt](Handler::attempt), or while the calling thread holds a [`Claim`] of this registration, what waits is
-    /// abandoned, and the descriptor released, when these have ended.
+    /// It never waits for the calling thread: inside a callback, it does not wait for that callback. Inside an
+    /// [attempt](Handler::attempt), or while the calling thread holds a [`Claim`] of this registration, it leaves two steps
+    /// until the attempt and the claim have ended: abandoning the waiting operations and releasing the descriptor.
     ///
-    /// Two callbacks on two threads, each of which removes the other's registration, wait for each other for ever: one
-    /// port and one thread that claims suffice. The same is true of a lock that the calling thread holds and a callback
+    /// Two callbacks on two threads that each remove the other's registration wait for each other for ever. One port and
+    /// one thread that claims are enough for this. The same happens if the calling thread holds a lock that a callback
     /// waits for.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_053, Codes_SRS_COMPLETION_PORT_01_056
     // Codes_SRS_COMPLETION_PORT_01_102
@@ -195,12 +195,12 @@ impl<H: Handler, P: Port> Registration<H, P> {
         has_begun
     }
 
-    /// [Removes](Self::remove), unless another thread does so already: then it helps, by completing what that thread has not
-    /// completed yet. Returns when no callback of the registration runs or will run, except those that the caller is
-    /// in. This holds on every thread, a port's too; what `remove` says about two callbacks and about locks
-    /// holds as well.
+    /// [Removes](Self::remove) the registration. If another thread is removing it already, this call helps by completing
+    /// operations that the other thread has not completed yet. Returns when no callback of the registration runs or will
+    /// run, except those that the caller is in. This holds on every thread, including a port's. The deadlocks that `remove`
+    /// describes can happen here too.
     ///
-    /// Waits for a [`register`](Self::register) on another thread first. Does nothing if nothing is registered.
+    /// First waits for a [`register`](Self::register) on another thread. Does nothing if nothing is registered.
     ///
     /// If two threads call it from inside callbacks of this registration, neither waits for the other's callback.
     // Codes_SRS_COMPLETION_PORT_01_058, Codes_SRS_COMPLETION_PORT_01_101
@@ -277,8 +277,8 @@ pub struct Resumer<H: Handler, P: Port = CompletionPort> {
 }
 
 impl<H: Handler, P: Port> Resumer<H, P> {
-    /// Has the oldest operation of a direction attempted again, soon. Does nothing if it is not suspended; `false` if
-    /// none waits at all.
+    /// Makes the port attempt the oldest operation of a direction again soon. Does nothing if the operation is not
+    /// suspended. Returns `false` if no operation waits.
     // Codes_SRS_COMPLETION_PORT_01_037
     pub fn resume(&self, direction: Direction) -> bool {
         let (waits, after) = self.core.resume(direction);

@@ -1,13 +1,14 @@
 //! The end of a registration.
 //!
 //! Invariants:
-//! * A removal closes the queues, deletes the descriptor from the port, waits until no other thread has a lane locked or is in
-//!   a callback, abandons what waits, and releases the descriptor, in this order. How far it is lies under a lock, so every
-//!   thread that waits for the removal can go on with it.
-//! * A thread never waits for itself: not for callbacks on its own stack, nor for a lane that it has locked. If such a lane is
-//!   all that is in the way, the removal is *left*: the thread that unlocks the lane, or ends a callback, goes on with it.
-//! * Of two threads in callbacks of one registration that both wait for its end, neither waits for the other: a thread that
-//!   waits in `remove_and_wait` is *parked*, and no thread waits for what a parked thread is in.
+//! * The steps of a removal, in this order: it closes the queues; deletes the descriptor from the port; waits until no
+//!   other thread has a lane locked or is in a callback; abandons the waiting operations; releases the descriptor. Its
+//!   progress is stored under a lock, so every thread that waits for the removal can continue it.
+//! * A thread never waits for itself, that is, for a callback on its own stack or a lane that it has locked. If only such a
+//!   lane is in the way, the removal is *left*: the thread that unlocks the lane or ends a callback continues it.
+//! * A thread that waits in `remove_and_wait` is *parked*. No thread waits for a parked thread's callbacks. A remover, or a
+//!   thread that has locked a lane itself, does not wait for a parked thread's lanes either. So two threads that wait for
+//!   the end of a registration inside its callbacks do not wait for each other.
 //! * A thread that unlocks a lane or ends a callback of a closed registration notifies the remover.
 
 use crate::action::{Action, Direction};
@@ -24,13 +25,13 @@ use crate::sync::{MutexGuard, Ordering, full_fence};
 /// How a thread comes to work on a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It has begun the removal, and returns when that is over.
+    /// It has begun the removal, and returns when the removal is over.
     Remover,
     /// It waits for the removal, whichever thread has begun it.
     Waiter,
     /// It has unlocked a lane or ended a callback, and waits for nothing.
     Passer,
-    /// It does only what needs the port, because it passes again.
+    /// It only deletes the descriptor from the port, and comes back as a `Passer` for the rest.
     Detacher,
 }
 
@@ -41,13 +42,13 @@ pub(crate) type Detach<'a, D> = &'a dyn Fn(&D, Token);
 struct Worker<'a, D> {
     role: Role,
     detach: Option<Detach<'a, D>>,
-    /// The threads that wait were notified that this one is parked.
+    /// This thread has notified the waiting threads that it is parked.
     has_notified: bool,
     /// It is one of `ColdState::workers`.
     is_counted: bool,
 }
 
-/// What a thread is to do about a removal.
+/// The next task of a thread that works on a removal.
 enum Task<H: Handler> {
     Detach(TryArc<H::Descriptor>, Token),
     Abandon(H::Operation),
@@ -58,7 +59,7 @@ enum Task<H: Handler> {
 }
 
 impl<D> Worker<'_, D> {
-    /// Whether other threads need not wait for what this one is in while it waits.
+    /// Whether this thread is parked while it waits: other threads then need not wait for its callbacks and lanes.
     fn parks(&self) -> bool {
         #[cfg(loom)]
         if crate::sync::injected_bug("nobody is parked") {
@@ -85,7 +86,7 @@ impl<H: Handler> Core<H> {
         is_registered
     }
 
-    /// The same, after a registering that runs on another thread.
+    /// Like [`begin_removal`](Self::begin_removal), but first waits for a `register` that runs on another thread.
     pub(crate) fn wait_for_registering_and_begin_removal(&self) {
         let mut cold = self.cold.lock();
         while cold.phase == Phase::Registering && self.do_others_run(&cold) {
@@ -94,7 +95,7 @@ impl<H: Handler> Core<H> {
         self.begin_removal_locked(&mut cold);
     }
 
-    /// Does what can be done of a removal. Keeps little on the stack while it runs callbacks, because the callback of an
+    /// Continues a removal as far as possible. Keeps little on the stack while a callback runs, because the callback of an
     /// abandoned operation can drop the next registration, and so on.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_101
     // Codes_SRS_COMPLETION_PORT_01_103
@@ -111,11 +112,11 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Finds out what to do next, and waits for it if the role says so.
+    /// Decides on the next task. If that is `Task::Wait`, waits here.
     #[inline(never)]
     fn next_task(&self, worker: &mut Worker<'_, H::Descriptor>) -> Task<H> {
         if self.is_inherited() {
-            // A callback has forked, and this is the child: what still waits is the parent's to call.
+            // A callback has forked, and this is the child. The operations that still wait belong to the parent.
             if worker.is_counted {
                 self.release_in_child();
             }
@@ -133,12 +134,12 @@ impl<H: Handler> Core<H> {
         let task = self.next_task_locked(&mut cold, worker);
         match task {
             Task::Detach(..) | Task::Abandon(_) | Task::Release(_) => {
-                // Under the lock, so that no thread takes the removal to be over.
+                // Counted under the lock, so that no thread takes the removal for finished.
                 self.callbacks.fetch_add(1, Ordering::AcqRel);
                 enter(self.id());
             }
             Task::Wait => self.wait(&mut cold, worker),
-            // Of more than can be counted, which thread is the last is not known.
+            // A saturated counter stays, because it cannot tell which worker is the last.
             Task::Stop if cold.workers < u8::MAX => cold.workers -= 1,
             Task::Stop => {}
         }
@@ -151,7 +152,7 @@ impl<H: Handler> Core<H> {
         cold.parked_callbacks += callbacks;
         cold.parked_lanes |= lanes;
         if (callbacks > 0 || !lanes.is_empty()) && !worker.has_notified {
-            // Once is enough: a thread that is notified and waits on has not changed anything.
+            // Once is enough, because a notified thread that waits again has changed nothing.
             worker.has_notified = true;
             self.quiesced.notify_all();
         }
@@ -192,7 +193,7 @@ impl<H: Handler> Core<H> {
     fn abandon_or_release(&self, cold: &mut MutexGuard<'_, ColdState<H>>) -> Option<Task<H>> {
         let mut input = self.lane(Direction::In).try_lock()?;
         let mut output = self.lane(Direction::Out).try_lock()?;
-        // After locking, because a callback that began under the lock was counted before the unlock.
+        // Checked after locking, because a callback that began under the lock was counted before the unlock.
         if cold.step == Step::Quiesce {
             if self.do_others_run(cold) {
                 return None;
@@ -206,7 +207,7 @@ impl<H: Handler> Core<H> {
             return None;
         }
         cold.step = Step::Release;
-        // What is left are recycled operations, in which there is nothing to drop but memory.
+        // Only recycled operations are left. Dropping them only frees memory.
         drop((cold.backlogs.take(), input.slot.take(), output.slot.take(), output.descriptor.take()));
         Some(Task::Release(input.descriptor.take()))
     }
@@ -230,7 +231,7 @@ impl<H: Handler> Core<H> {
         if direction == Direction::In { input.slot.take() } else { output.slot.take() }
     }
 
-    /// Whether other threads work on the removal, which then see what this one would.
+    /// Whether other threads work on the removal. They then see everything that this thread would see.
     fn others_go_on(cold: &ColdState<H>) -> bool {
         #[cfg(loom)]
         if crate::sync::injected_bug("what is left stays") {
@@ -239,7 +240,7 @@ impl<H: Handler> Core<H> {
         cold.workers > 0
     }
 
-    /// Whether callbacks run, or steps are taken, that this thread has to wait for.
+    /// Whether this thread has to wait for callbacks or steps of other threads.
     fn do_others_run(&self, cold: &ColdState<H>) -> bool {
         #[cfg(loom)]
         if crate::sync::injected_bug("callbacks are not waited for") {
@@ -249,7 +250,7 @@ impl<H: Handler> Core<H> {
         running > self.own_callbacks() + cold.parked_callbacks
     }
 
-    /// How many of the counted callbacks are on this thread's stack.
+    /// The number of counted callbacks on this thread's stack.
     fn own_callbacks(&self) -> u32 {
         #[cfg(loom)]
         if crate::sync::injected_bug("own callback is waited for") {
@@ -258,10 +259,10 @@ impl<H: Handler> Core<H> {
         depth(self.id())
     }
 
-    /// Whether another thread has locked a lane and has to be waited for.
+    /// Whether this thread has to wait for a lane that another thread has locked.
     fn have_others_locked(&self, cold: &ColdState<H>, role: Role) -> bool {
         if matches!(cold.step, Step::Detaching | Step::Release) {
-            // Another thread, which is counted, or this one in an outer frame.
+            // The step is taken by another thread, which is counted, or by this thread in an outer frame.
             return false;
         }
         let own = self.own_lanes();
@@ -270,7 +271,7 @@ impl<H: Handler> Core<H> {
             // All have unlocked since: look again.
             return true;
         }
-        // A thread that waits with its lane locked is not waited for, unless by one that has nothing in its own way.
+        // All threads wait for the lanes of parked threads, except a remover and a thread that has locked a lane itself.
         let ignores_parked = role == Role::Remover || !own.is_empty();
         let parked = if ignores_parked { cold.parked_lanes } else { Lanes::empty() };
         !occupied.difference(own | parked).is_empty()
@@ -291,7 +292,7 @@ impl<H: Handler> Core<H> {
         if let Some(detach) = detach {
             run_caught("detaching", || detach(&descriptor, token));
         }
-        // Only the references in the lanes are left again.
+        // From now on, only the lanes have references to the descriptor.
         drop(descriptor);
         if !self.is_inherited() {
             self.cold.lock().step = Step::Quiesce;
@@ -316,7 +317,7 @@ impl<H: Handler> Core<H> {
         self.end_task();
     }
 
-    /// Gives the handler the descriptor: there is no other reference to it.
+    /// Passes the descriptor to the handler if `last` is the last reference to it.
     pub(crate) fn release(&self, last: Option<TryArc<H::Descriptor>>) {
         if let Some(descriptor) = last.and_then(TryArc::into_inner) {
             run_caught("release", || self.handler.release(descriptor));
@@ -329,7 +330,7 @@ impl<H: Handler> Core<H> {
         self.notify_remover();
     }
 
-    /// Notifies a removal that may wait for a callback that has ended or for a lane that was unlocked.
+    /// Notifies a removal, which may wait for the callback that has ended or the lane that was unlocked.
     #[cold]
     pub(crate) fn notify_remover(&self) {
         if self.is_inherited() {
@@ -339,7 +340,7 @@ impl<H: Handler> Core<H> {
         self.quiesced.notify_all();
     }
 
-    /// A callback, a dispatch or a step has ended while a removal is at work or after it.
+    /// Called when a callback, a dispatch or a step ends after a removal has begun.
     // Codes_SRS_COMPLETION_PORT_01_102
     #[cold]
     pub(crate) fn count_has_dropped(&self) {

@@ -3,8 +3,8 @@
 
 /// Makes a box, or returns the value if there is no memory for one.
 ///
-/// It is a box of an array because `Box::new` ends the process when memory runs out, and a `Vec` can refuse. It becomes
-/// a trait object like any other box: implement the trait for `[T; 1]`.
+/// It is a box of an array because `Box::new` ends the process when memory runs out, while a `Vec` can refuse. To make a
+/// trait object of it, implement the trait for `[T; 1]`.
 ///
 /// # Errors
 /// The value.
@@ -20,7 +20,7 @@ pub fn try_box<T>(value: T) -> Result<Box<[T; 1]>, T> {
     }
 }
 
-/// Room for values of which there is none yet, so it can go to another thread whatever they are.
+/// An empty vector with capacity. It holds no value, so it can go to another thread whatever `T` is.
 pub(crate) struct Room<T>(Vec<T>);
 
 // SAFETY: the vector is empty until `into_vec`, so no value of `T` changes its thread.

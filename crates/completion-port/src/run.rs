@@ -1,4 +1,4 @@
-//! How the port thread runs the operations of one registration.
+//! Runs the operations of one registration on the port thread.
 
 use crate::action::{Action, Direction};
 use crate::callback::{is_in_dispatch, mark, run_caught, run_in_dispatch};
@@ -11,17 +11,17 @@ use crate::source::{Dispatch, Source};
 use crate::sync::{Ordering, fence, full_fence};
 use std::mem;
 
-/// How many operations of one descriptor run before the others have their turn. With 64 KiB each that is more than a TCP
-/// socket receives ahead, so a dispatch ends because it has caught up. With fewer, eight busy connections take turns over
-/// buffers and data that are cold again (`docs/performance.md`).
+/// The most operations of one descriptor that run before the other descriptors have their turn. With 64 KiB each that is
+/// more than a TCP socket receives ahead, so a dispatch ends because it has caught up. With fewer, the buffers and data of
+/// eight busy connections are out of the cache at each turn (`docs/performance.md`).
 const DISPATCH_BUDGET: usize = 128;
 
 /// In `attempted`.
 const OF_OUTPUT: u8 = 1 << 7;
 
 impl<H: Handler> Core<H> {
-    /// Attempts the oldest operation that can run now. False if there is none, or if another thread has locked its lane, which
-    /// schedules the registration again.
+    /// Attempts the oldest operation that can run now. False if there is none, or if another thread has locked its lane.
+    /// That thread then schedules the registration again.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
     #[inline(always)]
     fn run_next(&self, remembered: Remembered) -> bool {
@@ -45,8 +45,8 @@ impl<H: Handler> Core<H> {
             || waits_for(self.lane(Direction::Out), Remembered::OUTPUT)
     }
 
-    /// What a dispatch does after its first operation. Apart, because most dispatches have only one, and are shorter without
-    /// a loop.
+    /// Runs the operations after the first of a dispatch. A separate function, because most dispatches have only one
+    /// operation and are shorter without a loop.
     #[cold]
     #[inline(never)]
     fn run_rest_of_budget(&self) -> Dispatch {
@@ -58,7 +58,7 @@ impl<H: Handler> Core<H> {
         Dispatch::Yielded
     }
 
-    /// Of two directions in which an operation waits, runs the older one that is ready.
+    /// Attempts the oldest operation whose direction is ready.
     #[cold]
     #[inline(never)]
     fn run_older(&self, remembered: Remembered) -> bool {
@@ -70,12 +70,12 @@ impl<H: Handler> Core<H> {
         output_waits && self.run_oldest(Direction::Out, Action::Out)
     }
 
-    /// [`run_next`](Self::run_next) when more is reported than readable and writable.
+    /// [`run_next`](Self::run_next) if the kernel has reported more than readability and writability.
     // Codes_SRS_COMPLETION_PORT_01_108
     #[cold]
     fn run_next_slow(&self, remembered: Remembered) -> bool {
         let error_end = self.error_end.load(Ordering::Relaxed);
-        // Looked at before the slots: an operation that leaves a backlog meanwhile is in its slot then.
+        // Read before the slots, so that an operation that leaves the backlog meanwhile is seen in its slot.
         let flags = self.flags_before_the_slots();
         let runnable = |direction| {
             let number = self.lane(direction).oldest();
@@ -83,8 +83,8 @@ impl<H: Handler> Core<H> {
             let action = (number < SUSPENDED).then(|| remembered.action(direction).or_else(error)).flatten()?;
             Some((number, direction, action))
         };
-        // Another thread is about to promote an operation. It may have waited when the error was found, and longer than the
-        // other direction's.
+        // Another thread is about to promote an operation. That operation may have waited when the error was found, and may
+        // be older than the oldest of the other direction.
         let is_promoted =
             |direction| flags.contains(LaneFlags::backlog(direction)) && !self.lane(direction).has_operation();
         let promotes = Direction::BOTH.into_iter().any(is_promoted);
@@ -96,7 +96,7 @@ impl<H: Handler> Core<H> {
             self.latch.end_error_broadcast();
         }
         let oldest = Direction::BOTH.into_iter().filter_map(runnable).min_by_key(|it| it.0);
-        // That thread schedules the registration again.
+        // The thread that promotes schedules the registration again.
         oldest
             .filter(|(_, _, action)| !promotes || *action != Action::Error)
             .is_some_and(|(_, direction, action)| self.run_oldest(direction, action))
@@ -110,7 +110,7 @@ impl<H: Handler> Core<H> {
         self.flags_acquired()
     }
 
-    /// Attempts the oldest operation of a lane. False if another thread has locked it or waits for it.
+    /// Attempts the oldest operation of a lane. False if another thread has locked the lane, or if a removal waits for it.
     #[inline(always)]
     fn run_oldest(&self, direction: Direction, action: Action) -> bool {
         let lane = self.lane(direction);
@@ -130,8 +130,8 @@ impl<H: Handler> Core<H> {
         true
     }
 
-    /// Notes what is attempted. It lies in the core, not in the `Attempt`: with a core and a locked lane alone an `Attempt` is
-    /// passed in two registers.
+    /// Notes the direction and the action of an attempt. They lie in the core, because an `Attempt` that holds only a core
+    /// and a locked lane is passed in two registers.
     #[inline(always)]
     fn note_attempt(&self, direction: Direction, action: Action) {
         let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
@@ -145,7 +145,7 @@ impl<H: Handler> Core<H> {
         has_claimed || (attempts && is_in_dispatch(self.id()))
     }
 
-    /// The direction of what the port thread attempts.
+    /// The direction of the port thread's attempt.
     #[inline]
     pub(crate) fn attempted(&self) -> Direction {
         if self.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
@@ -159,7 +159,7 @@ impl<H: Handler> Core<H> {
             Direction::In => self.note_done(Direction::In, drained),
             Direction::Out => self.output_done(drained),
         }
-        // Nothing is there since the operation was taken out, so there is nothing to drop.
+        // The slot is empty since the operation was taken out, so there is nothing to drop.
         mem::forget(mem::replace(&mut locked.slot, recycled));
         self.attempted.store(0, Ordering::Relaxed);
         self.unlock_in_dispatch(direction, locked);
@@ -180,7 +180,7 @@ impl<H: Handler> Core<H> {
         self.lane(direction).set_oldest(NOTHING);
     }
 
-    /// Apart, because the port thread sends only what the kernel did not take at once.
+    /// A cold function, because the port thread sends only messages that the kernel did not take at once.
     #[cold]
     fn output_done(&self, drained: bool) {
         self.note_done(Direction::Out, drained);
@@ -201,14 +201,14 @@ impl<H: Handler> Core<H> {
         }
     }
 
-    /// Finds out whether an error event is about an error. If so, it is for every operation that waits now. One that comes
-    /// later asks again, because an error may last or be over.
+    /// Asks the handler whether an error event means an error. If so, every operation that waits now gets the error. An
+    /// operation added later asks again, because an error may persist or be over.
     #[cold]
     fn ask_for_error(&self, direction: Direction, locked: Locked<'_, H>) {
         let Some(descriptor) = &locked.descriptor else { return self.unlock_in_dispatch(direction, locked) };
         self.note_attempt(direction, Action::Error);
         if run_caught("question for an error", || self.handler.is_error(descriptor)).unwrap_or(true) {
-            // A number of its own, so that a claim that begins now comes after it.
+            // Takes a number, so that a claim that begins now gets a higher one.
             self.error_end.store(self.take_number(), Ordering::Relaxed);
             self.latch.begin_error_broadcast();
         } else {
@@ -227,7 +227,7 @@ impl<H: Handler> Source for Core<H> {
         } else {
             self.latch.merge(events)
         };
-        // All of it, so also what a handler does after an attempt.
+        // The whole dispatch is counted, including everything a handler does after its attempt.
         let counted = self.count();
         full_fence("merges an event");
         let dispatch = run_in_dispatch(self.id(), || {
@@ -248,7 +248,7 @@ impl<H: Handler> Source for Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_091, Codes_SRS_COMPLETION_PORT_01_093
     fn on_port_failure(&self) {
         self.handler.port_failed();
-        // The numbers of all that will ever wait are below that.
+        // Every operation, now or later, has a number below this.
         self.error_end.store(SUSPENDED, Ordering::Relaxed);
         self.set_flags(LaneFlags::PORT_FAILED | LaneFlags::RESUME_IN | LaneFlags::RESUME_OUT);
         self.latch.begin_error_broadcast();

@@ -1,10 +1,10 @@
-//! What a port's thread and the references to the port share.
+//! State that a port's thread and the references to the port share.
 //!
 //! Invariants:
-//! * The thread does not sleep while `NOTIFIED` is set, and applies the pending changes after clearing it. So a thread that
-//!   finds it set need not wake the port's thread.
-//! * A thread of a child of `fork` never looks into the epoll set that it shares with the parent: `process::untouched` then
-//!   differs from every value of `flags`.
+//! * The port's thread does not sleep while `NOTIFIED` is set, and applies the pending changes after clearing it. So
+//!   another thread that finds it set need not wake the port's thread.
+//! * In a child of `fork`, a thread never looks into the epoll set that the child shares with the parent, because
+//!   `process::untouched` then differs from every value of `flags`.
 
 use crate::membership::{Epoll, Membership};
 use crate::process::{Generation, Inherited};
@@ -22,7 +22,7 @@ use std::time::Duration;
 pub(crate) const WAKE: Token = Token(u64::MAX);
 
 bitflags! {
-    /// What the thread has not seen yet, and what it has to know before it sleeps. Empty, if it can sleep.
+    /// Changes that the thread has not seen yet, and states that it has to know before it sleeps. Empty if it can sleep.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     pub(crate) struct PortFlags: u8 {
         /// A source was scheduled.
@@ -35,7 +35,7 @@ bitflags! {
         const POLLS = 1 << 3;
         /// The epoll instance or the eventfd is gone.
         const FAILED = 1 << 4;
-        /// The thread knows that, and waits without the kernel's objects.
+        /// The thread knows of the failure, and waits without the kernel's objects.
         const DETACHED = 1 << 5;
     }
 }
@@ -54,7 +54,7 @@ pub(crate) struct Shared<S> {
     /// Signalled instead of the eventfd once the thread is `DETACHED`, with the lock of `pending`.
     pub(crate) notified: Condvar,
     flags: AtomicU8,
-    /// For how long to ask the kernel again and again before the thread sleeps.
+    /// The time for which the thread polls before it sleeps.
     pub(crate) busy_poll: Option<Duration>,
 }
 
@@ -86,7 +86,7 @@ impl<S: PortSyscalls> Shared<S> {
         PortFlags::from_bits_retain(self.flags.load(Ordering::Acquire))
     }
 
-    /// Returns the flags of before.
+    /// Returns the previous flags.
     #[inline]
     pub(crate) fn set_flags(&self, flags: PortFlags) -> PortFlags {
         PortFlags::from_bits_retain(self.flags.fetch_or(flags.bits(), Ordering::AcqRel))
@@ -119,7 +119,7 @@ impl<S: PortSyscalls> Shared<S> {
 
     pub(crate) fn insert(&self, source: SourceRef) -> io::Result<Token> {
         let inserted = self.pending.lock().insert(source);
-        // One that comes back is dropped without the lock.
+        // A source that comes back is dropped without the lock.
         let token = inserted.map_err(|_source| Errno::NOMEM)?;
         self.set_flags(PortFlags::TABLE_DIRTY);
         Ok(token)
@@ -132,7 +132,7 @@ impl<S: PortSyscalls> Shared<S> {
         changes
     }
 
-    /// Has the thread apply the pending changes. If the caller is the thread, no wake-up is needed.
+    /// Makes the port's thread apply the pending changes. If the caller is that thread, no wake-up is needed.
     pub(crate) fn notify_unless(&self, is_current_thread: bool) {
         let before = self.set_flags(PortFlags::NOTIFIED);
         if !before.contains(PortFlags::NOTIFIED) && !is_current_thread {

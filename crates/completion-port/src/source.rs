@@ -1,4 +1,4 @@
-//! What a port knows of those that it reports events to.
+//! The sources that a port reports events to.
 
 use crate::action::Direction;
 use crate::readiness::{Interest, Readiness};
@@ -19,8 +19,9 @@ pub trait Source: Send + Sync {
     /// How many operations wait in a direction.
     fn queued(&self, direction: Direction) -> usize;
 
-    /// The port has lost its epoll instance or its eventfd, which other code has closed: no event will come any more. What
-    /// waits is to end with an error in the next dispatch, and nothing is to be accepted. May be called several times.
+    /// Called when the port has lost its epoll instance or its eventfd, because other code has closed it. No event will
+    /// come any more. The source ends its waiting operations with an error in the next dispatch, and accepts no new ones.
+    /// May be called several times.
     fn on_port_failure(&self) {}
 }
 
@@ -30,7 +31,7 @@ pub type SourceRef = TryArc<dyn Source>;
 /// [`Port::rearm`](crate::Port::rearm) of the port that calls a source.
 pub type Rearm<'a> = dyn Fn(BorrowedFd<'_>, Token, Interest) -> io::Result<()> + 'a;
 
-/// What a source wants after it was called.
+/// A source's wish after it was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub enum Dispatch {
@@ -38,8 +39,7 @@ pub enum Dispatch {
     Idle,
     /// Something is left: call again after the others had their turn.
     Yielded,
-    /// Nothing is left to run, but the one event that was reported is not all that is waited for: call
-    /// [`Source::rearm`] now.
+    /// Nothing is left to run, but more events are waited for than the one that was reported: call [`Source::rearm`] now.
     Rearm,
 }
 
@@ -58,7 +58,7 @@ impl Token {
         (self.0 >> 32) as u32
     }
 
-    /// Tells sources apart that have the same index one after the other. Never 0 in a token that a port has given.
+    /// Tells sources apart that use the same index one after the other. Never 0 in a token that a port has given.
     #[inline]
     #[allow(clippy::cast_possible_truncation, reason = "the half of a token that is the generation")]
     pub(crate) const fn generation(self) -> u32 {

@@ -1,7 +1,6 @@
 //! The sync primitives that the port uses, in one place so that a model checker can swap them: `--cfg loom` does.
 //!
-//! Under `--cfg loom` there is also `injected_bug`, with which the code has the defects that the models in `tests/models` must
-//! find.
+//! Under `--cfg loom`, `injected_bug` gives the code the defects that the models in `tests/models` must find.
 
 #[cfg(loom)]
 mod loom;
@@ -15,7 +14,7 @@ pub(crate) use self::native::*;
 
 pub(crate) use std::sync::atomic::Ordering;
 
-/// The full fence between two steps, of which `after` names the first: the table in `core.rs`.
+/// The full fence between the two steps of a pair in the table in `core.rs`. `after` names the first step.
 #[inline(always)]
 pub(crate) fn full_fence(after: &'static str) {
     #[cfg(loom)]

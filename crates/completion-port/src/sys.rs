@@ -43,10 +43,11 @@ pub trait PortSyscalls: Send + Sync + 'static {
     /// `epoll_ctl(2)`.
     fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno>;
     /// `epoll_wait(2)` into the spare capacity of `events`. With `block` it waits for an event, but not much longer than a
-    /// second, after which it returns none: a thread asleep does not notice that its epoll instance was closed.
+    /// second, and then returns none. The limit is needed because a sleeping thread does not notice that its epoll instance
+    /// was closed.
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
-    /// Makes the eventfd an event of the epoll instance: `epoll_ctl(2)` with `EPOLL_CTL_MOD`. Unlike a write, it does nothing
-    /// to a descriptor that has taken over one of the two numbers, and says so.
+    /// Makes the epoll instance report the eventfd: `epoll_ctl(2)` with `EPOLL_CTL_MOD`. Returns an error if another
+    /// descriptor has taken over one of the two numbers. Unlike a write, the call leaves that descriptor alone.
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno>;
 }
 
@@ -75,7 +76,7 @@ impl PortSyscalls for Kernel {
         const AT_MOST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
         const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         let room = rustix::buffer::spare_capacity(events);
-        // Apart, so that each is a constant to the call.
+        // Two calls, so that each timeout is a constant to its call.
         if block { epoll::wait(epoll, room, Some(&AT_MOST)) } else { epoll::wait(epoll, room, Some(&NOT_AT_ALL)) }
             .map(drop)
     }
@@ -88,7 +89,7 @@ impl PortSyscalls for Kernel {
 /// The one place where `EINTR` is handled: the call is made again.
 ///
 /// # Errors
-/// What the call says in the end, which is not `EINTR`.
+/// The error of the last call, which is not `EINTR`.
 // Codes_SRS_COMPLETION_PORT_01_062
 #[inline]
 pub fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
@@ -100,8 +101,8 @@ pub fn retry_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Resul
     }
 }
 
-/// What the eventfd is watched for from the first wake-up on: it is always writable.
+/// The events that the eventfd is watched for from the first wake-up on. It is always writable.
 pub(crate) const WAKE_UP: EventFlags = EventFlags::OUT.union(EventFlags::ET);
 
-/// How long the thread pauses after a failure of `epoll_wait` that nothing explains.
+/// How long the thread pauses after an unexplained failure of `epoll_wait`.
 pub(crate) const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(10);

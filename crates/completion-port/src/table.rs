@@ -1,11 +1,10 @@
-//! Which sources a port reports to: the port thread's own table, and the changes that it has not applied yet.
+//! The sources that a port reports to: the port thread's own table, and the changes that the thread has not applied yet.
 //!
 //! Invariants:
-//! * Everything that removing and scheduling need is reserved when a source is inserted: an entry in `slots`, room in the
-//!   thread's table, and the links of the lists, which lie in these entries. So inserting is the only step that can lack
-//!   memory.
-//! * The thread frees an index only after it has applied its removal. So within the changes of one index the insertion
-//!   comes first.
+//! * Inserting a source reserves everything that removing and scheduling need: an entry in `slots`, room in the thread's
+//!   table, and the links of the lists, which lie in these entries. So only inserting can run out of memory.
+//! * The thread frees an index only after it has applied the removal. So among the pending changes of one index, the
+//!   insertion comes first.
 
 use crate::source::{SourceRef, Token};
 
@@ -18,14 +17,14 @@ const NONE: u32 = 0;
 /// The eventfd's token has all bits set.
 const LAST_GENERATION: u32 = u32::MAX >> 1;
 
-/// Changes to the table that the port's thread has not applied yet, and which indices are free.
+/// Changes to the table that the port's thread has not applied yet, and the list of free indices.
 pub(crate) struct PendingChanges {
     /// One for each index that was ever in use.
     slots: Vec<Slot>,
     inserted: Vec<Inserted>,
-    /// A table with more room, for the thread to move its own into.
+    /// A larger table, into which the thread moves its own.
     larger_table: Vec<Entry>,
-    /// How much room the thread's table has, or will have when it has moved.
+    /// The capacity of the thread's table, or the capacity that it will have after the move.
     table_capacity: usize,
     /// Indices that were removed or scheduled.
     dirty: List,
@@ -38,7 +37,7 @@ pub(crate) struct PendingChanges {
 
 struct Slot {
     generation: u32,
-    /// The next in `dirty` or among the free, in which an index never is at the same time.
+    /// The next index in `dirty` or in the free list. An index is never in both.
     next: u32,
 }
 
@@ -147,7 +146,7 @@ impl PendingChanges {
         Ok(token)
     }
 
-    /// A free index, for which the thread's table has room, and room in `inserted`.
+    /// A free index. Room for it in the thread's table and in `inserted` is reserved.
     fn free_index(&mut self) -> Option<u32> {
         self.inserted.try_reserve(1).ok()?;
         if self.free == END {
@@ -184,7 +183,7 @@ impl PendingChanges {
         self.changes
     }
 
-    /// Notes that a source wants to be called. Whether it is there.
+    /// Notes that a source wants to be called. Returns whether the source is in the table.
     // Codes_SRS_COMPLETION_PORT_01_136
     pub(crate) fn schedule(&mut self, token: Token) -> bool {
         let is_there = self.slot(token).is_some();
@@ -200,19 +199,20 @@ impl PendingChanges {
     }
 }
 
-/// By how many entries a table of so many grows: a quarter, not as many again, because with many thousands of sources the
-/// rest of the table is most of the memory that nothing uses.
+/// The number of entries by which a table of this size grows: about a quarter. It does not double, because with many
+/// thousands of sources the spare entries are most of the unused memory.
 const fn growth(entries: usize) -> usize {
     entries / 4 + 16
 }
 
-/// What the port's thread alone has: its table, and the sources that are to be called without an event.
+/// The port thread's own state: its table, and the sources to be called without an event.
 pub(crate) struct Table {
     entries: Vec<Entry>,
     /// Sources that have yielded or were scheduled.
     run_queue: List,
     queued: usize,
-    /// How many of the run queue are called in this round. A source that yields then is called in the next.
+    /// The number of sources of the run queue still to be called in this round. A source that yields in this round is
+    /// called in the next.
     pub(crate) remaining: usize,
     /// Sources were inserted since [`take_has_new`](Self::take_has_new).
     has_new: bool,
@@ -221,7 +221,8 @@ pub(crate) struct Table {
 struct Entry {
     source: Option<SourceRef>,
     generation: u32,
-    /// The next in the run queue. It outlives the source: a successor that is called once too often finds nothing to do.
+    /// The next index in the run queue. It outlives the source. A successor that is called once too often finds nothing to
+    /// do.
     next: u32,
 }
 
@@ -236,7 +237,7 @@ impl Entry {
     }
 }
 
-/// What the thread has to do about a change.
+/// The thread's work after it has applied a change.
 pub(crate) enum TableOp {
     /// Drop a removed source, which may be the last reference to a user's handler.
     Drop(Option<SourceRef>),
@@ -279,14 +280,14 @@ impl Table {
         !self.run_queue.is_empty()
     }
 
-    /// Begins a round: everything that is in the run queue now is called in it.
+    /// Begins a round, which calls every source that is in the run queue now.
     pub(crate) fn begin_round(&mut self) {
         self.remaining = self.queued;
     }
 
-    /// Has a source called after those that are in the run queue. If it is there already, once is enough.
+    /// Appends a source to the run queue, unless it is there already.
     ///
-    /// Apart, because inlined into the loop over the events it costs every event five instructions more.
+    /// Not inlined, because in the loop over the events it would cost every event five more instructions.
     #[cold]
     #[inline(never)]
     pub(crate) fn enqueue(&mut self, index: u32) {
@@ -301,7 +302,8 @@ impl Table {
         Some(index)
     }
 
-    /// Applies the insertions and one more change. `None` if there is none. Needs no memory, and runs no foreign code.
+    /// Applies all insertions and one other change. `None` if there is no other change. Allocates nothing and runs no
+    /// foreign code.
     pub(crate) fn apply_next(&mut self, pending: &mut PendingChanges, scheduled: &mut Scheduled) -> Option<TableOp> {
         self.insert_all(pending);
         let Some(index) = pending.dirty.pop_front(&mut pending.slots) else {
@@ -321,7 +323,7 @@ impl Table {
         Some(TableOp::Drop(entry.source.take()))
     }
 
-    /// What was scheduled comes before what has yielded.
+    /// Puts the scheduled sources in front of those that have yielded.
     pub(crate) fn queue_scheduled(&mut self, scheduled: &Scheduled) {
         self.run_queue.prepend(&mut self.entries, scheduled.0);
     }
@@ -353,7 +355,7 @@ impl Table {
         std::mem::take(&mut self.has_new)
     }
 
-    /// Takes the last source out: at the end of the port.
+    /// Takes the last source out, at the end of the port.
     pub(crate) fn pop(&mut self) -> Option<Option<SourceRef>> {
         self.entries.pop().map(|entry| entry.source)
     }

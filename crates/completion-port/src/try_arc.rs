@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
-/// A counted reference like [`std::sync::Arc`], which is an error to make without memory. It has no weak references.
+/// A counted reference like [`std::sync::Arc`]. Making one without memory is an error. It has no weak references.
 ///
 /// ```
 /// use completion_port::memory::TryArc;
@@ -34,7 +34,7 @@ struct Counted<T: ?Sized> {
     value: T,
 }
 
-/// Memory for a [`TryArc`], for a caller that must know that there is some before it takes the value over.
+/// Memory for a [`TryArc`]. A caller can make sure that there is memory before it takes the value over.
 pub struct Reserved<T>(Vec<Counted<T>>);
 
 impl<T> Reserved<T> {
@@ -59,7 +59,7 @@ impl<T> fmt::Debug for Reserved<T> {
     }
 }
 
-/// More references than this only come of a program that forgets them in a loop.
+/// Only a program that forgets references in a loop exceeds this number.
 const MOST_REFERENCES: usize = isize::MAX as usize;
 
 // SAFETY: a reference gives shared access to the value on every thread, and the last one drops it there.
@@ -86,7 +86,8 @@ impl<T> TryArc<T> {
         Self::try_new(value).unwrap_or_else(|_| handle_alloc_error(Layout::new::<Counted<T>>()))
     }
 
-    /// The value, if this is the last reference. Of references that are given up at the same time exactly one gets it.
+    /// The value, if this is the last reference. If several threads give up their references at the same time, exactly one
+    /// gets the value.
     #[must_use]
     pub fn into_inner(this: Self) -> Option<T> {
         let counted = this.counted;
@@ -124,7 +125,7 @@ impl<T: ?Sized> TryArc<T> {
         Self { counted, owns: PhantomData }
     }
 
-    /// How many references there are at this moment. If it is 1, what the others did happened before.
+    /// The number of references at this moment. If it is 1, everything that other references were used for happened before.
     #[must_use]
     pub fn references(this: &Self) -> usize {
         this.counted().references.load(Ordering::Acquire)
@@ -136,14 +137,14 @@ impl<T: ?Sized> TryArc<T> {
         unsafe { self.counted.as_ref() }
     }
 
-    /// Gives a reference up. Whether it was the last.
+    /// Gives a reference up. Returns whether it was the last.
     #[inline]
     fn is_last(counted: NonNull<Counted<T>>) -> bool {
         // SAFETY: the reference that is given up has kept the value until here.
         let references = unsafe { &(*counted.as_ptr()).references };
         let is_last = references.fetch_sub(1, Ordering::Release) == 1;
         if is_last {
-            // What other threads did with the value happens before its drop.
+            // Orders all accesses of other threads to the value before its drop.
             fence(Ordering::Acquire);
         }
         is_last

@@ -1,8 +1,8 @@
-//! Every allocation of every call fails once: the call is made again and again, and in its n-th run the n-th allocation
-//! fails. A call that cannot take that ends the process, and with it this test.
+//! Every allocation of every call fails once. The call is made again and again, and in its n-th run the n-th allocation
+//! fails. A call that cannot take that ends the process, and this test with it.
 //!
-//! Counted is what one thread allocates inside the library. Operations and callbacks are made before, and what they do is
-//! not counted. In a binary of its own, for its allocator.
+//! The test counts the allocations of one thread inside the library. Operations and callbacks are made before, and their
+//! own allocations are not counted. The test is a binary of its own because of its allocator.
 
 mod common;
 
@@ -24,7 +24,7 @@ use test_doubles::{FailingAllocator, allocations_tried, fail_allocations, with_m
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
 
-/// In which run a call is, and how many allocations it has tried.
+/// The number of a call's run, and of the allocations that it has tried.
 struct Run {
     nth: usize,
     tried: Cell<usize>,
@@ -46,7 +46,7 @@ impl Run {
     }
 }
 
-/// Makes a call until none of its allocations fails. How many it has made then.
+/// Repeats a call until none of its allocations fails. Returns the number of its allocations.
 fn with_every_allocation_failing(what: &str, call: impl Fn(&Run)) -> usize {
     for nth in 1..1000 {
         let run = Run { nth, tried: Cell::new(0) };
@@ -59,7 +59,7 @@ fn with_every_allocation_failing(what: &str, call: impl Fn(&Run)) -> usize {
     panic!("{what}: it makes more and more allocations");
 }
 
-/// What an operation does when it is called back: made before allocations are counted.
+/// The function that an operation calls back. It is made before allocations are counted.
 type Callback = Box<dyn FnOnce(Action) + Send>;
 
 struct Operation {
@@ -117,7 +117,7 @@ impl Waiter for RawWait {
     }
 }
 
-/// What was accepted, and what was called back.
+/// The number of operations accepted and called back.
 #[derive(Clone, Default)]
 struct Ledger {
     accepted: Arc<AtomicUsize>,
@@ -324,7 +324,7 @@ fn removing_and_dropping_need_no_memory() {
     let port = port();
     for (what, drops) in [("remove", false), ("drop", true)] {
         let made = with_every_allocation_failing(what, |run| {
-            // More than for which the thread is woken.
+            // More registrations than it takes to wake the thread.
             let registrations: Vec<_> = (0..70).map(|_| registered(&port)).collect();
             let ledger = Ledger::default();
             for (registration, peer) in registrations {
@@ -410,7 +410,7 @@ fn the_ports_thread_needs_no_memory_for_what_was_accepted() {
         theirs.write_all(b"x").unwrap();
         drop(theirs);
         ledger.settles();
-        // Hang-ups, and what a removal and a first look at new sources leave to the thread.
+        // Hang-ups, and the work that a removal and the first look at new sources leave to the thread.
         let more: Vec<_> = (0..70).map(|_| registered(&port)).collect();
         for (registration, peer) in sockets {
             for direction in [Direction::In, Direction::Out] {
@@ -431,7 +431,7 @@ fn the_ports_thread_needs_no_memory_for_what_was_accepted() {
     assert_eq!(made, 0);
 }
 
-/// Runs something on the port's thread, as it is.
+/// Runs a function on the port's thread and counts its allocations.
 fn on_the_thread(control: &Bare, peer: &mut UnixStream, call: impl FnOnce(Action) + Send + 'static) {
     let (tell, told) = channel();
     let callback = move |action| {

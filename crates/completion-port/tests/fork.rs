@@ -1,7 +1,7 @@
-//! What a child of `fork` has inherited, and what it makes itself.
+//! Objects that a child of `fork` has inherited, and objects that it makes itself.
 //!
-//! The tests fork this process, whose other tests run on other threads meanwhile: a child only uses what it needs, and ends
-//! with `_exit`.
+//! The tests fork this process, whose other tests run on other threads meanwhile. So a child uses only the things it needs,
+//! and ends with `_exit`.
 #![allow(unsafe_code, reason = "forks")]
 
 mod common;
@@ -21,14 +21,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 
-/// Runs something in a child, which must not panic nor hang.
+/// Runs a function in a child. It must neither panic nor hang.
 fn in_a_child(what: impl FnOnce()) {
-    // SAFETY: the child runs what any program does after a fork; libc's allocator allows it.
+    // SAFETY: the child runs code that any program may run after a fork; libc's allocator allows it.
     match unsafe { fork() }.expect("a fork") {
         ForkResult::Child => {
             alarm::set(30);
             let done = catch_unwind(AssertUnwindSafe(what));
-            // SAFETY: ends the child, of which nothing else shall run.
+            // SAFETY: ends the child, in which nothing else must run.
             unsafe { nix::libc::_exit(if done.is_ok() { 0 } else { 101 }) }
         }
         ForkResult::Parent { child } => {
@@ -41,7 +41,7 @@ fn is_open(descriptor: RawFd) -> bool {
     std::fs::symlink_metadata(format!("/proc/self/fd/{descriptor}")).is_ok()
 }
 
-/// A registration of which nothing in the port's hands disturbs the count.
+/// The number of a registration's descriptor.
 fn number(registration: &Real) -> RawFd {
     registration.try_claim(Direction::Out).expect("idle").descriptor().as_raw_fd()
 }
@@ -208,7 +208,7 @@ fn a_child_waits_for_no_thread_of_its_parent() {
     registration.add(Direction::Out, op("at work").attempting_once(stop)).expect("registered");
     gate.wait();
 
-    // The port's thread is in the lane, and another waits to enter it with the registration closed.
+    // The port's thread has locked the lane. Another thread has closed the registration and waits for the lane.
     let removes = Arc::clone(&registration);
     let removed = common::spawn(move || removes.remove());
     eventually("the removal has begun", || registration.phase() == Phase::Removing);

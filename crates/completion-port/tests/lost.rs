@@ -18,7 +18,7 @@ use test_doubles::ScriptedPort;
 fn lose(calls: &ScriptedPort, errno: completion_port::sys::Errno) {
     let next = |call| calls.made(call) + 1;
     calls.fail(EpollWait, next(EpollWait), errno);
-    // Twice: whoever notices first asks, and the thread too.
+    // Repeated, because both the thread that notices first and the port's thread ask the kernel.
     (0..8).for_each(|nth| calls.fail(EpollModify, next(EpollModify) + nth, errno));
     (0..8).for_each(|nth| calls.fail(Wake, next(Wake) + nth, errno));
 }
@@ -108,12 +108,12 @@ fn a_wake_up_that_fails_is_noticed_and_the_thread_serves_without_the_kernel() {
     let (ready, mut stirs) = real(&port);
     settled(&calls);
     lose(&calls, completion_port::sys::Errno::NOENT);
-    // Ready already, so the thread has to be woken, which fails.
+    // The descriptor is ready already, so the thread has to be woken, which fails.
     let _ = ready.add(Direction::Out, op("ready"));
     stir(&mut stirs);
 
     received(&told, "the operation that waited");
-    // The thread is still there, for what a removal leaves.
+    // The thread is still there to drop the rest of a removal.
     let ended = Ended::of(&registration);
     registration.remove();
     drop((registration, ready));

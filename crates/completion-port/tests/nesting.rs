@@ -1,4 +1,4 @@
-//! No thread waits for itself, whatever it removes from inside what; and what is waited for is waited for on every thread.
+//! No thread waits for itself, wherever it removes a registration. On every thread, a removal waits for other threads.
 
 mod common;
 
@@ -19,7 +19,8 @@ fn unregistered() -> Mocked {
     Registration::new(MockPort::new(), Scripted::default(), any_descriptor())
 }
 
-/// Registers so many, each inside the callback of the one before, and removes all of them in the innermost one.
+/// Registers `left` registrations, each inside the callback of the one before, and removes all of them in the innermost
+/// one.
 fn register_inside(outer: &mut Vec<Arc<Mocked>>, left: usize) -> usize {
     let mut removed = 0;
     let own = Arc::new(unregistered());
@@ -81,7 +82,7 @@ fn after_a_claim_inside_a_claims_callback_claims_are_still_refused_there() {
     assert!(one.try_claim(Direction::In).is_ok(), "granted again afterwards");
 }
 
-/// How an attempt ends that has removed its registration.
+/// The end of an attempt that has removed its registration.
 #[derive(Clone, Copy)]
 enum Ends {
     Says(Progress),
@@ -158,7 +159,7 @@ fn remove_inside_an_attempt_waits_for_the_callback_of_another_thread() {
     assert_eq!(registration.phase(), Phase::Removed);
 }
 
-/// How a claim ends during which the registration was removed.
+/// Ends a claim after the registration was removed during it.
 fn complete(registration: &Mocked, direction: Direction) {
     let claim = registration.try_claim(direction).expect("nothing is at work");
     assert!(registration.remove());
@@ -261,7 +262,7 @@ fn what_a_handler_does_after_its_attempt_is_waited_for() {
 
 type Act = Box<dyn Fn(&Registration<Reentrant, MockPort>) + Send + Sync>;
 
-/// A handler that does something with its registration, or panics, in one of its methods.
+/// A handler that uses its registration, or panics, in one of its methods.
 struct Reentrant {
     own: OnceLock<Weak<Registration<Reentrant, MockPort>>>,
     place: &'static str,
@@ -419,7 +420,7 @@ fn a_suspended_operation_is_told_of_an_error_that_was_found_while_it_waited() {
     registration.add(Direction::In, op("suspended").answers([Progress::Suspended])).unwrap();
     registration.add(Direction::Out, op("other direction")).unwrap();
     port.fire(Action::In);
-    // The attempt above took the readiness for granted until it is resumed; the other direction is told of the error.
+    // The attempt above is suspended until `resume`. The operation of the other direction gets the error.
     port.deliver(Readiness::ERROR);
     port.deliver(Readiness::OUT);
 

@@ -1,4 +1,4 @@
-//! A queue that cannot grow. In a binary of its own, for its allocator.
+//! A queue that cannot grow. The test is a binary of its own because of its allocator.
 
 mod common;
 
@@ -118,7 +118,7 @@ fn what_is_being_attempted_finds_room_when_it_comes_back() {
     assert_eq!(registration.handler().completed(), ["first", "second"]);
 }
 
-/// An operation that needs memory unless it is filled into what another has left.
+/// An operation that needs memory unless it reuses a recycled operation.
 struct Refilled(u32);
 
 impl IntoOperation<Box<[u32; 1]>> for Refilled {
@@ -131,7 +131,7 @@ impl IntoOperation<Box<[u32; 1]>> for Refilled {
     }
 }
 
-/// Leaves each operation to be filled again, and notes it.
+/// Recycles each operation, and notes it.
 #[derive(Default)]
 struct Refilling(Mutex<Vec<u32>>);
 
@@ -150,7 +150,7 @@ fn what_operations_have_left_is_filled_again_without_memory_up_to_a_limit() {
     let port = MockPort::new();
     let registration = Registration::new(port.clone(), Refilling::default(), any_descriptor());
     registration.register(|| ()).unwrap();
-    // Kept is what the last two fillings of the backlog both needed.
+    // The backlog keeps as much as both of its last two fillings needed.
     for filling in 0..2 {
         let numbers = filling * 33..(filling + 1) * 33;
         numbers.for_each(|number| registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap());

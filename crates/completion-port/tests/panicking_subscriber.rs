@@ -1,4 +1,4 @@
-//! A subscriber of log lines that always panics. In a process of its own, because the subscriber is all of the process's.
+//! A log subscriber that always panics. It needs a process of its own, because a subscriber is global to the process.
 
 mod common;
 

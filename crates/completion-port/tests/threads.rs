@@ -1,4 +1,4 @@
-//! The thread of a port: its signals, name and stack, and what can be done at its end.
+//! The thread of a port: its signals, name and stack, and the calls that are possible while a thread ends.
 #![allow(unsafe_code, reason = "asks libc about a thread")]
 
 mod common;
@@ -133,7 +133,7 @@ fn everything_works_while_a_threads_own_variables_go() {
         tell.send(()).expect("the test listens");
     };
     let ends = thread::spawn(move || {
-        // Before anything of the library has been used on the thread, so that its own go first.
+        // Registered before the thread uses the library, so that the library's thread-locals are destroyed first.
         LAST.with_borrow_mut(|end| end.0 = Some(Box::new(last)));
         let (_calls, port) = common::real_port();
         let (registration, _peer) = common::real(&port);

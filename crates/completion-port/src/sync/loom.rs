@@ -1,4 +1,4 @@
-//! What the models are built with: loom's primitives, behind the interface of those in `native.rs`.
+//! The models are built with loom's primitives, behind the interface of those in `native.rs`.
 //!
 //! `Arc` stays the standard one: loom's cannot hold a `dyn Source`.
 
@@ -25,17 +25,17 @@ pub(crate) mod thread {
     }
 }
 
-/// Whether the code is to have a defect for the models to find: the one that `INJECTED_BUG` names.
+/// Whether the code has this defect. `INJECTED_BUG` names the defect that the models have to find.
 pub(crate) fn injected_bug(defect: &'static str) -> bool {
     static INJECTED_BUG: OnceLock<Option<String>> = OnceLock::new();
     INJECTED_BUG.get_or_init(|| std::env::var("INJECTED_BUG").ok()).as_deref() == Some(defect)
 }
 
-/// loom's own `try_lock` waits for a thread that takes the lock just before it, and never fails for one that has just unlocked.
-/// The real one does neither: it looks at a flag, which may be old news.
+/// loom's own `try_lock` waits for a thread that takes the lock just before it, and never fails because of a thread that
+/// has just unlocked. The real one does not wait, and may fail then, because it looks at a flag whose value may be stale.
 pub(crate) struct TryMutex<T> {
     taken: AtomicBool,
-    /// Never waited for: only the thread that has set the flag comes here, or the model fails.
+    /// Never waited for: only the thread that has set the flag locks it, or the model fails.
     value: std::sync::Mutex<T>,
 }
 

@@ -1,7 +1,7 @@
 //! What the port is built with.
 //!
-//! The locks are those of the standard library, which keep all of their state in themselves: `parking_lot` has one table of
-//! sleeping threads for the whole process, and a child of `fork` can inherit that locked.
+//! The locks are those of the standard library, which keep all of their state in themselves. `parking_lot` has one table of
+//! sleeping threads for the whole process, and a child of `fork` can inherit that table locked.
 
 pub(crate) use crate::process::{TryMutex, TryMutexGuard};
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
@@ -15,7 +15,7 @@ pub(crate) mod thread {
     pub(crate) use std::thread::sleep;
 }
 
-/// A mutex without poison: what panics under it is foreign code, which leaves nothing half done.
+/// A mutex without poison. Only foreign code panics under it, and that leaves nothing half done.
 #[derive(Default)]
 pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
 

@@ -1,4 +1,4 @@
-//! What the unit tests share: operations that do what the test says, and waits that end.
+//! Helpers of the unit tests: operations whose behaviour the test sets, and waits with a limit.
 
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of every test file, not a crate")]
@@ -18,8 +18,8 @@ use test_doubles::{MockPort, ScriptedPort, any_descriptor};
 /// How long anything may take before it counts as a hang.
 pub const LIMIT: Duration = Duration::from_secs(if cfg!(miri) { 120 } else { 10 });
 
-/// Ends the process if for long no test has begun, which is when a test calls this: what hangs where no test waits for
-/// it, in a drop for instance.
+/// Ends the process if no test has begun for a long time. Every test calls this when it begins. It catches a hang that no
+/// test waits for, in a drop for instance.
 pub fn watch_over_all() {
     // Miri interprets, hundreds of times slower.
     const LONG: Duration = Duration::from_secs(if cfg!(miri) { 900 } else { 60 });
@@ -41,7 +41,7 @@ pub fn watch_over_all() {
     });
 }
 
-/// How long a test looks on to see that something does *not* happen.
+/// How long a test watches to see that something does *not* happen.
 pub const A_WHILE: Duration = Duration::from_millis(50);
 
 /// What became of the operations, in order.
@@ -55,11 +55,11 @@ pub enum Seen {
 
 pub use Seen::{Attempted, Completed};
 
-/// A handler whose operations say themselves what they do.
+/// A handler whose operations say what they do.
 #[derive(Debug, Clone, Default)]
 pub struct Scripted {
     log: Arc<Mutex<Vec<Seen>>>,
-    /// How often it was asked for an error, and whether that was a false alarm.
+    /// How often the handler was asked for an error, and whether it calls every error a false alarm.
     asked: Arc<AtomicUsize>,
     false_alarms: bool,
     /// Where released descriptors go, if they are not just dropped.
@@ -84,7 +84,7 @@ impl std::fmt::Debug for AtTheEnd {
 }
 
 impl Scripted {
-    /// A handler to which every error event is a false alarm, and how often it was asked.
+    /// A handler that calls every error event a false alarm, and how often it was asked.
     pub fn with_false_alarms() -> (Self, Arc<AtomicUsize>) {
         let (handler, asked) = Self::counting_errors();
         (Self { false_alarms: true, ..handler }, asked)
@@ -97,7 +97,7 @@ impl Scripted {
         (handler, asked)
     }
 
-    /// A handler that gives away what it is to release.
+    /// A handler that sends the released descriptor to a channel.
     pub fn releasing() -> (Self, Receiver<OwnedFd>) {
         let (released, taken) = channel();
         (Self { released: Some(released), ..Self::default() }, taken)
@@ -136,7 +136,7 @@ pub enum Progress {
     Complete { drained: bool },
 }
 
-/// An operation: what its attempts say, and its callback. Completes at the first attempt unless said.
+/// An operation: the results of its attempts, and its callback. By default it completes at the first attempt.
 pub struct Operation {
     name: &'static str,
     answers: VecDeque<Progress>,
@@ -245,12 +245,12 @@ pub fn real_port() -> (ScriptedPort, CompletionPort<ScriptedPort>) {
     (calls, port)
 }
 
-/// One end of a socket pair on a real port, which is writable, and readable once the other end writes.
+/// One end of a socket pair on a real port. It is writable, and becomes readable once the other end writes.
 pub fn real(port: &CompletionPort<ScriptedPort>) -> (Arc<Real>, UnixStream) {
     real_with(port, Scripted::default())
 }
 
-/// The same with a handler that is not just the usual one.
+/// [`real`] with a handler of the caller's choice.
 pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc<Real>, UnixStream) {
     let (own, peer) = pair();
     let registration = Registration::new(port.clone(), handler, own);
@@ -258,7 +258,7 @@ pub fn real_with(port: &CompletionPort<ScriptedPort>, handler: Scripted) -> (Arc
     (Arc::new(registration), peer)
 }
 
-/// Has a registration removed in a callback of its own, so that the port's thread drops its handler before it waits again.
+/// Removes a registration in its own callback, so that the port's thread drops its handler before it waits again.
 pub fn drop_on_the_own_thread(registration: Arc<Real>) {
     let (give, given) = channel::<Arc<Real>>();
     let drops = op("drops").then(move || drop(received(&given, "the registration")));
@@ -272,9 +272,9 @@ pub fn pair() -> (OwnedFd, UnixStream) {
     (own.into(), peer)
 }
 
-/// Waits until the port has served everything that happened before: round trips through it.
+/// Waits until the port has served everything that happened before, by round trips through the port.
 ///
-/// Two, for in a round the port serves events before what has asked for a turn: the first may come ahead of that.
+/// Two round trips, because in a round the port serves events before scheduled sources. The first may overtake those.
 pub fn round_trip(port: &CompletionPort<ScriptedPort>) {
     for _ in 0..2 {
         let (registration, _peer) = real(port);
@@ -289,7 +289,7 @@ pub fn received<T>(receiver: &Receiver<T>, what: &str) -> T {
     receiver.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("{what} did not happen"))
 }
 
-/// Looks on for a while to see that nothing is sent.
+/// Watches for a while to see that nothing is sent.
 pub fn stays_silent<T>(receiver: &Receiver<T>, what: &str) {
     assert!(receiver.recv_timeout(A_WHILE).is_err(), "{what} happened too early");
 }
@@ -322,7 +322,7 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// The gate, and what the other thread calls to stop in it.
+    /// The gate, and the function that the other thread calls to stop in it.
     pub fn new() -> (Self, impl FnOnce() + Send + 'static) {
         let ((at, reached), (open, opened)) = (channel(), channel());
         let stop = move || {
@@ -347,7 +347,7 @@ impl Gate {
 pub fn occupy(port: &CompletionPort<ScriptedPort>) -> (Gate, (Arc<Real>, UnixStream)) {
     let (gate, stop) = Gate::new();
     let (registration, peer) = real(port);
-    // From here on the operation is the only reason for the thread to look at this registration.
+    // From here on, only the operation makes the thread look at this registration.
     round_trip(port);
     registration.add(Direction::Out, op("occupies the thread").then(stop)).expect("the operation is accepted");
     gate.wait();
@@ -368,7 +368,7 @@ pub fn settled(calls: &ScriptedPort) -> usize {
     before
 }
 
-/// What the kernel has made for ports: the links of their epoll instances and eventfds.
+/// The kernel's objects of ports: the links of their epoll instances and eventfds.
 pub fn kernel_objects() -> Vec<String> {
     let descriptors = std::fs::read_dir("/proc/self/fd").expect("/proc is there").flatten();
     let links = descriptors.filter_map(|descriptor| std::fs::read_link(descriptor.path()).ok());
@@ -376,7 +376,7 @@ pub fn kernel_objects() -> Vec<String> {
     names.filter(|name| name.contains("eventpoll") || name.contains("eventfd")).collect()
 }
 
-/// The errors that were logged by all threads of this process, from the first call on.
+/// The errors that all threads of this process have logged since the first call.
 pub mod log {
     use parking_lot::Mutex;
     use std::fmt::{Debug, Write};
@@ -392,7 +392,7 @@ pub mod log {
         ONCE.call_once(|| tracing::subscriber::set_global_default(Errors).expect("the first subscriber"));
     }
 
-    /// How many errors with such a text there are.
+    /// The number of errors that contain this text.
     pub fn errors_with(text: &str) -> usize {
         LINES.lock().iter().filter(|line| line.contains(text)).count()
     }
@@ -432,7 +432,7 @@ pub mod log {
     }
 }
 
-/// What the kernel says this process has. Tests that count must not run beside others.
+/// This process's resources, as the kernel reports them. Tests that count them must not run beside others.
 pub mod process {
     use parking_lot::{Mutex, MutexGuard};
     use std::fs;

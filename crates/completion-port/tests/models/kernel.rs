@@ -1,4 +1,4 @@
-//! The system calls of a real port, as a model: what is attached, which events have come, and who sleeps for them.
+//! The system calls of a real port, as a model: attached descriptors, events that have come, and the sleeping thread.
 
 use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags};
 use completion_port::{PortSyscalls, Token};
@@ -36,7 +36,7 @@ impl ModelKernel {
         self.0.slept.notify_all();
     }
 
-    /// An event by an old name: of a descriptor that its owner has closed, of which somebody has a copy.
+    /// An event with an old token. It belongs to a descriptor that its owner has closed and that still has a duplicate.
     pub fn arrive_late(&self, token: Token, flags: EventFlags) {
         self.change(|epoll| epoll.events.push((token.0, flags)));
     }
@@ -68,7 +68,7 @@ impl PortSyscalls for ModelKernel {
                 let free = epoll.tokens.iter_mut().find(|token| token.is_none());
                 *free.expect("the model has two descriptors at a time") = Some(data);
             }
-            // Registrations do not rearm; the port asks whether its descriptors are its own still.
+            // Registrations do not rearm. The port only checks whether its descriptors are still its own.
             EpollOp::Modify { .. } => {}
             EpollOp::Delete => {
                 let token = epoll.tokens[1].take();

@@ -1,7 +1,8 @@
-//! Models of the concurrency core for loom, which runs each in every order of steps and with every value that the memory
-//! model allows, up to a number of preemptions. They run the crate's own code: `src/sync` swaps what it is built with.
+//! Models of the concurrency core for loom. It runs each in every order of steps and with every value that the memory model
+//! allows, up to a number of preemptions. The models run the crate's own code: `src/sync` swaps the primitives.
 //!
-//! `cargo xtask verify models` runs them, and again with each defect that the code can be given, which they must find.
+//! `cargo xtask verify models` runs the models. It then runs them again with each defect that can be injected, and they
+//! must find it.
 
 #![cfg(loom)]
 #![allow(unreachable_pub, reason = "modules of a test, not a crate")]
@@ -20,11 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Once};
 use std::time::Instant;
 
-/// So many preemptions that every order is among them. Without a bound, loom leaves out orders that it holds to be the same,
-/// and what fences do it does not consider there.
+/// Enough preemptions for every order. Without a bound, loom leaves out orders that it takes for equal, and then does not
+/// consider fences.
 const ANY: usize = 20;
 
-/// Checks a model with at most so many preemptions, or `LOOM_MAX_PREEMPTIONS` if that is more.
+/// Checks a model with at most `preemptions` preemptions, or `LOOM_MAX_PREEMPTIONS` if that is more.
 fn check(name: &'static str, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     fail_at_the_first_panic();
     let mut builder = loom::model::Builder::new();
@@ -44,12 +45,12 @@ fn check(name: &'static str, preemptions: usize, model: impl Fn() + Send + Sync 
     );
 }
 
-/// The crate catches panics in callbacks, and loom's own panics may come there too; none may pass unnoticed.
+/// The crate catches panics in callbacks, and loom's own panics may come there too. None may pass unnoticed.
 fn fail_at_the_first_panic() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         std::panic::set_hook(Box::new(|panic| {
-            // Past the capture of the test harness, which never prints what it has when the process ends here.
+            // Written past the test harness's capture, which is never printed when the process ends here.
             let _ = writeln!(std::io::stderr(), "model failed: {panic}");
             std::process::exit(101);
         }));

@@ -1,4 +1,4 @@
-//! Who waits for a single event, against the port's thread and a removal.
+//! A waiter for a single event, against the port's thread and a removal.
 
 use crate::kernel::any_descriptor;
 use crate::world::ModelPort;
@@ -68,7 +68,7 @@ impl OneEvent {
         self.kernel().armed = Readiness::from_bits_truncate(interest.bits());
     }
 
-    /// A turn of the port's thread. False if there is no event.
+    /// A turn of the port's thread. Returns false if there is no event.
     fn turn(&self) -> bool {
         let mut kernel = self.kernel();
         let events = kernel.ready & kernel.armed;

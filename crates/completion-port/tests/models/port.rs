@@ -20,7 +20,7 @@ fn attach(port: &ModelledPort, noted: &TryArc<Noted>) -> Token {
     port.attach(any_descriptor(), noted.clone().into()).expect("the model's calls succeed")
 }
 
-/// Notes its turns, and does something in the first.
+/// Notes its turns, and runs a function in the first.
 #[derive(Default)]
 struct Noted {
     turns: Mutex<Vec<Readiness>>,
@@ -37,7 +37,7 @@ impl Noted {
         TryArc::new(Self { first: std::sync::Mutex::new(Some(Box::new(first))), ..Self::default() })
     }
 
-    /// Sleeps until there was a turn: for ever, which loom finds, if the port forgets it.
+    /// Sleeps until there was a turn. If the port forgets it, it sleeps for ever, which loom finds.
     fn wait(&self) {
         let mut turns = self.turns.lock().expect("no panic");
         while turns.is_empty() {
@@ -109,7 +109,8 @@ fn a_late_event_finds_nobody() {
         let gone = attach(&port, &old);
         kernel.arrive(EventFlags::IN);
         port.detach(any_descriptor(), gone);
-        // With this the thread has heard of it, so the new one gets the place of the old one, but not its events.
+        // After this the thread has applied the removal. So the new source gets the index of the old one, but not its
+        // events.
         port.schedule(attach(&port, &round));
         round.wait();
         let token = attach(&port, &new);
@@ -142,7 +143,7 @@ fn the_last_of_two_references_ends_the_thread() {
             let port = port.clone();
             move || drop(port)
         });
-        // Returns when the port's thread has ended, if this is the last one.
+        // If this is the last reference, the drop returns when the port's thread has ended.
         drop(port);
         other.join().expect("no panic");
     });

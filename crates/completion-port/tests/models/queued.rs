@@ -1,4 +1,4 @@
-//! A slot that is empty for a moment, while the operation behind it is moved up by another thread.
+//! A slot that is empty for a moment, while another thread promotes the operation behind it.
 
 use crate::check;
 use crate::world::{End, World, op, op_on_credit, op_then};

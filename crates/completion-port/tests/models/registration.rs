@@ -1,4 +1,4 @@
-//! A registration and its port's thread, against whoever adds, claims, resumes, registers and removes.
+//! A registration and its port's thread, against threads that add, claim, resume, register and remove.
 
 use crate::world::{End, World, op, op_on_credit, op_then};
 use crate::{ANY, check};
@@ -20,7 +20,7 @@ fn join<T>(thread: JoinHandle<T>) -> T {
     thread.join().expect("no panic")
 }
 
-/// The operation was accepted, or not, and a removal was at work: it ended once or never.
+/// A removal was at work: an operation that was accepted ended once, and a refused one never.
 fn ended_as_accepted(world: &World, name: char, accepted: bool) {
     let ends = world.ended().into_iter().filter(|(ended, _)| *ended == name).count();
     assert_eq!(ends, usize::from(accepted), "{name} ended {ends} times, accepted: {accepted}");

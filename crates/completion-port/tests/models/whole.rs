@@ -19,7 +19,7 @@ impl Told {
         self.0.1.notify_all();
     }
 
-    /// Sleeps for ever, which loom finds, if nobody tells.
+    /// Without a notification it sleeps for ever, which loom finds.
     fn wait(&self) {
         let mut told = self.0.0.lock().expect("no panic");
         while !*told {
@@ -28,7 +28,7 @@ impl Told {
     }
 }
 
-/// A registration with nothing to read, and how to give it a byte.
+/// A registration with nothing to read, and a function that gives it a byte.
 fn registered() -> (Registration<Mover, CompletionPort<ModelKernel>>, impl FnOnce()) {
     let (kernel, state) = (ModelKernel::default(), Arc::<State>::default());
     let port = CompletionPort::create_with(kernel.clone()).expect("the model's calls succeed");
@@ -79,7 +79,7 @@ fn a_callback_drops_everything() {
         registration.add(Direction::In, op_then('a', 1, move || drop(last))).expect("it is registered");
         let peer = thread::spawn(arrive);
         drop(registration);
-        // That the port's thread ends, too, is for loom to see.
+        // loom checks that the port's thread also ends.
         peer.join().expect("no panic");
     });
 }

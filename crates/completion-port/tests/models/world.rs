@@ -1,5 +1,5 @@
-//! What the models of a registration share: a descriptor with a few bytes in it, operations that move them, a port whose
-//! thread is the model's, and what came of it all.
+//! Shared by the models of a registration: a descriptor with a few bytes in it, operations that move them, a port whose
+//! thread is the model's, and the results.
 
 use crate::kernel::any_descriptor;
 use completion_port::{
@@ -29,8 +29,8 @@ pub struct World {
     state: Arc<State>,
 }
 
-/// The kernel's side of the descriptor, and what was seen. What only the models look at is no step of theirs, so it is
-/// in the standard mutexes, which loom does not know.
+/// The kernel's side of the descriptor, and the observations. State that only the models read must not be a step of theirs.
+/// So it lies in standard mutexes, which loom does not know.
 #[derive(Default)]
 pub struct State {
     /// How many bytes can be moved.
@@ -40,7 +40,7 @@ pub struct State {
     credit: Mutex<Credit>,
     /// A removal has returned.
     removed: AtomicBool,
-    /// The handler has been given the descriptor back.
+    /// The handler has the descriptor back.
     released: std::sync::Mutex<bool>,
 }
 
@@ -64,7 +64,7 @@ pub struct Operation {
     name: char,
     left: usize,
     needs_credit: bool,
-    /// Its last byte was the last there was.
+    /// Its last byte was the last one available.
     drained: bool,
     /// What its first attempt does.
     during: Option<Box<dyn FnOnce() + Send>>,
@@ -134,7 +134,7 @@ impl State {
         *self.room.lock().expect("no panic") += bytes;
     }
 
-    /// A system call: how many more can be moved, or `EAGAIN`.
+    /// A system call. Returns how many bytes can still be moved, or `None` for `EAGAIN`.
     fn move_byte(&self, name: char) -> Option<usize> {
         let mut room = self.room.lock().expect("no panic");
         *room = room.checked_sub(1)?;
@@ -179,7 +179,7 @@ impl World {
         world
     }
 
-    /// The same after an event, though there is nothing to move: as after a spurious event, or when another process was
+    /// [`new`](Self::new) after an event, with nothing to move: as after a spurious event, or when another process was
     /// faster.
     pub fn with_false_hope(events: Readiness) -> Arc<Self> {
         let world = Self::new();
@@ -188,13 +188,13 @@ impl World {
         world
     }
 
-    /// The kernel gets room for so many bytes, and says so.
+    /// The kernel gets room for `bytes` bytes and reports it.
     pub fn arrive(&self, bytes: usize, events: Readiness) {
         self.state.make_room(bytes);
         self.port.report(events);
     }
 
-    /// Gives the credit for which an operation of a direction waits, or will not wait then.
+    /// Gives the credit that an operation of a direction waits for or is about to need.
     pub fn give_credit(&self, direction: Direction) {
         let mut credit = self.state.credit.lock().expect("no panic");
         credit.given = true;
@@ -205,7 +205,7 @@ impl World {
         }
     }
 
-    /// Sends like a socket does: at once if possible, else behind the others. Whether it was accepted.
+    /// Sends like a socket: at once if possible, otherwise behind the others. Returns whether the operation was accepted.
     pub fn try_send(&self, direction: Direction, mut operation: Operation) -> bool {
         let Ok(claim) = self.registration.try_claim(direction) else {
             return self.registration.add(direction, operation).is_ok();
@@ -230,7 +230,7 @@ impl World {
         self.registration.add(direction, operation).expect("it is registered");
     }
 
-    /// Removes the registration; whether this was the call that did.
+    /// Removes the registration. Returns whether this call removed it.
     pub fn remove(&self) -> bool {
         let removed = self.registration.remove();
         if removed {
@@ -265,13 +265,13 @@ impl World {
         self.state.ended.lock().expect("no panic").clone()
     }
 
-    /// The bytes that were moved, by the names of who moved them.
+    /// The bytes that were moved, as the names of the operations that moved them.
     pub fn moved(&self) -> String {
         self.state.moved.lock().expect("no panic").iter().collect()
     }
 }
 
-/// A port for one descriptor. Its thread is whatever thread of the model calls [`turn`](Self::turn), one at a time.
+/// A port for one descriptor. Any thread of the model that calls [`turn`](Self::turn) is its thread, one at a time.
 #[derive(Clone, Default)]
 pub struct ModelPort(Arc<Mutex<Work>>);
 
@@ -300,7 +300,7 @@ impl ModelPort {
         work.events = Some(work.events.unwrap_or(Readiness::empty()) | events);
     }
 
-    /// What the port's thread does between two sleeps; whether there was anything to do.
+    /// The work of the port's thread between two sleeps. Returns whether there was anything to do.
     pub fn turn(&self) -> bool {
         let mut work = self.work();
         let source = work.attached.clone();

@@ -1,4 +1,4 @@
-//! `CompletionPort::create`: what is made, and that a failure leaves nothing behind.
+//! `CompletionPort::create` makes its objects, and leaves nothing behind when it fails.
 
 use crate::common::process::{alone, descriptors, port_threads};
 use crate::common::{eventually, op, real, received};

@@ -1,4 +1,4 @@
-//! What a port takes from the process and gives back.
+//! The resources that a port takes from the process and gives back.
 //!
 //! Every test here holds `alone`, so that they run one after the other.
 

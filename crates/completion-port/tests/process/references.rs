@@ -60,7 +60,7 @@ fn the_last_drop_wakes_the_sleeping_thread_and_closes_everything() {
     assert!(start.elapsed() < Duration::from_millis(100), "the drop took {:?}", start.elapsed());
     assert_eq!(calls.made(PortSyscall::Wake), 1);
     assert_eq!(descriptors(), descriptors_before);
-    // The kernel takes a thread out of /proc a little after it can be joined.
+    // The kernel removes a thread from /proc a little after the thread can be joined.
     eventually("the thread is gone", || port_threads() == threads_before);
 }
 
@@ -71,7 +71,7 @@ fn the_last_drop_waits_for_the_end_of_the_thread() {
     let (_calls, port) = real_port();
     let (registration, _peer) = real(&port);
     let (gate, stop) = Gate::new();
-    // The callback gives its registration away, so that only the test's reference is left.
+    // The callback drops its reference to the registration, so that only the test's reference is left.
     let (give, given) = channel::<Arc<_>>();
     let callback = move || {
         drop(given.recv_timeout(LIMIT));

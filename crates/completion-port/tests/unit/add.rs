@@ -1,4 +1,4 @@
-//! `Registration::add`: the end of the queue, no system call, and readiness that is there already.
+//! `Registration::add` queues at the end, makes no system call, and notices earlier readiness.
 
 use crate::common::{Attempted, Completed, Progress, Scripted, mocked, op, real, real_port, received, settled};
 use completion_port::{Action, AddError, Direction, IntoOperation, Readiness, Registration};
@@ -173,12 +173,12 @@ fn what_a_callback_adds_runs_in_the_same_turn(#[case] direction: Direction) {
 // Tests_SRS_COMPLETION_PORT_01_013
 #[test]
 fn an_event_before_the_descriptor_is_fully_registered_is_remembered() {
-    // The kernel reports a ready descriptor while `epoll_ctl` has not even returned.
+    // The kernel reports a ready descriptor before `epoll_ctl` has returned.
     let (calls, port) = real_port();
     let (other, _other_peer) = real(&port);
     let (tell, told_inside) = channel();
     let inside = Arc::clone(&other);
-    // The first two were the eventfd's and the other descriptor's.
+    // The first two `EPOLL_CTL_ADD` were for the eventfd and the other descriptor.
     calls.after(PortSyscall::EpollAdd, 3, move || {
         for _ in 0..2 {
             let (operation, told) = op("round trip").told();

@@ -1,5 +1,5 @@
-//! What a registration keeps of the operations that waited: enough for those who always have several under way, and next
-//! to nothing after a burst.
+//! The operations that a registration keeps for reuse: enough for a user that always has several under way, and next to
+//! nothing after a burst.
 
 use completion_port::{Action, Attempt, Direction, Handler, Registration};
 use rstest::rstest;
@@ -7,10 +7,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use test_doubles::{MockPort, any_descriptor};
 
-/// Gives back what is left of each operation.
+/// Gives back the rest of each operation.
 struct Recycles;
 
-/// An operation, of which all that are alive are counted.
+/// An operation. The living ones are counted.
 type Counted = Arc<()>;
 
 impl Handler for Recycles {
@@ -22,9 +22,9 @@ impl Handler for Recycles {
     }
 }
 
-/// Has so many operations wait at once and completes them. How many of them are kept then.
+/// Makes `count` operations wait at once and completes them. Returns how many of them are kept then.
 fn fill_and_drain(port: &MockPort, registration: &Registration<Recycles, MockPort>, count: usize) -> usize {
-    // While the lane is claimed none of them runs.
+    // No operation runs while the lane is claimed.
     let claim = registration.try_claim(Direction::In).expect("the lane is idle");
     let alive = Arc::new(());
     for _ in 0..count {

@@ -161,7 +161,7 @@ fn an_event_during_the_claim_wins_over_its_eagain(
         port.deliver(events);
     }
     let claim = registration.try_claim(direction).unwrap();
-    // Here the attempt gets EAGAIN; then the descriptor becomes ready and the port hears of it first.
+    // The attempt gets EAGAIN here. Then the descriptor becomes ready, and the port learns of it before the claim ends.
     port.deliver(events);
 
     claim.queue(op("a")).unwrap();
@@ -269,7 +269,7 @@ fn after_a_callback_that_panicked_claims_are_granted() {
     assert_eq!(refusal(&registration, Direction::Out), None);
 }
 
-/// Sends that each start the next one from their callback: at once if that is granted, queued if not.
+/// Sends that each start the next one from their callback: at once if the claim is granted, otherwise through the queue.
 fn chain(registration: &Weak<Mocked>, left: usize, deepest: &Arc<AtomicUsize>, depth: usize) {
     deepest.fetch_max(depth, Ordering::Relaxed);
     let Some(strong) = registration.upgrade().filter(|_| left > 0) else { return };

@@ -1,4 +1,4 @@
-//! `Debug`: says what something is, also while it is at work, and never waits for it.
+//! `Debug` describes a value, also while the value is at work, and never waits for it.
 
 use crate::common::{Scripted, mocked, on_another_thread, op};
 use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Readiness, Registration};

@@ -1,4 +1,4 @@
-//! Which operation is told what, and when: events fired by hand through the mock port.
+//! Which operation gets which action, and when. The mock port fires the events by hand.
 
 use crate::common::{
     Attempted, Completed, DRAINED, Gate, Operation, Progress, Scripted, Seen, mocked, op, received, spawn,
@@ -69,7 +69,7 @@ fn pending_after_a_hang_up_waits_for_the_next_event(#[case] events: Readiness) {
 #[case::error(Readiness::ERROR)]
 #[case::half_close(Readiness::READ_HANG_UP)]
 fn what_a_newer_event_does_not_report_any_more_is_over(#[case] was: Readiness) {
-    // A FIFO whose next writer has opened it; an error queue that somebody has emptied.
+    // For instance a FIFO that the next writer has opened, or an error queue that another reader has emptied.
     let (port, registration) = mocked();
     port.deliver(was);
     port.deliver(Readiness::IN);
@@ -464,7 +464,7 @@ fn a_remembered_hang_up_with_nothing_waiting_lets_the_thread_sleep() {
 // Tests_SRS_COMPLETION_PORT_01_032, Tests_SRS_COMPLETION_PORT_01_036
 #[test]
 fn an_error_that_lasts_is_told_to_who_comes_later() {
-    // The write end of a full pipe without reader reports EPOLLERR alone, once.
+    // The write end of a full pipe without a reader reports only EPOLLERR, once.
     let (port, registration) = mocked();
     port.fire(Action::Error);
 
@@ -530,7 +530,7 @@ fn a_suspended_operation_is_abandoned_by_a_removal_in_its_place() {
     assert_eq!(registration.handler().completed(), ["first", "second", "third"]);
 }
 
-/// Forgets to say what came of an operation that is `false`.
+/// Forgets to report the result of an operation that is `false`.
 struct Forgetful(Mutex<usize>);
 
 impl Handler for Forgetful {
@@ -560,7 +560,7 @@ fn an_attempt_of_which_nothing_is_said_is_over_and_the_next_one_follows() {
     assert!(registration.remove());
 }
 
-/// Says of every operation that it goes on, even of one that is abandoned.
+/// Reports that every operation goes on, even an abandoned one.
 struct Stubborn;
 
 impl Handler for Stubborn {

@@ -1,4 +1,4 @@
-//! What refusals and errors become where `std::io` is spoken.
+//! Refusals and errors as errors of `std::io`.
 
 use completion_port::{AddError, ClaimError, CreatePortError, Phase, Refused, RegisterError};
 use rstest::rstest;
@@ -47,7 +47,7 @@ fn a_lack_of_memory_stays_one_and_needs_none() {
     assert!(converted.get_ref().is_none(), "something was boxed");
 }
 
-/// What is handed over need not be `Sync` or `Debug`.
+/// A value handed over that is neither `Sync` nor `Debug`.
 struct Unshared(#[allow(dead_code, reason = "it is there to be not `Sync`")] Cell<u8>);
 
 // Tests_SRS_LENT_BUFFERS_01_010

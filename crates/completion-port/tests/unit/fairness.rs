@@ -1,4 +1,4 @@
-//! A descriptor that always has work lets the others have their turn.
+//! A descriptor that always has work does not keep the others from their turn.
 
 use crate::common::{Progress, Real, mocked, op, real, real_port, received};
 use completion_port::{Action, Direction};
@@ -8,7 +8,7 @@ use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-/// No bound that anyone would choose is larger.
+/// Larger than any sensible bound.
 const GENEROUS: usize = 1000;
 
 // Tests_SRS_COMPLETION_PORT_01_040

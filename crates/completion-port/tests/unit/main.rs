@@ -1,6 +1,6 @@
-//! The port over mocks, and over real descriptors where only these show it; a file per promise.
+//! The port over mocks, and over real descriptors if mocks cannot show it. Each promise has a file.
 //!
-//! What counts what the process has is in `process`, what needs an allocator of its own in `out_of_memory`.
+//! Tests that count the process's resources are in `process`. Tests that need their own allocator are in `out_of_memory`.
 
 #[path = "../common/mod.rs"]
 mod common;

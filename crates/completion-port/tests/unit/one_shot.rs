@@ -19,7 +19,7 @@ type Waiter = Box<dyn FnOnce(Action) + Send>;
 type Waits = (Number, Waiter);
 type Waiting = OneShots<Waits, CompletionPort<ScriptedPort>>;
 
-/// Someone who waits, and where the actions arrive.
+/// A waiter, and the channel on which its actions arrive.
 fn waiter() -> (Waiter, Receiver<Action>) {
     let (tell, told) = channel();
     (Box::new(move |action| tell.send(action).unwrap_or_default()), told)
@@ -40,7 +40,7 @@ fn at(descriptor: &impl AsFd, callback: impl FnOnce(Action) + Send + 'static) ->
     (Number::of(descriptor), Box::new(callback))
 }
 
-/// Adds someone who waits, and says where the actions arrive.
+/// Adds a waiter, and returns the channel on which its actions arrive.
 fn add(waiting: &Waiting, descriptor: &OwnedFd, interest: Interest) -> Receiver<Action> {
     let (waiter, told) = waiter();
     waiting.add(interest, at(&descriptor, waiter)).expect("the kernel accepts the descriptor");
@@ -52,7 +52,7 @@ fn is_dropped_uncalled(told: &Receiver<Action>) -> bool {
     told.recv_timeout(crate::common::LIMIT) == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
 }
 
-/// Replaces a descriptor by another under the same number, as one who closes and opens carelessly does.
+/// Replaces a descriptor by another under the same number, like a program that closes and opens carelessly.
 fn replace(descriptor: &mut OwnedFd, by: &OwnedFd) {
     dup2(by, descriptor).expect("the number can be taken over");
 }
@@ -234,7 +234,7 @@ fn interrupted_calls_are_made_again() {
     let _waits = add(&waiting, &ours, Interest::IN);
 
     assert_eq!(received(&add(&waiting, &ours, Interest::OUT), "the event"), Action::Out);
-    // Twice for the second wait, and once more for the first when the second has fired.
+    // The kernel is armed twice for the second wait, and once more for the first when the second has fired.
     eventually("the kernel is armed again", || calls.made(PortSyscall::EpollModify) == 3);
 }
 

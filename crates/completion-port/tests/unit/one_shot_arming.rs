@@ -1,4 +1,4 @@
-//! `OneShots`: what the kernel is armed for, descriptors whose numbers come back, and drops that do not wait.
+//! `OneShots`: the events that the kernel is armed for, descriptors whose numbers come back, and drops that do not wait.
 
 use crate::common::{
     self, DONE, Gate, on_another_thread, op, real_port, received, round_trip, settled, spawn, stays_silent,
@@ -122,7 +122,7 @@ fn a_callback_that_waits_again_arms_the_kernel_once() {
 
     let number = descriptor.as_raw_fd();
     assert_eq!(asked(&port), [AttachOnce(number, Interest::IN), Rearm(number, Interest::IN)]);
-    // The waiters of a mock port that its test holds keep it alive.
+    // Removed because the mock port and its waiter keep each other alive.
     waiting.remove(descriptor.as_fd());
 }
 
@@ -176,12 +176,12 @@ fn a_wait_for_bytes_goes_on_after_waits_for_room_have_fired() {
     assert_eq!(received(&reads, "the event"), Action::In);
 }
 
-/// How a program lets go of a number, careless or not.
+/// The way in which a program gives up a number, careless or not.
 #[derive(Debug, Clone, Copy)]
 enum Goes {
     /// `remove` after the number was closed.
     Removed,
-    /// Another socket takes the number over and is waited for there.
+    /// Another socket takes the number over, and a waiter waits for that socket.
     TakenOver,
     /// All waits are dropped with their list.
     ListDropped,
@@ -291,7 +291,7 @@ fn the_rest_of_a_turn_leaves_alone_a_registration_that_has_the_number_by_then() 
     let (gate, stop) = Gate::new();
     waiting.add(Interest::OUT, at(&ours, move |_| stop())).unwrap();
     gate.wait();
-    // The thread is about to arm the kernel for the wait for bytes. Meanwhile the number is closed without a word.
+    // The thread is about to arm the kernel for the waiter for bytes. Meanwhile the number is closed without notice.
     dup2(&other, &mut ours).unwrap();
     let registration = Registration::new(port.clone(), common::Scripted::default(), ours);
     registration.register(|| ()).unwrap();
@@ -353,7 +353,7 @@ fn a_drop_on_a_ports_thread_abandons_what_waits_before_it_returns() {
     assert_eq!(received(&seen, "the drop"), Ok(Action::Abandoned));
 }
 
-/// What a callback does to the list that it waits in.
+/// The action of a callback on the list that its waiter waits in.
 #[derive(Debug, Clone, Copy)]
 enum Act {
     RemovesItself,
@@ -395,7 +395,7 @@ fn a_callback_that_changes_its_list_waits_for_nothing(
         tell.send(()).unwrap_or_default();
     };
     let interest = if matches!(place, Where::Event) { Interest::OUT } else { Interest::IN };
-    // So that it is in the callback that the last reference goes, wherever that can be.
+    // The gate makes the callback drop the last reference, wherever that is possible.
     let (gate, stop) = Gate::new();
     let held = move |action| {
         stop();

@@ -106,7 +106,7 @@ impl Drop for PanicsAgain {
 fn a_panic_with_a_payload_that_panics_leaves_the_thread_alive() {
     let (_calls, port) = real_port();
     let ((bad, _bad_peer), (good, _good_peer)) = (real(&port), real(&port));
-    // Leaked so that the failure is the assertion's, not the hang of a drop.
+    // Leaked, so that on failure the assertion fails and no drop hangs.
     let (bad, good) = (Box::leak(Box::new(bad)), Box::leak(Box::new(good)));
     Box::leak(Box::new(port));
     bad.add(Direction::Out, op("bad").then(|| std::panic::panic_any(PanicsAgain))).unwrap();

@@ -1,4 +1,4 @@
-//! `Registration::register`: one `epoll_ctl`, and what a failure leaves.
+//! `Registration::register`: one `epoll_ctl`, and the state after a failure.
 
 use crate::common::{Scripted, mocked, op, pair, real, real_port};
 use completion_port::sys::{Errno, EventFlags};

@@ -1,4 +1,4 @@
-//! `Registration::remove` and drop: what they wait for, what they abandon, and that nothing comes after.
+//! `Registration::remove` and drop wait for running callbacks and abandon waiting operations. Nothing comes afterwards.
 
 use crate::common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted, mocked, op, pair, real, real_port};
 use crate::common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
@@ -17,7 +17,7 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
 
-/// Starts something of the registration that stops in a gate, on another thread.
+/// On another thread, starts work of the registration that stops in a gate.
 type Start = fn(&MockPort, &Arc<Mocked>) -> (Gate, Receiver<()>);
 
 fn attempt(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
@@ -328,7 +328,7 @@ fn what_was_removed_in_the_same_round_has_no_turn_any_more() {
     let (calls, port) = real_port();
     let ((one, _one_peer), (two, _two_peer)) = (real(&port), real(&port));
     settled(&calls);
-    // Each removes the other: whichever comes first in the round wins.
+    // Each callback removes the other registration. The first one in the round wins.
     let (blocked, _occupied) = crate::common::occupy(&port);
     for (own, other) in [(&one, &two), (&two, &one)] {
         let other = Arc::clone(other);
@@ -461,7 +461,7 @@ fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
 
 type Pause = Box<dyn FnOnce() + Send>;
 
-/// A mock port that does something before it schedules for the first time.
+/// A mock port that runs a function before it schedules for the first time.
 #[derive(Clone)]
 struct Pausing {
     port: MockPort,
@@ -523,7 +523,7 @@ fn remove_waits_for_a_claims_callback_that_is_about_to_begin() {
     let claimer = Arc::clone(&registration);
     let ended = spawn(move || {
         let claim = claimer.try_claim(Direction::Out).expect("it is idle");
-        // Makes the end of the claim ask for a turn, in which it stops.
+        // Makes the end of the claim schedule the registration, and stop there.
         claimer.add(Direction::Out, op("behind")).expect("it is registered");
         let mut called = false;
         claim.complete(|| called = true);
@@ -552,7 +552,7 @@ impl Source for Idle {
     }
 }
 
-/// Attaches sources to a descriptor that has no events and detaches them; what shows how many of them there still are.
+/// Attaches sources to a descriptor that has no events and detaches them. The `Weak` counts the sources that are left.
 fn attached_and_detached(port: &CompletionPort<ScriptedPort>, count: usize) -> Weak<()> {
     let (silent, _writer) = pipe().expect("a pipe is made");
     let alive = Arc::new(());
@@ -579,7 +579,7 @@ fn a_thread_that_sleeps_is_woken_to_drop_what_sixty_four_removals_have_left() {
     let (calls, port) = real_port();
     settled(&calls);
     let alive = attached_and_detached(&port, 64);
-    // At least those for which it was woken.
+    // The thread drops at least the sources that it was woken for.
     eventually("the thread runs", || alive.strong_count() < 64);
 }
 
@@ -634,7 +634,7 @@ fn a_source_that_is_forgotten_twice_takes_nobody_elses_place() {
     round_trip(&port);
     port.forget(token);
     round_trip(&port);
-    // More than have left a place that is free.
+    // More registrations than there are free indices.
     let three = [(); 3].map(|()| real(&port));
     for (registration, mut peer) in three {
         let (operation, told) = op("reads").told();
@@ -666,7 +666,7 @@ fn remove_and_wait_waits_for_the_removal_on_another_thread() {
     assert_eq!(received(&settled, "who waits, after that"), Phase::Removed);
 }
 
-/// Removes its registration inside a callback, which then stops in the gate.
+/// Removes the registration inside a callback, which then stops in the gate.
 fn removed_inside(port: &MockPort, registration: &Arc<Mocked>) -> (Gate, Receiver<()>) {
     let ((gate, stop), port) = (Gate::new(), port.clone());
     let inside = Arc::clone(registration);

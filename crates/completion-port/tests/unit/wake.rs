@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::{PortSyscall, ScriptedPort};
 
-/// Registrations whose readiness the port has seen already, so that each `add` asks for a turn.
+/// Registrations whose readiness the port has seen already, so that each `add` schedules one.
 fn ready(calls: &ScriptedPort, port: &CompletionPort<ScriptedPort>, count: usize) -> Vec<Arc<Real>> {
     let registrations = (0..count).map(|_| real(port).0).collect();
     settled(calls);
@@ -86,7 +86,7 @@ fn no_wake_up_is_lost_whenever_it_comes() {
 fn a_wake_up_between_looking_and_sleeping_is_not_lost() {
     let (calls, port) = real_port();
     let registrations = ready(&calls, &port, 2);
-    // The thread has returned from epoll_wait but not looked; the one that comes now may not write.
+    // The thread has returned from epoll_wait but has not looked yet. The next `add` must not write.
     let next = calls.made(PortSyscall::EpollWait);
     let (tell, told) = channel();
     let (late, late_tell) = (Arc::clone(&registrations[1]), tell.clone());
@@ -229,7 +229,7 @@ fn interrupted_calls_of_register_and_remove_are_made_again() {
     assert!(registration.remove());
 
     assert_eq!((calls.made(PortSyscall::EpollAdd), calls.made(PortSyscall::EpollDelete)), (3, 2));
-    // It was really deleted: it can be added again.
+    // The descriptor was really deleted, because it can be added again.
     let descriptor = crate::common::received(&released, "the release");
     Registration::new(port, crate::common::Scripted::default(), descriptor).register(|| ()).unwrap();
 }
