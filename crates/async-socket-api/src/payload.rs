@@ -1,7 +1,7 @@
 //! The one place where a list of buffers is checked.
 //!
-//! Invariant: a [`Payload`] had at least one buffer, no null pointer, no empty buffer, and at most `u32::MAX` bytes when it was
-//! made. Buffers of the program may show other lengths later, which a socket notices.
+//! Invariant: a [`Payload`] had at least one buffer, no null pointer, no empty buffer, and at most `u32::MAX` bytes
+//! when it was made. Buffers of the program may show other lengths later, which a socket notices.
 
 use crate::buffers::sealed::OnlyThisCrate;
 use crate::{IoBufs, IoBufsMut, RawBuffer, RawBuffers, Refused};
@@ -29,7 +29,7 @@ pub enum PayloadError {
     /// The lengths add up to more than `u32::MAX`.
     #[error("the buffers up to and including {index} add up to more than {} bytes", u32::MAX)]
     TooLong {
-        /// The buffer with which the limit was passed, counted from 0.
+        /// The index of the buffer that exceeded the limit, counted from 0.
         index: usize,
     },
     /// There is no memory for the socket's own copy of the list.

@@ -103,7 +103,7 @@ fn the_shared_library_exports_the_documented_names_and_no_others() {
     assert_eq!(names, EXPORTED.lines().collect::<Vec<_>>());
 }
 
-/// The checker that the program runs under, or nothing.
+/// The checker that the program runs under. Empty if there is none.
 fn checker() -> String {
     env::var("C_ABI_CHECKER").unwrap_or_default()
 }

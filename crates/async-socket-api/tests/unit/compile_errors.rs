@@ -47,7 +47,7 @@ fn a_wrong_argument_of_a_function_of_ones_own_is_explained_too(#[case] body: &st
     assert_explained(body, expected);
 }
 
-/// Without it the tests above could look for words in the error of a snippet that is wrong in another way.
+/// Without this test, the tests above could find their words in the error of a snippet with another mistake.
 #[test]
 fn the_snippets_compile_with_the_right_things() {
     let right = "let _ = socket.send_async(vec![1_u8], |_| {}); let _ = socket.receive_async([0_u8; 4], |_| {});";
@@ -72,7 +72,8 @@ fn compile(body: &str) -> (bool, String) {
     let snippet = format!(
         "#![allow(unused)]\nuse async_socket_api::*;\npub fn snippet(socket: &impl AsyncSocket) {{\n    {body}\n}}\n"
     );
-    // Written to standard output, which leads nowhere. As root, `-o /dev/null` would put a file in the place of the device.
+    // The metadata goes to standard output, which is discarded. As root, `-o /dev/null` would replace the device by a
+    // file.
     let mut rustc = Command::new(rustc())
         .args(["--edition=2024", "--crate-type=lib", "--crate-name=snippet", "--emit=metadata=-"])
         .arg("--extern")

@@ -74,7 +74,7 @@ pub unsafe extern "C" fn async_socket_set_log(
 /// Reads `ASYNC_SOCKET_LOG`, once: `error`, `warn`, `info`, `debug` or `trace` prints to standard error.
 // Codes_SRS_C_LIBRARY_01_009
 pub(crate) fn start() {
-    // A `Once` would not do: a child of `fork` can inherit it while another thread is in it.
+    // Not a `Once`, because a child of `fork` can inherit it while another thread is in it.
     static STARTED: AtomicBool = AtomicBool::new(false);
     if STARTED.swap(true, Ordering::Relaxed) {
         return;
@@ -99,7 +99,7 @@ pub(crate) fn start() {
     }
 }
 
-/// The variable's value, unless it is empty. `std::env` would copy it into memory that may not be there.
+/// The variable's value, unless it is empty. `std::env` would need memory for a copy of it.
 fn variable() -> Option<&'static OsStr> {
     // SAFETY: the name ends with a NUL. A program that changes its environment does so while no other thread reads it.
     let value = unsafe { libc::getenv(c"ASYNC_SOCKET_LOG".as_ptr()) };

@@ -47,7 +47,7 @@ impl Sink {
     }
 }
 
-/// Replaces the function. Returns the earlier one, or `None` if the lock is not to be had.
+/// Replaces the function. Returns the earlier one, or `None` if the lock could not be taken in time.
 pub(super) fn replace(sink: Option<TryArc<Sink>>) -> Option<Option<TryArc<Sink>>> {
     lock().map(|mut current| std::mem::replace(&mut *current, sink))
 }
@@ -73,8 +73,8 @@ pub(super) fn hand_over(level: ASYNC_SOCKET_LOG_LEVEL, line: &Line) {
     INSIDE.set(false);
 }
 
-/// Tries for the lock with a limit, because the child of a `fork` can inherit it locked by a thread that does not exist there.
-/// It tries instead of waiting because a lock that is waited for may allocate.
+/// Tries to take the lock for a limited time, because the child of a `fork` can inherit it locked by a thread that does
+/// not exist there. It does not block on the lock, because that may allocate.
 fn lock() -> Option<MutexGuard<'static, Option<TryArc<Sink>>>> {
     const LIMIT: Duration = Duration::from_millis(100);
     const PAUSE: Duration = Duration::from_micros(20);

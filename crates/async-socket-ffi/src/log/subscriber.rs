@@ -24,8 +24,8 @@ pub(super) fn install() -> bool {
     *IS_OURS.get_or_init(|| dispatcher::set_global_default(Dispatch::new(Log)).is_ok())
 }
 
-/// `tracing` registers a subscriber with two small allocations that end the process if they fail, and offers no other way. So
-/// this asks for much more first, and gives it back.
+/// `tracing` registers a subscriber with two small allocations that end the process if they fail, and offers no other
+/// way. So this function first allocates much more memory, and frees it.
 fn has_memory_to_register() -> bool {
     const PLENTY: usize = 1 << 16;
     Vec::<u8>::new().try_reserve_exact(PLENTY).is_ok()

@@ -157,7 +157,7 @@ pub fn buffer(bytes: &mut [u8]) -> ASYNC_SOCKET_BUFFER {
     ASYNC_SOCKET_BUFFER { buffer: bytes.as_mut_ptr().cast(), length: u32::try_from(bytes.len()).expect("short") }
 }
 
-/// A list that has to be refused, by the reason.
+/// A list of buffers that must be refused, for the reason `what`.
 pub fn bad_list(what: &str, bytes: &mut [u8]) -> Vec<ASYNC_SOCKET_BUFFER> {
     let good = buffer(bytes);
     match what {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Mutex;
 use test_doubles::{MockPort, PortCall, any_descriptor};
 
-/// Notes what it is told, and asks for as many more turns as it was made with.
+/// Records its events, and asks for as many more turns as it was made with.
 struct Noting {
     port: MockPort,
     told: Mutex<Vec<(Readiness, bool)>>,
