@@ -1,4 +1,5 @@
-//! What is kept in memory, and what happens without: a binary of its own, because its allocator counts and can fail.
+//! The memory that the library keeps, and its behaviour without memory. A binary of its own, because its allocator
+//! counts and can fail.
 //!
 //! Every test here holds [`alone`](integration_tests::process::alone), because the allocator counts for the whole process.
 #![allow(unsafe_code, reason = "a global allocator that counts")]

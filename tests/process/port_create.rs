@@ -33,7 +33,7 @@ fn a_port_is_an_epoll_instance_an_eventfd_and_a_thread() {
     drop(port);
 }
 
-/// Uses up all descriptors but so many. Only in a child, which ends afterwards.
+/// Uses up all descriptors except `free`. Call it only in a child process, which ends afterwards.
 fn leave_descriptors(free: u64) -> Vec<File> {
     let open = descriptors() as u64;
     let limit = getrlimit(Resource::Nofile);

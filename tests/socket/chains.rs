@@ -100,7 +100,7 @@ fn swallow(mut peer: integration_tests::Peer, length: usize) -> Task<()> {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_061
 #[rstest]
 fn a_hundred_thousand_sends_each_from_the_last_ones_callback(
-    // Each of them is a packet of its own on TCP.
+    // On TCP each send is a packet of its own.
     #[values((Transport::TcpV4, LINKS / 10), (Transport::Unix, LINKS))] case: (Transport, usize),
 ) {
     let (transport, links) = case;

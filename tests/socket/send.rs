@@ -1,4 +1,4 @@
-//! Sending: at once where the kernel takes it, queued where it does not, refused where nothing can go.
+//! Sending: at once if the kernel takes the bytes, queued if it does not, refused if nothing can be sent.
 
 use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, PayloadError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketState,
@@ -146,7 +146,7 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
     assert!(blocked.is_pending());
 
     socket2::SockRef::from(&other_handle).shutdown(Shutdown::Write).unwrap();
-    // On TCP the shutdown is no event. The peer makes room, which is one.
+    // On TCP the shutdown is no event. The peer makes room, which is an event.
     let _ = peer.read_rest();
 
     let completion = blocked.only();

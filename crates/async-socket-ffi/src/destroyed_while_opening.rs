@@ -1,5 +1,5 @@
-//! A socket that one thread destroys while another thread opens it. The test is inside the crate, because it holds the opening
-//! thread in its system call.
+//! A socket that one thread destroys while another thread opens it. The test is inside the crate, because it holds the
+//! opening thread in its system call.
 
 use crate::kernel::held::NEXT_ADD;
 use crate::{

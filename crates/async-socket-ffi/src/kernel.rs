@@ -1,8 +1,9 @@
 //! The system calls of the C library's ports: those of [`completion_port::Kernel`], with another `epoll_wait`.
 //!
-//! rustix calls `epoll_pwait` and sets five of its six arguments. The kernel ignores the sixth, but memcheck reads that register
-//! and reports it. C teams let their tests fail for a report of memcheck, so this module sets every register that the call
-//! reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more instructions.
+//! rustix calls `epoll_pwait` and sets five of its six arguments. The kernel ignores the sixth, but memcheck reads that
+//! register and reports it. C teams let their tests fail for a report of memcheck, so this module sets every register
+//! that the call reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more
+//! instructions.
 
 use completion_port::PortSyscalls;
 use completion_port::sys::{EpollOp, Errno, Event};

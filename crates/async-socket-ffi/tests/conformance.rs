@@ -1,5 +1,5 @@
-//! The C library as a C program sees it: the conformance program of `tests/c` with the static and the shared library, the header
-//! as C99 and as C++11, and the exported names.
+//! The C library as a C program sees it: the conformance program of `tests/c` with the static and the shared library,
+//! the header as C99 and as C++11, and the exported names.
 //!
 //! `cargo xtask c-abi --valgrind` and `--asan` name a checker in `C_ABI_CHECKER`, and the program runs under it.
 

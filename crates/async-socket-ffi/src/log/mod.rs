@@ -1,8 +1,8 @@
-//! What the library says about itself: to standard error if `ASYNC_SOCKET_LOG` asks for it, and to a function of the program.
+//! The library's log: to standard error if `ASYNC_SOCKET_LOG` asks for it, and to a function of the program.
 //!
-//! A program may log at exit, after a thread's variables have been destroyed, or with a standard error that is a closed pipe.
-//! So a line is put together on the stack and written by one `write(2)`. That takes no memory, no thread-local variable with a
-//! destructor, and no lock that is held while a thread waits.
+//! A program may log at exit, after a thread's variables have been destroyed, or with a standard error that is a closed
+//! pipe. So a line is put together on the stack and written by one `write(2)`. That takes no memory, no thread-local
+//! variable with a destructor, and no lock that is held while a thread waits.
 
 mod levels;
 mod line;

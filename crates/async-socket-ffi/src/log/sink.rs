@@ -24,7 +24,8 @@ pub(super) struct Sink {
 // SAFETY: the program allows its function to be called with this context on any thread.
 unsafe impl Sync for Sink {}
 
-/// A thread holds the lock only to copy or replace the reference. A thread that calls the function has a reference of its own.
+/// A thread holds the lock only to copy or replace the reference. A thread that calls the function has a reference of
+/// its own.
 static SINK: Mutex<Option<TryArc<Sink>>> = Mutex::new(None);
 
 thread_local! {

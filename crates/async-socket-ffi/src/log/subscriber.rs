@@ -14,8 +14,8 @@ use tracing::{Dispatch, Event, Level, Metadata, dispatcher, span};
 /// Makes one line of each event, and nothing of spans.
 struct Log;
 
-/// Makes this the process's subscriber, once. `false` if a Rust program around the library has one of its own, or if there is
-/// no memory.
+/// Makes this the process's subscriber, once. `false` if a Rust program around the library has one of its own, or if
+/// there is no memory.
 pub(super) fn install() -> bool {
     static IS_OURS: OnceLock<bool> = OnceLock::new();
     if IS_OURS.get().is_none() && !has_memory_to_register() {
