@@ -105,7 +105,7 @@ impl Drop for NeverCalled {
     }
 }
 
-/// An engine with so many threads.
+/// An engine with this number of threads.
 #[must_use]
 pub fn engine(threads: usize) -> ExecutionEngine {
     crate::wait::watch_over_this_process();

@@ -1,4 +1,4 @@
-//! The real system calls, which a test can hold up between two of them, and count.
+//! The real system calls. A test can hold up a thread between two of them, and count them.
 
 use crate::wait::Barrier;
 use async_socket_linux::SocketSyscalls;

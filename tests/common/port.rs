@@ -1,4 +1,4 @@
-//! What the tests of the completion port share: a handler that reads and writes real descriptors.
+//! Shared by the tests of the completion port: a handler that reads and writes real descriptors.
 
 use crate::wait::watch_over_this_process;
 use crate::{Inbox, LIMIT, inbox};
@@ -46,7 +46,7 @@ pub fn take_back(registration: &Watched) -> OwnedFd {
     descriptor.expect("removal releases the descriptor")
 }
 
-/// What became of an operation.
+/// The outcome of an operation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Done {
     /// What the last attempt was told.
@@ -130,7 +130,7 @@ impl Handler for Transfers {
     }
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 enum Made {
     Nothing,
     Part,

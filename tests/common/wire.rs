@@ -100,7 +100,7 @@ impl Peer {
         SockRef::from(&self).set_linger(Some(std::time::Duration::ZERO)).expect("SO_LINGER");
     }
 
-    /// Reads exactly so many bytes.
+    /// Reads exactly `length` bytes.
     #[must_use]
     pub fn read_bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];

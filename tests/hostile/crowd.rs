@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Set in the process of the silent peers: the address to connect to, and how many times.
+/// Set in the process of the silent peers: the address to connect to, and the number of connections.
 const SILENT: &str = "SILENT_PEERS";
 
 /// The longest that a well-behaved peer may wait for an answer, on a busy machine.

@@ -45,7 +45,7 @@ fn bytes() -> isize {
     BYTES.load(Ordering::Relaxed)
 }
 
-/// What a socket and its port may keep beyond what they had when they were new.
+/// The most memory that a socket and its port may keep beyond their memory when they were new.
 const LITTLE: isize = 2048;
 
 /// Waits until there is hardly more memory in use than there was.

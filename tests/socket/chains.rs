@@ -84,7 +84,7 @@ fn receive_link(chain: &Arc<Chain>, buffer: [u8; 1]) {
     chain.socket.receive_async(buffer, callback).expect("receive_async");
 }
 
-/// Reads so many bytes and throws them away.
+/// Reads `length` bytes and throws them away.
 fn swallow(mut peer: integration_tests::Peer, length: usize) -> Task<()> {
     spawn("read", move || {
         let mut chunk = vec![0; 1 << 20];

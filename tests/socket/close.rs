@@ -1,4 +1,4 @@
-//! Closing: what it waits for, what it abandons, and when it does nothing.
+//! Closing: the callbacks that it waits for, the operations that it abandons, and the calls that do nothing.
 
 use async_socket_linux::{AsyncSocket, ReceiveError, ReceiveResult, SendError, SendResult, SocketState};
 use integration_tests::call::{block_sending, engine, hold, open, receive, received};

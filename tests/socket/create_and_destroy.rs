@@ -1,4 +1,4 @@
-//! Creating and destroying: who owns the descriptor, which port a socket gets, and what is freed.
+//! Creating and destroying: the owner of the descriptor, the port that a socket gets, and the values that are freed.
 
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, ReceiveResult, SocketState};

@@ -1,4 +1,4 @@
-//! Receiving: always later, on the port's thread, into as many buffers as the bytes fill.
+//! Receiving: never inside the call, always on the port's thread, and into as many buffers as the bytes fill.
 
 use async_socket_linux::{AsyncSocket, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, SocketState};
 use integration_tests::call::{engine, open, receive, received, round_trip};

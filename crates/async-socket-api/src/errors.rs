@@ -5,7 +5,7 @@ use std::fmt;
 use std::io;
 use thiserror::Error;
 
-/// A call that was refused: the reason, and what the caller had handed over.
+/// A refused call: the reason, and the values that the caller had handed over.
 ///
 /// It is an error, so `?` passes it on together with `returned`. A conversion into [`io::Error`] keeps only the reason
 /// and drops `returned`. A descriptor in it is thereby closed.
@@ -154,7 +154,8 @@ pub enum SendError {
         /// How many bytes of this payload the kernel had taken.
         bytes_sent: u32,
     },
-    /// A buffer did not show as many bytes as when the call checked it. If a part had gone out, the stream is broken.
+    /// A buffer showed another number of bytes than when the call checked it. If a part had gone out, the stream is
+    /// broken.
     #[error("a buffer changed its length while it was sent, after {bytes_sent} bytes")]
     BuffersChanged {
         /// How many bytes the kernel had taken.

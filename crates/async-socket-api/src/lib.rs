@@ -1,4 +1,4 @@
-//! What a completion-based asynchronous socket is: the model of Windows IOCP, as Rust types.
+//! The Rust types of a completion-based asynchronous socket: the model of Windows IOCP.
 //!
 //! A program lends buffers and a callback to a socket, and gets control back at once. When the work is done, the
 //! callback runs exactly once and gives the buffers back. This crate defines the rules, and checks everything that can
@@ -21,7 +21,8 @@
 //! Every error converts into [`std::io::Error`]. A completion gives its result as an `io::Result`
 //! ([`ReceiveCompletion::io_result`], [`SendCompletion::io_result`]), in which the end of the stream is `Ok(0)`.
 //!
-//! [`AsyncSocket`] says on which threads callbacks run, which of them may overlap, and which locks not to hold.
+//! [`AsyncSocket`] documents the threads on which callbacks run, the callbacks that may overlap, and the locks that a
+//! caller must not hold.
 //!
 //! # Example: send back what was received
 //! Only the received bytes go out, and nothing is copied. The next receive gets the same memory again:

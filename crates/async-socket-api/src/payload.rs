@@ -17,13 +17,13 @@ pub enum PayloadError {
     /// A buffer's pointer is null. Only [`RawBuffers`] can have one.
     #[error("buffer {index} is a null pointer")]
     NullBuffer {
-        /// Which buffer, counted from 0.
+        /// The index of the buffer, counted from 0.
         index: usize,
     },
     /// A buffer has no bytes.
     #[error("buffer {index} has length 0")]
     EmptyBuffer {
-        /// Which buffer, counted from 0.
+        /// The index of the buffer, counted from 0.
         index: usize,
     },
     /// The lengths add up to more than `u32::MAX`.

@@ -1,4 +1,4 @@
-//! What callbacks get, and the specification's result enums.
+//! The values that callbacks get, and the specification's result enums.
 //!
 //! The values are those of the C ABI. 0 is never a result, so that a zeroed C variable is not mistaken for one.
 

@@ -6,7 +6,7 @@ use async_socket_api::ReceiveCompletion;
 use std::error::Error;
 use std::io;
 
-/// What the kernel said, with its `errno`.
+/// The kernel's error with its `errno`.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<CreateError> for io::Error {
     fn from(error: CreateError) -> Self {

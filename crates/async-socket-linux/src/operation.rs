@@ -59,7 +59,7 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     fn fail(self, failure: Failure);
 }
 
-/// What one try came to.
+/// The outcome of one try.
 pub(crate) enum Progress<D> {
     /// The operation is done.
     Done {

@@ -18,7 +18,7 @@ pub(crate) trait Resume: Send {
     fn resume(&self);
 }
 
-/// What resumes one waiter.
+/// Resumes one waiter.
 pub(crate) type Note = Box<dyn Resume>;
 
 pub(crate) struct PoolWaiters {

@@ -1,4 +1,4 @@
-//! What the operations of one socket share.
+//! The state that the operations of one socket share.
 //!
 //! Invariant: this module is a leaf. It knows numbers and errors, but no operations and no callbacks.
 
@@ -19,7 +19,7 @@ pub(crate) struct SocketCore<S> {
     /// the next receive reports it. The whole is 0 for a TCP socket without such an error.
     receiving: AtomicU32,
     stream_broken: AtomicBool,
-    /// What open learned of the descriptor: `CONNECTING`, or why it was refused, as an index into `KINDS` plus one.
+    /// The outcome of open: `CONNECTING`, or the reason of a refusal as an index into `KINDS` plus one.
     found_at_open: AtomicU8,
     /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could
     /// not be made. 0 if the kernel named none.
@@ -114,7 +114,7 @@ impl<S> SocketCore<S> {
 
     // ---- what the descriptor is
 
-    /// Notes at open why the descriptor cannot be used, and gives the error to fail with.
+    /// Notes at open why the descriptor cannot be used. Returns the error to fail with.
     pub(crate) fn refuse(&self, kind: UnsupportedKind) -> Errno {
         let index = KINDS.iter().position(|known| *known == kind).unwrap_or(KINDS.len() - 1);
         // Six kinds fit.

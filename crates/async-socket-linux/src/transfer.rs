@@ -25,7 +25,7 @@ pub(crate) struct Cursor {
     pub(crate) bytes: u32,
 }
 
-/// What one attempt to send came to.
+/// The outcome of one attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// The whole payload is with the kernel.
@@ -154,7 +154,7 @@ impl Cursor {
     }
 }
 
-/// What a short read, which gets fewer bytes than it had room for, says about the rest.
+/// The meaning of a short read, which is a read that gets fewer bytes than it had room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ShortRead {
@@ -166,7 +166,7 @@ pub(crate) enum ShortRead {
     ProvesNothing = 2,
 }
 
-/// What one attempt to receive came to.
+/// The outcome of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
     /// Bytes arrived.

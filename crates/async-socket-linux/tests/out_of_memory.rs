@@ -1,4 +1,4 @@
-//! What calls do when there is no memory. The binary has an allocator of its own, which fails on demand.
+//! Calls without memory. The binary has an allocator of its own, which fails on demand.
 #![allow(unsafe_code, reason = "raw lists of buffers are unsafe to make")]
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};

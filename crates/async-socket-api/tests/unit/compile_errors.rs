@@ -1,4 +1,4 @@
-//! What the compiler says to a newcomer who lends the wrong thing: each message names the remedy.
+//! The compiler's messages to a newcomer who lends the wrong thing. Each message names the remedy.
 //!
 //! The snippets are given to the `rustc` beside the cargo that runs this test, with this crate as that cargo built it.
 //! Only our own words are looked for, so that another compiler's layout does not matter.

@@ -1,4 +1,4 @@
-//! What `tracing` hands its events to.
+//! The subscriber that gets the events of `tracing`.
 
 use super::levels::{HANDED_OVER, LEVELS, PRINTED, limit};
 use super::line::Line;

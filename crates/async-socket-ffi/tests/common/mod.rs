@@ -1,4 +1,4 @@
-//! What the tests of the ABI share: the platform while a test runs, callbacks to wait for, and sockets.
+//! Shared by the tests of the ABI: the platform while a test runs, callbacks to wait for, and sockets.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of every test file, not a crate")]
 #![allow(unsafe_code, reason = "calls the C ABI")]

@@ -23,7 +23,7 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// What one receive can take.
+/// The most bytes that one receive takes.
 const BUFFER_SIZE: usize = 64 * 1024;
 
 /// How long the server pauses when it cannot accept a connection.
@@ -76,7 +76,7 @@ impl Drop for Connection {
     }
 }
 
-/// What a server has done in its life.
+/// The work of a server in its life.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Served {
     pub(crate) connections: u64,

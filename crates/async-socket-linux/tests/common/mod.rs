@@ -1,4 +1,4 @@
-//! What the tests of the socket share: a socket over the mocks, and the outcome of an operation.
+//! Shared by the tests of the socket: a socket over the mocks, and the outcome of an operation.
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of this")]
 
 use async_socket_linux::sys::Errno;

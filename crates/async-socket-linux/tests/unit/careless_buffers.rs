@@ -195,7 +195,7 @@ impl IoBufs for Stepping {
 fn a_receive_into_a_buffer_that_shrank_to_nothing_is_an_error_and_no_end_of_the_stream() {
     let fixture = Fixture::open();
     let (shrunk, next) = (fixture.receive(Fickle::new([8, 0])), fixture.receive(vec![0; 8]));
-    // What the kernel gives for no room.
+    // The kernel's answer to a receive without room.
     fixture.sys.script_recv([Step::bytes(""), Step::bytes("bytes")]);
 
     fixture.fire(Action::In);

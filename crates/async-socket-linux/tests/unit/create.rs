@@ -1,6 +1,6 @@
 //! `create`: a closed socket that owns its descriptor and has taken a reference to a completion port.
 //!
-//! What happens when no port can be made is in `create_without_descriptors.rs`, which needs a process of its own.
+//! `create_without_descriptors.rs` tests the case that no port can be made, because it needs a process of its own.
 
 use crate::common::{Fixture, PATIENCE};
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine, SocketState, platform};

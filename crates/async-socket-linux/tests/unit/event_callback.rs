@@ -1,4 +1,4 @@
-//! `event_complete_callback`: what each event does to the operations that wait, and how they end.
+//! `event_complete_callback`: the effect of each event on the operations that wait, and their results.
 
 use crate::common::{Fixture, Journal, Outcome, one_byte_buffers, refused_send};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};

@@ -29,7 +29,7 @@ pub enum Fault {
     Spurious,
     /// An event that is returned by a later `epoll_wait` than the first that could have returned it.
     Late,
-    /// An event of a descriptor that was deleted while the `epoll_wait` that returns it was under way.
+    /// An event that `epoll_wait` returns for a descriptor that was deleted during the call.
     Removed,
 }
 

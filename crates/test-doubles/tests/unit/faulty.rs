@@ -171,7 +171,7 @@ fn a_spurious_event_is_one_of_a_descriptor_that_is_watched() {
     assert_eq!(events(&sys, &epoll), []);
 }
 
-/// Which descriptors have an event at this moment.
+/// The descriptors that have an event at this moment.
 fn events(sys: &FaultySyscalls, epoll: &OwnedFd) -> Vec<u64> {
     let mut events = Vec::with_capacity(4);
     sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("epoll works");

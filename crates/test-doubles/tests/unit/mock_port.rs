@@ -1,4 +1,4 @@
-//! `MockPort`: records what it is asked, and reports what the test fires, in that order and on that thread.
+//! `MockPort`: records its calls, and reports the events that the test fires, in that order and on that thread.
 
 use completion_port::memory::TryArc;
 use completion_port::{Action, Direction, Dispatch, Port, Readiness, Source, Token};
