@@ -48,7 +48,7 @@ fn bytes() -> isize {
 /// The most memory that a socket and its port may keep beyond their memory when they were new.
 const LITTLE: isize = 2048;
 
-/// Waits until there is hardly more memory in use than there was.
+/// Waits until hardly more memory is in use than before.
 fn as_before(before: isize, what: &str) {
     let little = comes_true(LIMIT, || bytes() - before <= LITTLE);
     assert!(little, "{what}: {} bytes more", bytes() - before);

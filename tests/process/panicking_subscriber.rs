@@ -84,7 +84,7 @@ fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
             drop(Arc::into_inner(socket).expect("the last reference"));
             assert_eq!(blocked.only().result, SendResult::Abandoned);
             assert_eq!(waits.only().result, ReceiveResult::Abandoned);
-            // The peer reads what had gone out, and then the end.
+            // The peer reads the bytes that had gone out, and then the end.
             let _ = peer.read(&mut [0; 1024]);
         }
     });

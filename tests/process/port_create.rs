@@ -1,4 +1,4 @@
-//! A port as the process sees it: descriptors, its thread, and what is left when something fails.
+//! A port as the process sees it: descriptors, its thread, and the remains of a failure.
 
 use completion_port::{CompletionPort, Direction, Port};
 use integration_tests::port::{A_WHILE, port, round_trip, settled, socket, watch, writes};
@@ -176,7 +176,8 @@ fn two_ports_that_drop_each_other_on_their_threads_do_not_wait_for_each_other() 
     let _alone = alone();
     let (before, threads) = (descriptors(), port_threads().len());
     let ports = [port().1, port().1];
-    // Each port's thread holds the last reference to the other port. It drops that when both threads are in their callbacks.
+    // Each port's thread holds the last reference to the other port. It drops the reference when both threads are in
+    // their callbacks.
     let ((tell, told), (gates, barriers)) =
         (inbox(), [wait::gate(), wait::gate()].into_iter().unzip::<_, _, Vec<_>, Vec<_>>());
     let mut sockets = Vec::new();

@@ -1,4 +1,4 @@
-//! A port with nothing to do uses no processor time, unless it polls, and pauses when its waits fail.
+//! An idle port uses no processor time unless it polls. It pauses when its waits fail.
 
 use completion_port::sys::Errno;
 use completion_port::{CompletionPort, Direction};

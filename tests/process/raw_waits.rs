@@ -1,4 +1,4 @@
-//! Raw waits on real descriptors: which waits fire, numbers that come back, and ports that drop each other.
+//! Raw waits on real descriptors: the waits that fire, numbers that are reused, and ports that drop each other.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 use async_socket::{

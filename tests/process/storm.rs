@@ -27,7 +27,7 @@ struct Simulation {
     unexpected: AtomicUsize,
 }
 
-/// A small generator, so that a thread's choices can be played again.
+/// A small generator with a seed, so that a thread's choices can be repeated.
 #[derive(Clone)]
 struct Random(u64);
 
@@ -67,8 +67,8 @@ impl Simulation {
         }
     }
 
-    /// One random act. Only threads of the test and the port's close: two callbacks on different threads that close each
-    /// other's sockets would wait for each other.
+    /// One random act. Only threads of the test and the port's thread close sockets. Two callbacks on different threads
+    /// that close each other's sockets would wait for each other.
     fn act(self: &Arc<Self>, random: &mut Random, may_close: bool) {
         let simulation = Arc::clone(self);
         let mut then = Random(random.below(u64::MAX >> 34));

@@ -1,4 +1,5 @@
-//! Descriptors that cannot be used: a typed error at open that names the cause; the socket keeps the descriptor.
+//! Descriptors that cannot be used: open returns a typed error that names the cause, and the socket keeps the
+//! descriptor.
 #![allow(unsafe_code, reason = "makes descriptors that are closed already")]
 
 use async_socket_linux::{AsyncSocket, OpenError, SendError, SocketState};

@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 
 const LINKS: usize = 100_000;
 
-/// How far apart the stacks of two callbacks on one thread may be: a few frames, not one for each link.
+/// The most distance between the stacks of two callbacks on one thread: a few frames, not one for each link.
 const STACK: usize = 32 * 1024;
 
 struct Chain {
@@ -38,7 +38,7 @@ impl Chain {
         (Arc::new(chain), finished)
     }
 
-    /// Whether there is another link. Notes now and then where the stack is.
+    /// Whether there is another link. Sometimes records the position of the stack.
     fn link(&self) -> bool {
         let left = self.left.fetch_sub(1, Ordering::Relaxed);
         if left.is_multiple_of(32) {

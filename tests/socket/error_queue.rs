@@ -206,7 +206,7 @@ fn notifications_that_the_program_took_first_are_no_error() {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_085, Tests_SRS_ASYNC_SOCKET_LINUX_11_086, Tests_SRS_ASYNC_SOCKET_LINUX_11_087
 #[test]
 fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_order() {
-    // Corked bytes leave no room to send, and a twin on the same port provokes the error.
+    // Corked bytes leave no room to send. A twin socket on the same UDP port provokes the error.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let bind = |address: std::net::SocketAddr| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();

@@ -84,7 +84,7 @@ fn what_the_kernel_does_not_take_is_queued_and_sent_in_order(
     let (descriptor, mut peer) = transport.narrow_pair();
     let socket = open(&engine(1), descriptor);
     let (blocked, position) = block_sending(&socket);
-    // Small enough to fit into the room that is left, if they were allowed to overtake.
+    // Each is small enough for the room that is left, so it would go out if it could overtake.
     let (done, later) = inbox();
     for number in 0..50 {
         let done = done.clone();

@@ -122,7 +122,8 @@ impl<B: IoBufsMut> Payload<B> {
 }
 
 impl RawBuffers {
-    /// Checks a list of pointers and lengths, and returns the sum of the lengths. It does not touch what they point to.
+    /// Checks a list of pointers and lengths, and returns the sum of the lengths. It does not touch the memory behind
+    /// the pointers.
     ///
     /// # Errors
     /// The first [`PayloadError`] in the order of the list.

@@ -166,7 +166,7 @@ impl<B> ReceiveCompletion<B> {
     }
 }
 
-/// The received bytes: the filled part of what was lent. It is empty unless the result is [`ReceiveResult::Ok`].
+/// The received bytes: the filled part of the lent buffers. It is empty unless the result is [`ReceiveResult::Ok`].
 // Codes_SRS_LENT_BUFFERS_01_007
 impl<B: IoBuf> ReceiveCompletion<B> {
     /// The received bytes of a single buffer. [`received_slices`](Self::received_slices) is for lists.
@@ -178,7 +178,7 @@ impl<B: IoBuf> ReceiveCompletion<B> {
 
 // Codes_SRS_LENT_BUFFERS_01_007
 impl<B: IoBufs> ReceiveCompletion<B> {
-    /// The received bytes, a slice for each buffer that has some.
+    /// The received bytes: one slice for each buffer that has some.
     pub fn received_slices(&self) -> impl Iterator<Item = &[u8]> {
         let received = self.buffers.slices_from(0).scan(self.bytes_received as usize, |left, slice| {
             let filled = front(slice, *left);

@@ -90,7 +90,7 @@ pub trait AsyncSocket: Send + Sync {
     where
         F: FnOnce(OpenResult) + Send + 'static;
 
-    /// Closes the socket: waits for its callbacks that run on other threads, then completes what is pending as
+    /// Closes the socket: waits for its callbacks that run on other threads, then completes the pending operations as
     /// abandoned, on the calling thread, and then closes the descriptor. When it returns, no callback of this socket
     /// runs or will run, with two exceptions:
     ///
@@ -122,7 +122,7 @@ pub trait AsyncSocket: Send + Sync {
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static;
 
-    /// Receives at least one byte into buffers, in order, and as many as have arrived.
+    /// Receives at least one byte into buffers, in order, and as many bytes as have arrived.
     ///
     /// The callback runs on the port thread, never inside this call. The received bytes are at the front of the buffers, see
     /// [`ReceiveCompletion::received`] and [`into_slice`](ReceiveCompletion::into_slice).

@@ -103,7 +103,7 @@ impl MockPort {
         self.turn(source, events);
     }
 
-    /// Runs everything that has asked for a turn without an event, until nothing asks any more. Returns the number of turns.
+    /// Gives a turn to every source that asks for one without an event, until none asks. Returns the number of turns.
     pub fn run_scheduled(&self) -> usize {
         let mut turns = 0;
         while let Some(source) = self.next_scheduled() {

@@ -1,7 +1,7 @@
 //! The compiler's messages to a newcomer who lends the wrong thing. Each message names the remedy.
 //!
-//! The snippets are given to the `rustc` beside the cargo that runs this test, with this crate as that cargo built it.
-//! Only our own words are looked for, so that another compiler's layout does not matter.
+//! The test gives the snippets to the `rustc` beside the cargo that runs this test, with this crate as that cargo built
+//! it. It looks only for our own words, so another compiler's layout does not matter.
 
 use async_socket_api as _;
 use rstest::rstest;
@@ -66,7 +66,7 @@ fn assert_explained(body: &str, expected: &[&str]) {
     }
 }
 
-/// Whether the body of a function compiles, and what the compiler says.
+/// Whether the body of a function compiles, and the compiler's output.
 fn compile(body: &str) -> (bool, String) {
     let dependencies = dependencies();
     let snippet = format!(
@@ -103,7 +103,7 @@ fn dependencies() -> PathBuf {
     test.parent().expect("it is in a folder").to_owned()
 }
 
-/// The newest build of this crate, if there are several, with other features for instance.
+/// The newest build of this crate. There may be several, for instance with other features.
 fn this_crate(dependencies: &Path) -> PathBuf {
     let builds = fs::read_dir(dependencies).expect("cargo's folder").filter_map(Result::ok).map(|entry| entry.path());
     let ours = |path: &PathBuf| {

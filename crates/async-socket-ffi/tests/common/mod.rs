@@ -69,7 +69,8 @@ impl Calls {
 unsafe fn tell(context: *mut c_void, call: Call) {
     // SAFETY: the tests pass the context of a `Calls` that lives until the callback has sent its result.
     let sender = unsafe { &*context.cast::<Sender<Call>>() };
-    // A clone, because the test may drop its `Calls` as soon as it has the result, while the sender still works.
+    // A clone, because the test may drop its `Calls` as soon as it has the result. The sender may then still be at
+    // work.
     let sender = sender.clone();
     let _ = sender.send(call);
 }

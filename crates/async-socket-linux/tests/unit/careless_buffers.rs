@@ -444,6 +444,6 @@ fn a_transfer_that_was_cut_to_whole_pages_of_64_kib_is_not_short() {
 
     port.fire(Action::In);
 
-    // No receive was taken for the last of the bytes, so the next one was tried.
+    // No full receive was taken as a sign that nothing is left, so the next receive was tried.
     assert_eq!([one.take(), several.take(), last.take()], [0x7fff_0000; 3]);
 }
