@@ -128,8 +128,8 @@ fn an_unacceptable_list_is_refused_both_ways(
     });
 }
 
-/// An operation on one buffer and one on several buffers are of different types, and neither fits into the room that the other
-/// leaves.
+/// An operation on one buffer and an operation on several buffers have different types. Neither fits into the room that
+/// the other leaves.
 #[rstest]
 fn one_buffer_and_several_take_turns_in_one_direction(#[values(false, true)] both_wait: bool) {
     let _platform = Platform::start();

@@ -28,23 +28,23 @@ fn text(name: *const c_char) -> &'static str {
     unsafe { CStr::from_ptr(name) }.to_str().expect("they are ASCII")
 }
 
-/// A log function and where its lines go, until this is dropped.
+/// The lines that the log function has got.
 struct Lines(Mutex<Vec<(ASYNC_SOCKET_LOG_LEVEL, String)>>);
 
 unsafe extern "C" fn on_log(context: *mut c_void, level: ASYNC_SOCKET_LOG_LEVEL, line: *const c_char) {
-    // SAFETY: the context outlives the log function's being set.
+    // SAFETY: the context lives for as long as the log function is set.
     let lines = unsafe { &*context.cast::<Lines>() };
     // SAFETY: a line ends with a NUL.
     let line = unsafe { CStr::from_ptr(line) }.to_string_lossy().into_owned();
     lines.0.lock().expect("nothing panics with it").push((level, line));
-    // Would be logged, and its line logged, and so on.
+    // If the library logged this call, that line would call this function again, and so on.
     // SAFETY: NULL is allowed.
     unsafe { async_socket_close(null_mut()) };
     // SAFETY: NULL is allowed.
     assert_ne!(unsafe { async_socket_set_log(None, null_mut(), MaybeUninit::zeroed()) }, 0);
 }
 
-/// Removes the log function also if the test fails.
+/// Removes the log function, even if the test fails.
 struct Removed;
 
 impl Drop for Removed {

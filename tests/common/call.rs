@@ -55,7 +55,7 @@ impl<T> Inbox<T> {
         (0..count).map(|_| self.next()).collect()
     }
 
-    /// The next one; no other may come. Waits until all outboxes are dropped.
+    /// Waits for the next value, and until all outboxes are dropped. Fails if another value comes.
     pub fn only(self) -> T {
         let first = self.next();
         self.assert_dead();
@@ -80,7 +80,7 @@ impl<T> Inbox<T> {
     }
 }
 
-/// Callbacks that must not run. They count, because the library catches the panic of a callback.
+/// Callbacks that must not run. They count their calls, because the library catches a callback's panic.
 ///
 /// Dropping this checks that none has run, and that all are freed, so that none can run later.
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ impl Drop for NeverCalled {
     }
 }
 
-/// An engine with so many threads.
+/// An engine with this number of threads.
 #[must_use]
 pub fn engine(threads: usize) -> ExecutionEngine {
     crate::wait::watch_over_this_process();
@@ -158,7 +158,8 @@ pub fn received(completion: &ReceiveCompletion<Vec<u8>>) -> &[u8] {
     &completion.buffers[..completion.bytes_received as usize]
 }
 
-/// Sends until a send is blocked. Returns the inbox of that send, and how many bytes the peer has to read until it completes.
+/// Sends until a send is blocked. Returns the inbox of that send, and how many bytes the peer has to read until it
+/// completes.
 #[must_use]
 pub fn block_sending(socket: &Socket) -> (Inbox<SendCompletion<Vec<u8>>>, usize) {
     const SIZE: usize = 64 * 1024;
@@ -171,8 +172,8 @@ pub fn block_sending(socket: &Socket) -> (Inbox<SendCompletion<Vec<u8>>>, usize)
     unreachable!("a socket whose peer does not read blocks at last")
 }
 
-/// Receives a byte on another socket of an engine with one thread. After that the thread has dealt with all that was ready
-/// before.
+/// Receives a byte on another socket of an engine with one thread. After that the thread has handled everything that
+/// was ready before.
 pub fn round_trip(engine: &ExecutionEngine) {
     for _ in 0..3 {
         let (descriptor, mut peer) = crate::Transport::Unix.pair();
@@ -183,7 +184,7 @@ pub fn round_trip(engine: &ExecutionEngine) {
     }
 }
 
-/// Holds up the thread of an engine with one thread. What happens until the release is one batch of events for the thread.
+/// Holds up the thread of an engine with one thread. All events until the release reach the thread in one batch.
 #[must_use]
 pub fn hold(engine: &ExecutionEngine) -> Held {
     let (gate, barrier) = crate::wait::gate();

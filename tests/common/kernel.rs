@@ -1,4 +1,4 @@
-//! The real system calls, which a test can hold up between two of them, and count.
+//! The real system calls. A test can hold up a thread between two of them, and count them.
 
 use crate::wait::Barrier;
 use async_socket_linux::SocketSyscalls;
@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex};
 pub struct HeldKernel {
     /// The first question at open waits here.
     pub at_open: Mutex<Option<Barrier>>,
-    /// The first send that gets `EAGAIN` waits here before it says so.
+    /// The first send that gets `EAGAIN` waits here before it returns.
     pub after_blocked_send: Mutex<Option<Barrier>>,
-    /// The first look at the error queue that finds nothing more waits here before it says so.
+    /// The first look at the error queue that finds nothing more waits here before it returns.
     pub after_error_queue: Mutex<Option<Barrier>>,
-    /// Every send gets `EAGAIN`: for a socket that `poll` calls not writable though its `send` would succeed.
+    /// Every send gets `EAGAIN`. For a socket whose `send` would succeed although `poll` reports that it is not
+    /// writable.
     pub no_room: bool,
     /// How many times a socket was received from. Several sockets can share it.
     pub receives: Arc<AtomicUsize>,

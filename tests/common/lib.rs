@@ -1,4 +1,4 @@
-//! What the integration tests share: connected pairs, completions to wait for, and a look at the process.
+//! Shared by the integration tests: connected pairs, completions to wait for, and the state of the process.
 //!
 //! Nothing here waits for ever. A wait that takes longer than [`LIMIT`] panics and says what it waited for.
 //!

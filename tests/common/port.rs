@@ -1,4 +1,4 @@
-//! What the tests of the completion port share: a handler that reads and writes real descriptors.
+//! Shared by the tests of the completion port: a handler that reads and writes real descriptors.
 
 use crate::wait::watch_over_this_process;
 use crate::{Inbox, LIMIT, inbox};
@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use test_doubles::{PortSyscall, ScriptedPort};
 
-/// How long a test looks on to see that something does *not* happen.
+/// How long a test watches to see that something does *not* happen.
 pub const A_WHILE: Duration = Duration::from_millis(50);
 
 /// A real port whose system calls are counted.
@@ -46,12 +46,12 @@ pub fn take_back(registration: &Watched) -> OwnedFd {
     descriptor.expect("removal releases the descriptor")
 }
 
-/// What became of an operation.
+/// The outcome of an operation.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Done {
     /// What the last attempt was told.
     pub action: Action,
-    /// What the last `read` or `write` said; nothing if there was none.
+    /// The result of the last `read` or `write`, if there was one.
     pub result: Option<Result<usize, Errno>>,
     /// The bytes that were read.
     pub bytes: Vec<u8>,
@@ -74,12 +74,12 @@ fn operation(transfer: Transfer) -> Operation {
     Operation { transfer, done, callback: Box::new(drop) }
 }
 
-/// Reads what is there, at most so many bytes.
+/// Reads the bytes that are there, at most `room` of them.
 pub fn reads(room: usize) -> Operation {
     operation(Transfer::Read { room, short_drains: false })
 }
 
-/// The same; a short read counts as all there is.
+/// The same, but a short read means that there is no more.
 pub fn drains(room: usize) -> Operation {
     operation(Transfer::Read { room, short_drains: true })
 }
@@ -90,7 +90,7 @@ pub fn writes(bytes: impl Into<Vec<u8>>) -> Operation {
 }
 
 impl Operation {
-    /// The same operation, with what to do with its outcome.
+    /// The same operation with a callback for its outcome.
     pub fn then(mut self, callback: impl FnOnce(Done) + Send + 'static) -> Self {
         self.callback = Box::new(callback);
         self
@@ -130,7 +130,7 @@ impl Handler for Transfers {
     }
 }
 
-/// What an attempt came to.
+/// The outcome of an attempt.
 enum Made {
     Nothing,
     Part,
@@ -184,7 +184,7 @@ pub fn socket(port: &Port) -> (Arc<Watched>, UnixStream) {
     (watch(port, ours), theirs)
 }
 
-/// Starts an operation; the inbox gets what becomes of it.
+/// Starts an operation. The inbox gets its outcome.
 pub fn start(registration: &Watched, direction: Direction, operation: Operation) -> Inbox<Done> {
     let (outbox, done) = inbox();
     let operation = operation.then(move |done| outbox.put(done));

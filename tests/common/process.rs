@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 /// Set in children.
 const CHILD: &str = "INTEGRATION_TEST_CHILD";
 
-/// The tests of one binary that count what the process has must not run at the same time.
+/// Tests of one binary that count the process's resources must not run at the same time.
 ///
-/// Waits for the threads of earlier tests' ports too: the kernel counts a thread for a moment after it can be joined.
+/// Also waits for the threads of earlier tests' ports, because the kernel counts a thread for a moment after it can be
+/// joined.
 pub fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -105,7 +106,7 @@ fn read_aside(mut pipe: impl Read + Send + 'static) -> thread::JoinHandle<String
     })
 }
 
-/// The whole name of a test of this binary, of which `test` is the end: where tests are grouped, the module comes before it.
+/// The whole name of the test of this binary whose name ends with `test`. If tests are grouped, the module comes first.
 #[must_use]
 pub fn whole_name(test: &str) -> String {
     let mut list = Command::new(std::env::current_exe().expect("this binary"));
@@ -119,9 +120,9 @@ pub fn whole_name(test: &str) -> String {
     name.to_owned()
 }
 
-/// Runs one test of this binary again in a process of its own, and panics with what it said unless it passes.
+/// Runs one test of this binary again in a process of its own. Unless the test passes, panics with its output.
 ///
-/// `prepare` can change how it is started.
+/// `prepare` can change how the process is started.
 pub fn run_child(test: &str, prepare: impl FnOnce(&mut Command)) {
     let mut command = Command::new(std::env::current_exe().expect("this binary"));
     command.args([&whole_name(test), "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1");

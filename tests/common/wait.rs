@@ -69,7 +69,7 @@ impl<T> Task<T> {
         }
     }
 
-    /// Whether it is still running after `time`: for what must wait.
+    /// Whether the thread still runs after `time`. For calls that must wait.
     #[must_use]
     pub fn still_runs_after(&self, time: Duration) -> bool {
         thread::sleep(time);
@@ -82,7 +82,7 @@ pub fn within<T: Send + 'static>(what: &'static str, work: impl FnOnce() -> T + 
     spawn(what, work).join()
 }
 
-/// Waits until `condition` holds: for what no channel can report.
+/// Waits until `condition` holds. For conditions that no channel can report.
 pub fn eventually(what: &str, condition: impl FnMut() -> bool) {
     assert!(comes_true(LIMIT, condition), "{what}: not within {LIMIT:?}");
 }
@@ -116,7 +116,7 @@ pub struct Gate {
     open: Sender<()>,
 }
 
-/// The end of a [`gate`] that a thread waits at.
+/// The end of a [`gate`] at which a thread waits.
 #[derive(Debug)]
 pub struct Barrier {
     arrive: Sender<()>,

@@ -100,7 +100,7 @@ impl Peer {
         SockRef::from(&self).set_linger(Some(std::time::Duration::ZERO)).expect("SO_LINGER");
     }
 
-    /// Reads exactly so many bytes.
+    /// Reads exactly `length` bytes.
     #[must_use]
     pub fn read_bytes(&mut self, length: usize) -> Vec<u8> {
         let mut bytes = vec![0; length];
@@ -175,8 +175,8 @@ static PATTERN: LazyLock<Vec<u8>> = LazyLock::new(|| {
     period.into_iter().cycle().take(PERIOD + (1 << 20)).collect()
 });
 
-/// `length` bytes of the pattern from `start` on: what every test sends, so that a byte that is lost, doubled or
-/// out of place shows.
+/// `length` bytes of the pattern from `start` on. Every test sends these, so that it notices a byte that is lost,
+/// doubled or out of place.
 #[must_use]
 pub fn pattern(start: usize, length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length);
@@ -201,7 +201,7 @@ impl PatternChecker {
         self.position
     }
 
-    /// Checks the next bytes. Not in a callback, whose panic the library catches.
+    /// Checks the next bytes. Not for use in a callback, because the library catches a callback's panic.
     pub fn check(&mut self, bytes: &[u8]) {
         assert!(self.accepts(bytes), "wrong bytes after {}", self.position);
     }

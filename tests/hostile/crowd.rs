@@ -1,6 +1,6 @@
-//! Crowds of hostile peers: what each costs, and what a well-behaved peer notices.
+//! Crowds of hostile peers: the cost of each peer, and the effect on a well-behaved peer.
 //!
-//! Lines that begin with `figure:` are what `cargo xtask verify hostile-peers` prints.
+//! `cargo xtask verify hostile-peers` prints the lines that begin with `figure:`.
 
 use async_socket_linux::{AsyncSocket, ReceiveResult, SendError, SendResult};
 use integration_tests::call::{block_sending, engine, open, receive, received, send, try_send};
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Set in the process of the silent peers: the address to connect to, and how many times.
+/// Set in the process of the silent peers: the address to connect to, and the number of connections.
 const SILENT: &str = "SILENT_PEERS";
 
 /// The longest that a well-behaved peer may wait for an answer, on a busy machine.
@@ -36,7 +36,7 @@ impl Good {
         Self { socket: open(engine, descriptor), peer }
     }
 
-    /// The median and the slowest of so many questions, each of which is answered.
+    /// The median and the longest time of `count` questions, each of which is answered.
     fn round_trips(&mut self, count: usize) -> (Duration, Duration) {
         let mut times: Vec<Duration> = (0..count)
             .map(|_| {
@@ -61,7 +61,8 @@ fn raise_descriptor_limit() -> usize {
     usize::try_from(hard).unwrap_or(usize::MAX)
 }
 
-/// A process with so many silent connections to `listener`. It has descriptors of its own, because one process has too few.
+/// Starts a process with `count` silent connections to `listener`. It is a process of its own because one process has
+/// too few descriptors.
 fn silent_peers(listener: &TcpListener, count: usize) -> Child {
     let name = whole_name("ten_thousand_silent_peers_cost_little_memory_and_no_time");
     Command::new(std::env::current_exe().expect("this binary"))

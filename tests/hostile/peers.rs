@@ -1,4 +1,4 @@
-//! Peers that do at random what a peer can do. Every accepted operation completes exactly once, and bytes stay in order.
+//! Peers that misbehave at random. Every accepted operation completes exactly once, and bytes stay in order.
 
 use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError, ReceiveResult, SendError};
 use integration_tests::call::{engine, open, receive, received, round_trip};
@@ -14,7 +14,7 @@ use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A small generator, so that a round can be played again.
+/// A small generator with a seed, so that a round can be repeated.
 struct Random(u64);
 
 impl Random {
@@ -71,7 +71,7 @@ struct Count {
     unexpected: AtomicUsize,
 }
 
-/// Receives until the end or wrong bytes, and says whether all bytes were right.
+/// Receives until the end or wrong bytes. Reports whether all bytes were right.
 fn take_all(socket: &Arc<Socket>, count: &Arc<Count>, mut checker: PatternChecker, done: Outbox<bool>, size: usize) {
     let again = Arc::clone(socket);
     let counted = Arc::clone(count);

@@ -1,4 +1,4 @@
-//! What is left of bursts, floods and connections that came and went.
+//! The memory that remains after bursts and floods, and after connections that came and went.
 
 use crate::{as_before, bytes};
 use async_socket_linux::{AsyncSocket, BufferPool, PooledCompletion, ReceiveResult};

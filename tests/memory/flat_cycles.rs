@@ -9,7 +9,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Opens, receives and closes so many sockets. Two of three are closed, every third is dropped.
+/// Opens `count` sockets, each with a pending receive. Two of three are closed, every third is dropped.
 fn cycles(engine: &async_socket_linux::ExecutionEngine, count: usize) {
     let completed = Arc::new(AtomicUsize::new(0));
     for cycle in 0..count {
@@ -21,7 +21,7 @@ fn cycles(engine: &async_socket_linux::ExecutionEngine, count: usize) {
             assert_eq!(result, ReceiveResult::Abandoned);
             completed.fetch_add(1, Ordering::Relaxed);
         };
-        // One on the heap, the other in the queue.
+        // The first operation is on the heap, the second in the queue.
         if cycle % 2 == 0 {
             socket.receive_async([0_u8; 200], move |completion| count(completion.result)).expect("receive_async");
         } else {

@@ -1,4 +1,5 @@
-//! What is kept in memory, and what happens without: a binary of its own, because its allocator counts and can fail.
+//! The memory that the library keeps, and its behaviour without memory. A binary of its own, because its allocator
+//! counts and can fail.
 //!
 //! Every test here holds [`alone`](integration_tests::process::alone), because the allocator counts for the whole process.
 #![allow(unsafe_code, reason = "a global allocator that counts")]
@@ -44,10 +45,10 @@ fn bytes() -> isize {
     BYTES.load(Ordering::Relaxed)
 }
 
-/// What a socket and its port may keep beyond what they had when they were new.
+/// The most memory that a socket and its port may keep beyond their memory when they were new.
 const LITTLE: isize = 2048;
 
-/// Waits until there is hardly more memory in use than there was.
+/// Waits until hardly more memory is in use than before.
 fn as_before(before: isize, what: &str) {
     let little = comes_true(LIMIT, || bytes() - before <= LITTLE);
     assert!(little, "{what}: {} bytes more", bytes() - before);

@@ -175,7 +175,7 @@ fn remove_waits_for_a_claims_callback_on_another_thread() {
     claiming.join();
 }
 
-/// Sends so many bytes, each from the callback of the one before.
+/// Sends a number of bytes, each from the callback of the byte before.
 struct Chain {
     registration: Arc<Watched>,
     left: usize,

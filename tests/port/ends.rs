@@ -86,7 +86,7 @@ fn a_pipe_without_reader_that_has_room_is_told_by_the_write() {
 // Tests_SRS_COMPLETION_PORT_01_031
 #[test]
 fn a_pipe_without_writer_gives_its_bytes_before_its_hang_up() {
-    // EPOLLIN | EPOLLHUP, and EPOLLHUP alone if it is empty already.
+    // EPOLLIN | EPOLLHUP, or EPOLLHUP alone if the pipe is empty already.
     let port = port().1;
     let (reader, mut writer) = std::io::pipe().unwrap();
     let registration = watch(&port, reader);

@@ -1,6 +1,6 @@
 //! The completion port on real descriptors, a file per behaviour.
 //!
-//! These tests run beside each other in one process: what counts what the process has, or changes it, is in `process`.
+//! These tests run side by side in one process. Tests that count or change the process's resources are in `process`.
 
 mod claim;
 mod ends;

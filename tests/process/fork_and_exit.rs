@@ -26,14 +26,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Runs something in a fork of this process, which must not panic nor hang.
+/// Runs `what` in a fork of this process. The fork must neither panic nor hang.
 fn in_a_fork(what: impl FnOnce()) {
     // SAFETY: the child runs what any program does after a fork; libc's allocator allows it.
     match unsafe { fork() }.expect("a fork") {
         ForkResult::Child => {
             alarm::set(30);
             let done = catch_unwind(AssertUnwindSafe(what));
-            // SAFETY: ends the child, of which nothing else shall run.
+            // SAFETY: ends the child, in which nothing else shall run.
             unsafe { libc::_exit(if done.is_ok() { 0 } else { 101 }) }
         }
         ForkResult::Parent { child } => {
@@ -311,7 +311,7 @@ fn signals_threads_and_stacks_are_the_programs() {
     let (done, said) = inbox();
     socket
         .receive_async([0; 1], move |_| {
-            // As much as the whole stack of a usual thread.
+            // As large as the whole stack of a default thread.
             let large = std::hint::black_box([1_u8; 8 << 20]);
             done.put((thread_name(), usize::from(large[4711])));
         })
@@ -325,7 +325,7 @@ fn close_from_outside(everything: bool) {
     for number in 3..1024 {
         let link = std::fs::read_link(format!("/proc/self/fd/{number}")).unwrap_or_default();
         if everything || link.to_string_lossy().contains("eventpoll") {
-            // SAFETY: what other code does; the library must cope.
+            // SAFETY: other code does this too, and the library must cope.
             unsafe { libc::close(number) };
         }
     }

@@ -25,7 +25,7 @@ fn a_socket_that_goes_while_its_event_is_in_the_same_batch_gets_none_of_it(
             let pending = receive(&victim, vec![0; 8]);
             round_trip(&engine);
 
-            // The callback of the first removes the other and puts a new socket in its place.
+            // The callback of `first` removes `victim` and puts a new socket in its place.
             let (done, arrived) = inbox();
             let on_engine = engine.clone();
             let callback = move |_| {

@@ -1,4 +1,4 @@
-//! What this process has and is: descriptors and their numbers, threads, processor time, signals.
+//! Tests of the process's resources and state: descriptors and their numbers, threads, processor time, signals.
 //!
 //! Every test here holds [`alone`](integration_tests::process::alone), so that they run one after the other.
 

@@ -27,7 +27,7 @@ impl Subscriber for Panics {
     }
 
     fn enabled(&self, _: &Metadata<'_>) -> bool {
-        // Every other time it comes as far as the event.
+        // Panics every other time, so that the remaining calls reach the event.
         if PANICS.load(Ordering::Relaxed).is_multiple_of(2) { self.panic("enabled") } else { true }
     }
 
@@ -74,7 +74,7 @@ fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
             let next = receive(&socket, [0; 1]);
             peer.write_all(b"y").expect("the peer writes");
             assert_eq!(next.only().result, ReceiveResult::Ok, "round {round}");
-            // A send that blocks is logged on the caller's thread, and its end where the socket is closed.
+            // A blocked send is logged on the caller's thread. Its end is logged on the thread that closes the socket.
             let (blocked, _) = block_sending(&socket);
             let waits = receive(&socket, [0; 1]);
             if round % 2 == 0 {
@@ -84,7 +84,7 @@ fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
             drop(Arc::into_inner(socket).expect("the last reference"));
             assert_eq!(blocked.only().result, SendResult::Abandoned);
             assert_eq!(waits.only().result, ReceiveResult::Abandoned);
-            // The peer reads what had gone out, and then the end.
+            // The peer reads the bytes that had gone out, and then the end.
             let _ = peer.read(&mut [0; 1024]);
         }
     });

@@ -48,7 +48,7 @@ fn passed_descriptors_neither_stall_the_receiver_nor_stay_with_it(
     });
     let mut checker = PatternChecker::default();
     while checker.position() < PIECE * PIECES {
-        // Two wait at a time, so the second finds out what the first left.
+        // Two receives wait at a time, so the second shows what the first left.
         let pending = [(); 2].map(|()| receive(&socket, vec![vec![0; 150]; buffers]));
         for pending in pending {
             if checker.position() == PIECE * PIECES {

@@ -1,4 +1,4 @@
-//! A port as the process sees it: descriptors, its thread, and what is left when something fails.
+//! A port as the process sees it: descriptors, its thread, and the remains of a failure.
 
 use completion_port::{CompletionPort, Direction, Port};
 use integration_tests::port::{A_WHILE, port, round_trip, settled, socket, watch, writes};
@@ -33,7 +33,7 @@ fn a_port_is_an_epoll_instance_an_eventfd_and_a_thread() {
     drop(port);
 }
 
-/// Uses up all descriptors but so many. Only in a child, which ends afterwards.
+/// Uses up all descriptors except `free`. Call it only in a child process, which ends afterwards.
 fn leave_descriptors(free: u64) -> Vec<File> {
     let open = descriptors() as u64;
     let limit = getrlimit(Resource::Nofile);
@@ -176,7 +176,8 @@ fn two_ports_that_drop_each_other_on_their_threads_do_not_wait_for_each_other() 
     let _alone = alone();
     let (before, threads) = (descriptors(), port_threads().len());
     let ports = [port().1, port().1];
-    // Each port's thread holds the last reference to the other port. It drops that when both threads are in their callbacks.
+    // Each port's thread holds the last reference to the other port. It drops the reference when both threads are in
+    // their callbacks.
     let ((tell, told), (gates, barriers)) =
         (inbox(), [wait::gate(), wait::gate()].into_iter().unzip::<_, _, Vec<_>, Vec<_>>());
     let mut sockets = Vec::new();

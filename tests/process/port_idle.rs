@@ -1,4 +1,4 @@
-//! A port with nothing to do uses no processor time, unless it polls, and pauses when its waits fail.
+//! An idle port uses no processor time unless it polls. It pauses when its waits fail.
 
 use completion_port::sys::Errno;
 use completion_port::{CompletionPort, Direction};
@@ -52,7 +52,7 @@ fn operations_that_wait_cost_no_time() {
 #[test]
 fn a_port_that_polls_does_so_for_as_long_as_it_was_told_and_then_sleeps() {
     const POLLING: Duration = Duration::from_millis(300);
-    // What a busy machine adds: the thread may be late to see that its time is over.
+    // How late the thread may notice, on a busy machine, that its time is over.
     const LATE: Duration = Duration::from_secs(2);
     let _alone = alone();
     let calls = ScriptedPort::new();
@@ -63,7 +63,7 @@ fn a_port_that_polls_does_so_for_as_long_as_it_was_told_and_then_sleeps() {
 
     settled(&calls);
 
-    // It rested for this long before it counted as settled.
+    // `settled` returns only after the thread has rested for this long.
     let polled = start.elapsed().saturating_sub(A_WHILE);
     assert!(waits() > before + 10, "it looked for events {} times", waits() - before);
     assert!(polled >= POLLING - A_WHILE && polled < POLLING + LATE, "{polled:?}");

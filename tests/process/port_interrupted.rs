@@ -12,7 +12,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// The kernel's calls, and how long after each `EINTR` the next wait began.
+/// The kernel's calls, and the time between each `EINTR` and the next wait.
 #[derive(Clone, Default)]
 struct Observed {
     interrupted: Arc<Mutex<Option<Instant>>>,

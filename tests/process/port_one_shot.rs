@@ -144,7 +144,7 @@ fn remove_leaves_alone_a_descriptor_that_has_taken_over_the_number() {
     let old = add(&waiting, &number, Interest::IN);
     let (other, mut peer) = UnixStream::pair().unwrap();
     rustix::io::dup2(&other, &mut number).unwrap();
-    // Another list waits for the new one on the same port.
+    // Another list waits for the new descriptor on the same port.
     let others = OneShots::<Waits>::new(port);
     let new = add(&others, &number, Interest::IN);
 

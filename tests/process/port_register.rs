@@ -1,4 +1,4 @@
-//! Registering real descriptors: what the kernel is told, and what it refuses.
+//! Registering real descriptors: the entry in epoll, and the descriptors that are refused.
 
 use completion_port::{Action, AddError, Attempt, Direction, Handler, Phase, RegisterError, Registration};
 use integration_tests::port::{Transfers, port, reads, socket, start, watch, writes};

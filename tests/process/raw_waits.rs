@@ -1,4 +1,4 @@
-//! Raw waits on real descriptors: which waits fire, numbers that come back, and ports that drop each other.
+//! Raw waits on real descriptors: the waits that fire, numbers that are reused, and ports that drop each other.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 
 use async_socket::{
@@ -41,7 +41,7 @@ fn try_add(waiting: &Waiting, descriptor: &impl AsFd, interest: Interest) -> std
     Ok(told)
 }
 
-/// How often the only port's thread has gone to sleep, once it sleeps.
+/// Waits until the only port's thread sleeps. Returns how often the thread has gone to sleep.
 fn sleeps() -> u64 {
     let thread = *port_threads().first().expect("the port's thread");
     let read = || {
@@ -126,7 +126,7 @@ fn a_file_that_comes_back_under_its_number_again_and_again_is_watched() {
             assert_eq!(told.only(), Action::In);
         }
         assert_eq!(rustix::io::read(&number, &mut [0]), Ok(1));
-        // Another descriptor has the number for a while, and in some rounds a wait for that one.
+        // Another descriptor has the number for a while. In some rounds a wait is added for that descriptor.
         dup2(&other, &mut number).unwrap();
         if round % 3 == 0 {
             let told = add(&waiting, &number, Interest::IN);

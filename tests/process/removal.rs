@@ -60,7 +60,7 @@ fn destroying_on_a_ports_thread_waits_for_the_abandoned_callbacks_of_a_close_on_
 
     others_peer.write_all(b"x").expect("the peer writes");
 
-    // It helps with what waits, and then waits for the callback that the other thread is in.
+    // The destroy completes the waiting receive, and then waits for the callback that the other thread is in.
     assert_eq!(second.only().result, ReceiveResult::Abandoned);
     thread::sleep(std::time::Duration::from_millis(50));
     assert!(told.is_pending(), "destroyed although a callback runs");
@@ -69,14 +69,14 @@ fn destroying_on_a_ports_thread_waits_for_the_abandoned_callbacks_of_a_close_on_
     closer.join();
 }
 
-/// A buffer that closes a socket when its bytes are asked for by an attempt.
+/// A buffer that closes a socket when an attempt asks for the buffer's bytes.
 struct Closes {
     bytes: [u8; 8],
     socket: Arc<OnceLock<Arc<Socket>>>,
 }
 
 impl Closes {
-    /// The buffer, and the place to put the socket that it shall close.
+    /// The buffer, and the place for the socket that it shall close.
     fn new() -> (Self, Arc<OnceLock<Arc<Socket>>>) {
         let socket = Arc::new(OnceLock::new());
         (Self { bytes: [7; 8], socket: Arc::clone(&socket) }, socket)
@@ -140,7 +140,7 @@ fn a_buffer_that_closes_its_socket_while_it_is_sent_does_not_hang() {
         (sent.try_next(), socket.state())
     });
 
-    // The call asks for the bytes before it accepts the buffer, so it refuses it.
+    // The call asks for the bytes before it accepts the buffer, so it refuses the buffer.
     assert!(matches!(sent, (None | Some(SendResult::Ok), SocketState::Closed)), "{sent:?}");
     assert_eq!(waits.only().result, ReceiveResult::Abandoned);
 }
@@ -168,7 +168,7 @@ fn opens_inside_a_hundred_opens_can_close_all_of_them() {
     within("all opens", || open_inside(&engine(1), Arc::default(), 100));
 }
 
-/// What a link of the chain below may take: its own frames and the library's, optimised or not.
+/// The most stack that a link of the chain below may use: its own frames and the library's, optimised or not.
 const STACK_PER_LINK: usize = if cfg!(debug_assertions) { 4096 } else { 1024 };
 
 /// A chain of sockets: the receive callback of each drops the next.

@@ -49,7 +49,7 @@ fn a_storm_of_signals_disturbs_no_transfer(#[values(Transport::TcpV4, Transport:
     let socket = open(&engine, descriptor);
     let (done, thread) = inbox();
     let takes_signals = move |_| {
-        // The port's thread blocks them all, unless the program wants it otherwise.
+        // The port's thread blocks all signals, unless the program wants it otherwise.
         let mut storm = SigSet::empty();
         storm.add(Signal::SIGUSR1);
         storm.thread_unblock().expect("a mask");

@@ -22,12 +22,12 @@ struct Simulation {
     engine: ExecutionEngine,
     accepted: AtomicUsize,
     completed: AtomicUsize,
-    /// Calls that were refused for another reason than that the socket or its peer is gone. Acts run in callbacks too, whose
-    /// panics the library catches.
+    /// Calls that were refused although the socket and its peer are not gone. They are counted, because acts run in
+    /// callbacks too, and the library catches a callback's panic.
     unexpected: AtomicUsize,
 }
 
-/// A small generator, so that a thread's choices can be played again.
+/// A small generator with a seed, so that a thread's choices can be repeated.
 #[derive(Clone)]
 struct Random(u64);
 
@@ -48,7 +48,7 @@ impl Simulation {
         place.as_ref().map(|(socket, _)| Arc::clone(socket))
     }
 
-    /// Replaces a connection; the old one is dropped once nobody uses it.
+    /// Replaces a connection. The old one is dropped once no thread uses it.
     fn replace(&self, random: &mut Random) {
         let transport = if random.below(2) == 0 { Transport::TcpV4 } else { Transport::Unix };
         let (descriptor, peer) = transport.pair();
@@ -67,8 +67,8 @@ impl Simulation {
         }
     }
 
-    /// One random act. Only threads of the test and the port's close: two callbacks on different threads that close each
-    /// other's sockets would wait for each other.
+    /// One random act. Only threads of the test and the port's thread close sockets. Two callbacks on different threads
+    /// that close each other's sockets would wait for each other.
     fn act(self: &Arc<Self>, random: &mut Random, may_close: bool) {
         let simulation = Arc::clone(self);
         let mut then = Random(random.below(u64::MAX >> 34));
@@ -156,7 +156,7 @@ fn in_a_storm_of_everything_each_accepted_operation_completes_exactly_once_and_n
     });
     assert!(simulation.completed.load(Ordering::SeqCst) > 1_000, "{:?}", simulation.completed);
     assert_eq!(simulation.unexpected.load(Ordering::SeqCst), 0);
-    // What the callbacks opened meanwhile goes with the simulation.
+    // The sockets that callbacks opened meanwhile are dropped with the simulation.
     drop(engine);
     drop(simulation);
     eventually("all descriptors are closed", || descriptors() == before);

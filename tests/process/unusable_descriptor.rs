@@ -1,4 +1,5 @@
-//! Descriptors that cannot be used: a typed error at open that names the cause; the socket keeps the descriptor.
+//! Descriptors that cannot be used: open returns a typed error that names the cause, and the socket keeps the
+//! descriptor.
 #![allow(unsafe_code, reason = "makes descriptors that are closed already")]
 
 use async_socket_linux::{AsyncSocket, OpenError, SendError, SocketState};
@@ -42,7 +43,7 @@ fn what_is_no_socket_is_an_error_at_open_and_closed_at_the_end(#[case] make: fn(
     let never = NeverCalled::default();
     let _alone = alone();
     let engine = engine(1);
-    // After that the thread has its name, by which it is counted.
+    // After that the thread has its name, by which `port_threads` counts it.
     round_trip(&engine);
     let before = (descriptors(), port_threads().len());
     let descriptor = make();
@@ -77,7 +78,8 @@ fn an_open_that_failed_may_be_tried_again() {
     let number = rustix::io::fcntl_dupfd_cloexec(&descriptor, 500).unwrap().as_raw_fd();
     assert!(!is_open(number));
 
-    // SAFETY: broken on purpose: nobody owns the number, until the socket is put there. In between only open sees it.
+    // SAFETY: broken on purpose. The number has no owner until the socket is put there. In between only open sees the
+    // number.
     let closed = unsafe { OwnedFd::from_raw_fd(number) };
     let socket = Socket::create(Some(&engine), closed).unwrap();
     for _ in 0..3 {

@@ -58,7 +58,7 @@ fn receives_on_a_blocking_descriptor_do_not_block_the_port(
     let engine = engine(1);
     let socket = open(&engine, descriptor);
     let held = hold(&engine);
-    // The bytes fill the first to the brim, so the port tries the second to find that nothing is left.
+    // The bytes fill the first receive completely, so the port tries the second and finds that nothing is left.
     let (first, second) = (receive(&socket, vec![[0_u8; 4]; buffers]), receive(&socket, vec![0; 4]));
     peer.write_all(&pattern(0, 4 * buffers)).unwrap();
     eventually("all bytes have arrived", || rustix::io::ioctl_fionread(&handle) == Ok(4 * buffers as u64));

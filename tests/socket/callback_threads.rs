@@ -1,5 +1,5 @@
-//! On which thread callbacks run, which of them overlap, and what a pending receive keeps alive: what `AsyncSocket` tells
-//! its users.
+//! The thread of each callback, the callbacks that overlap, and the values that a pending receive keeps alive, as the
+//! documentation of `AsyncSocket` promises.
 
 use async_socket_linux::{AsyncSocket, ReceiveResult, SendResult};
 use integration_tests::call::{block_sending, engine};
@@ -9,7 +9,7 @@ use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
-/// Starts to receive, and says on which thread that was called back.
+/// Starts a receive. The inbox gets the thread on which its callback ran.
 fn thread_of_receive(socket: &Socket) -> Inbox<(ThreadId, ReceiveResult)> {
     let (done, completed) = inbox();
     socket
@@ -57,7 +57,7 @@ fn what_close_abandons_calls_back_on_the_thread_that_closes() {
 
     socket.close();
 
-    // This thread ran it, so it ran inside the call.
+    // The callback ran on this thread, so it ran inside the call.
     assert_eq!(receiving.only(), (thread::current().id(), ReceiveResult::Abandoned));
 }
 

@@ -12,7 +12,7 @@ use std::thread::ThreadId;
 
 const LINKS: usize = 100_000;
 
-/// How far apart the stacks of two callbacks on one thread may be: a few frames, not one for each link.
+/// The most distance between the stacks of two callbacks on one thread: a few frames, not one for each link.
 const STACK: usize = 32 * 1024;
 
 struct Chain {
@@ -38,7 +38,7 @@ impl Chain {
         (Arc::new(chain), finished)
     }
 
-    /// Whether there is another link. Notes now and then where the stack is.
+    /// Whether there is another link. Sometimes records the position of the stack.
     fn link(&self) -> bool {
         let left = self.left.fetch_sub(1, Ordering::Relaxed);
         if left.is_multiple_of(32) {
@@ -84,7 +84,7 @@ fn receive_link(chain: &Arc<Chain>, buffer: [u8; 1]) {
     chain.socket.receive_async(buffer, callback).expect("receive_async");
 }
 
-/// Reads so many bytes and throws them away.
+/// Reads `length` bytes and throws them away.
 fn swallow(mut peer: integration_tests::Peer, length: usize) -> Task<()> {
     spawn("read", move || {
         let mut chunk = vec![0; 1 << 20];
@@ -100,7 +100,7 @@ fn swallow(mut peer: integration_tests::Peer, length: usize) -> Task<()> {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_061
 #[rstest]
 fn a_hundred_thousand_sends_each_from_the_last_ones_callback(
-    // Each of them is a packet of its own on TCP.
+    // On TCP each send is a packet of its own.
     #[values((Transport::TcpV4, LINKS / 10), (Transport::Unix, LINKS))] case: (Transport, usize),
 ) {
     let (transport, links) = case;

@@ -1,4 +1,4 @@
-//! Closing: what it waits for, what it abandons, and when it does nothing.
+//! Closing: the callbacks that it waits for, the operations that it abandons, and the calls that do nothing.
 
 use async_socket_linux::{AsyncSocket, ReceiveError, ReceiveResult, SendError, SendResult, SocketState};
 use integration_tests::call::{block_sending, engine, hold, open, receive, received};
@@ -22,7 +22,8 @@ enum Busy {
 }
 
 impl Busy {
-    /// Has a callback of this kind run `inside`. Returns the thread that makes the call, if the callback runs in it.
+    /// Makes a callback of this kind run `inside`. Returns the thread that makes the call, if the callback runs inside
+    /// the call.
     fn enter(self, socket: &Arc<Socket>, peer: &mut Peer, inside: impl FnOnce() + Send + 'static) -> Option<Task<()>> {
         let caller = Arc::clone(socket);
         match self {
@@ -91,7 +92,7 @@ fn close_waits_for_a_callback_on_another_thread_and_refuses_everything_meanwhile
 
 fn sleepy(barrier: Barrier, done: &AtomicBool) {
     barrier.wait();
-    // What close must wait for is the end of the callback, not only its beginning.
+    // Close must wait for the end of the callback, not only for its beginning.
     std::thread::sleep(Duration::from_millis(30));
     done.store(true, Ordering::SeqCst);
 }

@@ -20,7 +20,7 @@ enum Kind {
     SendOnClose,
 }
 
-/// The one reference to the socket that keeps it alive.
+/// The only reference that keeps the socket alive.
 type Owner = Arc<Mutex<Option<Arc<Socket>>>>;
 
 fn take(owner: &Owner) -> Option<Arc<Socket>> {
@@ -28,7 +28,7 @@ fn take(owner: &Owner) -> Option<Arc<Socket>> {
 }
 
 impl Kind {
-    /// Gets a callback of this kind to run `inside`.
+    /// Makes a callback of this kind run `inside`.
     fn enter(self, socket: &Arc<Socket>, peer: Peer, inside: impl FnOnce() + Send + 'static) -> Option<Peer> {
         if self == Self::Open {
             socket.open_async(move |_| inside()).expect("open_async");
@@ -44,7 +44,7 @@ impl Kind {
         };
         let send = |inside: Box<dyn FnOnce() + Send>, expected| {
             let callback = move |completion: async_socket_linux::SendCompletion<_>| {
-                // Of a broken stream the kernel says ECONNRESET once and EPIPE from then on.
+                // For a broken stream the kernel reports ECONNRESET once, and EPIPE from then on.
                 let broken = expected == SendResult::Abandoned && completion.os_error == Some(nix::libc::EPIPE);
                 assert_eq!(completion.result, if broken { SendResult::Error } else { expected });
                 inside();
@@ -134,7 +134,7 @@ fn close_inside(kind: Kind, transport: Transport) {
             let pending = add_pending(&inner);
             let open = inner.state() == SocketState::Open;
             inner.close();
-            // If this close was the one that closed, both are abandoned before it returns.
+            // If this call closed the socket, both receives are abandoned before it returns.
             let abandoned = pending.map(|ended| ended.try_next());
             done.put((open, abandoned, inner.state()));
         });
@@ -227,7 +227,7 @@ fn destroy_inside(kind: Kind, transport: Transport, with_its_engine: bool) {
     });
 }
 
-/// Reads what a blocked send had sent, and then the end.
+/// Reads the bytes of a blocked send, and then the end of the stream.
 fn expect_end(mut peer: Peer) {
     let mut chunk = [0; 4_096];
     loop {

@@ -1,4 +1,4 @@
-//! Creating and destroying: who owns the descriptor, which port a socket gets, and what is freed.
+//! Creating and destroying: the owner of the descriptor, the port that a socket gets, and the values that are freed.
 
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, ReceiveResult, SocketState};
@@ -46,7 +46,7 @@ fn the_descriptor_of_a_created_socket_is_the_one_it_was_given(
     let (descriptor, mut peer) = transport.pair();
     let engine = engine(1);
     let socket = Socket::create(Some(&engine), descriptor).unwrap();
-    // What the peer sends before the open is there after it.
+    // Bytes that the peer sends before the open are there after it.
     peer.write_all(b"early").unwrap();
 
     socket.open_async(|_| {}).unwrap();
@@ -140,7 +140,7 @@ fn dropping_an_open_socket_closes_it_first(#[values(Transport::TcpV4, Transport:
 
     drop(socket);
 
-    // Already there, and freed: a drop closes before it returns.
+    // The completions are there already, and the callbacks are freed: a drop closes the socket before it returns.
     for (pending, buffer) in [(first, [1; 8]), (second, [2; 8])] {
         let completion = pending.next();
         assert_eq!(completion.result, ReceiveResult::Abandoned);

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::sync::Arc;
 
-/// Every way in which the call and the end can follow each other.
+/// The possible orders of the receives and the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum When {
     ReceivesFirst,

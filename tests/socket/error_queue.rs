@@ -26,7 +26,8 @@ nix::setsockopt_impl!(ZeroCopy, SOL_SOCKET, SO_ZEROCOPY, bool, sockopt::SetBool)
 #[derive(Clone, Copy)]
 struct ZeroCopy;
 
-/// Has the kernel report when the peer has acknowledged a send: `SOF_TIMESTAMPING_TX_ACK`, and no more than the time.
+/// Makes the kernel report when the peer has acknowledged a send (`SOF_TIMESTAMPING_TX_ACK`), with no more than the
+/// time.
 fn ask_for_time_stamps(socket: &OwnedFd) {
     const TX_ACK: u32 = 1 << 9;
     let flags = TimestampingFlag::SOF_TIMESTAMPING_SOFTWARE
@@ -110,7 +111,8 @@ fn notifications_beside_a_blocked_send_disturb_neither_it_nor_a_pending_receive_
         eventually("the port drains the queue", || {
             let is_drained = !events(&handle).contains(PollFlags::ERR);
             if !is_drained {
-                // On a busy machine room to send came beside the error, which is then left to the next event.
+                // On a busy machine the event may report room to send beside the error. The port then leaves the error
+                // to the next event.
                 read += peer.read_bytes(1_024).len();
             }
             is_drained
@@ -176,8 +178,9 @@ fn notifications_that_the_program_took_first_are_no_error() {
     let (mut read, mut taken) = (0, 0);
     while taken == 0 {
         round_trip(&engine);
-        // One batch of events: first that of `first`, whose callback waits while the test takes the notification, then that of
-        // `socket`. If a notification of earlier sends is late, the port is faster, and the loop tries again.
+        // One batch of two events. The first is that of `first`, whose callback waits while the test takes the
+        // notification. The second is that of `socket`. If a notification of earlier sends is late, the port is faster,
+        // and the loop tries again.
         let held = hold(&engine);
         let (gate, barrier) = gate();
         first.receive_async([0_u8; 1], move |_| barrier.wait()).unwrap();
@@ -203,7 +206,7 @@ fn notifications_that_the_program_took_first_are_no_error() {
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_085, Tests_SRS_ASYNC_SOCKET_LINUX_11_086, Tests_SRS_ASYNC_SOCKET_LINUX_11_087
 #[test]
 fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_order() {
-    // Corked bytes leave no room to send, and a twin on the same port provokes the error.
+    // Corked bytes leave no room to send. A twin socket on the same UDP port provokes the error.
     let nobody = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let bind = |address: std::net::SocketAddr| {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None).unwrap();
@@ -222,7 +225,8 @@ fn an_error_with_neither_readability_nor_writability_ends_what_is_pending_in_ord
     assert_eq!(corked, 3_000);
     assert_eq!(events(&handle), PollFlags::empty());
     let engine = engine(1);
-    // No stream shows such an event alone. The kernel would cork another send too, so the test answers EAGAIN, as poll does.
+    // No stream shows such an event alone. The kernel would cork another send too. So the test answers EAGAIN, as poll
+    // does.
     let kernel = HeldKernel { no_room: true, ..HeldKernel::default() };
     let socket = AsyncSocketLinux::create_with(engine.completion_port(), kernel, descriptor);
     socket.open_async(|_| {}).unwrap();
@@ -302,7 +306,8 @@ fn a_reset_that_is_reported_as_an_error_alone_abandons_what_is_pending_in_order(
 
 type Ended = (usize, String, Option<i32>);
 
-/// Three sends and three receives that will be pending: how they end, and what all their callbacks have captured.
+/// Starts three sends and three receives, which will be pending. Returns their ends, and the value that all their
+/// callbacks have captured.
 fn send_and_receive_in_turn(socket: &HeldSocket) -> (Inbox<Ended>, Arc<()>) {
     let (captured, (done, ended)) = (Arc::new(()), inbox());
     for number in 0..6 {

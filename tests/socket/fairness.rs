@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-/// Far more than a turn of the port takes, far less than the firehose flows.
+/// Far longer than a turn of the port, and far shorter than the firehose flows.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 fn drink(socket: &Arc<Socket>, swallowed: Arc<AtomicUsize>, buffer: Vec<u8>) {

@@ -78,7 +78,7 @@ fn streams_of_64_mib_go_both_ways_at_once(
     assert_eq!(arrived.next(), (ReceiveResult::Abandoned, LENGTH));
 }
 
-/// Receives until the end of the stream or wrong bytes, then says which, and how many bytes were right.
+/// Receives until the end of the stream or wrong bytes. Reports which of the two came, and how many bytes were right.
 fn take_all(socket: &Arc<Socket>, mut checker: PatternChecker, done: Outbox<(ReceiveResult, usize)>, buffer: Vec<u8>) {
     let again = Arc::clone(socket);
     let callback = move |completion: async_socket_linux::ReceiveCompletion<Vec<u8>>| {

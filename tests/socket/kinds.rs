@@ -1,4 +1,5 @@
-//! Which kinds of socket open, what one that is still being connected does, and how one that lingers is closed.
+//! Kinds of socket: the kinds that open, a socket that is still being connected, and the close of a socket that
+//! lingers.
 #![allow(unsafe_code, reason = "calls the C ABI")]
 #![allow(clippy::unwrap_used, reason = "a panic is the test's failure, in helpers too")]
 
@@ -39,7 +40,7 @@ fn sequenced_packets() -> OwnedFd {
     socket(AddressFamily::UNIX, SocketType::SEQPACKET, None).unwrap()
 }
 
-/// Of netlink, because a raw socket of IP needs a privilege.
+/// A netlink socket, because a raw IP socket needs a privilege.
 fn raw() -> OwnedFd {
     socket(AddressFamily::NETLINK, SocketType::RAW, None).unwrap()
 }
@@ -145,7 +146,7 @@ fn a_c_program_gets_non_zero_for_a_socket_without_a_stream() {
 
 // ---- other streams
 
-/// A pair of another protocol than TCP, whose reads say nothing when they are short.
+/// A pair of another protocol than TCP. Its short reads prove nothing.
 fn mptcp() -> std::io::Result<(OwnedFd, OwnedFd)> {
     let make = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, Some(socket2::Protocol::MPTCP));
     let (listener, client) = (make()?, make()?);
@@ -160,7 +161,7 @@ fn a_stream_of_another_protocol_works_both_ways() {
     let (ours, peer) = match mptcp() {
         Ok(pair) => pair,
         Err(error) => {
-            // A kernel without it, or one whose sysctl forbids it.
+            // A kernel without MPTCP, or one whose sysctl forbids it.
             assert!([Some(EPROTONOSUPPORT), Some(ENOPROTOOPT)].contains(&error.raw_os_error()), "{error}");
             return println!("not run: this kernel has no MPTCP");
         }
@@ -189,7 +190,7 @@ fn connecting_to(address: SocketAddr) -> OwnedFd {
     socket.into()
 }
 
-/// A listener whose queue is full, what fills it, and a socket whose connect waits for room in it.
+/// A listener whose queue is full, the sockets that fill the queue, and a socket whose connect waits for room in it.
 fn waiting_for_room() -> (TcpListener, Vec<OwnedFd>, OwnedFd) {
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
@@ -236,7 +237,7 @@ fn everything_that_waits_for_a_connection_names_why_it_is_not_made() {
     let socket = open(&engine(1), descriptor);
     let (pending, first, second) = (receive(&socket, vec![0; 16]), send(&socket, "first"), send(&socket, "second"));
 
-    // The kernel tries to connect again after a second, and finds nobody.
+    // The kernel tries to connect again after a second, and finds no listener.
     drop(listener);
 
     let ended = pending.only();
@@ -292,7 +293,7 @@ fn a_socket_that_lingers_holds_up_no_other_when_it_is_closed_in_a_callback_and_l
     let other = open(&engine, other);
     let pending = receive(&other, vec![0; 1]);
 
-    // The peer reads until the kernel has taken everything, and then no more until the socket is closed.
+    // The peer reads until the kernel has taken everything. Then it reads no more until the socket is closed.
     let ((done, sent), (close, go)) = (inbox(), std::sync::mpsc::channel::<()>());
     let (report, closed) = inbox();
     let closes = std::sync::Arc::clone(&lingering);

@@ -11,7 +11,7 @@ use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
 
-/// Answers each receive with just what it received, in the same memory.
+/// Answers each receive with the received bytes, in the same memory.
 fn echo(socket: &Arc<Socket>, buffer: Vec<u8>) {
     let next = Arc::clone(socket);
     let _ = socket.receive_async(buffer, move |received| {
@@ -45,7 +45,7 @@ fn an_echo_answers_with_just_the_received_bytes_from_the_same_memory() {
         all.extend(answer);
     }
 
-    // Nothing else comes: neither the rest of the buffer nor what an earlier message left there.
+    // Nothing else comes: neither the rest of the buffer nor bytes that an earlier message left there.
     peer.finish();
     socket.close();
     assert_eq!(peer.read(&mut [0; 64]).unwrap(), 0);

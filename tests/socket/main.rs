@@ -1,6 +1,6 @@
 //! A socket on real connections, a file per behaviour.
 //!
-//! These tests run beside each other in one process: what counts what the process has, or changes it, is in `process`.
+//! These tests run side by side in one process. Tests that count or change the process's resources are in `process`.
 
 mod blocking_mode;
 mod callback_threads;

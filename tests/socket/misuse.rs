@@ -101,7 +101,7 @@ impl IoBuf for Shrinking {
     }
 }
 
-/// A list that has fewer buffers than it had, and lies about how many.
+/// A list that has fewer buffers after the first look, and whose size hint is wrong.
 struct Forgetful(AtomicUsize);
 
 impl IoBufs for Forgetful {
@@ -130,7 +130,7 @@ fn buffers_that_lie_harm_only_their_own_socket(#[values(Transport::TcpV4, Transp
             peer.read_pattern(position);
             assert_eq!(blocked.only().result, SendResult::Ok);
             round_trip(&engine);
-            // The send ends once, with the socket at the latest.
+            // The send ends once, at the latest when the socket is closed.
             socket.close();
             ended.only();
         }

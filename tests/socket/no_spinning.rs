@@ -10,7 +10,7 @@ use std::io::Write;
 use std::net::Shutdown;
 use std::time::Duration;
 
-/// How long the port is watched, and how much of that it may work. A tick of the clock is 10 ms.
+/// The time for which the port is watched, and the most processor time that it may use. A tick of the clock is 10 ms.
 const WATCHED: Duration = Duration::from_millis(200);
 const WORK: Duration = Duration::from_millis(50);
 

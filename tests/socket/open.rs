@@ -95,7 +95,7 @@ fn a_descriptor_that_a_raw_wait_on_the_same_port_watches_is_refused_until_the_wa
         assert_eq!(socket.state(), SocketState::Closed);
     }
 
-    // The wait is as it was, and the socket has its descriptor still.
+    // The wait is unchanged, and the socket still has its descriptor.
     peer.write_all(b"byte").unwrap();
     assert_eq!(fired.only(), Action::In);
     waiting.remove(number.as_fd());

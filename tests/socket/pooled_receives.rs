@@ -120,7 +120,7 @@ fn receives_that_find_the_pool_empty_are_served_in_turn_without_being_tried_mean
             let callback = move |completion: PooledCompletion| done.put((number, completion));
             socket.receive_pooled_async(&pool, callback).unwrap();
             peer.write_all(b"first ").unwrap();
-            // It has found the pool empty before the next one asks.
+            // This receive has found the pool empty before the next one asks.
             round_trip(&engine);
             (socket, peer, handle)
         })

@@ -23,7 +23,7 @@ fn a_list_with_a_null_pointer_is_refused_with_its_index(#[case] index: usize) {
     let mut list: Vec<RawBuffer> = memory.chunks_mut(10).map(raw).collect();
     list[index].pointer = null_mut();
 
-    // SAFETY: the memory outlives the value, and the null pointer is what is to be refused.
+    // SAFETY: the memory outlives the value, and the null pointer must be refused.
     let refused = unsafe { RawBuffers::copied(&list) };
 
     assert_eq!(refused.unwrap_err(), PayloadError::NullBuffer { index });

@@ -1,4 +1,4 @@
-//! Receiving: always later, on the port's thread, into as many buffers as the bytes fill.
+//! Receiving: never inside the call, always on the port's thread, and into as many buffers as the bytes fill.
 
 use async_socket_linux::{AsyncSocket, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, SocketState};
 use integration_tests::call::{engine, open, receive, received, round_trip};
@@ -137,7 +137,7 @@ fn receiving_on_a_socket_that_was_never_connected_is_an_error() {
 fn what_a_callback_captured_is_freed_when_it_has_run() {
     let (descriptor, mut peer) = Transport::Unix.pair();
     let socket = open(&engine(1), descriptor);
-    // More than the queue has room for, so it is on the heap.
+    // The operation is larger than the queue's room for one, so it is on the heap.
     let captured = Arc::new([0_u64; 64]);
     let (done, arrived) = inbox();
     let (held, big) = (Arc::clone(&captured), [1_u64; 64]);

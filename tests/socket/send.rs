@@ -1,4 +1,4 @@
-//! Sending: at once where the kernel takes it, queued where it does not, refused where nothing can go.
+//! Sending: at once if the kernel takes the bytes, queued if it does not, refused if nothing can be sent.
 
 use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, PayloadError, ReceiveResult, SendError, SendResult, SendSyncResult, SocketState,
@@ -84,7 +84,7 @@ fn what_the_kernel_does_not_take_is_queued_and_sent_in_order(
     let (descriptor, mut peer) = transport.narrow_pair();
     let socket = open(&engine(1), descriptor);
     let (blocked, position) = block_sending(&socket);
-    // Small enough to fit into the room that is left, if they were allowed to overtake.
+    // Each is small enough for the room that is left, so it would go out if it could overtake.
     let (done, later) = inbox();
     for number in 0..50 {
         let done = done.clone();
@@ -146,7 +146,7 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
     assert!(blocked.is_pending());
 
     socket2::SockRef::from(&other_handle).shutdown(Shutdown::Write).unwrap();
-    // On TCP the shutdown is no event. The peer makes room, which is one.
+    // On TCP the shutdown is no event. The peer makes room, which is an event.
     let _ = peer.read_rest();
 
     let completion = blocked.only();

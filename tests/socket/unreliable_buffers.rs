@@ -1,4 +1,4 @@
-//! What is lent on real sockets: large arrays on small stacks, buffers that panic, and buffers whose length changes.
+//! Values lent to real sockets: large arrays on small stacks, buffers that panic, and buffers whose length changes.
 #![allow(clippy::unwrap_used, reason = "a panic is the test's failure, in helpers too")]
 
 use async_socket_linux::{
@@ -17,13 +17,14 @@ use std::time::Duration;
 
 // ---- large arrays
 
-/// The stack of a thread that Rust makes, unless it is told otherwise.
+/// The default stack of a thread in Rust.
 const STACK: usize = 2 << 20;
 
-/// What can be lent there. Without optimisation a value is copied at every step, also in the test itself.
+/// The largest array that can be lent there. Without optimisation a value is copied at every step, also in the test
+/// itself.
 const LENT: usize = if cfg!(debug_assertions) { 128 << 10 } else { 1 << 20 };
 
-/// What can be lent if the caller keeps the refusal, because the array is then on the stack more often.
+/// The largest array if the caller keeps the refusal, because the array is then on the stack more often.
 const KEPT: usize = LENT / 2;
 
 type How = fn(&Arc<Socket>, &mut Peer);
@@ -42,7 +43,7 @@ fn on_a_small_stack(how: How) {
     thread.unwrap().join().unwrap();
 }
 
-/// An array in place: no function returns it, which would need it twice.
+/// Makes an array in place. A function that returned it would need room for it twice.
 macro_rules! array {
     ($length:expr) => {{
         let mut array = [0_u8; $length];
@@ -53,7 +54,7 @@ macro_rules! array {
     }};
 }
 
-/// Looks at an array in a callback without a copy.
+/// Adds up an array in a callback without a copy.
 fn sum<const N: usize>(array: &[u8; N]) -> u64 {
     array.iter().map(|byte| u64::from(*byte)).sum()
 }
@@ -95,7 +96,7 @@ fn sends<const N: usize>(socket: &Arc<Socket>, peer: &mut Peer) {
 fn receives<const N: usize>(socket: &Arc<Socket>, peer: &mut Peer) {
     let (first, second) = (lend_to_receive::<N>(socket), lend_to_receive::<N>(socket));
     for received in [first, second] {
-        // In place of the first byte, which is 0.
+        // Replaces the first byte, which is 0.
         peer.write_all(&[1]).unwrap();
         assert_eq!(received.only(), (ReceiveResult::Ok, 1, expected::<N>() + 1));
     }
@@ -190,7 +191,7 @@ fn a_boxed_array_of_any_size_can_be_lent_on_a_small_stack() {
 
 // ---- buffers that panic or change
 
-/// 8 MiB of `A`, of which it shows what `length` says each time it is asked.
+/// 8 MiB of `A`. Each time it is asked, it shows as many bytes as `length` says.
 struct Fickle {
     bytes: Vec<u8>,
     asked: AtomicUsize,
@@ -216,7 +217,7 @@ fn panics_after(asked: usize, times: usize) -> usize {
     Fickle::LENGTH
 }
 
-/// Everything that the peer gets within a moment: only `A`s.
+/// The number of bytes that the peer gets until none comes for 300 ms. All of them must be `A`.
 fn fragment(peer: &mut Peer) -> usize {
     socket2::SockRef::from(&*peer).set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let (mut total, mut chunk) = (0, vec![0; 64 << 10]);

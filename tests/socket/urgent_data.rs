@@ -8,7 +8,7 @@ use rstest::rstest;
 use socket2::SockRef;
 use std::io::Write;
 
-/// Receives until so many bytes are there; each receive is pending before the next one starts.
+/// Receives until `length` bytes are there. Each receive is pending before the next one starts.
 fn collect(socket: &Socket, buffers: usize, length: usize) -> Vec<u8> {
     let mut bytes = Vec::new();
     while bytes.len() < length {
@@ -19,7 +19,7 @@ fn collect(socket: &Socket, buffers: usize, length: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends an urgent byte. Whether it went out: older kernels have no urgent data on Unix sockets, and say so.
+/// Sends an urgent byte, and returns whether it went out. Older kernels refuse urgent data on Unix sockets.
 fn send_urgent(peer: &Peer) -> bool {
     match SockRef::from(peer).send_out_of_band(b"!") {
         Ok(sent) => sent == 1,

@@ -16,8 +16,8 @@ pub(crate) mod sealed {
 
 /// A buffer to send from.
 ///
-/// It is moved into the socket for as long as the operation lasts. It comes back in the callback, or in the error if the call
-/// was refused.
+/// It is moved into the socket for as long as the operation lasts. It comes back in the callback, or in the error if
+/// the call was refused.
 ///
 /// An implementation returns the same bytes on every call while the buffer is lent, and does not call the socket.
 #[diagnostic::on_unimplemented(
@@ -76,12 +76,12 @@ pub trait IoBufMut: Send + 'static {
 
 /// One buffer or a list of buffers to send from, in order.
 ///
-/// Every [`IoBuf`] is a list of one. `Vec`s and arrays of buffers are longer lists. All buffers of a list have one type. An enum
-/// that implements [`IoBuf`] makes one type of several.
+/// Every [`IoBuf`] is a list of one. `Vec`s and arrays of buffers are longer lists. All buffers of a list have one
+/// type. An enum that implements [`IoBuf`] makes one type of several.
 ///
-/// A list has the same buffers with the same lengths as long as it is lent. A socket does not rely on that. If a list shows
-/// other lengths than when it was accepted, the operation ends in an error. If a list panics after a part of it was sent, the
-/// stream is broken. An implementation cannot vouch for its own length:
+/// A list has the same buffers with the same lengths as long as it is lent. A socket does not rely on that. If a list
+/// shows other lengths than when it was accepted, the operation ends in an error. If a list panics after a part of it
+/// was sent, the stream is broken. An implementation cannot vouch for its own length:
 /// ```compile_fail,E0050
 /// struct Boasting;
 ///
@@ -105,8 +105,8 @@ pub trait IoBufs: Send + 'static {
     /// The buffers from the one with index `first` on.
     fn slices_from(&self, first: usize) -> impl Iterator<Item = &[u8]>;
 
-    /// The sum of all lengths, if this crate checked the list when it made the list. No other crate can name the argument, so
-    /// no other implementation can vouch for itself.
+    /// The sum of all lengths, if this crate checked the list when it was made. No other crate can name the argument,
+    /// so no other implementation can vouch for itself.
     // Codes_SRS_SOCKET_01_040
     #[doc(hidden)]
     fn checked_length(&self, _: OnlyThisCrate) -> Option<u32> {

@@ -5,10 +5,10 @@ use std::fmt;
 use std::io;
 use thiserror::Error;
 
-/// A call that was refused: the reason, and what the caller had handed over.
+/// A refused call: the reason, and the values that the caller had handed over.
 ///
-/// It is an error, so `?` passes it on, and what was lent goes along as long as the error lives. Converted into [`io::Error`]
-/// it keeps only the reason. What was lent is then dropped, and a descriptor thereby closed.
+/// It is an error, so `?` passes it on together with `returned`. A conversion into [`io::Error`] keeps only the reason
+/// and drops `returned`. A descriptor in it is thereby closed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Refused<T, E> {
     /// Why.
@@ -89,8 +89,9 @@ pub enum OpenError {
 
 /// The kinds of socket that cannot be opened.
 ///
-/// An asynchronous socket carries a stream of bytes. On a socket with messages a receive could not tell an empty message
-/// from the end of the stream, and would lose what does not fit into its buffer. A listening socket never has bytes.
+/// An asynchronous socket carries a stream of bytes. On a socket with messages a receive could not tell an empty
+/// message from the end of the stream, and would lose the end of a message that does not fit into its buffer. A
+/// listening socket never has bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum UnsupportedKind {
@@ -153,7 +154,8 @@ pub enum SendError {
         /// How many bytes of this payload the kernel had taken.
         bytes_sent: u32,
     },
-    /// A buffer did not show as many bytes as when the call checked it. If a part had gone out, the stream is broken.
+    /// A buffer showed another number of bytes than when the call checked it. If a part had gone out, the stream is
+    /// broken.
     #[error("a buffer changed its length while it was sent, after {bytes_sent} bytes")]
     BuffersChanged {
         /// How many bytes the kernel had taken.
@@ -227,7 +229,7 @@ impl<T, E: Into<io::Error>> From<Refused<T, E>> for io::Error {
 impl From<PayloadError> for io::Error {
     fn from(error: PayloadError) -> Self {
         match error {
-            // Without the error in it, because that would need memory.
+            // Leaves out the error itself, because that would need memory.
             PayloadError::OutOfMemory { .. } => io::ErrorKind::OutOfMemory.into(),
             error => Self::new(io::ErrorKind::InvalidInput, error),
         }
@@ -242,9 +244,10 @@ impl From<SliceError> for io::Error {
     }
 }
 
-/// What the kernel said, with its `errno`. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that was
-/// closed, [`InvalidInput`](io::ErrorKind::InvalidInput) for one that is open already,
-/// [`Unsupported`](io::ErrorKind::Unsupported) for one that is no stream, and [`Other`](io::ErrorKind::Other).
+/// The kernel's error with its `errno`, if there is one. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a
+/// socket that was closed, [`InvalidInput`](io::ErrorKind::InvalidInput) for one that is open already,
+/// [`Unsupported`](io::ErrorKind::Unsupported) for one that is no stream, and [`Other`](io::ErrorKind::Other) for the
+/// rest.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<OpenError> for io::Error {
     fn from(error: OpenError) -> Self {
@@ -264,9 +267,9 @@ impl From<OpenError> for io::Error {
 }
 
 /// The `errno`, if there is one. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that is not open,
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off,
-/// [`InvalidInput`](io::ErrorKind::InvalidInput) for buffers that changed, what [`PayloadError`] becomes, and
-/// [`Other`](io::ErrorKind::Other). How many bytes went out is lost.
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off, and
+/// [`InvalidInput`](io::ErrorKind::InvalidInput) for buffers that changed. A [`PayloadError`] converts as it does
+/// alone. The rest becomes [`Other`](io::ErrorKind::Other). The number of bytes that went out is lost.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<SendError> for io::Error {
     fn from(error: SendError) -> Self {

@@ -1,10 +1,10 @@
-//! What a completion-based asynchronous socket is: the model of Windows IOCP, as Rust types.
+//! The Rust types of a completion-based asynchronous socket: the model of Windows IOCP.
 //!
-//! A program lends buffers and a callback to a socket, and gets control back at once. When the work is done, the callback runs
-//! exactly once and gives the buffers back. This crate says what that means, and checks what can be checked without a kernel.
-//! It does no I/O and knows no platform.
+//! A program lends buffers and a callback to a socket, and gets control back at once. When the work is done, the
+//! callback runs exactly once and gives the buffers back. This crate defines the rules, and checks everything that can
+//! be checked without a kernel. It does no I/O and knows no platform.
 //!
-//! What lives in other crates: `async-socket-linux` implements the trait on epoll, with a pool of buffers and the choice of
+//! The other crates: `async-socket-linux` implements the trait on epoll, with a pool of buffers and the choice of
 //! threads. `async-socket-ffi` is its C ABI. Implement [`AsyncSocket`] yourself for another transport.
 //!
 //! | Concept | Type |
@@ -18,10 +18,11 @@
 //! | what a callback gets | [`OpenResult`], [`SendCompletion`], [`ReceiveCompletion`] |
 //! | a call that was refused, with what was lent | [`Refused`] |
 //!
-//! Every error converts into [`std::io::Error`], and a completion says how it ended as an `io::Result`
-//! ([`ReceiveCompletion::io_result`], [`SendCompletion::io_result`]), where the end of the stream is `Ok(0)`.
+//! Every error converts into [`std::io::Error`]. A completion gives its result as an `io::Result`
+//! ([`ReceiveCompletion::io_result`], [`SendCompletion::io_result`]), in which the end of the stream is `Ok(0)`.
 //!
-//! [`AsyncSocket`] says on which threads callbacks run, which of them may overlap, and which locks not to hold.
+//! [`AsyncSocket`] documents the threads on which callbacks run, the callbacks that may overlap, and the locks that a
+//! caller must not hold.
 //!
 //! # Example: send back what was received
 //! Only the received bytes go out, and nothing is copied. The next receive gets the same memory again:

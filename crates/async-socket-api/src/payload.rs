@@ -1,7 +1,7 @@
 //! The one place where a list of buffers is checked.
 //!
-//! Invariant: a [`Payload`] had at least one buffer, no null pointer, no empty buffer, and at most `u32::MAX` bytes when it was
-//! made. Buffers of the program may show other lengths later, which a socket notices.
+//! Invariant: a [`Payload`] had at least one buffer, no null pointer, no empty buffer, and at most `u32::MAX` bytes
+//! when it was made. Buffers of the program may show other lengths later, which a socket notices.
 
 use crate::buffers::sealed::OnlyThisCrate;
 use crate::{IoBufs, IoBufsMut, RawBuffer, RawBuffers, Refused};
@@ -17,19 +17,19 @@ pub enum PayloadError {
     /// A buffer's pointer is null. Only [`RawBuffers`] can have one.
     #[error("buffer {index} is a null pointer")]
     NullBuffer {
-        /// Which buffer, counted from 0.
+        /// The index of the buffer, counted from 0.
         index: usize,
     },
     /// A buffer has no bytes.
     #[error("buffer {index} has length 0")]
     EmptyBuffer {
-        /// Which buffer, counted from 0.
+        /// The index of the buffer, counted from 0.
         index: usize,
     },
     /// The lengths add up to more than `u32::MAX`.
     #[error("the buffers up to and including {index} add up to more than {} bytes", u32::MAX)]
     TooLong {
-        /// The buffer with which the limit was passed, counted from 0.
+        /// The index of the buffer that exceeded the limit, counted from 0.
         index: usize,
     },
     /// There is no memory for the socket's own copy of the list.
@@ -122,7 +122,8 @@ impl<B: IoBufsMut> Payload<B> {
 }
 
 impl RawBuffers {
-    /// Checks a list of pointers and lengths, and returns the sum of the lengths. It does not touch what they point to.
+    /// Checks a list of pointers and lengths, and returns the sum of the lengths. It does not touch the memory behind
+    /// the pointers.
     ///
     /// # Errors
     /// The first [`PayloadError`] in the order of the list.

@@ -1,4 +1,4 @@
-//! Memory that is known only by a pointer: the `unsafe` entry on which the C ABI stands.
+//! Memory that is known only by a pointer. The C ABI is built on this `unsafe` interface.
 //!
 //! This is the only module of this crate with `unsafe` code. [`RawBuffers`] and [`RawSlice`] are lists of buffers like any
 //! other, and go through the same checks and the same calls.
@@ -23,8 +23,8 @@ pub struct RawBuffer {
 // SAFETY: a pointer and a number. The contract of `RawBuffers::copied` says what may be done with the memory.
 unsafe impl Send for RawBuffer {}
 
-/// One checked [`RawBuffer`], whose memory stays the caller's. The compiler knows that it is a list of one, so that nothing on
-/// its way looks for a second buffer.
+/// One checked [`RawBuffer`], whose memory stays the caller's. Its type says that it is a list of one, so no code looks
+/// for a second buffer.
 #[derive(Debug)]
 pub struct RawSlice {
     pointer: NonNull<u8>,
@@ -105,9 +105,10 @@ impl RawBuffers {
     ///
     /// # Safety
     /// Until the returned value is dropped:
-    /// * If the buffers are sent from, each `pointer` is valid for reads of `length` bytes, and no other code writes to them.
-    /// * If they are received into, each `pointer` is valid for writes of `length` bytes, the buffers are disjoint, and no other
-    ///   code reads them or writes to them.
+    /// * If the buffers are sent from, each `pointer` is valid for reads of `length` bytes, and no other code writes to
+    ///   them.
+    /// * If they are received into, each `pointer` is valid for writes of `length` bytes, the buffers are disjoint, and
+    ///   no other code reads them or writes to them.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
     #[inline(always)]
     pub unsafe fn copied(list: &[RawBuffer]) -> Result<Self, PayloadError> {

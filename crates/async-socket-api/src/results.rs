@@ -1,4 +1,4 @@
-//! What callbacks get, and the specification's result enums.
+//! The values that callbacks get, and the specification's result enums.
 //!
 //! The values are those of the C ABI. 0 is never a result, so that a zeroed C variable is not mistaken for one.
 
@@ -43,7 +43,8 @@ pub enum OpenResult {
     Error = 2,
 }
 
-/// What `send_async` itself says, as the specification names it; see [`SendError::sync_result`](crate::SendError::sync_result).
+/// The result of the call of `send_async` itself, with the specification's names; see
+/// [`SendError::sync_result`](crate::SendError::sync_result).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum SendSyncResult {
@@ -100,9 +101,9 @@ impl<B> SendCompletion<B> {
         Self { result, os_error, bytes_sent, buffers }
     }
 
-    /// How it ended, as [`io::Write::write_all`] would say it, with the number of bytes: the `errno` if there is one,
-    /// [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the socket was closed or an earlier send had broken
-    /// the stream.
+    /// The result of the send in the form of [`io::Write::write_all`], with the number of bytes. The error is the
+    /// `errno`, if there is one. It is [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the socket was closed
+    /// or an earlier send had broken the stream.
     ///
     /// # Errors
     /// For every result other than [`SendResult::Ok`].
@@ -143,8 +144,8 @@ impl<B> ReceiveCompletion<B> {
         Self { result, os_error, bytes_received, buffers }
     }
 
-    /// How it ended, as [`io::Read::read`] would say it: the number of bytes, and `Ok(0)` if there will be no more. There will
-    /// be no more when the peer has finished, and also when the program itself has closed the socket.
+    /// The result of the receive in the form of [`io::Read::read`]: the number of bytes, or `Ok(0)` if no more will
+    /// come. No more will come when the peer has finished, and also when the program itself has closed the socket.
     ///
     /// # Errors
     /// The `errno` of a connection that was reset or failed; [`Other`](io::ErrorKind::Other) if the kernel gave none.
@@ -165,7 +166,7 @@ impl<B> ReceiveCompletion<B> {
     }
 }
 
-/// The received bytes: the filled part of what was lent. It is empty unless the result is [`ReceiveResult::Ok`].
+/// The received bytes: the filled part of the lent buffers. It is empty unless the result is [`ReceiveResult::Ok`].
 // Codes_SRS_LENT_BUFFERS_01_007
 impl<B: IoBuf> ReceiveCompletion<B> {
     /// The received bytes of a single buffer. [`received_slices`](Self::received_slices) is for lists.
@@ -177,7 +178,7 @@ impl<B: IoBuf> ReceiveCompletion<B> {
 
 // Codes_SRS_LENT_BUFFERS_01_007
 impl<B: IoBufs> ReceiveCompletion<B> {
-    /// The received bytes, a slice for each buffer that has some.
+    /// The received bytes: one slice for each buffer that has some.
     pub fn received_slices(&self) -> impl Iterator<Item = &[u8]> {
         let received = self.buffers.slices_from(0).scan(self.bytes_received as usize, |left, slice| {
             let filled = front(slice, *left);
@@ -201,7 +202,7 @@ impl<B: IoBufMut> ReceiveCompletion<B> {
 
 // Codes_SRS_LENT_BUFFERS_01_007
 impl ReceiveCompletion<Vec<u8>> {
-    /// The received bytes as the lent vector, cut off behind them. Nothing is copied, and the capacity stays.
+    /// The received bytes as the lent vector, truncated to their length. Nothing is copied, and the capacity stays.
     #[must_use]
     pub fn into_received(mut self) -> Vec<u8> {
         self.buffers.truncate(self.bytes_received as usize);
@@ -212,7 +213,7 @@ impl ReceiveCompletion<Vec<u8>> {
 // Codes_SRS_LENT_BUFFERS_01_007
 #[cfg(feature = "bytes")]
 impl ReceiveCompletion<bytes::BytesMut> {
-    /// The received bytes as the lent buffer, cut off behind them. Nothing is copied, and the capacity stays.
+    /// The received bytes as the lent buffer, truncated to their length. Nothing is copied, and the capacity stays.
     #[must_use]
     pub fn into_received(mut self) -> bytes::BytesMut {
         self.buffers.truncate(self.bytes_received as usize);

@@ -1,7 +1,7 @@
-//! A part of a buffer as a buffer, for instance to send what was received without a copy.
+//! A part of a buffer as a buffer, for instance to send received bytes without a copy.
 //!
-//! Invariant: the range lies within the buffer as it was when the slice was made. If the buffer shrinks later, the slice shows
-//! fewer bytes or none. Nothing here panics.
+//! Invariant: the range lies within the buffer as it was when the slice was made. If the buffer shrinks later, the
+//! slice shows fewer bytes or none. Nothing here panics.
 
 use crate::{IoBuf, IoBufMut, Refused};
 use std::fmt;

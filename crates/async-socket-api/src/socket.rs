@@ -33,9 +33,9 @@ use crate::{
 ///
 /// # Which callbacks overlap
 /// * The port thread runs one callback at a time. So callbacks of receives do not overlap, and come in order.
-/// * A callback inside `send_async` may run at the same time as one on the port thread, and as one inside another
-///   thread's `send_async`, of the same socket. The bytes of the two sends are in order, but their callbacks may
-///   begin and end in the other order.
+/// * A callback inside `send_async` may run at the same time as a callback of the same socket on the port thread, or
+///   inside another thread's `send_async`. The bytes of the two sends are in order, but their callbacks may begin and
+///   end in the other order.
 /// * The callback of an open may run at the same time as others, since the socket is open by then.
 /// * `close` first waits for the callbacks on other threads and then runs the abandoned ones, oldest first, one at a
 ///   time. Inside a callback, these run before that callback goes on.
@@ -46,10 +46,10 @@ use crate::{
 /// methods take `&self`, so keep the socket beside the lock rather than inside it.
 ///
 /// # What keeps the socket alive
-/// A pending operation keeps what its callback has captured. A receive whose callback holds an [`Arc`](std::sync::Arc)
-/// of its own socket therefore keeps the socket open for as long as the peer sends nothing, even if that was the last
-/// reference elsewhere. To end such a socket call `close`, which completes the receive. Or capture a
-/// [`Weak`](std::sync::Weak) and hold the `Arc` where the connection ends:
+/// A pending operation keeps the values that its callback has captured. A receive whose callback holds an
+/// [`Arc`](std::sync::Arc) of its own socket therefore keeps the socket open for as long as the peer sends nothing,
+/// even if that was the last reference elsewhere. To end such a socket call `close`, which completes the receive. Or
+/// capture a [`Weak`](std::sync::Weak) and hold the `Arc` where the connection ends:
 ///
 /// ```
 /// use async_socket_api::AsyncSocket;
@@ -67,10 +67,10 @@ use crate::{
 /// ```
 ///
 /// # How much stack a callback has
-/// On the port thread, nearly all of that thread's. Inside a call, what the caller has left. Inside a callback that
-/// `send_async` runs, further sends are queued for the port thread, and a receive never calls back inside the call; so
-/// no chain of sends and receives nests. A callback that closes or drops a socket, or opens one, runs that socket's
-/// callbacks on top of itself.
+/// On the port thread a callback has nearly all of that thread's stack. Inside a call it has the rest of the caller's
+/// stack. Chains of sends and receives do not nest: inside a callback that `send_async` runs, further sends are queued
+/// for the port thread, and a receive never calls back inside the call. A callback that closes, drops or opens a socket
+/// runs that socket's callbacks on top of its own stack frames.
 ///
 /// # Choosing an implementation at run time
 /// The trait is generic over what is lent, and therefore not `dyn`-compatible. Wrap the implementations in an enum, or in a
@@ -90,16 +90,16 @@ pub trait AsyncSocket: Send + Sync {
     where
         F: FnOnce(OpenResult) + Send + 'static;
 
-    /// Closes the socket: waits for its callbacks that run on other threads, then completes what is pending as
+    /// Closes the socket: waits for its callbacks that run on other threads, then completes the pending operations as
     /// abandoned, on the calling thread, and then closes the descriptor. When it returns, no callback of this socket
     /// runs or will run, with two exceptions:
     ///
-    /// * It does not wait for the callbacks that it was called from inside of.
+    /// * It does not wait for callbacks on the stack of the calling thread.
     /// * It does nothing unless the socket is open. If another thread is closing already, it therefore returns at once,
     ///   while callbacks may still run. Only dropping the socket waits for these.
     ///
-    /// The drop goes further. It returns when no callback of this socket runs or will run on any thread, not even one that
-    /// closes the socket itself. Excepted are only the callbacks that it was called from inside of.
+    /// The drop goes further. It returns when no callback of this socket runs or will run on any thread, including
+    /// callbacks that close the socket themselves. Only callbacks on the stack of the calling thread are excepted.
     ///
     /// # Deadlocks
     /// Two callbacks on different threads that close or drop each other's sockets wait for each other for ever. One
@@ -122,7 +122,7 @@ pub trait AsyncSocket: Send + Sync {
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static;
 
-    /// Receives at least one byte into buffers, in order, and as many as have arrived.
+    /// Receives at least one byte into buffers, in order, and as many bytes as have arrived.
     ///
     /// The callback runs on the port thread, never inside this call. The received bytes are at the front of the buffers, see
     /// [`ReceiveCompletion::received`] and [`into_slice`](ReceiveCompletion::into_slice).

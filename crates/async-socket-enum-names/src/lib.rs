@@ -1,7 +1,7 @@
 //! The functions of the C ABI that name the values of its enums.
 //!
-//! A program may define these functions itself. A package of their own gives them an object file of their own in a static
-//! library, and the linker leaves out an object file of which the program needs nothing.
+//! A program may define these functions itself. So they have a package of their own, which gives them an object file of
+//! their own in a static library. The linker leaves out an object file that the program does not need.
 #![no_std]
 #![allow(unsafe_code, reason = "exports names")]
 #![allow(non_snake_case, reason = "the names are the original's")]

@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A callback's context. What it points to is the C program's concern, on every thread.
+/// A callback's context. The C program is responsible for its target, on every thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Context(*mut c_void);
 

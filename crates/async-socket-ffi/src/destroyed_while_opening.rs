@@ -1,5 +1,5 @@
-//! A socket that one thread destroys while another thread opens it. The test is inside the crate, because it holds the opening
-//! thread in its system call.
+//! A socket that one thread destroys while another thread opens it. The test is inside the crate, because it holds the
+//! opening thread in its system call.
 
 use crate::kernel::held::NEXT_ADD;
 use crate::{
@@ -18,7 +18,7 @@ use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Long enough for a destroy that does not wait to return.
+/// Within this time a destroy that does not wait returns.
 const WHILE: Duration = Duration::from_millis(50);
 
 unsafe extern "C" fn opened(context: *mut c_void, result: ASYNC_SOCKET_OPEN_RESULT) {

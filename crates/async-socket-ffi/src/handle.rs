@@ -19,7 +19,7 @@ pub(crate) unsafe fn from_handle<T>(handle: *mut T) -> Option<TryArc<T>> {
     (!handle.is_null()).then(|| unsafe { TryArc::from_raw(handle) })
 }
 
-/// A reference of its own for the length of a call, because a callback inside the call may destroy the handle. `None` for
+/// A second reference for the length of a call, because a callback inside the call may destroy the handle. `None` for
 /// NULL.
 ///
 /// # Safety

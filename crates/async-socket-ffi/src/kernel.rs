@@ -1,8 +1,9 @@
 //! The system calls of the C library's ports: those of [`completion_port::Kernel`], with another `epoll_wait`.
 //!
-//! rustix calls `epoll_pwait` and sets five of its six arguments. The kernel ignores the sixth, but memcheck reads that register
-//! and reports it. C teams let their tests fail for a report of memcheck, so this module sets every register that the call
-//! reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more instructions.
+//! rustix calls `epoll_pwait` and sets five of its six arguments. The kernel ignores the sixth, but memcheck reads that
+//! register and reports it. C teams let their tests fail for a report of memcheck, so this module sets every register
+//! that the call reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more
+//! instructions.
 
 use completion_port::PortSyscalls;
 use completion_port::sys::{EpollOp, Errno, Event};
@@ -49,7 +50,7 @@ pub(crate) mod held {
     use std::sync::{Mutex, PoisonError};
     use std::time::Duration;
 
-    /// The next `epoll_ctl(EPOLL_CTL_ADD)` sends through the first, and waits for the second.
+    /// The next `epoll_ctl(EPOLL_CTL_ADD)` sends on the first channel, and then waits for the second.
     pub(crate) static NEXT_ADD: Mutex<Option<(Sender<()>, Receiver<()>)>> = Mutex::new(None);
 
     pub(super) fn wait() {
@@ -68,8 +69,8 @@ mod wait {
     use std::arch::asm;
     use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-    /// The most milliseconds that a wait lasts, as `completion_port::PortSyscalls::epoll_wait` asks for: a thread that sleeps
-    /// does not notice that its epoll instance was closed.
+    /// The most milliseconds that a wait lasts. `completion_port::PortSyscalls::epoll_wait` asks for a limit, because a
+    /// thread that sleeps does not notice that its epoll instance was closed.
     const AT_MOST: i32 = 1_000;
 
     #[inline]
@@ -82,7 +83,7 @@ mod wait {
         let result = unsafe { system_call(epoll.as_raw_fd(), room.as_mut_ptr().cast(), count, milliseconds) };
         match usize::try_from(result) {
             Ok(written) => {
-                // SAFETY: the kernel has written this many, and no more than there was room for.
+                // SAFETY: the kernel has written this many events, and there was room for them.
                 unsafe { events.set_len(present + written) };
                 Ok(())
             }

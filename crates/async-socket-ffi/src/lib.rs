@@ -1,10 +1,11 @@
 //! The C ABI of `async_socket`: what the header `include/async_socket.h` declares, and nothing else.
 //!
-//! This crate only translates. A handle is a counted reference. Every call checks all of its arguments before it changes
-//! anything, and reports a wrong one through `tracing` (`ASYNC_SOCKET_LOG=debug` prints the report to standard error). No panic
-//! leaves the crate. A call that finds no memory returns its failure value. Only `tracing`'s registration of a subscriber cannot
-//! fail, see `log/subscriber.rs`. An operation on one buffer allocates nothing, because a callback is a function pointer and a
-//! context. A list of several buffers is copied.
+//! This crate only translates. A handle is a counted reference. Every call checks all of its arguments before it
+//! changes anything, and reports a wrong one through `tracing` (`ASYNC_SOCKET_LOG=debug` prints the report to standard
+//! error). No panic leaves the crate. A call that finds no memory returns its failure value. The one exception is
+//! `tracing`'s registration of a subscriber, which cannot report a failure, see `log/subscriber.rs`. An operation on
+//! one buffer allocates nothing, because a callback is a function pointer and a context. A list of several buffers is
+//! copied.
 //!
 //! Every function can be called from any thread, also inside any callback; see `docs/c-api.md`.
 #![allow(unsafe_code, reason = "translates between C pointers and Rust types")]

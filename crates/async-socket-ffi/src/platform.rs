@@ -22,8 +22,8 @@ static THREADS: AtomicU32 = AtomicU32::new(1);
 /// 0 means the default.
 static STACK_SIZE: AtomicUsize = AtomicUsize::new(0);
 
-/// It does for handles what `ExecutionEngine` does for Rust's ports: sockets take the ports in turn. An engine's ports are no
-/// handles, and do not use the system calls of `kernel.rs`.
+/// The ports of the platform as handles. Sockets take them in turn, as with `ExecutionEngine`. An engine would not do,
+/// because its ports are no handles and do not use the system calls of `kernel.rs`.
 #[derive(Default)]
 struct Platform {
     /// The calls of `platform_init` that no `platform_deinit` has undone.
@@ -59,7 +59,7 @@ fn start() -> Result<(), CreatePortError> {
     Ok(())
 }
 
-/// The ports that were created before one fails are dropped again.
+/// If a port cannot be created, drops the ports that were created before it.
 // Codes_SRS_C_LIBRARY_01_013
 fn create_ports(count: usize) -> Result<Vec<TryArc<COMPLETION_PORT_TAG>>, CreatePortError> {
     let mut ports = Vec::new();

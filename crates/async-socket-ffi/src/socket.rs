@@ -346,8 +346,9 @@ unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, 
     Some(unsafe { slice::from_raw_parts(buffers.cast::<RawBuffer>(), count as usize) })
 }
 
-// These two are in this file so that a static library has them in the object file of the functions that they are about. A
-// program that calls them then does not link if another static library has already given it those functions.
+// A static library must have these two functions in the object file of the socket's functions, so they are in this
+// file. A program that calls them then does not link if another static library has already provided the socket's
+// functions.
 
 /// The version of the library that is linked. `ASYNC_SOCKET_VERSION` is the header's. The string is valid for ever.
 // Codes_SRS_C_LIBRARY_01_004

@@ -9,9 +9,9 @@ pub(crate) const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("
     Err(_) => panic!("a version has no NUL"),
 };
 
-/// Whether the program reaches this library by one of these names. It looks up several, because a program that takes a
-/// function's address may have an address of its own for it. In a static program the look-up finds nothing, and there is only
-/// one function of each name.
+/// Whether one of these names leads to this library. It looks up several names, because a program that takes a
+/// function's address may have an address of its own for the function. In a static program the look-up finds nothing,
+/// and there is only one function of each name.
 pub(crate) fn is_reached(names: &[&CStr]) -> bool {
     // No other library has this function.
     let here = file_of(is_reached as *const c_void);

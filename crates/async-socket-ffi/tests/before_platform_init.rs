@@ -17,7 +17,7 @@ fn create_fails_without_the_platform_and_leaves_the_descriptor_to_the_caller() {
     assert!(unsafe { async_socket_create(null_mut(), descriptor) }.is_null());
 
     let platform = Platform::start();
-    // SAFETY: it is the caller's still, and given away now.
+    // SAFETY: the descriptor is still the caller's, and is given away now.
     let socket = unsafe { async_socket_create(null_mut(), descriptor) };
     assert!(!socket.is_null());
     drop(platform);

@@ -1,5 +1,5 @@
-//! The C library as a C program sees it: the conformance program of `tests/c` with the static and the shared library, the header
-//! as C99 and as C++11, and the exported names.
+//! The C library as a C program sees it: the conformance program of `tests/c` with the static and the shared library,
+//! the header as C99 and as C++11, and the exported names.
 //!
 //! `cargo xtask c-abi --valgrind` and `--asan` name a checker in `C_ABI_CHECKER`, and the program runs under it.
 
@@ -103,7 +103,7 @@ fn the_shared_library_exports_the_documented_names_and_no_others() {
     assert_eq!(names, EXPORTED.lines().collect::<Vec<_>>());
 }
 
-/// The checker that the program runs under, or nothing.
+/// The checker that the program runs under. Empty if there is none.
 fn checker() -> String {
     env::var("C_ABI_CHECKER").unwrap_or_default()
 }

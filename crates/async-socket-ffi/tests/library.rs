@@ -117,7 +117,7 @@ fn a_c_program_gets_the_first_of_two_static_libraries_and_if_it_asks_does_not_li
         (&[], [&ours, &other], "ours\n"),
         (&[], [&other, &ours], "the other\n"),
         (&["-DASK"], [&ours, &other_shared], "ours, is_answering 1\n"),
-        // The question links our static library into the program, before any shared library.
+        // With `ASK`, our static library is linked into the program before any shared library.
         (&["-DASK"], [&other_shared, &ours], "ours, is_answering 1\n"),
         (&[], [&other_shared, &ours], "the other\n"),
     ] {

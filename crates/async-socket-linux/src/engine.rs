@@ -7,8 +7,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// A set of completion ports. Each new socket takes the next port. So a process uses as many cores as it asks for, while every
-/// single socket stays on one thread.
+/// A set of completion ports. Each new socket takes the next port. So a process uses as many cores as it asks for,
+/// while every single socket stays on one thread.
 ///
 /// A clone is another handle to the same set. The threads end when the last handle and the last socket are gone.
 /// [`CompletionPort`] says what its threads do about signals, `fork`, and descriptors that other code closes.
@@ -46,14 +46,15 @@ impl ExecutionEngine {
         self.set.ports[index].clone()
     }
 
-    /// Whether the engine was made before a `fork`, in a parent of this process. No socket can be created on it then.
+    /// Whether the engine was made in a parent of this process, before a `fork`. No socket can be created on such an
+    /// engine.
     // Codes_SRS_PLATFORM_01_006
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.set.ports.iter().any(CompletionPort::is_inherited)
     }
 
-    /// How many ports there are, each with one thread.
+    /// The number of ports. Each has one thread.
     #[must_use]
     pub fn threads(&self) -> usize {
         self.set.ports.len()
@@ -77,13 +78,14 @@ pub struct ExecutionEngineBuilder {
 }
 
 impl ExecutionEngineBuilder {
-    /// How many ports there shall be, each with one thread: 1 by default. 0 counts as 1.
+    /// Sets the number of ports, each with one thread. The default is 1, and 0 counts as 1.
     pub fn threads(mut self, threads: usize) -> Self {
         self.threads = threads;
         self
     }
 
-    /// For how long each thread polls for events before it sleeps, see [`CompletionPortBuilder::busy_poll`]: 0 by default.
+    /// Sets how long each thread polls for events before it sleeps. The default is 0. See
+    /// [`CompletionPortBuilder::busy_poll`].
     pub fn busy_poll(mut self, busy_poll: Duration) -> Self {
         self.port = self.port.busy_poll(busy_poll);
         self
@@ -95,7 +97,8 @@ impl ExecutionEngineBuilder {
         self
     }
 
-    /// How many bytes of stack each thread has, on which callbacks run. See [`CompletionPortBuilder::thread_stack_size`].
+    /// Sets the bytes of stack of each thread. Callbacks run on these stacks. See
+    /// [`CompletionPortBuilder::thread_stack_size`].
     // Codes_SRS_PLATFORM_01_005
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
         self.port = self.port.thread_stack_size(bytes);
@@ -105,7 +108,8 @@ impl ExecutionEngineBuilder {
     /// Creates the ports and their threads.
     ///
     /// # Errors
-    /// [`CreatePortError`] of the first port that could not be created, or for want of memory. No port is left then.
+    /// [`CreatePortError`] of the first port that could not be created, or because there was no memory. No port is left
+    /// then.
     // Codes_SRS_SOCKET_01_050
     pub fn build(self) -> Result<ExecutionEngine, CreatePortError> {
         let threads = self.threads.max(1);

@@ -1,4 +1,4 @@
-//! `event_complete_callback`: what the socket does when the port says that an operation's turn has come.
+//! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
 use crate::operation::{Failure, Queued};
 use crate::socket_core::SocketCore;
@@ -53,13 +53,13 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         self.note_event_error(Some(Errno::BADF));
     }
 
-    /// On a port thread `close` must not wait for one peer while all other sockets of the port wait for it. Without
-    /// lingering it returns at once, and the kernel goes on sending.
+    /// On a port thread `close` must not wait for a peer, because all other sockets of the port would wait too. Without
+    /// lingering, `close` returns at once and the kernel goes on sending.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
     fn release(&self, descriptor: OwnedFd) {
         let fd = descriptor.as_fd();
         if is_port_thread() && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
-            // If the kernel refuses, nothing else can be done: the descriptor has to be closed.
+            // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
             let _ = retry_interrupted(|| self.sys.stop_lingering(fd));
         }
         self.sys.close(descriptor);

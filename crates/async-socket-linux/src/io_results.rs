@@ -6,7 +6,7 @@ use async_socket_api::ReceiveCompletion;
 use std::error::Error;
 use std::io;
 
-/// What the kernel said, with its `errno`.
+/// The kernel's error with its `errno`.
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<CreateError> for io::Error {
     fn from(error: CreateError) -> Self {
@@ -26,10 +26,10 @@ impl From<PoolError> for io::Error {
 }
 
 impl PooledCompletion {
-    /// How it ended, as [`ReceiveCompletion::io_result`] says it.
+    /// The result of the receive, in the form of [`ReceiveCompletion::io_result`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of [`ReceiveCompletion::io_result`].
     // Codes_SRS_LENT_BUFFERS_01_008
     pub fn io_result(&self) -> io::Result<usize> {
         let bytes = self.buffer.as_ref().map_or(0, |buffer| buffer.len());

@@ -23,7 +23,7 @@ pub(crate) struct PendingSend<B, F> {
 
 /// A receive.
 pub(crate) struct PendingReceive<B, F> {
-    /// They were checked, and their length is not needed any more.
+    /// The checked buffers. Their length is not needed any more.
     pub(crate) buffers: B,
     pub(crate) on_complete: F,
 }
@@ -240,7 +240,7 @@ where
     // Codes_SRS_BUFFER_POOL_01_007
     fn fail(self, failure: Failure) {
         let Self { place, on_complete, .. } = self;
-        // It may have been granted a buffer, which is now for the next receive in the queue.
+        // If the receive was granted a buffer, the next receive in the queue gets it.
         drop(place);
         let result = receive_result(failure);
         on_complete(PooledCompletion { result, os_error: failure.os_error(), buffer: None });

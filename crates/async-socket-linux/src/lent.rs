@@ -1,8 +1,8 @@
-//! Large values that are lent, arrays for instance. They travel in a box, because every move of the value itself would need
-//! its size on the stack once more.
+//! Large lent values, for instance arrays. The socket puts them into a box, because each move of the value itself would
+//! need its size on the stack again.
 //!
-//! Invariant: between the call that lends a large value and the callback that gives it back, the value is moved twice, into
-//! the box, and out of it into what the callback gets.
+//! Invariant: between the call that lends a large value and the callback that gives it back, the value is moved twice:
+//! into the box, and from the box into the completion.
 
 use async_socket_api::{IoBufs, IoBufsMut};
 use std::mem;
@@ -11,7 +11,7 @@ use std::mem;
 const LARGEST_UNBOXED: usize = 16 * 1024;
 
 // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
-/// Whether values of this type are boxed. The compiler knows it.
+/// Whether values of this type are boxed. This is a constant for the compiler.
 pub(crate) const fn is_boxed<B>() -> bool {
     mem::size_of::<B>() > LARGEST_UNBOXED
 }

@@ -1,7 +1,7 @@
 //! Asynchronous sockets for Linux with the completion model of Windows IOCP, on epoll.
 //!
-//! Hand over a connected socket, lend it buffers and callbacks, and get called when the work is done. A socket has no thread of
-//! its own. It lives on a [completion port](completion_port), which is one epoll instance and one thread. An
+//! Hand over a connected socket, lend it buffers and callbacks, and get called when the work is done. A socket has no
+//! thread of its own. It lives on a [completion port](completion_port), which is one epoll instance and one thread. An
 //! [`ExecutionEngine`] holds one or several.
 //!
 //! * [`AsyncSocketLinux`] is the socket. Its methods are those of the trait [`AsyncSocket`].
@@ -9,24 +9,26 @@
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
-//! What lives in other crates: the trait, the buffers that can be lent and the results are those of [`async_socket_api`], and
-//! are exported here too. Descriptors that are no sockets can be watched with [`completion_port`]. The C ABI is
-//! `async-socket-ffi`. Mocks and faulty system calls for tests are in `test-doubles`.
+//! The other crates: [`async_socket_api`] has the trait, the buffers that can be lent, and the results; all of it is
+//! exported here too. [`completion_port`] watches descriptors that are no sockets. `async-socket-ffi` is the C ABI.
+//! `test-doubles` has mocks and faulty system calls for tests.
 //!
 //! One module has `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface.
 //!
 //! # Threads
-//! Every call can be made from any thread, also inside any callback. [`AsyncSocket`] says it at length. In short:
+//! Every call can be made from any thread, also inside any callback. [`AsyncSocket`] has the details. In short:
 //!
 //! * The *port thread* is the one thread of the socket's completion port. Receives, and sends that had to wait, call
 //!   back there, one at a time for all sockets of the port. A callback that blocks holds up all of them.
-//! * A send that the kernel takes at once calls back inside `send_async`, an open inside `open_async`, and what close or drop
-//!   abandons inside that call. These callbacks run on the caller's thread and stack.
-//! * Callbacks of one socket can overlap if one of them runs inside a call. Two threads that send get their bytes out in
-//!   order, but the callbacks may begin and end in the other order.
+//! * A send that the kernel takes at once calls back inside `send_async`. An open calls back inside `open_async`.
+//!   Operations that close or drop abandons call back inside that call. All these callbacks run on the caller's thread
+//!   and stack.
+//! * Callbacks of one socket can overlap if one of them runs inside a call. If two threads send, their bytes go out in
+//!   the order of the sends, but the callbacks may begin and end in the other order.
 //! * Hold no lock that a callback takes while you open, send, close or drop. Close and drop also wait for callbacks on
 //!   other threads. Two callbacks on two threads that close each other's sockets wait for ever.
-//! * Dropping the socket returns when none of its callbacks runs or will run, except those that it is dropped inside of.
+//! * Dropping the socket waits until none of its callbacks runs or will run. Callbacks that contain the drop are
+//!   excepted.
 //! * A pending receive whose callback holds an `Arc` of its own socket keeps it open. Call
 //!   [`close`](AsyncSocket::close), or capture a `Weak`.
 //!

@@ -1,10 +1,10 @@
 //! A send or a receive that waits: the specification's `io_context`.
 //!
-//! Each kind of operation ([`Kind`]) says how it is tried and what its callback gets. What follows from that is the same for
-//! all of them, and is here.
+//! Each [`Kind`] of operation defines how it is tried, and what its callback gets. The code here is common to all
+//! kinds.
 //!
-//! Invariant: an operation owns what was lent and the callback, and lets go of both together, once. Its slot is then kept
-//! for the next operation of the same kind, so that nothing is allocated per operation.
+//! Invariant: an operation owns the lent buffers and the callback, and gives up both together, once. Its slot is then
+//! kept for the next operation of the same kind, so that nothing is allocated per operation.
 
 use crate::socket_core::SocketCore;
 use crate::sys::{Errno, SocketSyscalls};
@@ -17,9 +17,10 @@ use std::mem;
 /// An operation of any kind, as it waits in a queue.
 pub(crate) type Queued<S> = Box<dyn Operation<S>>;
 
-/// What the port asks of an operation. Implemented by its slot, which is empty once the operation is complete.
+/// The port's calls to an operation. The operation's slot implements them. The slot is empty once the operation is
+/// complete.
 pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
-    /// Tries to go on, and calls back if the operation is done then.
+    /// Tries the operation, and calls back if that completes it.
     fn attempt(self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>);
     /// Calls back without another try.
     fn fail(self: Box<Self>, core: &SocketCore<S>, failure: Failure, attempt: Attempt<'_, SocketCore<S>>);
@@ -29,7 +30,7 @@ pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
 pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     /// What the log says when one fails.
     const FAILED: &'static str;
-    /// What a try that is done leaves for the callback.
+    /// The outcome of a successful try, for the callback.
     type Done;
 
     /// Whether a try is to take its fast path. Only receives have a slow path.
@@ -46,10 +47,10 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
         is_fast_path: bool,
     ) -> Progress<Self::Done>;
 
-    /// Gives the call of the callback with the result. What it gets is made before the operation leaves its slot.
+    /// Returns a closure that calls back with the result. The completion is made before the operation leaves its slot.
     fn succeed(self, done: Self::Done) -> impl FnOnce();
 
-    /// How many bytes went out, if it is a send.
+    /// The number of bytes that went out, if the operation is a send.
     fn bytes_sent(&self) -> Option<u32> {
         None
     }
@@ -58,7 +59,7 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     fn fail(self, failure: Failure);
 }
 
-/// What one try came to.
+/// The outcome of one try.
 pub(crate) enum Progress<D> {
     /// The operation is done.
     Done {
@@ -80,7 +81,7 @@ pub(crate) enum Progress<D> {
 pub(crate) enum Failure {
     /// The socket was closed, or the peer sends no more.
     Abandoned,
-    /// An error, with what the kernel said if it said anything.
+    /// An error, with the kernel's `errno` if there is one.
     Errno(Option<Errno>),
     /// A buffer shows another length than when it was checked.
     BuffersChanged,
@@ -99,14 +100,14 @@ impl From<Fault> for Failure {
 }
 
 impl Failure {
-    /// The end of the stream. For a socket that was opened while it was being connected, it may mean that there was never a
+    /// The end of the stream. If the socket was opened while its connect was in progress, there may never have been a
     /// connection.
     #[cold]
     pub(crate) fn end_of_stream<S>(core: &SocketCore<S>) -> Self {
         core.cause_of(None).map_or(Self::Abandoned, |errno| Self::Errno(Some(errno)))
     }
 
-    /// The same failure with the errno that it comes from, see [`SocketCore::cause_of`].
+    /// The same failure with the errno of its cause, see [`SocketCore::cause_of`].
     fn traced<S>(self, core: &SocketCore<S>) -> Self {
         match self {
             Self::Errno(Some(errno)) => Self::Errno(core.cause_of(Some(errno))),
@@ -127,15 +128,15 @@ impl Failure {
     }
 }
 
-/// The place of one operation: full while it waits, and empty once it is complete. It is an array of one because such a box
-/// can be allocated without ending the process when memory runs out, see [`try_box`].
+/// The place of one operation: full while it waits, and empty once it is complete. It is an array of one, because
+/// [`try_box`] can allocate such a box without ending the process when memory runs out.
 pub(crate) type Slot<K> = [Option<K>; 1];
 
-/// Up to how many bytes an empty slot is kept for the next operation. A larger one has room for lent arrays. Moving those
-/// costs more than a new allocation, and an idle socket shall not hold their memory.
+/// The size in bytes up to which an empty slot is kept for the next operation. A larger slot has room for lent arrays.
+/// Moving these costs more than a new allocation, and an idle socket must not hold their memory.
 const LARGEST_KEPT: usize = 2 * 1024;
 
-/// What is kept of a slot whose operation is complete.
+/// The slot of a completed operation, if it is small enough to be kept.
 #[inline(always)]
 fn recycled<S, K>(slot: Box<Slot<K>>) -> Option<Queued<S>>
 where
@@ -156,7 +157,7 @@ where
     if let Some(emptied) = recycled
         && let Some([left]) = (&mut **emptied as &mut dyn Any).downcast_mut::<Slot<K>>()
     {
-        // It is empty, so there is nothing to drop.
+        // The slot is empty, so there is nothing to drop.
         mem::forget(left.replace(operation));
         return Ok(());
     }
@@ -202,7 +203,7 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
     }
 }
 
-/// In a function of its own, because it would double the fast path.
+/// A separate function, because its code would double the size of the fast path.
 #[inline(never)]
 fn receive_slow_path<S: SocketSyscalls, K: Kind<S>>(
     slot: Box<Slot<K>>,
@@ -212,7 +213,7 @@ fn receive_slow_path<S: SocketSyscalls, K: Kind<S>>(
     go_on(slot, core, attempt, false);
 }
 
-/// Makes one try and does what follows from it.
+/// Makes one try and handles its outcome.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_093, Codes_SRS_ASYNC_SOCKET_LINUX_11_100
 #[inline(always)]
 fn go_on<S: SocketSyscalls, K: Kind<S>>(

@@ -33,16 +33,16 @@ pub enum PoolError {
     OutOfMemory,
 }
 
-/// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async). Any number of sockets
-/// can share it.
+/// A pool of equal buffers for [`receive_pooled_async`](crate::AsyncSocketLinux::receive_pooled_async). Any number of
+/// sockets can share it.
 ///
-/// Buffers are made when first needed, and kept. When all of them are in use, receives wait until one is dropped. They get
-/// buffers in the order in which they found the pool empty. Nothing is lost, because what the peer sends stays with the
-/// kernel. So the limit bounds the memory, whatever the number of connections. If the program keeps all buffers, the receives
-/// wait for ever.
+/// Buffers are made when first needed, and kept. When all of them are in use, receives wait until one is dropped. They
+/// get buffers in the order in which they found the pool empty. Nothing is lost, because what the peer sends stays with
+/// the kernel. So the limit bounds the memory, whatever the number of connections. If the program keeps all buffers,
+/// the receives wait for ever.
 ///
-/// A receive that waits for a buffer keeps its port alive, as every pending operation does. Once it is done, or its socket is
-/// closed, the pool keeps nothing of it.
+/// A receive that waits for a buffer keeps its port alive, as every pending operation does. Once it is done, or its
+/// socket is closed, the pool keeps nothing of it.
 ///
 /// A clone is another handle to the same pool.
 ///
@@ -76,7 +76,7 @@ struct Shared {
 }
 
 impl Shared {
-    /// A panic leaves nothing half done: no foreign code runs with the lock held.
+    /// Ignores poisoning. No code of the program runs with the lock held, so a panic leaves nothing half done.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -89,7 +89,7 @@ struct State {
     waiters: PoolWaiters,
 }
 
-/// What came of asking the pool for a buffer.
+/// The outcome of asking the pool for a buffer.
 pub(crate) enum FromPool {
     Buffer(PooledBuffer),
     /// There is no buffer now. The receive is queued, and will be resumed.
@@ -101,7 +101,7 @@ pub(crate) enum FromPool {
 /// A receive's place in its pool. Dropping it takes the receive out of the pool's queue.
 pub(crate) struct PoolPlace {
     pool: BufferPool,
-    /// The place in the queue: there from when the receive found the pool empty until it gets a buffer.
+    /// The place in the queue. It exists from when the receive finds the pool empty until the receive gets a buffer.
     ticket: Option<Ticket>,
 }
 
@@ -110,8 +110,8 @@ impl PoolPlace {
         Self { pool: pool.clone(), ticket: None }
     }
 
-    /// Takes a buffer if there is one that no receive waits for, or that is granted to this one. Otherwise the receive is
-    /// queued with a `note`, unless it is already.
+    /// Takes a buffer that is granted to this receive, or one that no receive waits for. Otherwise queues the receive
+    /// with a `note`, unless it is queued already.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
     // Codes_SRS_BUFFER_POOL_01_010
     pub(crate) fn take(&mut self, note: impl FnOnce() -> Option<Note>) -> FromPool {
@@ -132,7 +132,7 @@ impl PoolPlace {
             return FromPool::Empty;
         }
         let Some(bytes) = state.take(shared.buffer_bytes) else {
-            // There was no memory for a new buffer. Another receive has one, which will come back.
+            // There was no memory for a new buffer. Another receive has a buffer, which will come back.
             state.waiters.take_grant_back(ticket);
             return FromPool::Empty;
         };
@@ -176,15 +176,15 @@ impl BufferPool {
         TryArc::try_new(shared).map(|shared| Self { shared }).map_err(|_| PoolError::OutOfMemory)
     }
 
-    /// Whether the pool was made before a `fork`, in a parent of this process. Its state may have been locked at that moment.
-    /// So receives from it are refused, and buffers that are dropped are freed.
+    /// Whether the pool was made in a parent of this process, before a `fork`. The pool may have been locked at that
+    /// moment. So receives from it are refused, and buffers that are dropped are freed.
     // Codes_SRS_COMPLETION_PORT_01_086
     #[must_use]
     pub fn is_inherited(&self) -> bool {
         self.shared.made_in.is_inherited()
     }
 
-    /// How many buffers there are, in use or not: at most the limit. 0 if the pool is inherited.
+    /// The number of buffers that exist, in use or not: at most the limit. 0 if the pool is inherited.
     #[must_use]
     pub fn buffers_made(&self) -> usize {
         if self.is_inherited() {
@@ -193,7 +193,7 @@ impl BufferPool {
         self.shared.lock().made
     }
 
-    /// How many buffers are not in use now, of those that were made. 0 if the pool is inherited.
+    /// The number of existing buffers that are not in use now. 0 if the pool is inherited.
     #[must_use]
     pub fn buffers_free(&self) -> usize {
         if self.is_inherited() {
@@ -208,7 +208,7 @@ impl BufferPool {
 }
 
 impl State {
-    /// How many buffers are free or can be made, and are granted to no receive.
+    /// The number of buffers that are free or can be made, without those that are granted to receives.
     fn spare(&self, limit: usize) -> usize {
         (self.free.len() + limit - self.made).saturating_sub(self.waiters.granted())
     }
@@ -219,7 +219,7 @@ impl State {
 
     // Codes_SRS_SOCKET_01_050
     fn make(&mut self, buffer_bytes: usize) -> Option<Box<[u8]>> {
-        // Room for when it comes back, so that this needs no memory then.
+        // Reserves room for the buffer's return, so that the return needs no memory.
         self.free.try_reserve(self.made + 1).ok()?;
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(buffer_bytes).ok()?;
@@ -228,14 +228,14 @@ impl State {
         Some(bytes.into_boxed_slice())
     }
 
-    /// Queues a receive that waits for a buffer in use to come back. `None` if no buffer is in use, or without memory.
+    /// Queues a receive until a buffer in use comes back. `None` if no buffer is in use, or if there is no memory.
     #[cold]
     fn wait(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
         if self.made > 0 { self.waiters.push(note) } else { None }
     }
 
-    /// Grants the free buffers to the receives that wait, and resumes these. If more buffers can be made, for which there was
-    /// no memory before, one receive more is resumed to try that.
+    /// Grants the free buffers to waiting receives, and resumes these. Resumes one more receive if another buffer may
+    /// be made: there was no memory for that buffer before, and the receive tries again.
     ///
     /// The lock is held meanwhile, so that no receive leaves the queue. Resuming runs no code of the program.
     fn grant_free(&mut self, limit: usize) {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
 
-/// For how many waiters an empty queue may keep room.
+/// The most waiters that an empty queue keeps room for.
 const ROOM_KEPT: usize = 64;
 
 /// A place in the queue.
@@ -18,7 +18,7 @@ pub(crate) trait Resume: Send {
     fn resume(&self);
 }
 
-/// What resumes one waiter.
+/// Resumes one waiter.
 pub(crate) type Note = Box<dyn Resume>;
 
 pub(crate) struct PoolWaiters {
@@ -51,7 +51,7 @@ impl PoolWaiters {
         self.waiting
     }
 
-    /// How many waiters have a grant that they have not used yet.
+    /// The number of waiters with a grant that they have not used yet.
     pub(crate) fn granted(&self) -> usize {
         self.granted
     }
@@ -89,7 +89,7 @@ impl PoolWaiters {
         self.find(ticket).and_then(|index| self.queue.get(index)).is_some_and(|waiter| waiter.granted)
     }
 
-    /// There was no buffer for a grant after all. The waiter waits for another grant at its old place.
+    /// Takes back a grant for which there was no buffer. The waiter keeps its place and waits for another grant.
     pub(crate) fn take_grant_back(&mut self, ticket: Ticket) {
         if let Some(waiter) = self.find(ticket).and_then(|index| self.queue.get_mut(index))
             && waiter.granted
@@ -118,7 +118,7 @@ impl PoolWaiters {
         self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
     }
 
-    /// Removes the marks of waiters that have left, before they are more than half of the queue.
+    /// Removes the waiters that are marked as left, before they are more than half of the queue.
     fn tidy(&mut self) {
         while self.queue.front().is_some_and(|waiter| waiter.note.is_none()) {
             self.queue.pop_front();

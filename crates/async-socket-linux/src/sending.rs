@@ -1,9 +1,10 @@
-//! `send_async`: at once on the caller's thread, and what the kernel does not take later on the port thread.
+//! `send_async`: sends at once on the caller's thread. The port thread sends the bytes that the kernel does not take at
+//! once.
 //!
 //! Invariants:
 //! * A send is tried at once only with a claim on the sending direction, so two payloads never mix.
-//! * A send that is refused comes back whole, and is dropped after the claim has ended. What its callback captured may close
-//!   the socket, which waits for the claim.
+//! * A refused send comes back whole, and is dropped after the claim has ended. Dropping it drops the values that its
+//!   callback captured. These may close the socket, and the close waits for the claim.
 
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
@@ -41,8 +42,8 @@ where
     .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
 }
 
-/// Leaves a large value to the port thread from the beginning. The caller's stack still holds the value itself, and has no
-/// room for what the callback gets.
+/// Leaves the whole send of a large value to the port thread. The caller's stack still holds the value, and has no room
+/// for the completion.
 #[inline(never)]
 pub(crate) fn send_boxed<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
@@ -64,9 +65,10 @@ where
         .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
 }
 
-/// Sends on the caller's thread, and leaves what the kernel does not take at once to the port thread.
+/// Sends on the caller's thread. The port thread sends the bytes that the kernel does not take at once.
 ///
-/// A buffer that panics unwinds to the caller. The claim is the last argument because the last one is dropped first.
+/// If a buffer panics, the panic unwinds to the caller. The claim is the last argument because the last one is dropped
+/// first.
 #[inline]
 fn send_now<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
@@ -98,8 +100,8 @@ where
     not_sent_at_once(core, Unsent { claim, sent, send })
 }
 
-/// A send that is not done after its first call, and what that call came to: `None` if it was not made. They are one value,
-/// so that a send that is done at once keeps none of this in memory.
+/// A send that its first call did not complete, and the outcome of that call: `None` if the call was not made. Both are
+/// one value, so that a send that completes at once keeps neither in memory.
 struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
     claim: Claim<'a, SocketCore<S>, P>,
     sent: Option<Result<usize, Fault>>,
@@ -150,7 +152,8 @@ where
     }
 }
 
-/// Breaks the stream if a buffer panics between two parts of a payload. The buffers are asked only after a part went out.
+/// Breaks the stream if a buffer panics between two parts of a payload. The buffers are read only after a part went
+/// out.
 // Codes_SRS_SOCKET_01_043
 struct BreakStream<'a, S>(&'a SocketCore<S>);
 
@@ -160,7 +163,7 @@ impl<S> Drop for BreakStream<'_, S> {
     }
 }
 
-/// Queues a send behind the ones that were accepted before it, if that is why the claim was not granted.
+/// Queues a send behind earlier sends if these hold the direction. For any other `why`, returns the error.
 #[cold]
 fn send_later<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,

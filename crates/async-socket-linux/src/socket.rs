@@ -45,9 +45,9 @@ pub enum CreateError {
 ///
 /// # Which sockets
 /// A stream: TCP, Unix, or any other of type `SOCK_STREAM`. Opening any other kind, or a listening socket, fails with
-/// [`OpenError::UnsupportedKind`]. A socket whose connect is still in progress opens too. Its sends and receives wait for the
-/// connection, and end with the errno of the connect if that fails. An upper layer such as kernel TLS has to be set up before
-/// the socket is opened.
+/// [`OpenError::UnsupportedKind`]. A socket whose connect is still in progress opens too. Its sends and receives wait
+/// for the connection, and end with the errno of the connect if that fails. An upper layer such as kernel TLS has to be
+/// set up before the socket is opened.
 ///
 /// # Closing and `SO_LINGER`
 /// A close in a callback on a port thread never waits for the peer, because every other socket of the port would wait too.
@@ -57,8 +57,8 @@ pub enum CreateError {
 /// `send_async` runs there.
 ///
 /// # Arrays by value
-/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. An array of more than 16 KiB needs
-/// so much stack, with optimisation:
+/// A lent array is moved, not copied, but the compiler has to put it somewhere meanwhile. An array of more than 16 KiB
+/// needs this much stack, with optimisation:
 ///
 /// | Where | How much |
 /// |---|---|
@@ -66,17 +66,18 @@ pub enum CreateError {
 /// | the port thread, for the callback | its size once |
 /// | the thread that closes the socket, for an abandoned callback | its size once |
 ///
-/// So 1 MiB can be lent on a thread with 2 MiB, with `map_err(|refused| refused.error)` or `is_ok()`; without optimisation
-/// 128 KiB. Lend larger arrays as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a pointer is moved.
+/// So a thread with a stack of 2 MiB can lend 1 MiB, with `map_err(|refused| refused.error)` or `is_ok()`. Without
+/// optimisation it can lend 128 KiB. Lend larger arrays as `Box<[u8; N]>`, `Box<[u8]>` or `Vec<u8>`, of which only a
+/// pointer is moved.
 ///
-/// An array of more than 16 KiB that is lent by value costs an allocation, because the socket puts it into a box. The port
-/// thread sends it, not the caller's.
+/// An array of more than 16 KiB that is lent by value costs an allocation, because the socket puts it into a box. It is
+/// sent by the port thread, not by the caller's thread.
 ///
 /// # Ownership
 /// The socket owns the descriptor from [`create`](Self::create) on. Dropping the socket closes it as
-/// [`close_and_wait`](Self::close_and_wait) does: no callback of the socket runs or will run afterwards, except those that it
-/// is dropped in. [`close`](AsyncSocket::close) returns at once if another thread is closing the socket, and callbacks may
-/// then still run.
+/// [`close_and_wait`](Self::close_and_wait) does: no callback of the socket runs or will run afterwards, except those
+/// that it is dropped in. [`close`](AsyncSocket::close) returns at once if another thread is closing the socket, and
+/// callbacks may then still run.
 ///
 /// ```
 /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult};
@@ -89,13 +90,14 @@ pub enum CreateError {
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
-    // Its drop closes the socket and gives up the port, whatever ours below does.
+    // Dropping the registration closes the socket and gives up the port, whatever our own `drop` below does.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022
     registration: Registration<SocketCore<S>, P>,
 }
 
 impl AsyncSocketLinux {
-    /// Makes a socket of a connected descriptor, on the next port of `execution_engine`. `None` means the process-wide engine.
+    /// Makes a socket of a connected descriptor, on the next port of `execution_engine`. `None` means the process-wide
+    /// engine.
     ///
     /// The descriptor may be in blocking or non-blocking mode. No call of the library blocks on it.
     ///
@@ -145,9 +147,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
     }
 
-    /// Receives at least one byte into a buffer of `pool`. The buffer is taken only when bytes have arrived, so a receive that
-    /// waits holds no payload memory. In everything else this is [`receive_async`](AsyncSocket::receive_async), and both wait
-    /// in one queue.
+    /// Receives at least one byte into a buffer of `pool`. The buffer is taken only when bytes have arrived, so a
+    /// receive that waits holds no payload memory. In everything else this is
+    /// [`receive_async`](AsyncSocket::receive_async), and both wait in one queue.
     ///
     /// The buffer goes back to the pool when it is dropped, for instance after it was sent. A receive that finds the pool
     /// empty waits for a buffer, see [`BufferPool`].
@@ -223,16 +225,17 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.handler().descriptor
     }
 
-    /// Does what the drop does, for a program that shares the socket by other means than references. It closes the socket, and
-    /// returns when no callback of it runs or will run on any thread, except those that the caller is inside of.
+    /// Does the same as the drop, for a program that shares the socket by other means than references. It closes the
+    /// socket, and returns when no callback of the socket runs or will run on any thread. The callbacks that the caller
+    /// is inside of are excepted.
     ///
-    /// If another thread is closing the socket, this call helps: it completes as abandoned, on the calling thread, what is not
-    /// completed yet, and waits for the callback that the other thread is in. If another thread is opening the socket, this
-    /// call waits for that first. All this holds on every thread, a port thread too.
+    /// If another thread is closing the socket, this call helps. It completes the remaining operations as abandoned on
+    /// the calling thread, and waits for the callback that the other thread is in. If another thread is opening the
+    /// socket, this call first waits for the open. All this holds on every thread, also on a port thread.
     ///
     /// # Deadlocks
-    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever. One port thread and
-    /// one thread that sends suffice. A lock that the caller holds and a callback waits for is such a pair too.
+    /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever. One port
+    /// thread and one thread that sends suffice. The same happens if a callback waits for a lock that the caller holds.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn close_and_wait(&self) {
         let was_open = self.registration.phase() == Phase::Registered;
@@ -340,7 +343,7 @@ fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> 
             None => OpenError::NotASocket { descriptor, source },
         },
         RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
-        // Without the error in it, because that would need memory.
+        // Leaves out the error itself, because that would need memory.
         _ => OpenError::NotRegistered { descriptor, source: io::ErrorKind::Other.into() },
     }
 }

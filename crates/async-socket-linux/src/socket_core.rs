@@ -1,6 +1,6 @@
-//! What the operations of one socket share.
+//! The state that the operations of one socket share.
 //!
-//! Invariant: a leaf. It knows numbers and errors, and neither operations nor callbacks.
+//! Invariant: this module is a leaf. It knows numbers and errors, but no operations and no callbacks.
 
 use crate::sys::Errno;
 use crate::transfer::ShortRead;
@@ -10,19 +10,19 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 
-/// The state of one socket, as far as it is not its registration's.
+/// The state of one socket that is not in its registration.
 pub(crate) struct SocketCore<S> {
     pub(crate) sys: S,
     /// The descriptor's number, for messages.
     pub(crate) descriptor: RawFd,
-    /// A `ShortRead` in the lowest byte. Above it an error that a receive met after bytes had arrived, which the next
-    /// receive reports. 0 for a TCP socket without such an error.
+    /// The lowest byte is a `ShortRead`. The bytes above it are an error that a receive met after bytes had arrived;
+    /// the next receive reports it. The whole is 0 for a TCP socket without such an error.
     receiving: AtomicU32,
     stream_broken: AtomicBool,
-    /// What open learned of the descriptor: `CONNECTING`, or why it was refused, as an index into `KINDS` plus one.
+    /// The outcome of open: `CONNECTING`, or the reason of a refusal as an index into `KINDS` plus one.
     found_at_open: AtomicU8,
-    /// What the last error event was about, because the kernel tells it only once; or why the connection could not be made.
-    /// 0 if the kernel did not say.
+    /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could
+    /// not be made. 0 if the kernel named none.
     event_error: AtomicU16,
 }
 
@@ -55,7 +55,8 @@ impl<S> SocketCore<S> {
 
     // ---- receiving; used by the port thread only
 
-    /// Whether a short read says that there is no more, and no error is kept: a receive then has nothing else to check.
+    /// Whether a short read means that there is no more, and no error is kept. A receive then has nothing else to
+    /// check.
     #[inline]
     pub(crate) fn is_fast_path(&self) -> bool {
         self.receiving.load(Ordering::Relaxed) == 0
@@ -71,7 +72,7 @@ impl<S> SocketCore<S> {
         }
     }
 
-    /// Open has found out what a short read means. There is no error yet.
+    /// Notes at open what a short read means. There is no error yet.
     pub(crate) fn set_short_read(&self, short_read: ShortRead) {
         self.set_receiving(short_read, 0);
     }
@@ -94,14 +95,15 @@ impl<S> SocketCore<S> {
 
     // ---- sending; used only by the thread that has the sending direction
 
-    /// A send failed. If a part of its payload went out, nothing may follow, or the peer would see a gap.
+    /// Notes that a send failed. If a part of its payload went out, nothing may follow, because the peer would see a
+    /// gap.
     pub(crate) fn send_failed(&self, bytes_sent: u32) {
         if bytes_sent > 0 {
             self.break_stream();
         }
     }
 
-    /// A payload broke off in the middle, so nothing may be sent any more.
+    /// Notes that a payload broke off in the middle, so nothing may be sent any more.
     pub(crate) fn break_stream(&self) {
         self.stream_broken.store(true, Ordering::Relaxed);
     }
@@ -112,7 +114,7 @@ impl<S> SocketCore<S> {
 
     // ---- what the descriptor is
 
-    /// Notes at open why the descriptor cannot be used, and gives the error to fail with.
+    /// Notes at open why the descriptor cannot be used. Returns the error to fail with.
     pub(crate) fn refuse(&self, kind: UnsupportedKind) -> Errno {
         let index = KINDS.iter().position(|known| *known == kind).unwrap_or(KINDS.len() - 1);
         // Six kinds fit.
@@ -140,7 +142,8 @@ impl<S> SocketCore<S> {
 
     // ---- errors that the kernel tells once
 
-    /// An error event came, and the kernel named this as its cause. Why a connection could not be made is kept longer.
+    /// Notes the cause of an error event, if the kernel named one. Without a cause it keeps the reason why a connection
+    /// could not be made.
     pub(crate) fn note_event_error(&self, errno: Option<Errno>) {
         if errno.is_some() || !self.was_connecting() {
             self.event_error.store(errno.map_or(0, small), Ordering::Relaxed);
@@ -153,8 +156,8 @@ impl<S> SocketCore<S> {
 
     /// The error to report for `errno`, or for the end of the stream if that is `None`.
     ///
-    /// The kernel tells only once why a connection could not be made. Operations that fail later of the same cause meet
-    /// `EPIPE`, or an end of the stream without any bytes.
+    /// The kernel reports only once why a connection could not be made. Operations that fail later for the same reason
+    /// get `EPIPE`, or an end of the stream without any bytes.
     // Codes_SRS_SOCKET_01_015
     #[cold]
     pub(crate) fn cause_of(&self, errno: Option<Errno>) -> Option<Errno> {

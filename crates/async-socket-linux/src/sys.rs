@@ -1,7 +1,7 @@
 //! The seam to the kernel: every system call on a socket, and nothing else.
 //!
-//! [`Kernel`] makes the real calls. Tests script or break them through [`SocketSyscalls`]. An implementation reports `EINTR` as
-//! the kernel does, and the socket makes the call again.
+//! [`Kernel`] makes the real calls. Tests replace them through [`SocketSyscalls`], by scripted or faulty ones. An
+//! implementation reports `EINTR` as the kernel does, and the socket makes the call again.
 
 use crate::upper_layer::has_upper_layer;
 use async_socket_api::UnsupportedKind;
@@ -18,11 +18,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 pub use rustix::io::Errno;
 pub use rustix::net::{RecvFlags, SendFlags};
 
-/// How every send is made: no `SIGPIPE`, and never blocking, whatever mode the descriptor is in.
+/// The flags of every send: no `SIGPIPE`, and no blocking, whatever mode the descriptor is in.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
 pub const SEND_FLAGS: SendFlags = SendFlags::NOSIGNAL.union(SendFlags::DONTWAIT);
 
-/// How every receive is made: never blocking, whatever mode the descriptor is in.
+/// The flags of every receive: no blocking, whatever mode the descriptor is in.
 pub const RECEIVE_FLAGS: RecvFlags = RecvFlags::DONTWAIT;
 
 /// A transfer of this many bytes or more says nothing about what is left, because Linux may have cut it short.
@@ -40,8 +40,8 @@ pub const MAX_BUFFERS_PER_CALL: usize = 1024;
 /// Errors are those of the man page of the call that each method names.
 #[allow(clippy::missing_errors_doc, reason = "said once, for the trait")]
 pub trait SocketSyscalls: Send + Sync + 'static {
-    /// `getsockopt(SO_TYPE)` and `SO_ACCEPTCONN`: why the socket cannot be opened, if it is no stream. By default every socket
-    /// can be opened.
+    /// `getsockopt(SO_TYPE)` and `SO_ACCEPTCONN`: why the socket cannot be opened, if it is no stream. By default every
+    /// socket can be opened.
     fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
         let _ = fd;
         Ok(None)
@@ -90,12 +90,13 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno>;
     /// `recvmsg(2)` into at most [`MAX_BUFFERS_PER_CALL`] buffers.
     fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno>;
-    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue. `EAGAIN` if there is no message or no queue.
+    /// `recvmsg(2)` with `MSG_ERRQUEUE`: takes one message from the error queue. `EAGAIN` if there is no message or no
+    /// queue.
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
-    /// `poll(2)` without waiting: whether the kernel reports a hang-up. An error that `poll` reports and `SO_ERROR` did not is
-    /// a message that has just come to the error queue. It has an event of its own.
+    /// `poll(2)` without waiting: whether the kernel reports a hang-up. If `poll` reports an error that `SO_ERROR` did
+    /// not report, a message has just come to the error queue. It has an event of its own.
     fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
     /// `close(2)`
     fn close(&self, fd: OwnedFd);
@@ -165,7 +166,7 @@ impl SocketSyscalls for Kernel {
 
     #[inline]
     fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-        // What the kernel says. The first number is the same, compared with the room once more.
+        // The second number is the kernel's. The first is the same, compared with the room once more.
         rustix::net::recv(fd, buffer, flags).map(|(_, bytes)| bytes)
     }
 
@@ -176,8 +177,8 @@ impl SocketSyscalls for Kernel {
 
     // Codes_SRS_SOCKET_01_033
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
-        // Other sockets ignore the flag. A Unix socket would give up what is first in its queue, passed descriptors for
-        // instance.
+        // Sockets of other families ignore the flag. From a Unix socket the call would take the first thing in its
+        // queue, for instance passed descriptors.
         if !matches!(socket_domain(fd)?, AddressFamily::INET | AddressFamily::INET6 | AddressFamily::VSOCK) {
             return Err(Errno::AGAIN);
         }

@@ -1,8 +1,8 @@
-//! How the bytes of a payload are moved: by which system call, over which buffers, from where on.
+//! How the bytes of a payload are moved: the system call, the buffers, and the byte to start from.
 //!
-//! One buffer goes through `send` and `recv`, several go through `sendmsg` and `recvmsg`. If there are more than the kernel
-//! takes at once, several such calls are made. One buffer of a Unix stream is received by `recvmsg` too, which tells of
-//! passed descriptors. Nothing is copied or allocated.
+//! One buffer goes through `send` and `recv`, several go through `sendmsg` and `recvmsg`. If there are more than the
+//! kernel takes at once, several such calls are made. One buffer of a Unix stream is received by `recvmsg` too, because
+//! it reports passed descriptors. Nothing is copied or allocated.
 
 use crate::sys::{Errno, MAX_BUFFERS_PER_CALL, MAX_BYTES_PER_CALL, RECEIVE_FLAGS, SEND_FLAGS, SocketSyscalls};
 use arrayvec::ArrayVec;
@@ -11,13 +11,13 @@ use completion_port::sys::retry_interrupted;
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::BorrowedFd;
 
-/// How many buffers fit into the small array. For more, an array of [`MAX_BUFFERS_PER_CALL`] is set up.
+/// The number of buffers that fit into the small array. For more, an array of [`MAX_BUFFERS_PER_CALL`] is set up.
 const FEW_BUFFERS: usize = 16;
 
 /// How far a payload has been sent.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Cursor {
-    /// The index of the first buffer that is not sent whole.
+    /// The index of the first buffer that is not wholly sent.
     index: usize,
     /// How much of it is sent.
     offset: usize,
@@ -25,7 +25,7 @@ pub(crate) struct Cursor {
     pub(crate) bytes: u32,
 }
 
-/// What one attempt to send came to.
+/// The outcome of one attempt to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sent {
     /// The whole payload is with the kernel.
@@ -58,10 +58,11 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
     cursor.note(payload, sent)
 }
 
-/// Makes one call to send a payload from a cursor on, and says how many bytes went out.
+/// Makes one call to send a payload from a cursor on. Returns how many bytes went out.
 ///
-/// The buffers are asked for their bytes again, and safe code may answer anything. What they show is sent only if it is as
-/// long as what is left. An empty call would wait for ever, and a longer one would send more than was accepted.
+/// The call gets the buffers' bytes anew, and safe code may return anything. The bytes are sent only if they are as
+/// long as the rest of the payload. An empty call would wait for ever, and a longer one would send more than was
+/// accepted.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_SOCKET_01_041
 #[inline(always)]
 pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
@@ -85,7 +86,7 @@ pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
     }
 }
 
-/// Goes on after a first call that came to `sent`, until everything is sent or the kernel takes no more.
+/// Continues after a first call with the outcome `sent`, until everything is sent or the kernel takes no more.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_053
 #[cold]
 pub(crate) fn send_rest<S: SocketSyscalls, B: IoBufs>(
@@ -139,11 +140,11 @@ impl Cursor {
 
     #[cold]
     fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
-        // These bytes have gone out. Counted first, because a buffer that is asked below may panic.
+        // Counts the bytes first, because they have gone out and a buffer may panic below.
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.offset += bytes;
         for slice in buffers.slices_from(self.index) {
-            // No slice was empty when the list was checked. `send_once` notices that too little is left.
+            // No slice was empty when the list was checked. If one is now, `send_once` notices that too little is left.
             if self.offset < slice.len() || slice.is_empty() {
                 break;
             }
@@ -153,7 +154,7 @@ impl Cursor {
     }
 }
 
-/// What a short read, which gets fewer bytes than it had room for, says about the rest.
+/// The meaning of a short read, which is a read that gets fewer bytes than it had room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum ShortRead {
@@ -165,15 +166,15 @@ pub(crate) enum ShortRead {
     ProvesNothing = 2,
 }
 
-/// What one attempt to receive came to.
+/// The outcome of one attempt to receive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
     /// Bytes arrived.
     Bytes {
         bytes: u32,
-        /// The read was short, and nothing that it tells of made it stop.
+        /// Whether the read was short without a reported reason, such as passed descriptors.
         short: bool,
-        /// An error that came after the bytes. The kernel tells it only once.
+        /// An error that came after the bytes. The kernel reports it only once.
         late_error: Option<Errno>,
     },
     /// No bytes are there yet.
@@ -209,8 +210,9 @@ pub(crate) fn receive_into<S: SocketSyscalls>(sys: &S, fd: BorrowedFd<'_>, buffe
     received(retry_interrupted(|| sys.recv(fd, buffer, RECEIVE_FLAGS)), room)
 }
 
-/// [`receive`] from a socket whose reads stop at passed descriptors. A read counts as short only if none came along, and only
-/// if there is one buffer, because only then the kernel is asked.
+/// [`receive`] from a socket whose reads stop at passed descriptors. With one buffer, a read counts as short only if no
+/// descriptors came along. With several buffers no read counts as short, because the kernel is not asked for
+/// descriptors.
 pub(crate) fn receive_noting_scm_rights<S: SocketSyscalls, B: IoBufsMut>(
     sys: &S,
     fd: BorrowedFd<'_>,
@@ -268,7 +270,7 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
                 }
             }
             nothing if total == 0 => return nothing,
-            // Bytes have arrived, so the receive is done. The end or the error shows on the next one.
+            // Bytes have arrived, so the receive is done. The next receive reports the end or the error.
             Received::Failed(Fault::Os(errno)) => {
                 return Received::Bytes { bytes: total, short: false, late_error: Some(errno) };
             }
@@ -281,7 +283,7 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
 
 fn received(result: Result<usize, Errno>, room: usize) -> Received {
     match result {
-        // No buffer was without room when the list was checked. 0 bytes into such a buffer are no end of the stream.
+        // Every buffer had room when the list was checked. If this one has none now, 0 bytes are no end of the stream.
         // Codes_SRS_SOCKET_01_042
         Ok(0) if room == 0 => Received::Failed(Fault::BuffersChanged),
         Ok(0) => Received::End,

@@ -1,4 +1,4 @@
-//! What calls do when there is no memory. The binary has an allocator of its own, which fails on demand.
+//! Calls without memory. The binary has an allocator of its own, which fails on demand.
 #![allow(unsafe_code, reason = "raw lists of buffers are unsafe to make")]
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
@@ -133,7 +133,7 @@ fn an_accepted_operation_needs_no_more_memory() {
     assert_eq!(taken(&received).bytes_received, 4);
 }
 
-// The port takes an operation out of its queue for an attempt, and must find room for it when it comes back.
+// The port takes an operation out of its queue for an attempt, and must have room for its return.
 #[test]
 fn an_operation_that_gets_eagain_while_another_is_queued_needs_no_more_memory() {
     in_a_process_of_its_own("an_operation_that_gets_eagain_while_another_is_queued_needs_no_more_memory", || {
@@ -227,7 +227,7 @@ fn buffers_go_back_to_their_pool_without_memory() {
 
 // ---- every allocation of every call
 
-/// A socket, and what became of the operations that it accepted.
+/// A socket, and the outcomes of the operations that it accepted.
 struct Setup {
     port: MockPort,
     sys: Sys,
@@ -328,7 +328,7 @@ impl Setup {
         assert_eq!(self.completed.load(Ordering::Relaxed), self.accepted - 1, "it waits");
     }
 
-    /// What was accepted is called back once, by the drop at the latest, and nothing else is. No callback is left.
+    /// Drops the socket. Each accepted operation has then called back once and no refused one has. No callback is left.
     fn settle(mut self, case: &str) {
         self.held.clear();
         self.port.run_scheduled();
@@ -340,7 +340,7 @@ impl Setup {
     }
 }
 
-/// What happens before a call, the call, and how many allocations it makes at least. 0 means none.
+/// The name of a case, its setup, its call, and the least number of allocations in the call. 0 means none.
 type Case = (&'static str, fn() -> Setup, fn(&mut Setup), usize);
 
 /// A large value is boxed.
@@ -441,7 +441,7 @@ fn no_call_ends_the_process_whichever_of_its_allocations_fails() {
             });
             let tried = tried.expect("a call ends");
             println!("{case}: {tried} allocations");
-            // The port may add some of its own, but not to what needs none.
+            // The port may make further allocations, but not in a call that needs none.
             assert!(if allocations == 0 { tried == 0 } else { tried >= allocations }, "{case}: {tried}");
         }
     });
@@ -473,7 +473,7 @@ fn an_engine_for_which_there_is_no_memory_is_an_error(#[case] threads: usize) {
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
 
-/// Repeats a call without memory until it has used up the room that was there.
+/// Repeats a call without memory until it has used up the reserved room.
 fn refused_for_lack_of_memory<E>(mut call: impl FnMut() -> Result<(), E>) -> E {
     (0..100).find_map(|_| without_memory(&mut call).err()).expect("a queue does not hold 100 without growing")
 }

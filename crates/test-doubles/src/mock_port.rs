@@ -27,9 +27,9 @@ pub enum PortCall {
 
 /// A port that records its calls, and whose events the test fires by hand.
 ///
-/// The mock replaces epoll and the thread. The queues behind it are the real ones. While [`fire`](Self::fire) runs, the calling
-/// thread counts as the port's thread. It has memory when the
-/// [allocator](crate::FailingAllocator) has none for others.
+/// The mock replaces epoll and the thread. The queues behind it are the real ones. While [`fire`](Self::fire) runs, the
+/// calling thread counts as the port's thread. The mock gets memory for its own use even when the
+/// [allocator](crate::FailingAllocator) fails for others.
 #[derive(Clone, Default)]
 pub struct MockPort {
     state: Arc<Mutex<State>>,
@@ -46,7 +46,7 @@ struct State {
 }
 
 thread_local! {
-    /// The calls of `fire`, on any mock, that this thread is in.
+    /// The number of calls of `fire`, on any mock, that this thread is in.
     static FIRING: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -103,7 +103,7 @@ impl MockPort {
         self.turn(source, events);
     }
 
-    /// Runs everything that has asked for a turn without an event, until nothing asks any more. Returns the number of turns.
+    /// Gives a turn to every source that asks for one without an event, until none asks. Returns the number of turns.
     pub fn run_scheduled(&self) -> usize {
         let mut turns = 0;
         while let Some(source) = self.next_scheduled() {

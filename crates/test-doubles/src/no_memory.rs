@@ -1,4 +1,4 @@
-//! An allocator that has no memory for threads that ask for none.
+//! An allocator that fails on threads that ask for failure.
 #![allow(unsafe_code, reason = "a global allocator can only be written so")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -11,7 +11,7 @@ thread_local! {
     /// The bytes that one allocation may have.
     static LARGEST: Cell<usize> = const { Cell::new(usize::MAX) };
 
-    /// What counts the allocations of this thread, if anything does. A thread begins with what `count_in_new_threads` set.
+    /// The counter of this thread's allocations, if it has one. A new thread begins with the counter in `NEW_THREADS`.
     static COUNTER: Cell<Option<Counter>> = const { Cell::new(None) };
 
     static IS_NEW: Cell<bool> = const { Cell::new(true) };
@@ -26,7 +26,7 @@ struct Counter {
     is_of_new_thread: bool,
 }
 
-/// What the threads that start from now on are counted with, and the most allocations that one of them has tried.
+/// The counter that new threads begin with, and the most allocations that one of them has tried.
 static NEW_THREADS: Mutex<Option<(Counter, usize)>> = Mutex::new(None);
 
 /// The system's allocator, until a thread asks for failure. Use it in a test binary of its own:
@@ -84,7 +84,7 @@ pub fn without_memory<T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
-/// Makes a call during which the calling thread gets at most so many bytes at once.
+/// Makes a call during which the calling thread gets at most `bytes` bytes at once.
 pub fn without_memory_beyond<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
     within(bytes, call)
 }
@@ -115,12 +115,13 @@ pub fn fail_nth_allocation(nth: usize) {
     fail_allocations(nth..=nth);
 }
 
-/// Ends what [`fail_allocations`] began on the calling thread. Returns how many allocations were tried since.
+/// Ends the counting that [`fail_allocations`] began on the calling thread. Returns how many allocations were tried
+/// since.
 pub fn allocations_tried() -> usize {
     COUNTER.replace(None).map_or(0, |counter| counter.tried)
 }
 
-/// Makes a call of which the `nth` allocation on the calling thread fails, and no other. Returns also how many allocations were
+/// Makes a call in which only the `nth` allocation on the calling thread fails. Returns also how many allocations were
 /// tried. If these are fewer than `nth`, none has failed.
 pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
     fail_nth_allocation(nth);
@@ -128,8 +129,8 @@ pub fn failing_nth<T>(nth: usize, call: impl FnOnce() -> T) -> (T, usize) {
     (result, allocations_tried())
 }
 
-/// As [`fail_allocations`], for every thread that starts during `call`. Returns also the most allocations that one of them has
-/// tried by the time `call` returns.
+/// As [`fail_allocations`], for every thread that starts during `call`. Returns also the most allocations that one of
+/// them has tried by the time `call` returns.
 pub fn fail_allocations_of_new_threads<T>(which: RangeInclusive<usize>, call: impl FnOnce() -> T) -> (T, usize) {
     let counter = Counter { tried: 0, first: *which.start(), last: *which.end(), is_of_new_thread: true };
     // The calling thread is not new.

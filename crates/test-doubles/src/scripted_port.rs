@@ -56,12 +56,12 @@ impl ScriptedPort {
         self.state.lock().fails.insert((call, nth), errno);
     }
 
-    /// Runs something after the kernel has done the `nth` call of a kind, and before the port sees the result.
+    /// Runs `hook` after the kernel has done the `nth` call of a kind, and before the port sees the result.
     pub fn after(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
         self.state.lock().after.insert((call, nth), Box::new(hook));
     }
 
-    /// Runs something before the kernel gets the `nth` call of a kind.
+    /// Runs `hook` before the kernel gets the `nth` call of a kind.
     pub fn before(&self, call: PortSyscall, nth: usize, hook: impl FnOnce() + Send + 'static) {
         self.state.lock().before.insert((call, nth), Box::new(hook));
     }
@@ -120,7 +120,7 @@ impl PortSyscalls for ScriptedPort {
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
         self.make(PortSyscall::EpollWait, || {
-            // A wait that ends without an event and the waits that follow it count as one.
+            // A wait that ends without an event counts as one with the waits that follow it.
             loop {
                 Kernel.epoll_wait(epoll, events, block)?;
                 if !block || !events.is_empty() {

@@ -40,7 +40,7 @@ pub enum SocketCall {
     SendMsg(Vec<Vec<u8>>, SendFlags),
     /// `recv`: the room that it got, and its flags.
     Recv(usize, RecvFlags),
-    /// `recvmsg` into one buffer, which tells of descriptors that came along: the room that it got, and its flags.
+    /// `recvmsg` into one buffer, which reports passed descriptors: the room that it got, and its flags.
     RecvNotingScmRights(usize, RecvFlags),
     /// `recvmsg`: the room in each buffer that it got, and its flags.
     RecvMsg(Vec<usize>, RecvFlags),
@@ -58,8 +58,8 @@ pub enum SocketCall {
 
 /// Scripted system calls.
 ///
-/// After the end of a script, a send takes everything, a receive finds nothing (`EAGAIN`), the error queue is empty, and no error
-/// is pending.
+/// After the end of a script, a send takes everything, a receive finds nothing (`EAGAIN`), the error queue is empty,
+/// and no error is pending.
 #[derive(Debug, Clone, Default)]
 pub struct ScriptedSockets {
     state: Arc<Mutex<State>>,
@@ -149,8 +149,8 @@ impl ScriptedSockets {
         self.state.lock().error = Some(errno);
     }
 
-    /// Runs `hook` in the middle of the next call of a kind, before the call follows its script. The hook may use the socket and
-    /// these calls.
+    /// Runs `hook` in the middle of the next call of a kind, before the call follows its script. The hook may use the
+    /// socket and these calls.
     pub fn during_next(
         &self,
         kind: impl Fn(&SocketCall) -> bool + Send + 'static,

@@ -119,7 +119,7 @@ fn a_raw_slice_is_a_list_of_one() {
     let mut memory = *b"abcd";
     let buffer = RawBuffer { pointer: memory.as_mut_ptr(), length: 4 };
     #[allow(unsafe_code, reason = "raw buffers are what is tested")]
-    // SAFETY: the memory is looked at again only when the slice is done with.
+    // SAFETY: the memory is read again only after the slice's last use.
     let mut slice = unsafe { RawSlice::checked(buffer) }.expect("acceptable");
 
     assert_eq!(slices(&slice, 0), [b"abcd"]);
@@ -144,7 +144,7 @@ fn raw_list(memory: &mut [u8], lengths: &[usize]) -> RawBuffers {
         });
         rest = behind;
     }
-    // SAFETY: the pieces are disjoint, and the caller looks at them again only when it is done with the list.
+    // SAFETY: the pieces are disjoint, and the caller reads them again only after its last use of the list.
     unsafe { RawBuffers::copied(&list) }.expect("acceptable")
 }
 

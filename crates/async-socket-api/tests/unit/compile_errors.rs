@@ -1,7 +1,7 @@
-//! What the compiler says to a newcomer who lends the wrong thing: each message names the remedy.
+//! The compiler's messages to a newcomer who lends the wrong thing. Each message names the remedy.
 //!
-//! The snippets are given to the `rustc` beside the cargo that runs this test, with this crate as that cargo built it.
-//! Only our own words are looked for, so that another compiler's layout does not matter.
+//! The test gives the snippets to the `rustc` beside the cargo that runs this test, with this crate as that cargo built
+//! it. It looks only for our own words, so another compiler's layout does not matter.
 
 use async_socket_api as _;
 use rstest::rstest;
@@ -47,7 +47,7 @@ fn a_wrong_argument_of_a_function_of_ones_own_is_explained_too(#[case] body: &st
     assert_explained(body, expected);
 }
 
-/// Without it the tests above could look for words in the error of a snippet that is wrong in another way.
+/// Without this test, the tests above could find their words in the error of a snippet with another mistake.
 #[test]
 fn the_snippets_compile_with_the_right_things() {
     let right = "let _ = socket.send_async(vec![1_u8], |_| {}); let _ = socket.receive_async([0_u8; 4], |_| {});";
@@ -66,13 +66,14 @@ fn assert_explained(body: &str, expected: &[&str]) {
     }
 }
 
-/// Whether the body of a function compiles, and what the compiler says.
+/// Whether the body of a function compiles, and the compiler's output.
 fn compile(body: &str) -> (bool, String) {
     let dependencies = dependencies();
     let snippet = format!(
         "#![allow(unused)]\nuse async_socket_api::*;\npub fn snippet(socket: &impl AsyncSocket) {{\n    {body}\n}}\n"
     );
-    // Written to standard output, which leads nowhere. As root, `-o /dev/null` would put a file in the place of the device.
+    // The metadata goes to standard output, which is discarded. As root, `-o /dev/null` would replace the device by a
+    // file.
     let mut rustc = Command::new(rustc())
         .args(["--edition=2024", "--crate-type=lib", "--crate-name=snippet", "--emit=metadata=-"])
         .arg("--extern")
@@ -102,7 +103,7 @@ fn dependencies() -> PathBuf {
     test.parent().expect("it is in a folder").to_owned()
 }
 
-/// The newest build of this crate, if there are several, with other features for instance.
+/// The newest build of this crate. There may be several, for instance with other features.
 fn this_crate(dependencies: &Path) -> PathBuf {
     let builds = fs::read_dir(dependencies).expect("cargo's folder").filter_map(Result::ok).map(|entry| entry.path());
     let ours = |path: &PathBuf| {

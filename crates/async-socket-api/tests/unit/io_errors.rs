@@ -1,4 +1,4 @@
-//! What refusals and completions become where `std::io` is spoken.
+//! Refusals and completions, converted into the types of `std::io`.
 
 use async_socket_api::{
     IoBuf, OpenError, Payload, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion,

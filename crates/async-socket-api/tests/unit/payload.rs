@@ -1,4 +1,5 @@
-//! The one check of a list of buffers, against a model that first adds up and then looks. Nothing here is ever dereferenced.
+//! The one check of a list of buffers, against a model that first adds up the lengths and then checks the sums. Nothing
+//! here is ever dereferenced.
 
 use async_socket_api::{Payload, PayloadError, RawBuffer, RawBuffers, RawSlice};
 use proptest::collection::vec;
@@ -38,7 +39,7 @@ fn dangling(list: &[Length]) -> Vec<RawBuffer> {
     list.iter().map(raw).collect()
 }
 
-/// Lists whose lengths are mostly acceptable and add up to about what is allowed, one way or the other.
+/// Lists whose lengths are mostly acceptable, with a sum close to the limit, above or below it.
 fn lists() -> impl Strategy<Value = Vec<Length>> {
     let near_limit = u32::MAX - 3..=u32::MAX;
     let short = vec(prop_oneof![50 => (1..=9_u32).prop_map(Some), 1 => Just(Some(0)), 1 => Just(None)], 0..=12);
@@ -48,7 +49,7 @@ fn lists() -> impl Strategy<Value = Vec<Length>> {
     prop_oneof![short, long, wild, around_the_limit()]
 }
 
-/// Up to [`LONGEST`] buffers that add up to `u32::MAX`, and one, somewhere, that is a little off.
+/// Up to [`LONGEST`] buffers that add up to `u32::MAX`. The length of one of them is then changed by at most 2.
 fn around_the_limit() -> impl Strategy<Value = Vec<Length>> {
     (1..=LONGEST, any::<prop::sample::Index>(), -2..=2_i64).prop_map(|(count, which, off)| {
         let each = u32::MAX / count;
@@ -77,7 +78,7 @@ proptest! {
         // SAFETY: the buffers are never used.
         let copied = unsafe { RawBuffers::copied(&dangling(&list)) };
 
-        // What the check came to is kept, and is what a payload believes.
+        // The list keeps the outcome of its check, and a payload relies on it.
         let kept = copied.map(|copied| {
             let payload = Payload::to_send(copied).expect("checked");
             let total = payload.total_length();

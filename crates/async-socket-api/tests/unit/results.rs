@@ -1,4 +1,4 @@
-//! The numbers of the results, which the C ABI passes on, and what the errors say.
+//! The numbers of the results, which the C ABI passes on, and the messages of the errors.
 
 use async_socket_api::{
     OpenError, OpenResult, Payload, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, Refused,

@@ -52,7 +52,7 @@ fn a_slice_is_received_into_within_its_range_only(#[case] buffer: impl IoBuf + I
     assert_eq!(payload.into_buffers().into_inner().as_slice(), b".abc..");
 }
 
-/// A buffer of one's own that cannot be sent from.
+/// A program's own buffer, which can only be received into.
 struct OnlyToReceiveInto([u8; 4]);
 
 impl IoBufMut for OnlyToReceiveInto {

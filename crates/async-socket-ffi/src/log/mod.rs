@@ -1,8 +1,8 @@
-//! What the library says about itself: to standard error if `ASYNC_SOCKET_LOG` asks for it, and to a function of the program.
+//! The library's log: to standard error if `ASYNC_SOCKET_LOG` asks for it, and to a function of the program.
 //!
-//! A program may log at exit, after a thread's variables have been destroyed, or with a standard error that is a closed pipe.
-//! So a line is put together on the stack and written by one `write(2)`. That takes no memory, no thread-local variable with a
-//! destructor, and no lock that is held while a thread waits.
+//! A program may log at exit, after a thread's variables have been destroyed, or with a standard error that is a closed
+//! pipe. So a line is put together on the stack and written by one `write(2)`. That takes no memory, no thread-local
+//! variable with a destructor, and no lock that is held while a thread waits.
 
 mod levels;
 mod line;
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn async_socket_set_log(
 /// Reads `ASYNC_SOCKET_LOG`, once: `error`, `warn`, `info`, `debug` or `trace` prints to standard error.
 // Codes_SRS_C_LIBRARY_01_009
 pub(crate) fn start() {
-    // A `Once` would not do: a child of `fork` can inherit it while another thread is in it.
+    // Not a `Once`, because a child of `fork` can inherit it while another thread is in it.
     static STARTED: AtomicBool = AtomicBool::new(false);
     if STARTED.swap(true, Ordering::Relaxed) {
         return;
@@ -99,7 +99,7 @@ pub(crate) fn start() {
     }
 }
 
-/// The variable's value, unless it is empty. `std::env` would copy it into memory that may not be there.
+/// The variable's value, unless it is empty. `std::env` would need memory for a copy of it.
 fn variable() -> Option<&'static OsStr> {
     // SAFETY: the name ends with a NUL. A program that changes its environment does so while no other thread reads it.
     let value = unsafe { libc::getenv(c"ASYNC_SOCKET_LOG".as_ptr()) };

@@ -24,7 +24,8 @@ pub(super) struct Sink {
 // SAFETY: the program allows its function to be called with this context on any thread.
 unsafe impl Sync for Sink {}
 
-/// A thread holds the lock only to copy or replace the reference. A thread that calls the function has a reference of its own.
+/// A thread holds the lock only to copy or replace the reference. A thread that calls the function has a reference of
+/// its own.
 static SINK: Mutex<Option<TryArc<Sink>>> = Mutex::new(None);
 
 thread_local! {
@@ -47,7 +48,7 @@ impl Sink {
     }
 }
 
-/// Replaces the function. Returns the earlier one, or `None` if the lock is not to be had.
+/// Replaces the function. Returns the earlier one, or `None` if the lock could not be taken in time.
 pub(super) fn replace(sink: Option<TryArc<Sink>>) -> Option<Option<TryArc<Sink>>> {
     lock().map(|mut current| std::mem::replace(&mut *current, sink))
 }
@@ -73,8 +74,8 @@ pub(super) fn hand_over(level: ASYNC_SOCKET_LOG_LEVEL, line: &Line) {
     INSIDE.set(false);
 }
 
-/// Tries for the lock with a limit, because the child of a `fork` can inherit it locked by a thread that does not exist there.
-/// It tries instead of waiting because a lock that is waited for may allocate.
+/// Tries to take the lock for a limited time, because the child of a `fork` can inherit it locked by a thread that does
+/// not exist there. It does not block on the lock, because that may allocate.
 fn lock() -> Option<MutexGuard<'static, Option<TryArc<Sink>>>> {
     const LIMIT: Duration = Duration::from_millis(100);
     const PAUSE: Duration = Duration::from_micros(20);

@@ -1,4 +1,4 @@
-//! What `tracing` hands its events to.
+//! The subscriber that gets the events of `tracing`.
 
 use super::levels::{HANDED_OVER, LEVELS, PRINTED, limit};
 use super::line::Line;
@@ -14,8 +14,8 @@ use tracing::{Dispatch, Event, Level, Metadata, dispatcher, span};
 /// Makes one line of each event, and nothing of spans.
 struct Log;
 
-/// Makes this the process's subscriber, once. `false` if a Rust program around the library has one of its own, or if there is
-/// no memory.
+/// Makes this the process's subscriber, once. `false` if a Rust program around the library has one of its own, or if
+/// there is no memory.
 pub(super) fn install() -> bool {
     static IS_OURS: OnceLock<bool> = OnceLock::new();
     if IS_OURS.get().is_none() && !has_memory_to_register() {
@@ -24,8 +24,8 @@ pub(super) fn install() -> bool {
     *IS_OURS.get_or_init(|| dispatcher::set_global_default(Dispatch::new(Log)).is_ok())
 }
 
-/// `tracing` registers a subscriber with two small allocations that end the process if they fail, and offers no other way. So
-/// this asks for much more first, and gives it back.
+/// `tracing` registers a subscriber with two small allocations that end the process if they fail, and offers no other
+/// way. So this function first allocates much more memory, and frees it.
 fn has_memory_to_register() -> bool {
     const PLENTY: usize = 1 << 16;
     Vec::<u8>::new().try_reserve_exact(PLENTY).is_ok()

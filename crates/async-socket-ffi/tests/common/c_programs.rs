@@ -11,8 +11,8 @@ use std::process::{Command, Output};
 pub const STATIC: &str = "libasync_socket.a";
 pub const SHARED: &str = "libasync_socket.so";
 
-/// Cargo builds the libraries for the tests that depend on them: beside the tests, or, in newer versions, in a folder of their own
-/// beside that of the test. Libraries of earlier builds may lie there too, so this takes the newest.
+/// Cargo builds the libraries that the tests depend on. It puts them beside the tests or, in newer versions, into a
+/// folder beside the folder of the test. Libraries of earlier builds may be there too, so this takes the newest.
 pub fn built(library: &str) -> PathBuf {
     let test = env::current_exe().expect("this test is a file");
     let beside = test.with_file_name(library);

@@ -1,4 +1,4 @@
-//! What the tests of the ABI share: the platform while a test runs, callbacks to wait for, and sockets.
+//! Shared by the tests of the ABI: the platform while a test runs, callbacks to wait for, and sockets.
 #![allow(dead_code, reason = "every test file uses a part of it")]
 #![allow(unreachable_pub, reason = "a module of every test file, not a crate")]
 #![allow(unsafe_code, reason = "calls the C ABI")]
@@ -69,7 +69,8 @@ impl Calls {
 unsafe fn tell(context: *mut c_void, call: Call) {
     // SAFETY: the tests pass the context of a `Calls` that lives until the callback has sent its result.
     let sender = unsafe { &*context.cast::<Sender<Call>>() };
-    // A clone, because the test may drop its `Calls` as soon as it has the result, while the sender still works.
+    // A clone, because the test may drop its `Calls` as soon as it has the result. The sender may then still be at
+    // work.
     let sender = sender.clone();
     let _ = sender.send(call);
 }
@@ -157,7 +158,7 @@ pub fn buffer(bytes: &mut [u8]) -> ASYNC_SOCKET_BUFFER {
     ASYNC_SOCKET_BUFFER { buffer: bytes.as_mut_ptr().cast(), length: u32::try_from(bytes.len()).expect("short") }
 }
 
-/// A list that has to be refused, by the reason.
+/// A list of buffers that must be refused, for the reason `what`.
 pub fn bad_list(what: &str, bytes: &mut [u8]) -> Vec<ASYNC_SOCKET_BUFFER> {
     let good = buffer(bytes);
     match what {

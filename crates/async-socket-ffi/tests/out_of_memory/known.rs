@@ -4,7 +4,8 @@ use std::ops::RangeInclusive;
 
 /// The case, the numbers of its allocations, and where they are. A number can depend on how fast the port's thread is.
 pub(crate) const KNOWN: &[(&str, RangeInclusive<usize>, &str)] = &[
-    // It stays: `Dispatch::new` cannot be refused memory, and is called only if 64 KiB could be had just before.
+    // Accepted: `Dispatch::new` cannot report a lack of memory, and is called only if 64 KiB were available just
+    // before.
     ("async_socket_set_log", 3..=4, "tracing-core: Dispatch::new, the first time in a process"),
 ];
 

@@ -99,7 +99,8 @@ fn whichever_allocation_of_a_call_fails_the_call_is_refused_or_complete() {
     assert!(all >= 25, "{all} allocations are too few to show anything");
 }
 
-/// Runs a case in a process of its own. Returns how many allocations it tried; `None` if one ended the process, as is known.
+/// Runs a case in a process of its own. Returns how many allocations it tried, or `None` if a known one ended the
+/// process.
 fn run(name: &str, first: usize, last: usize) -> Option<usize> {
     let mut child = Command::new(env::current_exe().expect("this test is a file"));
     child.args(["--exact", "one_case", "--ignored", "--nocapture", "--test-threads=1"]).env("RUST_BACKTRACE", "0");

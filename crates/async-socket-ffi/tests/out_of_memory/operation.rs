@@ -25,7 +25,7 @@ pub(crate) fn failing<T>(which: Which, call: impl FnOnce() -> T) -> (T, usize) {
     (result, allocations_tried())
 }
 
-/// What the callbacks of one operation came to. They allocate nothing.
+/// The results of one operation's callbacks, which allocate nothing.
 #[derive(Default)]
 pub(crate) struct Seen {
     calls: AtomicU32,
@@ -53,7 +53,7 @@ impl Seen {
         self.result()
     }
 
-    /// What an operation that was accepted has come to; an operation that was refused has not called back.
+    /// Checks the result of an accepted operation, or that a refused operation has not called back.
     pub(crate) fn ends_with(&self, accepted: bool, result: u32) {
         if accepted {
             assert_eq!(self.wait(), result);

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use test_doubles::{allocations_tried, fail_allocations};
 
-/// Has some allocations of a port's thread fail, between two events of its descriptors.
+/// Makes some allocations of a port's thread fail, between two events of its descriptors.
 pub(crate) struct Thread {
     port: COMPLETION_PORT_HANDLE,
     ours: UnixStream,

@@ -48,7 +48,7 @@ pub(crate) fn the_last_reference_abandons_what_waits(which: Which) -> usize {
     tried
 }
 
-/// Adds a wait with some allocations failing; then it ends with its event, or can be added.
+/// Adds a wait with some allocations failing. An accepted wait ends with its event. A refused wait can be added later.
 pub(crate) fn a_wait(which: Which, port: COMPLETION_PORT_HANDLE, ours: &UnixStream, peer: &mut UnixStream) -> usize {
     let (seen, later) = (Seen::default(), Seen::default());
     let (accepted, tried) = failing(which, || wait_for_input(port, ours.as_raw_fd(), &seen));

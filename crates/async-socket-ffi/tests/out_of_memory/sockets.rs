@@ -113,7 +113,7 @@ pub(crate) fn a_send_of_several_buffers(which: Which) -> usize {
     tried
 }
 
-/// Queues a receive with some allocations failing, after `before` receives that wait; then it gets its bytes.
+/// Queues a receive behind `before` waiting receives, with some allocations failing. The receive then gets its bytes.
 pub(crate) fn a_receive(which: Which, before: usize, is_there: bool, list: &mut [ASYNC_SOCKET_BUFFER]) -> usize {
     let _platform = Platform::start();
     let mut socket = Open::new();

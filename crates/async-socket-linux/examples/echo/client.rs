@@ -1,7 +1,7 @@
 //! The client: drives an echo server, and checks every byte that comes back.
 //!
-//! Each connection is a [`Conversation`]. It sends a message, receives until all of it is back, looks at the clock, and sends
-//! the next. It is moved from callback to callback inside the receive's closure, so it needs no lock.
+//! Each connection is a [`Conversation`]. It sends a message, receives until all of it is back, looks at the clock, and
+//! sends the next. It is moved from callback to callback inside the receive's closure, so it needs no lock.
 //!
 //! A conversation ends when it is dropped. [`drive`] notices when the last one is gone.
 
@@ -21,10 +21,10 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// How many bytes one receive can take. Longer messages come back in several.
+/// The most bytes that one receive takes. A longer message comes back in several receives.
 const MAX_BUFFER_SIZE: usize = 64 * 1024;
 
-/// How long to wait for a server that does not accept the connection.
+/// How long to wait for the server to accept the connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a server may be silent before the client gives up.
@@ -72,7 +72,7 @@ pub(crate) struct Streams {
     streams: Vec<TcpStream>,
 }
 
-/// Connects so many times, to the first address that answers.
+/// Opens `count` connections to the first address that answers.
 pub(crate) fn connect(addresses: &[SocketAddr], count: usize) -> anyhow::Result<Streams> {
     let mut addresses = addresses;
     let mut streams = Vec::with_capacity(count);
@@ -96,7 +96,7 @@ pub(crate) fn connect(addresses: &[SocketAddr], count: usize) -> anyhow::Result<
     Ok(Streams { address: addresses[0], streams })
 }
 
-/// Drives the server until the time is over or `interrupted` is set, and every message is back.
+/// Drives the server until the time is over or `interrupted` is set. Returns when every message is back.
 pub(crate) fn drive(
     streams: Streams,
     engine: &ExecutionEngine,
@@ -111,7 +111,7 @@ pub(crate) fn drive(
     let begin = Instant::now();
     let run = Arc::new(Run { pattern, end: begin + plan.duration, interrupted: Arc::clone(interrupted), recorders });
 
-    // Nobody ever sends anything here; the channel closes when the last conversation has ended.
+    // Nothing is ever sent on this channel. It closes when the last conversation has ended.
     let (going_on, all_over) = mpsc::channel();
     for (index, connection) in connections.iter().enumerate() {
         Conversation::start(index, connection, &run, &going_on);
@@ -149,8 +149,8 @@ struct Run {
     pattern: Pattern,
     end: Instant,
     interrupted: Arc<AtomicBool>,
-    /// One for each thread of the engine. An engine deals its sockets out in turn, and so do we: no two
-    /// threads ever want the same one.
+    /// One recorder per thread of the engine. The engine spreads its sockets over its threads in turn, and the
+    /// connections use the recorders in the same order. So no two threads ever use the same recorder.
     recorders: Vec<Mutex<Histogram<u64>>>,
 }
 
@@ -186,7 +186,7 @@ impl Connection {
         }))
     }
 
-    /// Ends the conversation. What it ended with first, counts.
+    /// Ends the conversation. Only the first result is kept.
     fn end(&self, ending: Result<(), String>) {
         let _ = self.ending.set(ending);
         self.socket.close();
@@ -220,16 +220,16 @@ impl Connection {
     }
 }
 
-/// What passes between us and the server on one connection.
+/// The exchange of messages on one connection.
 struct Conversation {
     index: usize,
     connection: Arc<Connection>,
     run: Arc<Run>,
-    /// The message that is under way, and its part that is not back yet.
+    /// The number of the current message, and its part that has not come back yet.
     number: u64,
     missing: &'static [u8],
     sent_at: Instant,
-    /// Tells the driver, by going away, that it is over.
+    /// Dropping this tells the driver that the conversation is over.
     _going_on: Sender<Infallible>,
 }
 
@@ -248,7 +248,8 @@ impl Conversation {
         conversation.exchange(vec![0; message.len().min(MAX_BUFFER_SIZE)]);
     }
 
-    /// Sends the message, having got ready to receive it: it may be larger than what the network can hold.
+    /// Starts to receive and then sends the message. In this order, because the message may be larger than the network
+    /// can hold.
     fn exchange(self: Box<Self>, buffer: Vec<u8>) {
         let (connection, message) = (Arc::clone(&self.connection), self.missing);
         self.receive(buffer);

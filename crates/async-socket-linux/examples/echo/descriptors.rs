@@ -1,12 +1,12 @@
-//! Every connection is a descriptor, and a process may have only so many.
+//! Every connection is a descriptor, and the number of descriptors of a process is limited.
 
 use anyhow::ensure;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Standard streams, listener, Ctrl-C, and what we were started with.
+/// Descriptors for the standard streams, the listener and Ctrl-C, and those that the program was started with.
 const SPARE: usize = 32;
 
-/// Allows this process as many descriptors as it may allow itself; returns how many that are.
+/// Raises this process's limit of descriptors as far as allowed, and returns the new limit.
 pub(crate) fn raise_limit() -> u64 {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     // If it is refused, the old limit stands.
@@ -14,7 +14,7 @@ pub(crate) fn raise_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Makes sure that so many sockets and completion ports are possible, or says that they are not.
+/// Fails if the process cannot have this many sockets and completion ports.
 pub(crate) fn ensure(sockets: usize, ports: usize) -> anyhow::Result<()> {
     // A port is an epoll instance and an eventfd.
     let needed = sockets + 2 * ports + SPARE;

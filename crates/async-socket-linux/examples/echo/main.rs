@@ -6,12 +6,11 @@
 //! echo --connect ADDR         drives an echo server, ours or anybody's
 //! ```
 //!
-//! Begin with `server`: a receive's callback sends, the send's callback receives, and that is all.
-//! `client` does the same the other way round, with a watch in its hand. The rest is what a program
-//! needs around it: `args`, `descriptors`, `pattern` and `report`.
+//! Read `server` first: the callback of a receive sends, and the callback of that send receives. `client` does the same
+//! in the other order, and measures the time. The other modules are `args`, `descriptors`, `pattern` and `report`.
 //!
-//! Exit status: 0 if all went well, 1 if a byte came back wrong or a connection failed, 2 if it could
-//! not even start. Set `RUST_LOG=async_socket_linux=debug` to hear what the library does.
+//! Exit status: 0 if all went well, 1 if a byte came back wrong or a connection failed, 2 if the program could not
+//! start. Set `RUST_LOG=async_socket_linux=debug` to see the library's log.
 
 mod args;
 mod client;
@@ -32,7 +31,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tracing_subscriber::EnvFilter;
 
-/// It could not start. The reason is on stderr.
+/// The program could not start. The reason is on stderr.
 const NOT_STARTED: u8 = 2;
 
 fn main() -> ExitCode {
@@ -85,7 +84,7 @@ fn listen(addresses: &[SocketAddr]) -> anyhow::Result<TcpListener> {
     TcpListener::bind(addresses).with_context(|| format!("cannot listen on {}", report::list(addresses)))
 }
 
-/// The first Ctrl-C asks for an orderly end; the second is obeyed on the spot.
+/// The first Ctrl-C ends the program in order. The second ends it at once.
 fn watch_for_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
     let (ours, main_thread) = (Arc::clone(&interrupted), thread::current());

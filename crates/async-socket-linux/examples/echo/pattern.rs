@@ -1,15 +1,15 @@
 //! What is sent: windows of a pseudo-random byte sequence.
 
-/// After how many bytes the sequence repeats itself. It is a prime, so that steps come back late, and small enough to stay in
-/// a core's cache.
+/// The sequence repeats after this many bytes. The number is a prime, so that steps return late to the same place. It
+/// is small enough for the sequence to stay in a core's cache.
 const PERIOD: usize = 65_521;
 
-/// From a message to the next one of the same connection, and from a connection to the next.
+/// Distances in the sequence: between two messages of a connection, and between two connections.
 const MESSAGE_STEP: usize = 40_503;
 const CONNECTION_STEP: usize = 24_571;
 
-/// All messages there can be. They overlap, so making one costs nothing. A byte that is lost, doubled, or delivered to another
-/// connection is noticed.
+/// All possible messages. They overlap in one sequence, so making a message costs nothing. The check notices a byte
+/// that is lost, doubled, or delivered to another connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pattern {
     bytes: &'static [u8],
@@ -17,8 +17,8 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// Makes the pattern for messages of `size` bytes. It lives as long as the process, because static bytes can be lent to any
-    /// number of sockets at once.
+    /// Makes the pattern for messages of `size` bytes. It lives as long as the process, because static bytes can be
+    /// lent to any number of sockets at once.
     pub(crate) fn new(size: usize) -> Self {
         let mut state = 0_u64;
         let mut sequence = vec![0; PERIOD];
@@ -39,7 +39,7 @@ impl Pattern {
     }
 }
 
-/// How many bytes differ. Bytes too many count as different.
+/// The number of bytes that differ. Surplus bytes count as different.
 pub(crate) fn wrong_bytes(received: &[u8], expected: &[u8]) -> usize {
     if received == expected {
         return 0;

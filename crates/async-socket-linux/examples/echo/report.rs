@@ -1,4 +1,4 @@
-//! What the user gets to see.
+//! What the user sees.
 //!
 //! Results go to stdout, complaints to stderr, one line each. If the reader is gone, the work goes on.
 
@@ -90,7 +90,7 @@ pub(crate) fn outcome(outcome: &Outcome) -> ExitCode {
 /// A bar on a terminal; elsewhere a line every second.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
-    /// When a second was last full, and what had been counted by then.
+    /// The last full second, and the totals at that time.
     second: Duration,
     counted: Totals,
 }
@@ -100,7 +100,7 @@ impl Progress {
         let bar = io::stdout().is_terminal().then(|| {
             let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
             let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stdout());
-            // A template of ours that did not parse would show at once, and the default one is good too.
+            // If our template did not parse, that would show at once. The default template is good enough then.
             match ProgressStyle::with_template("  {bar:30.green/dim} {percent:>3} %  {msg}") {
                 Ok(style) => bar.with_style(style.progress_chars("━╸─")),
                 Err(_) => bar,

@@ -1,11 +1,11 @@
-//! The server: what arrives is sent back.
+//! The server: it sends back the bytes that arrive.
 //!
 //! A connection is a circle of two callbacks. [`Connection::receive`] lends a buffer to the socket; the
 //! callback [`echo`](Connection::echo)es the [`Slice`] of it that was filled; the callback of that send
 //! receives again into the same buffer. Nothing is copied or allocated on the way round, and no thread waits.
 //!
-//! Only the callbacks keep a connection alive. When the peer leaves, the receive comes back as
-//! abandoned, nothing new is started, and the last reference goes: that closes the socket.
+//! Only the callbacks keep a connection alive. When the peer leaves, the receive comes back as abandoned, and its
+//! callback starts nothing new. The last reference to the connection is then dropped, which closes the socket.
 
 use crate::report;
 use anyhow::Context as _;
@@ -23,10 +23,10 @@ use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-/// What one receive can take.
+/// The most bytes that one receive takes.
 const BUFFER_SIZE: usize = 64 * 1024;
 
-/// How long to let connections wait that cannot be accepted for now.
+/// How long the server pauses when it cannot accept a connection.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// One connection.
@@ -41,7 +41,7 @@ struct Connection {
 impl Connection {
     fn receive(self: Arc<Self>, buffer: Box<[u8]>) {
         let connection = Arc::clone(&self);
-        // If it is refused the server is closing; the buffer and our references go, and that is the end of it.
+        // A refusal means that the server is closing. The buffer and our references are then dropped.
         let _ = self.socket.receive_async(buffer, move |received| connection.echo(received));
     }
 
@@ -76,11 +76,12 @@ impl Drop for Connection {
     }
 }
 
-/// What a server has done in its life.
+/// The work of a server in its life.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Served {
     pub(crate) connections: u64,
-    /// Received pieces. A server knows no bounds within the stream: a long message can be several of them.
+    /// The number of receives. The server does not know where a message ends, so a long message can count several
+    /// times.
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
 }
@@ -108,7 +109,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts to accept, on a thread of its own; everything else happens on the threads of `engine`.
+    /// Accepts connections on a thread of its own. Everything else happens on the threads of `engine`.
     pub(crate) fn start(listener: TcpListener, engine: ExecutionEngine) -> anyhow::Result<Self> {
         let address = listener.local_addr().context("cannot listen")?;
         let listener = Arc::new(listener);
@@ -138,7 +139,7 @@ impl Server {
         if self.acceptor.join().is_err() {
             tracing::error!("the acceptor had panicked");
         }
-        // Taken out first: what closes may want the register to strike itself out.
+        // Collected first, because a connection that closes may lock the register to remove itself.
         let open: Vec<_> = self.house.register.lock().open.values().filter_map(Weak::upgrade).collect();
         for connection in open {
             connection.socket.close();
@@ -167,7 +168,8 @@ impl House {
             match admitted {
                 Ok(()) => complained = false,
                 Err(error) => {
-                    // Out of descriptors, usually. They come back when others leave; say it once, and wait.
+                    // Usually no descriptor is left. Descriptors come back when connections end, so complain once and
+                    // wait.
                     if !complained {
                         report::complain(format_args!("cannot accept a connection: {error:#}"));
                     }

@@ -1,4 +1,4 @@
-//! What the tests of the socket share: a socket over the mocks, and the outcome of an operation.
+//! Shared by the tests of the socket: a socket over the mocks, and the outcome of an operation.
 #![allow(dead_code, unreachable_pub, reason = "every test binary uses a part of this")]
 
 use async_socket_linux::sys::Errno;
@@ -19,10 +19,10 @@ use test_doubles::{MockPort, ScriptedSockets, SocketCall, Step, any_descriptor};
 // EWOULDBLOCK has no test cases of its own: on Linux it is another name of EAGAIN.
 const _: () = assert!(Errno::AGAIN.raw_os_error() == Errno::WOULDBLOCK.raw_os_error());
 
-/// How long a test waits for another thread until it fails with a hang.
+/// How long a test waits for another thread before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a test watches that something does *not* happen on another thread.
+/// How long a test watches another thread to see that something does *not* happen.
 pub const A_WHILE: Duration = Duration::from_millis(50);
 
 pub type Socket = AsyncSocketLinux<MockPort, ScriptedSockets>;
@@ -52,7 +52,7 @@ impl Fixture {
         fixture
     }
 
-    /// An open socket of the kind whose short reads say that there is no more for now.
+    /// An open socket whose short reads mean that there is no more for now.
     pub fn open_tcp() -> Self {
         let fixture = Self::closed();
         fixture.sys.script_short_read_drains(Ok(true));
@@ -181,7 +181,7 @@ pub fn is_close(call: &SocketCall) -> bool {
     matches!(call, SocketCall::Close(_))
 }
 
-/// What becomes of a callback: whether it waits, has run, or was dropped.
+/// Whether a callback waits, has run, or was dropped.
 #[derive(Debug)]
 pub struct Outcome<T>(Receiver<T>);
 
@@ -204,7 +204,7 @@ impl<T: Send + 'static> Outcome<T> {
         assert!(matches!(self.0.try_recv(), Err(TryRecvError::Disconnected)), "the callback has run or still may");
     }
 
-    /// What the callback got: it has run, once, and is freed.
+    /// The callback's argument. Fails unless the callback has run once and is freed.
     #[track_caller]
     pub fn take(&self) -> T {
         let value = self.0.try_recv().expect("the callback has run");
@@ -252,7 +252,7 @@ impl Outcome<ReceiveCompletion<Vec<u8>>> {
     }
 }
 
-/// Runs `test` on a thread of its own. Taking too long is a failure.
+/// Runs `test` on a thread of its own. Fails if it takes too long.
 #[track_caller]
 pub fn without_hanging<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, finished) = channel();

@@ -1,4 +1,5 @@
-//! Lent buffers are code of the program. They may panic, show other lengths than when they were checked, and be large.
+//! The buffers that are lent are code of the program. They may panic, change their lengths after the check, and be
+//! large.
 
 use crate::common::{Fixture, Outcome, without_hanging};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
@@ -15,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use test_doubles::{MockPort, Step, any_descriptor};
 
-/// A buffer that shows these lengths one after the other, and from then on the last one. `PANIC` panics.
+/// A buffer that shows these lengths one after the other, and then keeps the last one. `PANIC` panics.
 struct Fickle {
     bytes: Vec<u8>,
     lengths: Vec<usize>,
@@ -120,14 +121,14 @@ fn a_list_whose_buffers_change_is_refused(#[case] first: [usize; 2], #[case] sec
     assert_eq!(fixture.sys.sent(), []);
 }
 
-/// A list of `count` buffers when it is checked, and then one that never ends, of buffers of `length` bytes.
+/// A list that shows `count` buffers when it is checked. Afterwards it shows buffers of `length` bytes without end.
 struct Endless {
     count: usize,
     length: usize,
     asked: AtomicUsize,
 }
 
-/// An iterator that says of itself that it is as long as can be.
+/// An iterator whose size hint claims the greatest possible length.
 struct Boasting<I>(I);
 
 impl<I: Iterator> Iterator for Boasting<I> {
@@ -179,7 +180,7 @@ fn a_list_that_becomes_endless_after_a_part_has_gone_out_breaks_the_stream() {
     });
 }
 
-/// Two buffers of two bytes for the check and the first call; then endless nothing.
+/// Shows two buffers of two bytes to the check and to the first call. Afterwards it shows empty buffers without end.
 struct Stepping(AtomicUsize);
 
 impl IoBufs for Stepping {
@@ -194,7 +195,7 @@ impl IoBufs for Stepping {
 fn a_receive_into_a_buffer_that_shrank_to_nothing_is_an_error_and_no_end_of_the_stream() {
     let fixture = Fixture::open();
     let (shrunk, next) = (fixture.receive(Fickle::new([8, 0])), fixture.receive(vec![0; 8]));
-    // What the kernel gives for no room.
+    // The kernel's answer to a receive without room.
     fixture.sys.script_recv([Step::bytes(""), Step::bytes("bytes")]);
 
     fixture.fire(Action::In);
@@ -217,7 +218,7 @@ fn a_receive_into_a_list_that_shrank_to_nothing_is_an_error_and_no_end_of_the_st
 
 // ---- panics
 
-/// Closes the socket when it is dropped, as what a callback captures may.
+/// Closes the socket when it is dropped. A callback may capture such a value.
 struct Closes(Arc<crate::common::Socket>);
 
 impl Drop for Closes {
@@ -385,7 +386,7 @@ fn a_large_list_is_checked_like_every_other() {
 
 // ---- transfers as long as they can be
 
-/// A socket that fills what Linux moves at once with pages of 64 KiB.
+/// A socket on which every receive gets as many bytes as Linux moves at once with pages of 64 KiB.
 struct Full;
 
 impl SocketSyscalls for Full {
@@ -443,6 +444,6 @@ fn a_transfer_that_was_cut_to_whole_pages_of_64_kib_is_not_short() {
 
     port.fire(Action::In);
 
-    // None was believed to be all there is, so the next was tried.
+    // No full receive was taken as a sign that nothing is left, so the next receive was tried.
     assert_eq!([one.take(), several.take(), last.take()], [0x7fff_0000; 3]);
 }

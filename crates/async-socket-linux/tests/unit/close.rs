@@ -1,4 +1,5 @@
-//! `close`: waits for what runs on other threads, abandons what waits, and closes the descriptor after epoll has let go of it.
+//! `close`: waits for calls on other threads, abandons pending operations, and closes the descriptor after epoll has
+//! released it.
 
 use crate::common::{
     A_WHILE, Fixture, Journal, Outcome, PATIENCE, is_close, is_receive, is_send, refused_receive, refused_send,
@@ -161,7 +162,7 @@ fn sends_and_receives_during_closing_are_refused() {
     assert_eq!(fixture.send_calls(), 0);
 }
 
-/// Accepts an operation, or opens the socket, such that `callback` runs. The callback then closes the socket.
+/// Makes a call whose callback is `callback`: an operation or an open. The callback closes the socket.
 type Begin = fn(&Fixture, Box<dyn FnOnce() + Send>);
 
 fn in_open(fixture: &Fixture, callback: Box<dyn FnOnce() + Send>) {
@@ -242,7 +243,7 @@ fn a_close_from_inside_an_abandoned_callback_returns_at_once() {
     });
 }
 
-/// Stops a thread in the middle of what it does with the socket, until the test lets it go on.
+/// Stops a thread while it uses the socket, until the test releases it.
 struct Stop {
     entered: Sender<()>,
     go_on: Receiver<()>,
@@ -255,7 +256,7 @@ impl Stop {
     }
 }
 
-/// What the other thread does. It stops while it uses the socket.
+/// The work of the other thread. It stops while it uses the socket.
 type Work = fn(&Fixture, Stop);
 
 fn send(fixture: &Fixture, stop: Stop) {
@@ -321,7 +322,7 @@ impl IoBufMut for Stopping {
     }
 }
 
-// The buffers are checked before the receive comes near the queue, so a close need not wait for the check.
+// A receive checks its buffers before it comes near the queue, so a close need not wait for the check.
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_037, Tests_SRS_ASYNC_SOCKET_LINUX_11_072
 #[test]
 fn a_receive_whose_buffers_are_being_checked_when_the_socket_closes_is_refused() {

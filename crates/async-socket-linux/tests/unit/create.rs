@@ -1,6 +1,6 @@
 //! `create`: a closed socket that owns its descriptor and has taken a reference to a completion port.
 //!
-//! What happens when no port can be made is in `create_without_descriptors.rs`, which needs a process of its own.
+//! `create_without_descriptors.rs` tests the case that no port can be made, because it needs a process of its own.
 
 use crate::common::{Fixture, PATIENCE};
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine, SocketState, platform};
@@ -134,7 +134,7 @@ fn the_threads_of_an_engine_poll_before_they_sleep_if_asked_to() {
     }
 }
 
-/// For how long a thread has run: the 14th and the 15th field of `/proc/PID/task/TID/stat`, of which the second is its
+/// The processor time of a thread: the 14th and the 15th field of `/proc/PID/task/TID/stat`. The second field is the
 /// name in brackets.
 fn ticks(thread: &Path) -> u64 {
     let stat = fs::read_to_string(Path::new("/proc").join(thread).join("stat")).expect("it lives");

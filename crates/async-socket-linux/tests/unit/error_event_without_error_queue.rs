@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 use test_doubles::MockPort;
 
-// The kernel reports the errors of a Unix socket with EPOLLIN, and then the error queue is not asked. This event comes alone,
-// so that it is.
+// The kernel reports errors of a Unix socket together with EPOLLIN, and the socket then does not read the error queue.
+// This event has no EPOLLIN, so the socket reads the queue.
 #[test]
 fn an_error_event_of_a_unix_socket_with_bytes_to_read_is_dealt_with_in_time() {
     let (ours, mut theirs) = UnixStream::pair().expect("a pair");

@@ -1,4 +1,4 @@
-//! `event_complete_callback`: what each event does to the operations that wait, and how they end.
+//! `event_complete_callback`: the effect of each event on the operations that wait, and their results.
 
 use crate::common::{Fixture, Journal, Outcome, one_byte_buffers, refused_send};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
@@ -155,8 +155,8 @@ fn buffers_behind_ones_that_are_not_full_are_not_tried() {
     assert_eq!(fixture.receive_calls(), 1);
 }
 
-/// What a receive finds after the first [`IOV_MAX`] buffers were filled, and how the next receive ends. The kernel
-/// reports the end of the stream again and again, but an error only once.
+/// The second step of a receive that has filled its first [`IOV_MAX`] buffers, and the end of the next receive. The
+/// kernel reports the end of the stream again and again, but an error only once.
 #[rstest]
 #[case::eagain(vec![Step::Fails(Errno::AGAIN)], None)]
 #[case::the_end(vec![Step::bytes(""), Step::bytes("")], Some((ReceiveResult::Abandoned, None)))]
@@ -184,7 +184,7 @@ fn what_follows_a_full_chunk_shows_on_the_next_receive(
     third.assert_pending();
 }
 
-/// Buffers that do not say how many they are.
+/// Buffers whose iterator does not tell their number.
 struct Uncounted(Vec<[u8; 1]>);
 
 impl IoBufsMut for Uncounted {
@@ -556,7 +556,7 @@ fn in_and_out_in_one_event_serve_both_directions() {
 
 // ---- ERR and HUP
 
-/// What the kernel reports when it reports neither readable nor writable.
+/// Events that report neither readable nor writable.
 #[rstest]
 #[case::error(Readiness::ERROR)]
 #[case::hang_up(Readiness::HANG_UP)]
@@ -706,7 +706,7 @@ fn a_reset_that_is_reported_as_an_error_alone_abandons_what_waits() {
 
 // ---- 0 bytes unless OK
 
-/// The ways in which a receive ends other than well.
+/// Every end of a receive other than `Ok`.
 #[rstest]
 #[case::the_end(Step::bytes(""), Readiness::IN)]
 #[case::a_reset(Step::Fails(Errno::CONNRESET), Readiness::IN)]

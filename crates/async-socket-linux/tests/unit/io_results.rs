@@ -1,4 +1,4 @@
-//! What this crate's errors and pooled completions become in the types of `std::io`.
+//! This crate's errors and pooled completions, converted into the types of `std::io`.
 
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, BufferPool, CreateError, IoBuf, PooledCompletion};
 use completion_port::CreatePortError;

@@ -1,5 +1,5 @@
-//! Kinds of socket: which can be opened, what a socket does whose connect is still in progress, and how a socket that lingers
-//! is closed.
+//! Kinds of socket: the kinds that can be opened, a socket whose connect is still in progress, and the close of a
+//! socket that lingers.
 
 use crate::common::{Fixture, Outcome, without_hanging};
 use async_socket_linux::sys::Errno;
@@ -145,8 +145,8 @@ fn the_end_of_a_stream_that_was_connected_is_an_end_whatever_a_send_has_met() {
 
 type OnPort = AsyncSocketLinux<CompletionPort, ScriptedSockets>;
 
-/// What a callback on the thread of a real port does with a socket of scripted system calls, and the calls that are made
-/// from then on.
+/// Runs `act` in a callback on the thread of a real port, with a socket of scripted system calls. Returns the system
+/// calls from then on.
 fn calls_of(lingers: Result<bool, Errno>, act: impl FnOnce(OnPort) + Send + 'static, open: bool) -> Vec<SocketCall> {
     without_hanging(move || {
         let port = CompletionPort::create().expect("a port");
@@ -249,7 +249,7 @@ fn once_urgent_data_was_reported_a_short_read_from_tcp_never_again_proves_anythi
     assert_eq!(first.received(), b"abc");
     second.assert_pending();
 
-    // The byte at the next mark has been taken, so no event tells of it. The read stops there all the same.
+    // The byte at the next mark has been taken, so no event reports it. The read still stops there.
     fixture.fire(Action::In);
 
     assert_eq!((second.received(), third.received()), (b"def".to_vec(), b"ghi".to_vec()));

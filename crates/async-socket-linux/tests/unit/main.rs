@@ -1,6 +1,6 @@
 //! The socket over mocks, a file per call.
 //!
-//! What needs a process or an allocator to itself has a binary of its own beside this.
+//! Tests that need a process or an allocator of their own are binaries beside this one.
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -280,7 +280,8 @@ fn a_buffer_dropped_in_the_callback_serves_the_next_receive_of_the_same_socket()
     assert_eq!(pool.buffers_made(), 1);
 }
 
-/// Takes the pool's only buffer, and then has `count` sockets find the pool empty. Gives the buffer, and the receives.
+/// Takes the pool's only buffer, and then starts receives on `count` sockets, which find the pool empty. Returns the
+/// buffer and the receives.
 fn waiting(pool: &BufferPool, count: usize) -> (PooledCompletion, Vec<(Fixture, Outcome<PooledCompletion>)>) {
     let receives = || {
         let fixture = Fixture::open();
@@ -335,7 +336,7 @@ fn two_buffers_that_have_come_back_are_left_to_the_first_two() {
     late.fire(Action::In);
 
     last.assert_pending();
-    // The second of the two that wait may be attempted first, and takes only its own buffer.
+    // The second waiting receive may be attempted first. It takes only its own buffer.
     assert_eq!((fourth.port.run_scheduled(), third.port.run_scheduled()), (1, 1));
     waiting.iter().for_each(|received| assert_eq!(received.take().result, ReceiveResult::Ok));
 }

@@ -213,7 +213,7 @@ fn a_receive_callback_that_panics_leaves_the_socket_usable() {
     fixture.close();
 }
 
-/// A buffer that shows its room when it is checked, and panics from then on.
+/// A buffer that shows its room when it is checked, and panics afterwards.
 #[derive(Default)]
 struct Brittle {
     is_checked: bool,

@@ -139,7 +139,7 @@ fn more_buffers_than_iov_max_go_through_several_calls(#[case] count: usize, #[ca
     assert_eq!(fixture.sys.sent(), buffers.concat());
 }
 
-/// Buffers that do not say how many they are.
+/// Buffers whose iterator does not tell their number.
 struct Uncounted(Vec<[u8; 1]>);
 
 impl IoBufs for Uncounted {
@@ -451,7 +451,7 @@ fn an_endless_chain_of_sends_from_send_callbacks_runs_in_constant_stack() {
     assert_eq!(fixture.sys.sent().len(), LINKS);
 }
 
-/// Sends a byte, and the next one from its callback, noting where on the stack that runs.
+/// Sends a byte, and the next one from the callback. The callback notes where on the stack it runs.
 fn send_chain(socket: &Arc<Socket>, links: usize, note: Sender<usize>) {
     let next = Arc::clone(socket);
     let on_sent = move |_| {
@@ -499,7 +499,7 @@ fn callbacks_of_sends_and_receives_run_in_the_order_of_their_acceptance() {
     assert_eq!(order.entries(), ["send 1", "receive 2", "send 3"]);
 }
 
-/// How many buffers each `send` and `sendmsg` was given.
+/// The number of buffers that each `send` and `sendmsg` got.
 fn buffers_per_call(fixture: &Fixture) -> Vec<usize> {
     let buffers = |call: &SocketCall| match call {
         SocketCall::Send(..) => Some(1),
@@ -509,7 +509,7 @@ fn buffers_per_call(fixture: &Fixture) -> Vec<usize> {
     fixture.sys.calls().iter().filter_map(buffers).collect()
 }
 
-/// A buffer whose bytes cannot be had at the second try.
+/// A buffer that panics at the third request for its bytes.
 struct Brittle(AtomicUsize);
 
 impl IoBuf for Brittle {

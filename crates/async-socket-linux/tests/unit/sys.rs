@@ -1,4 +1,5 @@
-//! The seam to the kernel: what the real system calls say of real sockets, and what an implementation says by default.
+//! The seam to the kernel: the answers of the real system calls for real sockets, and the default answers of an
+//! implementation.
 
 use async_socket_linux::sys::{Errno, RECEIVE_FLAGS, RecvFlags, SEND_FLAGS, SendFlags};
 use async_socket_linux::{Kernel, SocketSyscalls};
@@ -94,7 +95,7 @@ fn a_reset_breaks_a_socket_and_its_error_is_taken_once() {
     SockRef::from(&peer).set_linger(Some(Duration::ZERO)).expect("SO_LINGER");
     drop(peer);
 
-    // On the loopback it has arrived when the peer is closed.
+    // On the loopback the reset has arrived when the peer is closed.
     assert_eq!(Kernel.is_broken(socket), Ok(true));
     assert_eq!(Kernel.take_error(socket), Ok(Some(Errno::CONNRESET)));
     assert_eq!(Kernel.take_error(socket), Ok(None));

@@ -115,7 +115,7 @@ fn transfer_what_may_be(plan: &Plan) {
     connection.end();
 }
 
-/// Two sockets on one port, and what is going on between them.
+/// Two sockets on one port, and their pending operations.
 struct Connection {
     faulty: FaultySyscalls,
     sender: AsyncSocketLinux<CompletionPort<FaultySyscalls>, FaultySyscalls>,
@@ -220,7 +220,7 @@ impl Connection {
         std::mem::take(&mut self.sent).into_values()
     }
 
-    /// The peer's end completes the receives that still wait, and a close leaves nothing behind.
+    /// The peer's end completes the pending receives, and a close leaves nothing behind.
     fn end(mut self) {
         self.keep_receiving();
         self.sender.close();

@@ -27,9 +27,9 @@ pub enum Fault {
     NoDescriptors,
     /// An event of a descriptor that is not ready, or not any more.
     Spurious,
-    /// An event comes with a later `epoll_wait` than the one that could have returned it.
+    /// An event that is returned by a later `epoll_wait` than the first that could have returned it.
     Late,
-    /// An event of a descriptor that was deleted while the `epoll_wait` that returns it was under way.
+    /// An event that `epoll_wait` returns for a descriptor that was deleted during the call.
     Removed,
 }
 

@@ -1,8 +1,8 @@
 //! Real system calls made unreliable at random, from a seed.
 //!
-//! Invariant: a kernel could do everything that these calls do. A new edge follows an injected `EAGAIN`, as it follows a real
-//! one: the descriptor is re-armed with `EPOLL_CTL_MOD`, so the kernel looks at its readiness again. An injected error that
-//! ends a connection does end it, with `shutdown`. A receive gets that error only where the bytes end.
+//! Invariant: a kernel could do everything that these calls do. A new edge follows an injected `EAGAIN`, as it follows
+//! a real one: the descriptor is re-armed with `EPOLL_CTL_MOD`, so the kernel looks at its readiness again. An injected
+//! error that ends a connection does end it, with `shutdown`. A receive gets that error only where the bytes end.
 
 mod kinds;
 mod port;
@@ -25,8 +25,8 @@ const LONGEST_STORM: i64 = 100;
 /// The kernel's system calls with random faults; implements both
 /// [`SocketSyscalls`](async_socket_linux::SocketSyscalls) and [`PortSyscalls`](completion_port::PortSyscalls).
 ///
-/// Give clones of one value to the port and to its sockets. When a test panics, the seed is printed. The same seed makes the
-/// same choices for the same sequence of calls. Memory for its own use it gets also on a thread
+/// Give clones of one value to the port and to its sockets. When a test panics, the seed is printed. The same seed
+/// makes the same choices for the same sequence of calls. The value gets memory for its own use even on a thread
 /// [without memory](crate::without_memory).
 #[derive(Clone)]
 pub struct FaultySyscalls {
@@ -37,7 +37,7 @@ struct State {
     seed: u64,
     faults: Faults,
     random: Mutex<fastrand::Rng>,
-    /// The calls that the storm of signals still interrupts. Below 0 if several threads saw its end.
+    /// The number of calls that the storm of signals still interrupts. Below 0 if several threads saw its end.
     storm: AtomicI64,
     injected: [AtomicU64; Fault::ALL.len()],
     watched: Mutex<Watched>,

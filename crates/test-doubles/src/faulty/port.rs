@@ -31,7 +31,8 @@ impl PortSyscalls for FaultySyscalls {
             self.fail(Fault::NoDescriptors, Errno::NOSPC)?;
             self.fail(Fault::NoMemory, Errno::NOMEM)?;
         }
-        // The descriptor is noted before an event can come. The lock is held so that no thread sees a descriptor whose call fails.
+        // Holds the lock during the call. So the descriptor is noted before an event can come, and no thread sees a
+        // descriptor whose call fails.
         let mut watched = self.state.watched.lock();
         if op == EpollOp::Delete {
             watched.deleted(fd);
@@ -75,8 +76,8 @@ impl FaultySyscalls {
         self.fail(Fault::NoMemory, Errno::NOMEM)
     }
 
-    /// Returns the tail of the batch with the next wait, which does not ask the kernel. It is as if the thread had been held
-    /// up in between. By then some of these descriptors may have been removed.
+    /// Keeps the tail of the batch for the next wait, which then does not ask the kernel. It is as if the thread had
+    /// been delayed in between. By then some of these descriptors may have been removed.
     fn hold_some_back(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>) {
         if events.len() > 1 && self.happens(Fault::Late) {
             let keep = self.state.random.lock().usize(1..events.len());

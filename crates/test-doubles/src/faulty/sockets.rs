@@ -100,7 +100,7 @@ impl SocketSyscalls for FaultySyscalls {
 }
 
 impl FaultySyscalls {
-    /// The errors of a transfer that leave the connection as it is.
+    /// Injects the errors of a transfer that leave the connection as it is.
     fn before_transfer(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         self.interrupt()?;
         self.fail(Fault::NoMemory, Errno::NOMEM)?;
@@ -118,7 +118,7 @@ impl FaultySyscalls {
         self.may_break_connection(fd)
     }
 
-    /// Ends the connection, in some receives that found nothing.
+    /// Ends the connection after some receives that found nothing.
     fn after_receive(&self, fd: BorrowedFd<'_>, received: Result<usize, Errno>) -> Result<usize, Errno> {
         if received == Err(Errno::AGAIN) {
             self.may_break_connection(fd)?;
@@ -138,7 +138,7 @@ impl FaultySyscalls {
         })
     }
 
-    /// The bytes, of `length`, that a transfer may move: at least one.
+    /// The number of bytes, out of `length`, that a transfer may move: at least one.
     fn limit(&self, length: usize) -> usize {
         if length > 1 && self.happens(Fault::Short) { self.state.random.lock().usize(1..length) } else { length }
     }

@@ -1,4 +1,4 @@
-//! Which epoll instance watches which descriptors, as far as re-arming and injecting events need it.
+//! The descriptors that each epoll instance watches, for re-arming descriptors and injecting events.
 
 use completion_port::sys::{EventData, EventFlags};
 use rustix::event::epoll;
@@ -22,7 +22,8 @@ pub(super) struct Watched {
     /// Duplicates of the instances that were made here.
     instances: HashMap<RawFd, Arc<OwnedFd>>,
     descriptors: HashMap<RawFd, Descriptor>,
-    /// Whether it has a queue of error messages. Such a queue is reported as an error, with no error of the socket.
+    /// Whether the entry's socket has a queue of error messages. The kernel reports such a queue as an error, although
+    /// the socket has no error.
     entries: HashMap<Entry, bool>,
     held: HashMap<RawFd, Vec<Report>>,
     reported: VecDeque<Entry>,
@@ -97,7 +98,8 @@ impl Watched {
         self.held.remove(&epoll.as_raw_fd()).unwrap_or_default()
     }
 
-    /// The data of a descriptor that was reported lately and is still watched, and whether it has a queue of error messages.
+    /// The data of each descriptor that was reported recently and is still watched, and whether it has a queue of error
+    /// messages.
     pub(super) fn lately_reported(&self, epoll: BorrowedFd<'_>) -> Vec<(u64, bool)> {
         let here = |entry: &&Entry| entry.0 == epoll.as_raw_fd();
         let watched = |entry: &Entry| Some((entry.1, *self.entries.get(entry)?));
@@ -109,7 +111,7 @@ impl Watched {
         self.removals
     }
 
-    /// The data of a descriptor that was removed after the first `before` removals.
+    /// The data of each descriptor that was removed after the first `before` removals.
     pub(super) fn removed_since(&self, epoll: BorrowedFd<'_>, before: usize) -> Vec<u64> {
         let here = |entry: &&Entry| entry.0 == epoll.as_raw_fd();
         self.removed.iter().rev().take(self.removals - before).filter(here).map(|entry| entry.1).collect()

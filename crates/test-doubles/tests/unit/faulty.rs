@@ -1,4 +1,4 @@
-//! `FaultySyscalls`: the same seed tells the same lies, each is one that a kernel could tell, and no edge is lost.
+//! `FaultySyscalls`: the same seed gives the same faults, a kernel could give each of them, and no edge is lost.
 
 use async_socket_linux::SocketSyscalls;
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
@@ -19,7 +19,7 @@ fn pair() -> (OwnedFd, OwnedFd) {
     (one.into(), two.into())
 }
 
-/// What a hundred sends of ten bytes come to.
+/// The results of a hundred sends of ten bytes.
 fn hundred_sends(sys: &FaultySyscalls) -> Vec<Result<usize, Errno>> {
     let (ours, _theirs) = pair();
     (0..100).map(|_| sys.send(ours.as_fd(), &[0; 10], SEND)).collect()
@@ -171,7 +171,7 @@ fn a_spurious_event_is_one_of_a_descriptor_that_is_watched() {
     assert_eq!(events(&sys, &epoll), []);
 }
 
-/// Which descriptors have an event at this moment.
+/// The descriptors that have an event at this moment.
 fn events(sys: &FaultySyscalls, epoll: &OwnedFd) -> Vec<u64> {
     let mut events = Vec::with_capacity(4);
     sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("epoll works");

@@ -1,4 +1,4 @@
-//! The doubles do what they say, a file for each.
+//! The tests of the doubles, a file for each.
 
 mod faulty;
 mod mock_port;

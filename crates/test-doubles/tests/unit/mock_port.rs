@@ -1,4 +1,4 @@
-//! `MockPort`: records what it is asked, and reports what the test fires, in that order and on that thread.
+//! `MockPort`: records its calls, and reports the events that the test fires, in that order and on that thread.
 
 use completion_port::memory::TryArc;
 use completion_port::{Action, Direction, Dispatch, Port, Readiness, Source, Token};
@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Mutex;
 use test_doubles::{MockPort, PortCall, any_descriptor};
 
-/// Notes what it is told, and asks for as many more turns as it was made with.
+/// Records its events, and asks for as many more turns as it was made with.
 struct Noting {
     port: MockPort,
     told: Mutex<Vec<(Readiness, bool)>>,
