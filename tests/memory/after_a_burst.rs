@@ -1,26 +1,32 @@
 //! The memory that remains after bursts and floods, and after connections that came and went.
 
 use crate::{as_before, bytes};
-use async_socket_linux::{AsyncSocket, BufferPool, PooledCompletion, ReceiveResult};
+use async_socket_linux::{AsyncSocket, BufferPool, ExecutionEngine, PooledCompletion, ReceiveResult};
 use completion_port::{CompletionPort, Interest, OneShots};
 use integration_tests::call::{block_sending, engine, open, receive, round_trip};
 use integration_tests::process::{alone, port_threads};
-use integration_tests::wire::pattern;
+use integration_tests::wire::{Peer, pattern};
 use integration_tests::{Inbox, Socket, Transport, eventually, inbox, spawn};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// An open socket and its peer, on an engine that has served a round trip.
+fn used_socket() -> (ExecutionEngine, Arc<Socket>, Peer) {
+    let engine = engine(1);
+    let (descriptor, peer) = Transport::Unix.pair();
+    let socket = open(&engine, descriptor);
+    round_trip(&engine);
+    (engine, socket, peer)
+}
+
 // Tests_SRS_COMPLETION_PORT_01_127
 #[test]
 fn a_burst_of_queued_sends_leaves_an_idle_socket_next_to_nothing() {
     const SENDS: usize = 20_000;
     let _alone = alone();
-    let engine = engine(1);
-    let (descriptor, mut peer) = Transport::Unix.pair();
-    let socket = open(&engine, descriptor);
-    round_trip(&engine);
+    let (_engine, socket, mut peer) = used_socket();
     // Makes the pattern that tests send, which stays.
     drop(pattern(0, 1));
     let before = bytes();
@@ -57,10 +63,7 @@ fn a_burst_of_queued_sends_leaves_an_idle_socket_next_to_nothing() {
 #[test]
 fn lent_arrays_leave_an_idle_socket_none_of_their_memory() {
     let _alone = alone();
-    let engine = engine(1);
-    let (descriptor, mut peer) = Transport::Unix.pair();
-    let socket = open(&engine, descriptor);
-    round_trip(&engine);
+    let (_engine, socket, mut peer) = used_socket();
     let before = bytes();
     let (done, received) = inbox();
     for _ in 0..40 {
@@ -222,10 +225,7 @@ fn many_waits_for_one_descriptor_leave_next_to_nothing() {
 #[test]
 fn a_receive_that_is_always_under_way_leaves_nothing_behind() {
     let _alone = alone();
-    let engine = engine(1);
-    let (descriptor, mut peer) = Transport::Unix.pair();
-    let socket = open(&engine, descriptor);
-    round_trip(&engine);
+    let (_engine, socket, mut peer) = used_socket();
     let before = bytes();
     for _ in 0..100 {
         let received = receive(&socket, vec![0; 100]);
