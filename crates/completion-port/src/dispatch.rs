@@ -110,7 +110,7 @@ impl<S: PortSyscalls> Shared<S> {
                 if turns.clock.is_idle() {
                     self.wait(&mut events, LONGEST_WAIT);
                 } else {
-                    self.wait_for_timers(&mut turns.clock, &mut events);
+                    self.wait_for_timers(turns, &mut events);
                 }
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
@@ -127,8 +127,8 @@ impl<S: PortSyscalls> Shared<S> {
         if self.flags().contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
             return Turn::Over;
         }
-        self.prepare_to_wait(turns, events, at_most);
-        let works = !events.is_empty() || turns.table.remaining > 0 || self.has_pending() || turns.clock.has_due();
+        let fired = self.prepare_to_wait(turns, events, at_most);
+        let works = fired || !events.is_empty() || turns.table.remaining > 0 || self.has_pending();
         self.dispatch(turns, events);
         if works { Turn::Worked } else { Turn::Idle }
     }
@@ -182,7 +182,7 @@ impl<S: PortSyscalls> Shared<S> {
                 }
             }
         }
-        if table.remaining > 0 || self.has_pending() || turns.clock.has_due() {
+        if table.remaining > 0 || self.has_pending() {
             self.dispatch_scheduled(turns);
         }
     }
@@ -195,9 +195,6 @@ impl<S: PortSyscalls> Shared<S> {
         }
         if self.has_pending() {
             self.apply_pending(turns);
-        }
-        if turns.clock.has_due() {
-            self.dispatch_timers(turns);
         }
         let table = &mut turns.table;
         while table.remaining > 0 {
@@ -245,16 +242,16 @@ impl<S: PortSyscalls> Shared<S> {
         });
     }
 
-    /// Asks for events, and sleeps only if there is nothing else to do.
+    /// Asks for events, and sleeps only if there is nothing else to do. Returns whether timers have fired.
     #[cold]
     #[inline(never)]
-    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Milliseconds) {
+    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Milliseconds) -> bool {
         if self.flags_before_sleep().intersects(PortFlags::PENDING) {
             // Drops the sources that were removed in the last round, instead of keeping them until the next event.
             self.apply_pending(turns);
         }
+        let fired = self.fire_timers(turns);
         let Turns { table, clock } = turns;
-        self.look_at_timers(clock);
         // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
         // last reference to the port, which wakes no thread if the port thread drops it.
         let flags = self.flags_before_sleep();
@@ -266,19 +263,34 @@ impl<S: PortSyscalls> Shared<S> {
             let at_most = if idle { clock.next_wait().min(at_most) } else { 0 };
             self.wait_detached(table, !flags.contains(PortFlags::DETACHED), at_most);
             clock.look_again();
-            self.look_at_timers(clock);
         } else if !(idle && flags.contains(PortFlags::POLLS) && self.is_busy(events)) {
             self.wait(events, if idle { clock.next_wait().min(at_most) } else { 0 });
             self.look_if_idle(clock, events);
         }
+        fired
     }
 
     /// Waits while a timer is armed and nothing else is unusual.
     #[inline(never)]
-    fn wait_for_timers(&self, clock: &mut Clock, events: &mut Vec<Event>) {
-        self.look_at_timers(clock);
-        self.wait(events, clock.next_wait());
-        self.look_if_idle(clock, events);
+    fn wait_for_timers(&self, turns: &mut Turns, events: &mut Vec<Event>) {
+        self.fire_timers(turns);
+        // A timer may have left something to do.
+        let idle = !turns.table.has_queued() && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING);
+        self.wait(events, if idle { turns.clock.next_wait() } else { 0 });
+        self.look_if_idle(&mut turns.clock, events);
+    }
+
+    /// Looks at the timers if it is time for that, and fires those that are due. Returns whether there were any.
+    #[inline]
+    fn fire_timers(&self, turns: &mut Turns) -> bool {
+        self.look_at_timers(&mut turns.clock);
+        let are_due = turns.clock.has_due();
+        if are_due {
+            // If a timer panics, the remaining timers still fire.
+            while run_caught("timer", || self.dispatch_timers(turns)).is_none() {}
+            self.look_at_timers(&mut turns.clock);
+        }
+        are_due
     }
 
     #[inline]
