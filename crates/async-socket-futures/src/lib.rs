@@ -44,6 +44,11 @@
 //! ```
 #![forbid(unsafe_code)]
 
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
 mod budget;
 mod engine;
 mod io;
@@ -55,6 +60,6 @@ mod worker;
 
 pub use engine::{Engine, EngineBuilder, NoEngine, block_on, spawn_local};
 pub use listener::Listener;
-pub use stream::{ReadHalf, Send, Stream, WriteHalf};
+pub use stream::{Read, ReadHalf, Send, Stream, WriteAll, WriteHalf};
 pub use task::{JoinError, JoinHandle};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_until, timeout};

@@ -1,0 +1,4 @@
+//! async/await on real ports and sockets, with load, and under other executors.
+
+mod executors;
+mod ports;
