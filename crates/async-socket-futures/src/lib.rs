@@ -42,7 +42,7 @@
 //! })??;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 /// The example of the README, as a test.
 #[cfg(doctest)]
@@ -51,6 +51,8 @@ mod readme {}
 
 mod budget;
 mod engine;
+#[cfg(feature = "hyper")]
+mod hyper_rt;
 mod io;
 mod listener;
 mod stream;
@@ -59,6 +61,8 @@ mod time;
 mod worker;
 
 pub use engine::{Engine, EngineBuilder, NoEngine, block_on, spawn_local};
+#[cfg(feature = "hyper")]
+pub use hyper_rt::{LocalExecutor, PortTimer};
 pub use listener::Listener;
 pub use stream::{Read, ReadHalf, Send, Stream, WriteAll, WriteHalf};
 pub use task::{JoinError, JoinHandle};

@@ -207,6 +207,7 @@ impl<P: Port> Stream<P> {
     }
 
     /// The two directions, for two tasks. The stream is closed when both are dropped.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_037
     #[must_use]
     pub fn into_split(self) -> (ReadHalf<P>, WriteHalf<P>) {
         let stream = Arc::new(self);
@@ -447,6 +448,7 @@ through_a_stream!(write &Stream<P>, self => &self);
 through_a_stream!(read ReadHalf<P>, self => &self.0);
 through_a_stream!(write WriteHalf<P>, self => &self.stream);
 
+// Codes_SRS_ASYNC_SOCKET_FUTURES_01_061
 #[cfg(feature = "tokio")]
 mod for_tokio {
     use super::{ReadHalf, Stream, WriteHalf};

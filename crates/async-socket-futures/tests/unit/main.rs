@@ -1,15 +1,19 @@
 //! The crate over a mock port where that can show it, otherwise over real ports.
 
+mod adapters;
 mod listener;
 mod running;
 mod stream;
 mod time;
 
+use async_socket_futures::Stream;
 use std::future::Future;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
+use test_doubles::MockPort;
 
 /// Counts how often a future is woken.
 #[derive(Default)]
@@ -31,6 +35,14 @@ impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
+}
+
+/// A stream on a mock port, and its peer.
+pub(crate) fn unix() -> (MockPort, Stream<MockPort>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().expect("a pair is made");
+    let port = MockPort::new();
+    let stream = Stream::on(&port, ours).expect("the mock accepts every descriptor");
+    (port, stream, theirs)
 }
 
 /// Polls a future once.

@@ -1,6 +1,6 @@
 //! Streams on a mock port, so that the test says when events come, and real sockets behind them.
 
-use crate::{Wakes, poll_once};
+use crate::{Wakes, poll_once, unix};
 use async_socket_futures::Stream;
 use completion_port::Readiness;
 use std::future::Future;
@@ -12,13 +12,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use test_doubles::{MockPort, PortCall};
-
-fn unix() -> (MockPort, Stream<MockPort>, UnixStream) {
-    let (ours, theirs) = UnixStream::pair().expect("a pair is made");
-    let port = MockPort::new();
-    let stream = Stream::on(&port, ours).expect("the mock accepts every descriptor");
-    (port, stream, theirs)
-}
 
 fn tcp() -> (MockPort, Stream<MockPort>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback is there");
