@@ -182,5 +182,5 @@ fn a_reset_that_a_receive_meets_after_its_first_thousand_buffers_shows_on_the_ne
     assert_eq!(completion.buffers.concat()[..1_024], pattern(0, 1_024));
 
     let completion = receive(&socket, vec![0; 8]).only();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, Some(ECONNRESET)));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Abandoned, Some(ECONNRESET)));
 }

@@ -350,7 +350,7 @@ fn a_port_whose_descriptors_are_closed_ends_what_waits_and_refuses_what_is_new()
         close_from_outside(everything);
 
         let completion = pending.only();
-        assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(libc::EBADF)));
+        assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Error, Some(libc::EBADF)));
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!(socket.send_async("more", |_| {}).expect_err("refused").error, SendError::PortFailed);
         assert_eq!(socket.receive_async([0; 4], |_| {}).expect_err("refused").error, ReceiveError::PortFailed);

@@ -16,6 +16,7 @@
 //! | a list that passed every check | [`Payload`] |
 //! | memory that only a pointer knows | [`RawSlice`], [`RawBuffers`] |
 //! | what a callback gets | [`OpenResult`], [`SendCompletion`], [`ReceiveCompletion`] |
+//! | why an operation ended | [`EndReason`] |
 //! | a call that was refused, with what was lent | [`Refused`] |
 //!
 //! Every error converts into [`std::io::Error`]. A completion gives its result as an `io::Result`
@@ -59,6 +60,7 @@ mod buffers;
 mod errors;
 mod payload;
 mod raw;
+mod reason;
 mod results;
 mod slice;
 mod socket;
@@ -67,6 +69,7 @@ pub use buffers::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
 pub use errors::{OpenError, ReceiveError, Refused, SendError, UnsupportedKind};
 pub use payload::{Payload, PayloadError};
 pub use raw::{RawBuffer, RawBuffers, RawSlice};
+pub use reason::EndReason;
 pub use results::{
     OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
 };

@@ -1,9 +1,11 @@
 //! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
-use crate::operation::{Failure, Queued};
-use crate::socket_core::SocketCore;
+use crate::extras::More;
+use crate::operation::{Queued, reason_of};
+use crate::socket_core::{SocketCore, unsupported};
 use crate::sys::{Errno, SocketSyscalls};
-use crate::transfer::ShortRead;
+use crate::transfer::{Fault, ShortRead};
+use async_socket_api::EndReason;
 use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Attempt, Handler, is_port_thread};
 use std::io;
@@ -18,7 +20,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
         let fd = descriptor.as_fd();
         if let Some(kind) = retry_interrupted(|| self.sys.unsupported_kind(fd))? {
-            return Err(self.refuse(kind).into());
+            return Err(unsupported(kind));
         }
         self.set_connecting(retry_interrupted(|| self.sys.is_connecting(fd))?);
         self.set_short_read(if retry_interrupted(|| self.sys.short_read_drains(fd))? {
@@ -57,6 +59,10 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     /// lingering, `close` returns at once and the kernel goes on sending.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
     fn release(&self, descriptor: OwnedFd) {
+        // Codes_SRS_SOCKET_01_074
+        if let Some(kept) = self.more().and_then(More::kept) {
+            return kept.put(descriptor);
+        }
         let fd = descriptor.as_fd();
         if is_port_thread() && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
             // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
@@ -77,8 +83,13 @@ fn event_complete_callback<S: SocketSyscalls>(
     match action {
         Action::In | Action::Out => operation.attempt(core, attempt),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
-        Action::Error => operation.fail(core, Failure::Errno(core.event_error()), attempt),
+        Action::Error => operation.fail(core, event_reason(core), attempt),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned => operation.fail(core, Failure::Abandoned, attempt),
+        Action::RdHup => operation.fail(core, EndReason::PeerFinished, attempt),
+        Action::Abandoned => operation.fail(core, EndReason::Closed, attempt),
     }
+}
+
+fn event_reason<S>(core: &SocketCore<S>) -> EndReason {
+    core.event_error().map_or(EndReason::HungUp, |errno| reason_of(Fault::Os(errno)))
 }

@@ -55,6 +55,7 @@
 
 mod engine;
 mod event;
+mod extras;
 mod io_results;
 mod kinds;
 mod lent;
@@ -70,9 +71,9 @@ mod transfer;
 mod upper_layer;
 
 pub use async_socket_api::{
-    AsyncSocket, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError, RawBuffer,
-    RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion, SendError,
-    SendResult, SendSyncResult, Slice, SliceError, SocketState, UnsupportedKind,
+    AsyncSocket, EndReason, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError,
+    RawBuffer, RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion,
+    SendError, SendResult, SendSyncResult, Slice, SliceError, SocketState, UnsupportedKind,
 };
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};

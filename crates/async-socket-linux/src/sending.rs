@@ -11,7 +11,7 @@ use crate::lent::Lent;
 use crate::socket_core::{SocketCore, state_in};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
-use async_socket_api::{IoBufs, Payload, Refused, SendCompletion, SendError, SendResult};
+use async_socket_api::{EndReason, IoBufs, Payload, Refused, SendCompletion, SendError};
 use completion_port::{AddError, Claim, ClaimError, Direction, Port, Registration, log_caught};
 use std::mem;
 use std::os::fd::AsFd;
@@ -59,7 +59,7 @@ where
     let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
     let on_complete = |sent: SendCompletion<Lent<B>>| {
         let buffers = sent.buffers.into_inner();
-        on_send_complete(SendCompletion::new(sent.result, sent.os_error, sent.bytes_sent, buffers));
+        on_send_complete(SendCompletion::new(sent.reason, sent.bytes_sent, buffers));
     };
     send_later(registration, ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
         .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
@@ -92,7 +92,7 @@ where
     if sent == Some(Ok(payload.total_length() as usize)) {
         claim.complete(|| {
             let bytes = payload.total_length();
-            on_complete(SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers()));
+            on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
         });
         return Ok(());
     }
@@ -128,7 +128,7 @@ where
     match sent {
         Sent::All => {
             let PendingSend { payload, on_complete, cursor } = send;
-            let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+            let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
             claim.complete(|| on_complete(sent));
             Ok(())
         }

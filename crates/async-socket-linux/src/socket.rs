@@ -11,7 +11,7 @@ use crate::lent::{Lent, Room, is_boxed};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
 use crate::sending::{send, send_boxed};
-use crate::socket_core::{SocketCore, state_in};
+use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
     AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
@@ -196,8 +196,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     {
         self.receive(buffers, |received: ReceiveCompletion<Lent<B>>| {
             let buffers = received.buffers.into_inner();
-            let (result, os_error, bytes) = (received.result, received.os_error, received.bytes_received);
-            on_receive_complete(ReceiveCompletion::new(result, os_error, bytes, buffers));
+            on_receive_complete(ReceiveCompletion::new(received.reason, received.bytes_received, buffers));
         })
     }
 
@@ -259,7 +258,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         });
         opened.map_err(|error| {
             let descriptor = self.descriptor_number();
-            let error = open_error(error, self.registration.handler());
+            let error = open_error(error, descriptor);
             log_caught(|| tracing::debug!(descriptor, %error, "socket not opened"));
             error
         })
@@ -332,13 +331,12 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
 // Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011, Codes_SRS_SOCKET_01_050
-fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> OpenError {
-    let descriptor = core.descriptor;
+fn open_error(error: RegisterError, descriptor: RawFd) -> OpenError {
     match error {
         RegisterError::Inherited(_) => OpenError::Inherited,
         RegisterError::AlreadyUsed(Phase::Removed) => OpenError::DescriptorClosed,
         RegisterError::AlreadyUsed(phase) => OpenError::NotClosed { state: state_in(phase) },
-        RegisterError::Unusable(source) => match core.unsupported_kind(&source) {
+        RegisterError::Unusable(source) => match unsupported_kind(&source) {
             Some(kind) => OpenError::UnsupportedKind { descriptor, kind },
             None => OpenError::NotASocket { descriptor, source },
         },

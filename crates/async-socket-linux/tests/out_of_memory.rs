@@ -179,7 +179,7 @@ fn a_pooled_receive_for_which_no_buffer_can_be_made_ends_if_none_can_come_back()
 
     let completion = taken(&received);
     let no_memory = Some(Errno::NOMEM.raw_os_error());
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, no_memory));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Error, no_memory));
     assert_eq!(pool.buffers_made(), 0);
 }
 

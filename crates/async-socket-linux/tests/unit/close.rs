@@ -134,9 +134,9 @@ fn an_abandoned_operation_gives_its_buffers_back_without_touching_the_socket() {
     fixture.close();
 
     let (send, receive) = (send.take(), receive.take());
-    assert_eq!((send.result, send.os_error, send.bytes_sent), (SendResult::Abandoned, None, 4));
+    assert_eq!((send.result, send.os_error(), send.bytes_sent), (SendResult::Abandoned, None, 4));
     assert_eq!(send.buffers, ["one", "two"]);
-    assert_eq!((receive.result, receive.os_error, receive.bytes_received), (ReceiveResult::Abandoned, None, 0));
+    assert_eq!((receive.result, receive.os_error(), receive.bytes_received), (ReceiveResult::Abandoned, None, 0));
     assert_eq!(receive.buffers, [7; 3]);
     assert_eq!((fixture.send_calls(), fixture.receive_calls()), (sends, receives));
 }

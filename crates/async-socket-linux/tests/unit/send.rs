@@ -91,7 +91,7 @@ fn one_buffer_goes_at_once_through_one_send_and_is_called_back_with_ok() {
 
     assert!(result.is_ok());
     let completion = outcome.take();
-    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Ok, None, 5));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_sent), (SendResult::Ok, None, 5));
     assert_eq!(completion.buffers, "hello");
     assert_eq!(fixture.sys.calls()[1..], [SocketCall::Send(b"hello".to_vec(), FLAGS)]);
     assert_eq!(fixture.port.calls().len(), 1, "the port has nothing to do");
@@ -528,6 +528,6 @@ fn a_queued_send_whose_buffer_panics_ends_in_an_error_and_the_next_goes_on() {
     fixture.fire(Action::Out);
 
     let completion = blocked.take();
-    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Error, None, 0));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_sent), (SendResult::Error, None, 0));
     assert_eq!(next.take().result, SendResult::Ok);
 }
