@@ -116,7 +116,7 @@ fn peers_that_misbehave_at_random(#[values(Transport::TcpV4, Transport::Unix)] t
                 counted.completed.fetch_add(1, Ordering::SeqCst);
             };
             match socket.send_async(buffers, callback) {
-                Ok(()) => drop(count.accepted.fetch_add(1, Ordering::SeqCst)),
+                Ok(_) => drop(count.accepted.fetch_add(1, Ordering::SeqCst)),
                 Err(refused) => assert!(
                     matches!(refused.error, SendError::Disconnected { .. } | SendError::StreamBroken),
                     "{}",

@@ -171,7 +171,7 @@ fn an_inherited_pool_is_waited_for_nowhere() {
     let (socket, mut peer, _) = connected(&engine);
     let pooled = |socket: &Socket| {
         let (done, received) = inbox();
-        socket.receive_pooled_async(&pool, move |completion| done.put(completion.buffer)).map(|()| received)
+        socket.receive_pooled_async(&pool, move |completion| done.put(completion.buffer)).map(|_| received)
     };
     let received = pooled(&socket).expect("accepted");
     peer.write_all(b"kept").expect("the peer writes");

@@ -34,9 +34,9 @@ impl Busy {
         }
         match self {
             Self::Open => None,
-            Self::SendInline => {
-                Some(spawn("send", move || caller.send_async(b"x", move |_| inside()).expect("send_async")))
-            }
+            Self::SendInline => Some(spawn("send", move || {
+                caller.send_async(b"x", move |_| inside()).expect("send_async");
+            })),
             Self::SendQueued => {
                 let (blocked, bytes) = block_sending(socket);
                 socket.send_async(b"x", move |_| inside()).expect("send_async");

@@ -52,7 +52,8 @@
 //! use async_socket_api::{AsyncSocket, Refused, SendError, UnsupportedKind};
 //!
 //! fn greet(socket: &impl AsyncSocket) -> Result<(), Refused<&'static [u8], SendError>> {
-//!     socket.send_async(b"hello".as_slice(), |sent| println!("{:?}", sent.result))
+//!     socket.send_async(b"hello".as_slice(), |sent| println!("{}", sent.reason))?;
+//!     Ok(())
 //! }
 //! ```
 
@@ -71,7 +72,7 @@ pub use payload::{Payload, PayloadError};
 pub use raw::{RawBuffer, RawBuffers, RawSlice};
 pub use reason::EndReason;
 pub use results::{
-    OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
+    Cancel, OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
 };
 pub use slice::{Slice, SliceError};
 pub use socket::AsyncSocket;

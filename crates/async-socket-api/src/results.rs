@@ -80,6 +80,19 @@ pub enum ReceiveResult {
     Abandoned = 3,
 }
 
+/// The outcome of [`AsyncSocket::cancel`](crate::AsyncSocket::cancel).
+// Codes_SRS_SOCKET_01_090
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "only a cancelled operation has ended"]
+pub enum Cancel {
+    /// The operation has ended as [`EndReason::Cancelled`], and its callback has run inside the call.
+    Cancelled,
+    /// Nothing happened, because the operation has ended, or is ending at this moment.
+    NotWaiting,
+    /// Nothing happened, because bytes of the send have gone out. Without the rest, the peer would see a gap.
+    Started,
+}
+
 /// What a send's callback gets.
 #[derive(Debug)]
 #[non_exhaustive]

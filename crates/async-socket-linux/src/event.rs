@@ -51,20 +51,26 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         retry_interrupted(|| self.sys.is_broken(fd)).unwrap_or(true)
     }
 
+    // Codes_SRS_SOCKET_01_091
+    fn can_cancel(&self, operation: &Queued<S>) -> bool {
+        !operation.has_started()
+    }
+
     fn port_failed(&self) {
         self.note_event_error(Some(Errno::BADF));
     }
 
-    /// On a port thread `close` must not wait for a peer, because all other sockets of the port would wait too. Without
-    /// lingering, `close` returns at once and the kernel goes on sending.
+    /// On a port thread `close` must not wait for a peer, because all other sockets of the port would wait too. Neither
+    /// must a close that promises not to wait. Without lingering, `close` returns at once and the kernel goes on sending.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
+    // Codes_SRS_SOCKET_01_097
     fn release(&self, descriptor: OwnedFd) {
         // Codes_SRS_SOCKET_01_074
         if let Some(kept) = self.more().and_then(More::kept) {
             return kept.put(descriptor);
         }
         let fd = descriptor.as_fd();
-        if is_port_thread() && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
+        if (is_port_thread() || self.never_lingers()) && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
             // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
             let _ = retry_interrupted(|| self.sys.stop_lingering(fd));
         }
@@ -86,6 +92,7 @@ fn event_complete_callback<S: SocketSyscalls>(
         Action::Error => operation.fail(core, event_reason(core), attempt),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
         Action::RdHup => operation.fail(core, EndReason::PeerFinished, attempt),
+        Action::Cancelled => operation.fail(core, EndReason::Cancelled, attempt),
         Action::Abandoned => operation.fail(core, EndReason::Closed, attempt),
     }
 }

@@ -21,6 +21,12 @@ pub(crate) struct PendingSend<B, F> {
     pub(crate) cursor: Cursor,
 }
 
+impl<B: IoBufs, F> PendingSend<B, F> {
+    pub(crate) fn unsent(&self) -> u32 {
+        self.payload.total_length().saturating_sub(self.cursor.bytes)
+    }
+}
+
 /// A receive.
 pub(crate) struct PendingReceive<B, F> {
     /// The checked buffers. Their length is not needed any more.
@@ -86,7 +92,10 @@ where
         if core.is_stream_broken() {
             return Progress::Failed(EndReason::StreamBroken);
         }
-        match attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor)) {
+        let before = self.cursor.bytes;
+        let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor));
+        core.note_dequeued(self.cursor.bytes - before);
+        match sent {
             Some(Sent::All) => Progress::Done { done: (), drained: false },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
             Some(Sent::Some) => Progress::Part,
@@ -105,6 +114,11 @@ where
 
     fn bytes_sent(&self) -> Option<u32> {
         Some(self.cursor.bytes)
+    }
+
+    fn note_failure(&self, core: &SocketCore<S>) {
+        core.send_failed(self.cursor.bytes);
+        core.note_dequeued(self.unsent());
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_098, Codes_SRS_ASYNC_SOCKET_LINUX_11_099

@@ -23,6 +23,8 @@ pub(crate) type Queued<S> = Box<dyn Operation<S>>;
 pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
     /// Tries the operation, and calls back if that completes it.
     fn attempt(self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>);
+    /// Whether bytes have gone out.
+    fn has_started(&self) -> bool;
     /// Calls back without another try.
     fn fail(self: Box<Self>, core: &SocketCore<S>, reason: EndReason, attempt: Attempt<'_, SocketCore<S>>);
 }
@@ -54,6 +56,11 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     /// The number of bytes that went out, if the operation is a send.
     fn bytes_sent(&self) -> Option<u32> {
         None
+    }
+
+    /// Notes in `core` that the operation fails. Runs before the callback.
+    fn note_failure(&self, core: &SocketCore<S>) {
+        let _ = core;
     }
 
     /// Calls back with a failure.
@@ -156,13 +163,19 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
         }
     }
 
+    // Codes_SRS_SOCKET_01_091
+    #[cold]
+    fn has_started(&self) -> bool {
+        self[0].as_ref().and_then(Kind::bytes_sent).is_some_and(|bytes| bytes > 0)
+    }
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_100
     #[cold]
     fn fail(mut self: Box<Self>, core: &SocketCore<S>, reason: EndReason, attempt: Attempt<'_, SocketCore<S>>) {
         let Some(operation) = self[0].take() else { return };
         let bytes_sent = operation.bytes_sent();
-        core.send_failed(bytes_sent.unwrap_or(0));
+        operation.note_failure(core);
         let reason = traced(reason, core);
         log_caught(|| tracing::trace!(descriptor = core.descriptor, ?reason, bytes_sent, "{}", K::FAILED));
         attempt.complete(false, recycled(self), || operation.fail(reason));

@@ -12,7 +12,7 @@ use crate::socket_core::{SocketCore, state_in};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
 use async_socket_api::{EndReason, IoBufs, Payload, Refused, SendCompletion, SendError};
-use completion_port::{AddError, Claim, ClaimError, Direction, Port, Registration, log_caught};
+use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration, log_caught};
 use std::mem;
 use std::os::fd::AsFd;
 
@@ -24,7 +24,7 @@ pub(crate) fn send<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     buffers: B,
     on_send_complete: F,
-) -> Result<(), Refused<B, SendError>>
+) -> Result<Option<OperationId>, Refused<B, SendError>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -49,7 +49,7 @@ pub(crate) fn send_boxed<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     buffers: Lent<B>,
     on_send_complete: F,
-) -> Result<(), Refused<Lent<B>, SendError>>
+) -> Result<Option<OperationId>, Refused<Lent<B>, SendError>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -75,7 +75,7 @@ fn send_now<P, S, B, F>(
     payload: Payload<B>,
     on_complete: F,
     claim: Claim<'_, SocketCore<S>, P>,
-) -> Result<(), NotSent<B, F>>
+) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -83,10 +83,10 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     let core = registration.handler();
-    let sent = if core.is_stream_broken() {
-        None
-    } else {
+    let sent = if core.may_send() {
         Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
+    } else {
+        None
     };
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
     if sent == Some(Ok(payload.total_length() as usize)) {
@@ -94,7 +94,7 @@ where
             let bytes = payload.total_length();
             on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
         });
-        return Ok(());
+        return Ok(None);
     }
     let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
     not_sent_at_once(core, Unsent { claim, sent, send })
@@ -111,7 +111,10 @@ struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
 /// Sends the rest, or queues it.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
 #[cold]
-fn not_sent_at_once<P, S, B, F>(core: &SocketCore<S>, unsent: Unsent<'_, P, S, B, F>) -> Result<(), NotSent<B, F>>
+fn not_sent_at_once<P, S, B, F>(
+    core: &SocketCore<S>,
+    unsent: Unsent<'_, P, S, B, F>,
+) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -121,7 +124,7 @@ where
     // In this order, so that the claim is dropped first if a buffer panics.
     let mut send = unsent.send;
     let claim = unsent.claim;
-    let Some(sent) = unsent.sent else { return Err((SendError::StreamBroken, send)) };
+    let Some(sent) = unsent.sent else { return Err((core.refuses_sends().unwrap_or(SendError::ShutDown), send)) };
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
@@ -130,7 +133,7 @@ where
             let PendingSend { payload, on_complete, cursor } = send;
             let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
             claim.complete(|| on_complete(sent));
-            Ok(())
+            Ok(None)
         }
         Sent::Failed(fault) => {
             core.send_failed(send.cursor.bytes);
@@ -141,12 +144,19 @@ where
             log_caught(|| {
                 tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
             });
-            claim.queue(send).map_err(|failed| {
+            let bytes_sent = send.cursor.bytes;
+            let no_memory = SendError::OutOfMemory { bytes_sent };
+            let Some(more) = core.make_more() else {
                 // The claim is held until the stream is known to be broken.
-                let (_claim, send) = failed.returned;
-                let bytes_sent = send.cursor.bytes;
                 core.send_failed(bytes_sent);
-                (SendError::OutOfMemory { bytes_sent }, send)
+                return Err((no_memory, send));
+            };
+            more.add_queued(send.unsent());
+            claim.queue(send).map(Some).map_err(|failed| {
+                let (_claim, send) = failed.returned;
+                more.remove_queued(send.unsent());
+                core.send_failed(bytes_sent);
+                (no_memory, send)
             })
         }
     }
@@ -169,7 +179,7 @@ fn send_later<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     why: ClaimError,
     send: PendingSend<B, F>,
-) -> Result<(), NotSent<B, F>>
+) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -183,22 +193,36 @@ where
         ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
         _ => return Err((not_open(), send)),
     }
-    if registration.handler().is_stream_broken() {
-        return Err((SendError::StreamBroken, send));
+    let core = registration.handler();
+    if let Some(error) = core.refuses_sends() {
+        return Err((error, send));
     }
-    registration.add(Direction::Out, send).map_err(|refused| {
-        let error = match refused.error {
-            AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
-            AddError::Inherited(_) => SendError::Inherited,
-            AddError::PortFailed => SendError::PortFailed,
-            _ => not_open(),
-        };
-        (error, refused.returned)
+    let length = send.payload.total_length();
+    let Some(more) = core.make_more() else { return Err((SendError::OutOfMemory { bytes_sent: 0 }, send)) };
+    // Codes_SRS_SOCKET_01_081
+    let queued_bytes = more.add_queued(length);
+    if queued_bytes > 0 && more.high_water_mark().is_some_and(|mark| queued_bytes >= mark) {
+        more.remove_queued(length);
+        return Err((SendError::TooMuchQueued { queued_bytes }, send));
+    }
+    registration.add(Direction::Out, send).map(Some).map_err(|refused| {
+        more.remove_queued(length);
+        (add_error(refused.error, not_open), refused.returned)
     })
 }
 
+/// Why an operation could not be queued for sending.
+pub(crate) fn add_error(error: AddError, not_open: impl FnOnce() -> SendError) -> SendError {
+    match error {
+        AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
+        AddError::Inherited(_) => SendError::Inherited,
+        AddError::PortFailed => SendError::PortFailed,
+        _ => not_open(),
+    }
+}
+
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
-fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32) -> SendError {
+pub(crate) fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32) -> SendError {
     let errno = match fault {
         Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
         Fault::BuffersChanged => return SendError::BuffersChanged { bytes_sent },

@@ -14,11 +14,12 @@ use crate::sending::{send, send_boxed};
 use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
-    AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
+    AsyncSocket, Cancel, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SocketState,
 };
 use completion_port::{
-    AddError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration, log_caught,
+    AddError, CompletionPort, CreatePortError, Direction, OperationId, Phase, Port, RegisterError, Registration,
+    log_caught,
 };
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
@@ -92,7 +93,7 @@ pub enum CreateError {
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
     // Dropping the registration closes the socket and gives up the port, whatever our own `drop` below does.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022
-    registration: Registration<SocketCore<S>, P>,
+    pub(crate) registration: Registration<SocketCore<S>, P>,
 }
 
 impl AsyncSocketLinux {
@@ -115,11 +116,23 @@ impl AsyncSocketLinux {
             None => platform::get_completion_port(),
         };
         match port {
-            // Codes_SRS_PLATFORM_01_006
-            Ok(port) if port.is_inherited() => Err(Refused { error: CreateError::Inherited, returned: socket }),
-            Ok(port) => Self::try_create_with(port, Kernel, socket),
+            Ok(port) => Self::create_on(port, socket),
             Err(error) => Err(Refused { error: error.into(), returned: socket }),
         }
+    }
+
+    /// [`create`](Self::create) on a chosen port, for instance [`ExecutionEngine::port`] or the
+    /// [port of another socket](Self::port).
+    ///
+    /// # Errors
+    /// [`CreateError`] and the descriptor.
+    // Codes_SRS_SOCKET_01_067
+    pub fn create_on(port: CompletionPort, socket: OwnedFd) -> Result<Self, Refused<OwnedFd, CreateError>> {
+        // Codes_SRS_PLATFORM_01_006
+        if port.is_inherited() {
+            return Err(Refused { error: CreateError::Inherited, returned: socket });
+        }
+        Self::try_create_with(port, Kernel, socket)
     }
 }
 
@@ -157,7 +170,11 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// # Errors
     /// [`ReceiveError`]; the callback then never runs.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_008
-    pub fn receive_pooled_async<F>(&self, pool: &BufferPool, on_receive_complete: F) -> Result<(), ReceiveError>
+    pub fn receive_pooled_async<F>(
+        &self,
+        pool: &BufferPool,
+        on_receive_complete: F,
+    ) -> Result<OperationId, ReceiveError>
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
@@ -172,7 +189,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_078, Codes_SRS_ASYNC_SOCKET_LINUX_11_102
     #[inline(always)]
-    fn receive<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
+    fn receive<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<OperationId, Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
@@ -189,7 +206,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         &self,
         buffers: Lent<B>,
         on_receive_complete: F,
-    ) -> Result<(), Refused<Lent<B>, ReceiveError>>
+    ) -> Result<OperationId, Refused<Lent<B>, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
@@ -208,6 +225,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             AddError::PortFailed => ReceiveError::PortFailed,
             _ => ReceiveError::NotOpen { state: self.state() },
         }
+    }
+
+    /// The port that the socket lives on. With it another socket can be created on the same thread.
+    #[must_use]
+    pub fn port(&self) -> &P {
+        self.registration.port()
     }
 
     /// The state at this moment. Another thread may change it at any time.
@@ -246,6 +269,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
 }
 
 impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
+    type OperationId = OperationId;
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_031
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_032, Codes_SRS_ASYNC_SOCKET_LINUX_11_033
     fn open_async<F>(&self, on_open_complete: F) -> Result<(), OpenError>
@@ -274,7 +299,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
-    fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
+    fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<Option<OperationId>, Refused<B, SendError>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
@@ -290,7 +315,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
-    fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
+    fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<OperationId, Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
@@ -302,6 +327,15 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
             return Err(Refused { error: ReceiveError::OutOfMemory, returned: buffers });
         };
         self.receive_boxed(room.fill(buffers), on_receive_complete).map_err(given_back)
+    }
+
+    // Codes_SRS_SOCKET_01_090, Codes_SRS_SOCKET_01_091, Codes_SRS_SOCKET_01_092
+    fn cancel(&self, operation: OperationId) -> Cancel {
+        match self.registration.cancel(operation) {
+            completion_port::Cancel::Cancelled => Cancel::Cancelled,
+            completion_port::Cancel::NotWaiting => Cancel::NotWaiting,
+            completion_port::Cancel::Started => Cancel::Started,
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::extras::{Extras, More};
 use crate::sys::Errno;
 use crate::transfer::ShortRead;
-use async_socket_api::{SocketState, UnsupportedKind};
+use async_socket_api::{SendError, SocketState, UnsupportedKind};
 use completion_port::Phase;
 use completion_port::memory::try_box;
 use once_cell::race::OnceBox;
@@ -41,6 +41,8 @@ mod bits {
     pub(super) const SHUT_DOWN: u32 = 1 << 15;
     pub(super) const SENDING: u32 = BROKEN | SHUT_DOWN;
 
+    /// The program closes without waiting, so a close does not wait for the peer either.
+    pub(super) const NEVER_LINGERS: u32 = 1 << 17;
     /// The connect was still in progress at open.
     pub(super) const CONNECTING: u32 = 1 << 18;
     /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could
@@ -201,6 +203,39 @@ impl<S> SocketCore<S> {
     /// The shutdown was not made.
     pub(crate) fn revoke_shutdown(&self) {
         self.bits.fetch_and(!bits::SHUT_DOWN, Ordering::Relaxed);
+    }
+
+    /// Why nothing is accepted for sending.
+    pub(crate) fn refuses_sends(&self) -> Option<SendError> {
+        if self.is_stream_broken() {
+            return Some(SendError::StreamBroken);
+        }
+        self.is_shut_down().then_some(SendError::ShutDown)
+    }
+
+    /// Bytes of a queued send went out, or will not go out any more.
+    pub(crate) fn note_dequeued(&self, bytes: u32) {
+        if bytes > 0
+            && let Some(more) = self.more()
+        {
+            more.remove_queued(bytes);
+        }
+    }
+
+    // ---- closing
+
+    /// Notes that a close must not wait for the peer, whichever thread ends it. False if that was noted already.
+    pub(crate) fn set_never_lingers(&self, never: bool) -> bool {
+        let set = if never {
+            self.bits.fetch_or(bits::NEVER_LINGERS, Ordering::Relaxed)
+        } else {
+            self.bits.fetch_and(!bits::NEVER_LINGERS, Ordering::Relaxed)
+        };
+        set & bits::NEVER_LINGERS == 0
+    }
+
+    pub(crate) fn never_lingers(&self) -> bool {
+        self.bits() & bits::NEVER_LINGERS != 0
     }
 
     // ---- what the descriptor is

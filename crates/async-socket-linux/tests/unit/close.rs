@@ -386,7 +386,7 @@ fn a_receive_that_races_with_a_close_is_refused_or_abandoned_before_the_close_re
                         called_back.fetch_add(1, Ordering::SeqCst);
                     };
                     match socket.receive_async([0], on_receive) {
-                        Ok(()) => accepted += 1,
+                        Ok(_) => accepted += 1,
                         Err(refused) if matches!(refused.error, ReceiveError::NotOpen { .. }) => return accepted,
                         Err(refused) => panic!("{refused}"),
                     }

@@ -749,7 +749,9 @@ fn an_echo_sends_from_the_receive_callback() {
     let (echoed, report) = Outcome::new();
     let socket = Arc::clone(&fixture.socket);
     fixture
-        .receive_async(vec![0; 4], move |received| socket.send_async(received.buffers, report).expect("accepted"))
+        .receive_async(vec![0; 4], move |received| {
+            socket.send_async(received.buffers, report).expect("accepted");
+        })
         .expect("accepted");
     fixture.sys.script_recv([Step::bytes("echo")]);
 

@@ -415,7 +415,11 @@ fn a_send_from_inside_a_send_callback_is_queued() {
     let (inner, report) = Outcome::new();
     let socket = Arc::clone(&fixture.socket);
 
-    fixture.send_async("outer", move |_| socket.send_async("inner", report).expect("accepted")).expect("accepted");
+    fixture
+        .send_async("outer", move |_| {
+            socket.send_async("inner", report).expect("accepted");
+        })
+        .expect("accepted");
 
     inner.assert_pending();
     assert_eq!(fixture.sys.sent(), b"outer");
@@ -430,7 +434,10 @@ fn a_send_from_inside_a_send_callback_of_another_socket_is_queued_too() {
     let (inner, report) = Outcome::new();
     let socket = Arc::clone(&two.socket);
 
-    one.send_async("outer", move |_| socket.send_async("inner", report).expect("accepted")).expect("accepted");
+    one.send_async("outer", move |_| {
+        socket.send_async("inner", report).expect("accepted");
+    })
+    .expect("accepted");
 
     inner.assert_pending();
     two.fire(Action::Out);

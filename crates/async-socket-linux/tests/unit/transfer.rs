@@ -165,7 +165,7 @@ impl Connection {
             let buffers: Vec<Vec<u8>> = lengths.iter().map(|length| rest.drain(..*length).collect()).collect();
             let report = self.report.clone();
             match self.sender.send_async(buffers, move |sent| report.send(Event::Sent(number, sent)).unwrap_or(())) {
-                Ok(()) => self.sends_waiting += 1,
+                Ok(_) => self.sends_waiting += 1,
                 Err(refused) => on_refused(&refused.error),
             }
         }

@@ -76,7 +76,7 @@ impl Mocked {
                 assert_eq!(refused.returned, list, "the buffers come back");
                 Answer::Send(refused.error)
             },
-            |()| Answer::Accepted,
+            |_| Answer::Accepted,
         )
     }
 
@@ -168,7 +168,7 @@ fn receive(socket: &Weak<Socket>, shared: &Arc<Shared>, lengths: &[usize], again
             assert_eq!(refused.returned, list, "the buffers come back");
             Answer::Receive(refused.error)
         },
-        |()| Answer::Accepted,
+        |_| Answer::Accepted,
     )
 }
 
