@@ -88,15 +88,26 @@ fn event_complete_callback<S: SocketSyscalls>(
 ) {
     match action {
         Action::In | Action::Out => operation.attempt(core, attempt),
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
-        Action::Error => operation.fail(core, event_reason(core), attempt),
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup => operation.fail(core, EndReason::PeerFinished, attempt),
-        Action::Cancelled => operation.fail(core, EndReason::Cancelled, attempt),
-        Action::Abandoned => operation.fail(core, EndReason::Closed, attempt),
+        other => operation.fail(core, reason_of_action(core, other), attempt),
     }
 }
 
-fn event_reason<S>(core: &SocketCore<S>) -> EndReason {
-    core.event_error().map_or(EndReason::HungUp, |errno| reason_of(Fault::Os(errno)))
+/// Why an operation ends that is not tried. A separate function, because its code would keep the compiler from inlining the
+/// usual path.
+// Codes_SRS_SOCKET_01_060
+#[cold]
+#[inline(never)]
+fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
+    match action {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_080
+        Action::RdHup => EndReason::PeerFinished,
+        // Codes_SRS_SOCKET_01_090
+        Action::Cancelled => EndReason::Cancelled,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
+        Action::Abandoned => EndReason::Closed,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
+        Action::Error | Action::In | Action::Out => {
+            core.event_error().map_or(EndReason::HungUp, |errno| reason_of(Fault::Os(errno)))
+        }
+    }
 }
