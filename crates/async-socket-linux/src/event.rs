@@ -103,6 +103,7 @@ fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
         Action::RdHup => EndReason::PeerFinished,
         // Codes_SRS_SOCKET_01_090
         Action::Cancelled => EndReason::Cancelled,
+        Action::TimedOut => EndReason::TimedOut,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
         Action::Abandoned => EndReason::Closed,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
