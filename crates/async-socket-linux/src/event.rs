@@ -1,5 +1,6 @@
 //! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
+use crate::deadline::{as_usual, ends_started, timer_fired};
 use crate::extras::More;
 use crate::operation::{Queued, reason_of};
 use crate::socket_core::{SocketCore, unsupported};
@@ -7,9 +8,10 @@ use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Fault, ShortRead};
 use async_socket_api::EndReason;
 use completion_port::sys::retry_interrupted;
-use completion_port::{Action, Attempt, Handler, is_port_thread};
+use completion_port::{Action, Attempt, Handler, TimerFired, is_port_thread};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 impl<S: SocketSyscalls> Handler for SocketCore<S> {
     type Descriptor = OwnedFd;
@@ -53,7 +55,11 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 
     // Codes_SRS_SOCKET_01_091
     fn can_cancel(&self, operation: &Queued<S>) -> bool {
-        !operation.has_started()
+        !operation.has_started() || ends_started()
+    }
+
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        timer_fired(self, timer)
     }
 
     fn port_failed(&self) {
@@ -88,15 +94,24 @@ fn event_complete_callback<S: SocketSyscalls>(
 ) {
     match action {
         Action::In | Action::Out => operation.attempt(core, attempt),
-        other => operation.fail(core, reason_of_action(core, other), attempt),
+        other => end_untried(core, operation, other, attempt),
     }
 }
 
-/// Why an operation ends that is not tried. A separate function, because its code would keep the compiler from inlining the
-/// usual path.
-// Codes_SRS_SOCKET_01_060
+/// A separate function, because its code would keep the compiler from inlining the usual path.
 #[cold]
 #[inline(never)]
+fn end_untried<S: SocketSyscalls>(
+    core: &SocketCore<S>,
+    operation: Queued<S>,
+    action: Action,
+    attempt: Attempt<'_, SocketCore<S>>,
+) {
+    as_usual(|| operation.fail(core, reason_of_action(core, action), attempt));
+}
+
+/// Why an operation ends that is not tried.
+// Codes_SRS_SOCKET_01_060
 fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
     match action {
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080

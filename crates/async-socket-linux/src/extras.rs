@@ -3,16 +3,19 @@
 //! Invariant: `queued_bytes` is the sum of the unsent bytes of the sends that wait. It is raised before a send is queued,
 //! and lowered before its callback runs.
 
+use crate::idle::IdleCount;
 use completion_port::memory::{TryArc, try_box};
 use once_cell::race::OnceBox;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-/// What few sockets need, and [`More`] of it that even fewer need.
+/// What few sockets need: the count of the idle time-out, and [`More`] that even fewer need.
 #[derive(Default)]
 pub(crate) struct Extras {
     more: OnceBox<[More; 1]>,
+    pub(crate) idle: IdleCount,
 }
 
 pub(crate) struct More {
@@ -20,6 +23,8 @@ pub(crate) struct More {
     queued_bytes: AtomicUsize,
     /// From this number of queued bytes on, sends are refused.
     high_water_mark: AtomicUsize,
+    /// The earliest deadline of the operations that wait. The registration's timer comes then or earlier.
+    armed: Mutex<Option<Instant>>,
     /// Where the descriptor is left at the end, if the program wants it back.
     kept: OnceBox<[Kept; 1]>,
 }
@@ -56,7 +61,12 @@ impl Extras {
 
 impl Default for More {
     fn default() -> Self {
-        Self { queued_bytes: AtomicUsize::new(0), high_water_mark: AtomicUsize::new(usize::MAX), kept: OnceBox::new() }
+        Self {
+            queued_bytes: AtomicUsize::new(0),
+            high_water_mark: AtomicUsize::new(usize::MAX),
+            armed: Mutex::new(None),
+            kept: OnceBox::new(),
+        }
     }
 }
 
@@ -81,6 +91,10 @@ impl More {
     /// Bytes of a queued send went out, or will not go out any more.
     pub(crate) fn remove_queued(&self, bytes: u32) {
         self.queued_bytes.fetch_sub(bytes as usize, Ordering::Relaxed);
+    }
+
+    pub(crate) fn armed(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.armed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the descriptor in `kept` at the end. False if there is no memory, or another place.

@@ -13,12 +13,15 @@ use async_socket_api::{EndReason, IoBufs, IoBufsMut, Payload, ReceiveCompletion,
 use completion_port::memory::try_box;
 use completion_port::{Attempt, Direction, IntoOperation, Port, Resumer};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 /// A send and how far it is.
 pub(crate) struct PendingSend<B, F> {
     pub(crate) payload: Payload<B>,
     pub(crate) on_complete: F,
     pub(crate) cursor: Cursor,
+    /// Set when it is queued, if the send has a deadline.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl<B: IoBufs, F> PendingSend<B, F> {
@@ -95,6 +98,9 @@ where
         let before = self.cursor.bytes;
         let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor));
         core.note_dequeued(self.cursor.bytes - before);
+        if self.cursor.bytes > before && core.touches() {
+            core.touch();
+        }
         match sent {
             Some(Sent::All) => Progress::Done { done: (), drained: false },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
@@ -107,13 +113,17 @@ where
 
     #[inline(always)]
     fn succeed(self, (): ()) -> impl FnOnce() {
-        let Self { payload, on_complete, cursor } = self;
+        let Self { payload, on_complete, cursor, .. } = self;
         let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
         || on_complete(sent)
     }
 
     fn bytes_sent(&self) -> Option<u32> {
         Some(self.cursor.bytes)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
     }
 
     fn note_failure(&self, core: &SocketCore<S>) {
@@ -151,13 +161,14 @@ where
         is_fast_path: bool,
     ) -> Progress<u32> {
         if is_fast_path {
-            return self.receive_with(core, attempt, true, receive);
+            return self.receive_with(core, attempt, true, false, receive);
         }
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(reason_of(Fault::Os(errno)));
         }
         let short_read = core.short_read();
-        self.receive_with(core, attempt, short_read != ShortRead::ProvesNothing, |sys, fd, buffers| match short_read {
+        let short_drains = short_read != ShortRead::ProvesNothing;
+        self.receive_with(core, attempt, short_drains, true, |sys, fd, buffers| match short_read {
             ShortRead::DrainedUnlessFdsPassed => receive_noting_scm_rights(sys, fd, buffers),
             _ => receive(sys, fd, buffers),
         })
@@ -184,6 +195,7 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
         core: &SocketCore<S>,
         attempt: &Attempt<'_, SocketCore<S>>,
         short_drains: bool,
+        touches: bool,
         read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
     ) -> Progress<u32> {
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut self.buffers)) {
@@ -191,6 +203,9 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
             Some(Received::Bytes { bytes, short, late_error }) => {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
+                }
+                if touches && core.touches() {
+                    core.touch();
                 }
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
@@ -233,6 +248,9 @@ where
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
             Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
+                if core.touches() {
+                    core.touch();
+                }
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
             nothing => {

@@ -54,11 +54,13 @@
 #![deny(unsafe_code)]
 
 mod closing;
+mod deadline;
 mod descriptor;
 mod engine;
 mod event;
 mod extras;
 mod high_water;
+mod idle;
 mod io_results;
 mod kinds;
 mod lent;
@@ -84,6 +86,7 @@ pub use closing::CloseError;
 pub use completion_port::{OperationId, OutOfMemory};
 pub use descriptor::IntoFdError;
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
+pub use idle::TimeoutError;
 pub use opening::SetUpError;
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
 pub use socket::{AsyncSocketLinux, CreateError};

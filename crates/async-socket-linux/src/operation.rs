@@ -14,6 +14,7 @@ use completion_port::memory::try_box;
 use completion_port::{Attempt, log_caught};
 use std::any::Any;
 use std::mem;
+use std::time::Instant;
 
 /// An operation of any kind, as it waits in a queue.
 pub(crate) type Queued<S> = Box<dyn Operation<S>>;
@@ -25,6 +26,8 @@ pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
     fn attempt(self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>);
     /// Whether bytes have gone out.
     fn has_started(&self) -> bool;
+    /// When it is over.
+    fn deadline(&self) -> Option<Instant>;
     /// Calls back without another try.
     fn fail(self: Box<Self>, core: &SocketCore<S>, reason: EndReason, attempt: Attempt<'_, SocketCore<S>>);
 }
@@ -55,6 +58,11 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
 
     /// The number of bytes that went out, if the operation is a send.
     fn bytes_sent(&self) -> Option<u32> {
+        None
+    }
+
+    /// When the operation is over, if it has a deadline.
+    fn deadline(&self) -> Option<Instant> {
         None
     }
 
@@ -169,13 +177,21 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
         self[0].as_ref().and_then(Kind::bytes_sent).is_some_and(|bytes| bytes > 0)
     }
 
+    #[cold]
+    fn deadline(&self) -> Option<Instant> {
+        self[0].as_ref().and_then(Kind::deadline)
+    }
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_100
     #[cold]
+    #[inline(never)]
     fn fail(mut self: Box<Self>, core: &SocketCore<S>, reason: EndReason, attempt: Attempt<'_, SocketCore<S>>) {
         let Some(operation) = self[0].take() else { return };
         let bytes_sent = operation.bytes_sent();
         operation.note_failure(core);
+        // The next operation has not waited yet.
+        core.touch();
         let reason = traced(reason, core);
         log_caught(|| tracing::trace!(descriptor = core.descriptor, ?reason, bytes_sent, "{}", K::FAILED));
         attempt.complete(false, recycled(self), || operation.fail(reason));

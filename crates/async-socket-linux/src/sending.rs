@@ -6,6 +6,7 @@
 //! * A refused send comes back whole, and is dropped after the claim has ended. Dropping it drops the values that its
 //!   callback captured. These may close the socket, and the close waits for the claim.
 
+use crate::deadline::{arm, deadline};
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
 use crate::socket_core::{SocketCore, state_in};
@@ -15,11 +16,12 @@ use async_socket_api::{EndReason, IoBufs, Payload, Refused, SendCompletion, Send
 use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration, log_caught};
 use std::mem;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// A send that was refused, and why.
 type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+#[inline(always)]
 pub(crate) fn send<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     buffers: B,
@@ -31,11 +33,29 @@ where
     B: IoBufs,
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
+    send_within(registration, buffers, on_send_complete, None)
+}
+
+/// [`send`] of a payload that must be sent within a time.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+#[inline(always)]
+pub(crate) fn send_within<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    buffers: B,
+    on_send_complete: F,
+    within: Option<Duration>,
+) -> Result<Option<OperationId>, Refused<B, SendError>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
     let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
     match registration.try_claim(Direction::Out) {
-        Ok(claim) => send_now(registration, payload, on_send_complete, claim),
+        Ok(claim) => send_now(registration, payload, on_send_complete, within, claim),
         Err(why) => {
-            let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
+            let send = pending(registration, payload, on_send_complete, within);
             send_later(registration, why, send)
         }
     }
@@ -45,10 +65,11 @@ where
 /// Leaves the whole send of a large value to the port thread. The caller's stack still holds the value, and has no room
 /// for the completion.
 #[inline(never)]
-pub(crate) fn send_boxed<P, S, B, F>(
+pub(crate) fn send_boxed_within<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     buffers: Lent<B>,
     on_send_complete: F,
+    within: Option<Duration>,
 ) -> Result<Option<OperationId>, Refused<Lent<B>, SendError>>
 where
     P: Port,
@@ -61,7 +82,7 @@ where
         let buffers = sent.buffers.into_inner();
         on_send_complete(SendCompletion::new(sent.reason, sent.bytes_sent, buffers));
     };
-    send_later(registration, ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
+    send_later(registration, ClaimError::InUse, pending(registration, payload, on_complete, within))
         .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
 }
 
@@ -74,6 +95,7 @@ fn send_now<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     payload: Payload<B>,
     on_complete: F,
+    within: Option<Duration>,
     claim: Claim<'_, SocketCore<S>, P>,
 ) -> Result<Option<OperationId>, NotSent<B, F>>
 where
@@ -96,8 +118,8 @@ where
         });
         return Ok(None);
     }
-    let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
-    not_sent_at_once(core, Unsent { claim, sent, send })
+    let send = PendingSend { payload, on_complete, cursor: Cursor::default(), deadline: None };
+    not_sent_at_once(registration, Unsent { claim, sent, send }, within)
 }
 
 /// A send that its first call did not complete, and the outcome of that call: `None` if the call was not made. Both are
@@ -112,8 +134,9 @@ struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
 #[cold]
 fn not_sent_at_once<P, S, B, F>(
-    core: &SocketCore<S>,
+    registration: &Registration<SocketCore<S>, P>,
     unsent: Unsent<'_, P, S, B, F>,
+    within: Option<Duration>,
 ) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
@@ -124,13 +147,26 @@ where
     // In this order, so that the claim is dropped first if a buffer panics.
     let mut send = unsent.send;
     let claim = unsent.claim;
-    let Some(sent) = unsent.sent else { return Err((core.refuses_sends().unwrap_or(SendError::ShutDown), send)) };
+    let core = registration.handler();
+    let sent = match unsent.sent {
+        Some(sent) => sent,
+        None => {
+            if let Some(error) = core.refuses_sends() {
+                return Err((error, send));
+            }
+            let sent = send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default());
+            if matches!(sent, Ok(1..)) {
+                core.touch();
+            }
+            sent
+        }
+    };
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
     match sent {
         Sent::All => {
-            let PendingSend { payload, on_complete, cursor } = send;
+            let PendingSend { payload, on_complete, cursor, .. } = send;
             let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
             claim.complete(|| on_complete(sent));
             Ok(None)
@@ -146,13 +182,20 @@ where
             });
             let bytes_sent = send.cursor.bytes;
             let no_memory = SendError::OutOfMemory { bytes_sent };
-            let Some(more) = core.make_more() else {
+            send.deadline = within.map(|within| deadline(registration, within));
+            let is_armed = send.deadline.is_none_or(|deadline| arm(registration, deadline));
+            let Some(more) = core.make_more().filter(|_| is_armed) else {
                 // The claim is held until the stream is known to be broken.
                 core.send_failed(bytes_sent);
                 return Err((no_memory, send));
             };
             more.add_queued(send.unsent());
-            claim.queue(send).map(Some).map_err(|failed| {
+            let deadline = send.deadline;
+            let queued = claim.queue(send).map(Some);
+            if let Some(deadline) = deadline {
+                arm(registration, deadline);
+            }
+            queued.map_err(|failed| {
                 let (_claim, send) = failed.returned;
                 more.remove_queued(send.unsent());
                 core.send_failed(bytes_sent);
@@ -160,6 +203,21 @@ where
             })
         }
     }
+}
+
+/// A send of which nothing is sent yet.
+fn pending<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    payload: Payload<B>,
+    on_complete: F,
+    within: Option<Duration>,
+) -> PendingSend<B, F>
+where
+    P: Port,
+    S: SocketSyscalls,
+{
+    let deadline = within.map(|within| deadline(registration, within));
+    PendingSend { payload, on_complete, cursor: Cursor::default(), deadline }
 }
 
 /// Breaks the stream if a buffer panics between two parts of a payload. The buffers are read only after a part went
@@ -205,7 +263,17 @@ where
         more.remove_queued(length);
         return Err((SendError::TooMuchQueued { queued_bytes }, send));
     }
-    registration.add(Direction::Out, send).map(Some).map_err(|refused| {
+    // Codes_SRS_SOCKET_01_100
+    let deadline = send.deadline;
+    if deadline.is_some_and(|deadline| !arm(registration, deadline)) {
+        more.remove_queued(length);
+        return Err((SendError::OutOfMemory { bytes_sent: 0 }, send));
+    }
+    let added = registration.add(Direction::Out, send).map(Some);
+    if let Some(deadline) = deadline {
+        arm(registration, deadline);
+    }
+    added.map_err(|refused| {
         more.remove_queued(length);
         (add_error(refused.error, not_open), refused.returned)
     })

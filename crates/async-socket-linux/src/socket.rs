@@ -10,7 +10,7 @@ use crate::kinds::{PendingPooled, PendingReceive};
 use crate::lent::{Lent, Room, is_boxed};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sending::{send, send_boxed};
+use crate::sending::{send, send_boxed_within};
 use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
@@ -218,7 +218,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     }
 
     #[cold]
-    fn receive_error(&self, error: AddError) -> ReceiveError {
+    pub(crate) fn receive_error(&self, error: AddError) -> ReceiveError {
         match error {
             AddError::OutOfMemory => ReceiveError::OutOfMemory,
             AddError::Inherited(_) => ReceiveError::Inherited,
@@ -310,7 +310,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
         };
-        send_boxed(&self.registration, room.fill(buffers), on_send_complete).map_err(given_back)
+        send_boxed_within(&self.registration, room.fill(buffers), on_send_complete, None).map_err(given_back)
     }
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
@@ -340,7 +340,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
 }
 
 #[inline(always)]
-fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
+pub(crate) fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
     Refused { error: refused.error, returned: refused.returned.into_inner() }
 }
 

@@ -26,20 +26,22 @@ pub(crate) struct SocketCore<S> {
 /// The parts of `SocketCore::bits`. They share a word because an idle socket should be small. Only rare events change
 /// them.
 ///
-/// The bits of `RECEIVING` are 0 if a receive has nothing else to check: it is a TCP socket, and no error is kept. Those
-/// of `SENDING` are 0 if a send has nothing to check.
+/// The bits of `RECEIVING` are 0 if a receive has nothing else to check: it is a TCP socket without an idle time-out, and
+/// no error is kept. Those of `SENDING` are 0 if a send has nothing to check.
 mod bits {
     /// A `ShortRead`.
     pub(super) const SHORT_READ: u32 = 0b11;
     /// An error that a receive met after bytes had arrived. The next receive reports it.
     pub(super) const LATE_ERROR: Errno = Errno { shift: 2 };
+    /// A message resets the idle time-out.
+    pub(super) const TOUCHES: u32 = 1 << 13;
     pub(super) const RECEIVING: u32 = (1 << 14) - 1;
 
     /// A payload broke off in the middle.
     pub(super) const BROKEN: u32 = 1 << 14;
     /// The sending half is shut down, or will be, behind what is queued.
     pub(super) const SHUT_DOWN: u32 = 1 << 15;
-    pub(super) const SENDING: u32 = BROKEN | SHUT_DOWN;
+    pub(super) const SENDING: u32 = TOUCHES | BROKEN | SHUT_DOWN;
 
     /// The program closes without waiting, so a close does not wait for the peer either.
     pub(super) const NEVER_LINGERS: u32 = 1 << 17;
@@ -118,7 +120,7 @@ impl<S> SocketCore<S> {
     }
 
     /// The same. It is made if there is memory.
-    fn make_extras(&self) -> Option<&Extras> {
+    pub(crate) fn make_extras(&self) -> Option<&Extras> {
         let [extras] = self.extras.get_or_try_init(|| try_box(Extras::default())).ok()?;
         Some(extras)
     }
@@ -129,6 +131,16 @@ impl<S> SocketCore<S> {
 
     pub(crate) fn make_more(&self) -> Option<&More> {
         self.make_extras()?.make_more()
+    }
+
+    /// Whether a message resets the idle time-out.
+    #[inline(always)]
+    pub(crate) fn touches(&self) -> bool {
+        self.bits() & bits::TOUCHES != 0
+    }
+
+    pub(crate) fn set_touches(&self, touches: bool) {
+        self.change(|bits| bits & !bits::TOUCHES | if touches { bits::TOUCHES } else { 0 });
     }
 
     // ---- receiving; changed by the port thread only
@@ -168,7 +180,7 @@ impl<S> SocketCore<S> {
 
     // ---- sending
 
-    /// Whether a send has nothing to check: the stream is whole, and its end is not sent.
+    /// Whether a send has nothing to check: the stream is whole, its end is not sent, and there is no idle time-out.
     #[inline(always)]
     pub(crate) fn may_send(&self) -> bool {
         self.bits() & bits::SENDING == 0
