@@ -13,7 +13,8 @@
 //! exported here too. [`completion_port`] watches descriptors that are no sockets. `async-socket-ffi` is the C ABI.
 //! `test-doubles` has mocks and faulty system calls for tests.
 //!
-//! One module has `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface.
+//! Two modules have `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface, and `descriptor`,
+//! because it lends the descriptor beside operations.
 //!
 //! # Threads
 //! Every call can be made from any thread, also inside any callback. [`AsyncSocket`] has the details. In short:
