@@ -83,7 +83,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`Unsupported`](io::ErrorKind::Unsupported) for another kind of address, and what the kernel says.
     // Codes_SRS_SOCKET_01_072
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.address(|sys, fd| sys.local_address(fd))
+        self.address(S::local_address)
     }
 
     /// The peer's address (`getpeername(2)`), if it is an Internet address.
@@ -92,7 +92,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// Those of [`local_addr`](Self::local_addr).
     // Codes_SRS_SOCKET_01_072
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.address(|sys, fd| sys.peer_address(fd))
+        self.address(S::peer_address)
     }
 
     fn address(
