@@ -7,7 +7,7 @@
 //!   ends leaves the queue, and its grant goes to the next.
 
 use crate::pool_waiters::{Note, PoolWaiters, Ticket};
-use async_socket_api::{IoBuf, ReceiveResult};
+use async_socket_api::{EndReason, IoBuf, ReceiveResult};
 use completion_port::memory::TryArc;
 use completion_port::process::Generation;
 use std::fmt;
@@ -40,6 +40,21 @@ pub enum PoolError {
 /// get buffers in the order in which they found the pool empty. Nothing is lost, because what the peer sends stays with
 /// the kernel. So the limit bounds the memory, whatever the number of connections. If the program keeps all buffers,
 /// the receives wait for ever.
+///
+/// # Peers that do not read
+/// A pool takes no buffer back. A program that sends its buffers on, such as an echo or a proxy, leaves them in sends that
+/// wait if the peer does not read, and all connections that share the pool suffer. Bound both how many buffers a connection
+/// can hold and for how long:
+///
+/// * [`set_high_water_mark`](crate::AsyncSocketLinux::set_high_water_mark)`(Some(1))` lets one send wait at most. The next
+///   is refused, and its buffer goes back to the pool with the refusal.
+/// * [`send_async_within`](crate::AsyncSocketLinux::send_async_within) or
+///   [`set_idle_timeout`](crate::AsyncSocketLinux::set_idle_timeout) ends a send that waits for too long.
+///
+/// Then `limit` slow peers can stop a pool of `limit` buffers no longer than that time. A limit above the number of peers
+/// that are slow at the same time is never reached by them.
+///
+/// # What a pool keeps alive
 ///
 /// A receive that waits for a buffer keeps its port alive, as every pending operation does. Once it is done, or its
 /// socket is closed, the pool keeps nothing of it.
@@ -300,6 +315,7 @@ impl IoBuf for PooledBuffer {
 
 impl Drop for PooledBuffer {
     // Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010
+    // Codes_SRS_BUFFER_POOL_01_013
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if self.pool.made_in.is_inherited() {
@@ -323,8 +339,20 @@ impl fmt::Debug for PooledBuffer {
 pub struct PooledCompletion {
     /// How it ended.
     pub result: ReceiveResult,
-    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one.
-    pub os_error: Option<i32>,
+    /// Why it ended so.
+    pub reason: EndReason,
     /// The bytes, with [`ReceiveResult::Ok`].
     pub buffer: Option<PooledBuffer>,
+}
+
+impl PooledCompletion {
+    pub(crate) fn new(reason: EndReason, buffer: Option<PooledBuffer>) -> Self {
+        Self { result: reason.receive_result(), reason, buffer }
+    }
+
+    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        self.reason.os_error()
+    }
 }
