@@ -1,0 +1,34 @@
+//! From an address to an open socket.
+mod accept_error;
+mod accepted;
+mod acceptor;
+mod address;
+mod alarm;
+mod attempts;
+mod backoff;
+mod caught;
+mod connect_error;
+mod connector;
+mod credentials;
+mod dialer;
+mod listener;
+mod opening;
+mod options;
+mod order;
+mod port_timers;
+mod race;
+mod resolver;
+mod target;
+pub mod sys;
+
+pub use accept_error::{AcceptError, ListenError};
+pub use accepted::Accepted;
+pub use address::{Address, Family, UnixAddress};
+pub use connect_error::{AttemptError, Attempts, ConnectError, ConnectErrorKind};
+pub use connector::{Connecting, Connector, connect};
+pub use listener::{Listener, ListenerBuilder, ListenerMetrics};
+pub use opening::NotOpened;
+pub use options::{KeepAlive, OptionError, SocketOption, SocketOptions};
+pub use resolver::{ResolveError, Resolver};
+pub use target::{Target, TargetError, ToTarget};
+pub use sys::Credentials;
