@@ -108,7 +108,7 @@ impl Simulation {
 
     fn add(&self, registration: &Watched, random: &mut Rng) {
         let direction = if random.bool() { Direction::In } else { Direction::Out };
-        self.note(registration.add(direction, self.operation(direction, random)));
+        self.note(registration.add(direction, self.operation(direction, random)).map(drop));
     }
 
     fn claim(&self, registration: &Arc<Watched>, random: &mut Rng) {
@@ -119,7 +119,7 @@ impl Simulation {
             Direction::Out => write(claim.descriptor(), &[0; 2000]),
         };
         match attempt {
-            Err(Errno::AGAIN) => self.note(claim.queue(self.operation(direction, random))),
+            Err(Errno::AGAIN) => self.note(claim.queue(self.operation(direction, random)).map(drop)),
             _ => {
                 let receipt = Receipt::new(&self.counts);
                 self.counts.accepted.fetch_add(1, Ordering::Relaxed);

@@ -141,7 +141,7 @@ where
             log_caught(|| {
                 tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
             });
-            claim.queue(send).map_err(|failed| {
+            claim.queue(send).map(drop).map_err(|failed| {
                 // The claim is held until the stream is known to be broken.
                 let (_claim, send) = failed.returned;
                 let bytes_sent = send.cursor.bytes;
@@ -186,7 +186,7 @@ where
     if registration.handler().is_stream_broken() {
         return Err((SendError::StreamBroken, send));
     }
-    registration.add(Direction::Out, send).map_err(|refused| {
+    registration.add(Direction::Out, send).map(drop).map_err(|refused| {
         let error = match refused.error {
             AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
             AddError::Inherited(_) => SendError::Inherited,

@@ -166,7 +166,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
         let resumer = self.registration.resumer();
         let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
-        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
+        self.registration.add(Direction::In, receive).map(drop).map_err(|refused| self.receive_error(refused.error))
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
@@ -181,6 +181,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let receive = PendingReceive { buffers: payload.into_buffers(), on_complete: on_receive_complete };
         self.registration
             .add(Direction::In, receive)
+            .map(drop)
             .map_err(|refused| Refused { error: self.receive_error(refused.error), returned: refused.returned.buffers })
     }
 

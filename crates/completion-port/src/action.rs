@@ -27,6 +27,9 @@ pub enum Action {
     Abandoned = 4,
     /// The kernel reports a hang-up or an error, but neither readable nor writable.
     Error = 5,
+    /// [`Registration::cancel`](crate::Registration::cancel) has taken the operation out of its queue: complete without
+    /// touching the descriptor.
+    Cancelled = 6,
 }
 
 /// A value that can be queued as an operation `O`.

@@ -2,6 +2,7 @@
 
 use crate::action::{Direction, IntoOperation};
 use crate::callback::{is_in_dispatch, mark, run_in_claim, run_in_counted_claim};
+use crate::cancel::OperationId;
 use crate::core::{ColdState, Core, Locked};
 use crate::flags::LaneFlags;
 use crate::handler::Handler;
@@ -81,13 +82,14 @@ impl<H: Handler> Core<H> {
         &self,
         direction: Direction,
         new: N,
-    ) -> Result<After, Rejected<N>> {
+    ) -> Result<(OperationId, After), Rejected<N>> {
         let lane = self.lane(direction);
         if let Some(mut locked) = lane.try_lock()
             && self.is_vacant(direction)
         {
-            return match lane.fill(&mut locked, self.take_number(), new) {
-                Ok(()) => Ok(self.unlock(direction, locked)),
+            let number = self.take_number();
+            return match lane.fill(&mut locked, number, new) {
+                Ok(()) => Ok((OperationId::new(number, direction), self.unlock(direction, locked))),
                 Err(returned) => {
                     let after = self.unlock(direction, locked);
                     Err(Rejected { why: NotQueued::OutOfMemory, returned, after })
@@ -99,7 +101,11 @@ impl<H: Handler> Core<H> {
     }
 
     #[cold]
-    fn push_backlog<N: IntoOperation<H::Operation>>(&self, direction: Direction, new: N) -> Result<After, Rejected<N>> {
+    fn push_backlog<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        new: N,
+    ) -> Result<(OperationId, After), Rejected<N>> {
         if self.is_inherited() {
             return Err(Rejected { why: NotQueued::Inherited, returned: new, after: After::Nothing });
         }
@@ -108,10 +114,12 @@ impl<H: Handler> Core<H> {
             Err((NotQueued::PortFailed, new))
         } else if cold.phase == Phase::Registered {
             self.set_flags(LaneFlags::backlog(direction));
+            let number = self.take_number();
             match cold.backlog(direction) {
-                Some(backlog) => backlog.push(self.take_number(), new),
+                Some(backlog) => backlog.push(number, new),
                 None => Err(new),
             }
+            .map(|()| OperationId::new(number, direction))
             .map_err(|new| (NotQueued::OutOfMemory, new))
         } else {
             Err((NotQueued::NotRegistered, new))
@@ -120,7 +128,7 @@ impl<H: Handler> Core<H> {
         full_fence("adds to the backlog");
         let after = self.service_flags_and_schedule(direction);
         match pushed {
-            Ok(()) => Ok(after),
+            Ok(id) => Ok((id, after)),
             Err((why, returned)) => Err(Rejected { why, returned, after }),
         }
     }
@@ -148,10 +156,12 @@ impl<H: Handler> Core<H> {
         direction: Direction,
         claimed: &mut ClaimedLane<'_, H>,
         new: N,
-    ) -> Result<(), N> {
+    ) -> Result<OperationId, N> {
         self.lane(direction).fill(&mut claimed.locked, claimed.number, new)?;
         self.latch.exhausted_since(claimed.before, direction);
-        Ok(())
+        // The next claim gets another number.
+        self.take_number();
+        Ok(OperationId::new(claimed.number, direction))
     }
 
     /// Runs the callback of a claim that has done its work.

@@ -66,6 +66,20 @@ impl<O> Backlog<O> {
         Some(number)
     }
 
+    /// Takes an operation out of the middle of the queue. `None` if it is not there, and `Some(None)` if `may` forbids it.
+    pub(crate) fn take(&mut self, number: u64, may: impl FnOnce(&O) -> bool) -> Option<Option<O>> {
+        // Nearly always the numbers ascend: only a claim's operation, which goes into the slot, is older.
+        let index = self.queue.iter().position(|waiting| waiting.number == number)?;
+        if !may(&self.queue[index].operation) {
+            return Some(None);
+        }
+        let taken = self.queue.remove(index).map(|waiting| waiting.operation);
+        if self.queue.is_empty() {
+            self.trim();
+        }
+        Some(taken)
+    }
+
     /// Keeps a recycled operation, or frees it if there is no memory to keep it.
     fn keep(&mut self, recycled: O) {
         if self.recycled.len() < RECYCLED && self.recycled.try_reserve(1).is_ok() {

@@ -2,6 +2,7 @@
 
 use crate::action::{Direction, IntoOperation};
 use crate::admission::{After, ClaimedLane};
+use crate::cancel::OperationId;
 use crate::core::{Core, Locked};
 use crate::handler::Handler;
 use crate::port::{CompletionPort, Port};
@@ -59,11 +60,14 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     /// # Errors
     /// [`AddError::OutOfMemory`], with the claim, which is still held, and the operation.
     // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
-    pub fn queue<N: IntoOperation<H::Operation>>(mut self, new: N) -> Result<(), Unqueued<'a, H, P, N>> {
-        let Some(claimed) = &mut self.claimed else { return Ok(()) };
+    ///
+    /// # Panics
+    /// Never, because a claim holds its lane until it ends, and the end consumes the claim.
+    pub fn queue<N: IntoOperation<H::Operation>>(mut self, new: N) -> Result<OperationId, Unqueued<'a, H, P, N>> {
+        let claimed = self.claimed.as_mut().expect("a claim is inside its lane until it ends");
         match self.registration.core.push_front(self.direction, claimed, new) {
             // Dropping the claim ends it.
-            Ok(()) => Ok(()),
+            Ok(id) => Ok(id),
             Err(returned) => Err(Refused { error: AddError::OutOfMemory, returned: (self, returned) }),
         }
     }

@@ -25,6 +25,7 @@ use crate::lane::{Lane, LaneGuard};
 use crate::memory::{TryArc, try_box};
 use crate::phase::{Phase, Step};
 use crate::readiness::Latch;
+use crate::remove_async::Ending;
 use crate::source::Token;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
@@ -71,6 +72,8 @@ pub(crate) struct ColdState<H: Handler> {
     pub(crate) parked_callbacks: u32,
     pub(crate) token: Token,
     pub(crate) backlogs: Option<Box<[Backlogs<H::Operation>; 1]>>,
+    /// The callback of a removal that no thread waits for.
+    pub(crate) ending: Option<Box<dyn Ending<H::Descriptor>>>,
 }
 
 pub(crate) type Backlogs<O> = [Backlog<O>; 2];
@@ -116,6 +119,7 @@ impl<H: Handler> Core<H> {
                 parked_callbacks: 0,
                 token: Token(0),
                 backlogs: None,
+                ending: None,
             }),
             quiesced: Condvar::new(),
             number,

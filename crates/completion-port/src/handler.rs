@@ -30,8 +30,9 @@ pub trait Handler: Sized + Send + Sync + 'static {
     }
 
     /// Attempts an operation without blocking, and reports the result through `attempt`. Runs on the port's thread, never
-    /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the registration.
-    /// It must then complete the operation without touching the descriptor.
+    /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the registration,
+    /// and with [`Action::Cancelled`] on the thread that cancels the operation. It must then complete the operation without
+    /// touching the descriptor.
     ///
     /// If the operation is dropped here, by a panic for instance, it is over and no callback runs.
     fn attempt(&self, operation: Self::Operation, action: Action, attempt: Attempt<'_, Self>);
@@ -47,6 +48,14 @@ pub trait Handler: Sized + Send + Sync + 'static {
     /// The port has failed, because other code has closed its epoll instance or eventfd. Every waiting operation gets
     /// [`Action::Error`] next, without a call of [`is_error`](Self::is_error), and must be completed.
     fn port_failed(&self) {}
+
+    /// Whether a waiting operation may be [cancelled](crate::Registration::cancel). A send of which bytes have gone out, for
+    /// instance, must go on. Called with a lock held, so it must be short and run no foreign code. By default every
+    /// operation may.
+    fn can_cancel(&self, operation: &Self::Operation) -> bool {
+        let _ = operation;
+        true
+    }
 
     /// Takes the descriptor after the registration's removal. By default it is dropped.
     fn release(&self, descriptor: Self::Descriptor) {

@@ -3,6 +3,7 @@
 use crate::action::{Direction, IntoOperation};
 use crate::admission::{After, Rejected};
 use crate::callback::claims_refused;
+use crate::cancel::{Cancel, OperationId};
 use crate::claim::Claim;
 use crate::core::Core;
 use crate::handler::Handler;
@@ -101,7 +102,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Queues an operation behind the others of its direction. Makes no system call, unless the descriptor is ready already
+    /// Queues an operation behind the others of its direction, and returns its name for [`cancel`](Self::cancel). Makes no system call, unless the descriptor is ready already
     /// and the port's thread sleeps.
     ///
     /// # Errors
@@ -112,20 +113,31 @@ impl<H: Handler, P: Port> Registration<H, P> {
         &self,
         direction: Direction,
         new: N,
-    ) -> Result<(), Refused<N, AddError>> {
+    ) -> Result<OperationId, Refused<N, AddError>> {
         let services = ServicesOnPanic { registration: self, direction };
         let pushed = self.core.push_back(direction, new);
         mem::forget(services);
         match pushed {
-            Ok(after) => {
+            Ok((id, after)) => {
                 self.do_after(after, Role::Passer);
-                Ok(())
+                Ok(id)
             }
             Err(Rejected { why, returned, after }) => {
                 self.do_after(after, Role::Passer);
                 Err(Refused { error: why.into(), returned })
             }
         }
+    }
+
+    /// Takes a waiting operation out of its queue. The handler then completes it with
+    /// [`Action::Cancelled`](crate::Action::Cancelled), inside this call. Needs no event, no system call and no memory.
+    ///
+    /// If the operation is being attempted on another thread at this moment, the call first waits for the end of that
+    /// attempt, which takes no longer than a system call. Inside the attempt or while the calling thread holds a [`Claim`]
+    /// of the direction, an operation that is not in the way of either can be cancelled, the others are `NotWaiting`.
+    // Codes_SRS_COMPLETION_PORT_01_150
+    pub fn cancel(&self, id: OperationId) -> Cancel {
+        self.core.cancel(id, |after| self.do_after(after, Role::Detacher))
     }
 
     /// Claims a direction for an attempt on the caller's own thread. To keep the order, this succeeds only if no other
@@ -210,6 +222,27 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
         self.core.wait_for_registering_and_begin_removal();
         self.go_on(Role::Waiter);
+    }
+
+    /// [Removes](Self::remove) the registration without waiting. The calling thread does what can be done at once:
+    /// callbacks of abandoned operations may run inside this call. If attempts or callbacks on other threads are in the
+    /// way, the last of them does the rest. `done` runs once, after the descriptor was released, perhaps inside this call.
+    /// No callback of the registration runs on another thread then.
+    ///
+    /// It is safe in every callback on every thread: two callbacks can remove each other's registrations.
+    ///
+    /// # Errors
+    /// [`AddError::NotRegistered`] if nothing is registered or a removal has begun, `Inherited` in a child of `fork`, which
+    /// then has closed its copy of the descriptor, and `OutOfMemory`. The callback comes back, and nothing else has
+    /// happened.
+    // Codes_SRS_COMPLETION_PORT_01_155, Codes_SRS_COMPLETION_PORT_01_156
+    pub fn remove_async<F: FnOnce() + Send + 'static>(&self, done: F) -> Result<(), Refused<F, AddError>> {
+        if self.core.is_inherited() {
+            Core::release_inherited(&self.core);
+            return Err(Refused { error: Inherited.into(), returned: done });
+        }
+        let removed = self.core.remove_async(self.port.clone(), done);
+        removed.map_err(|(error, returned)| Refused { error, returned })
     }
 
     #[inline(never)]

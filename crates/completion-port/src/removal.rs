@@ -21,6 +21,7 @@ use crate::memory::TryArc;
 use crate::phase::{Phase, Step};
 use crate::source::Token;
 use crate::sync::{MutexGuard, Ordering, full_fence};
+use std::mem;
 
 /// How a thread comes to work on a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +76,7 @@ impl<H: Handler> Core<H> {
         self.begin_removal_locked(&mut self.cold.lock())
     }
 
-    fn begin_removal_locked(&self, cold: &mut MutexGuard<'_, ColdState<H>>) -> bool {
+    pub(crate) fn begin_removal_locked(&self, cold: &mut MutexGuard<'_, ColdState<H>>) -> bool {
         let is_registered = cold.phase == Phase::Registered;
         if is_registered {
             cold.phase = Phase::Removing;
@@ -165,7 +166,7 @@ impl<H: Handler> Core<H> {
         let is_removing = cold.phase == Phase::Removing;
         if is_removing
             && cold.step == Step::Detach
-            && worker.detach.is_some()
+            && (worker.detach.is_some() || cold.ending.is_some())
             && let Some(descriptor) = self.a_descriptor()
         {
             cold.step = Step::Detaching;
@@ -289,13 +290,21 @@ impl<H: Handler> Core<H> {
 
     #[inline(never)]
     fn detach(&self, descriptor: TryArc<H::Descriptor>, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
-        if let Some(detach) = detach {
-            run_caught("detaching", || detach(&descriptor, token));
-        }
+        let ending = if detach.is_none() { self.cold.lock().ending.take() } else { None };
+        run_caught("detaching", || match (&ending, detach) {
+            (Some(ending), _) => ending.detach(&descriptor, token),
+            (None, Some(detach)) => detach(&descriptor, token),
+            (None, None) => {}
+        });
         // From now on, only the lanes have references to the descriptor.
         drop(descriptor);
-        if !self.is_inherited() {
-            self.cold.lock().step = Step::Quiesce;
+        if self.is_inherited() {
+            // The callback is the parent's.
+            mem::forget(ending);
+        } else {
+            let mut cold = self.cold.lock();
+            cold.step = Step::Quiesce;
+            cold.ending = ending.or(cold.ending.take());
         }
         self.end_task();
     }
@@ -312,7 +321,13 @@ impl<H: Handler> Core<H> {
     fn release_last(&self, last: Option<TryArc<H::Descriptor>>) {
         self.release(last);
         if !self.is_inherited() {
-            self.cold.lock().phase = Phase::Removed;
+            let mut cold = self.cold.lock();
+            cold.phase = Phase::Removed;
+            let ending = cold.ending.take();
+            drop(cold);
+            if let Some(ending) = ending {
+                run_caught("callback", || ending.done());
+            }
         }
         self.end_task();
     }

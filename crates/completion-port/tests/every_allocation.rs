@@ -132,9 +132,9 @@ impl Ledger {
         })
     }
 
-    fn note(&self, added: &Result<(), AddError>) {
+    fn note<T>(&self, added: &Result<T, AddError>) {
         match added {
-            Ok(()) => {
+            Ok(_) => {
                 self.accepted.fetch_add(1, Ordering::SeqCst);
             }
             Err(error) => assert_eq!(*error, AddError::OutOfMemory),

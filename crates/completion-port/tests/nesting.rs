@@ -453,7 +453,7 @@ fn a_panic_of_what_is_queued_leaves_the_direction_usable(#[values(false, true)] 
 
     std::panic::catch_unwind(adding).expect_err("it panics");
 
-    assert_eq!(registration.add(Direction::In, op("last")).map_err(|it| it.error), Ok::<(), AddError>(()));
+    assert_eq!(registration.add(Direction::In, op("last")).map(drop).map_err(|it| it.error), Ok::<(), AddError>(()));
     port.fire(Action::In);
     port.fire(Action::In);
     assert_eq!(registration.handler().completed().last(), Some(&"last"));

@@ -93,7 +93,7 @@ impl MockPort {
             Action::In => Readiness::IN,
             Action::Out => Readiness::OUT,
             Action::Error => Readiness::ERROR,
-            Action::Abandoned => panic!("close the socket to abandon its operations"),
+            Action::Abandoned | Action::Cancelled => panic!("close the socket or cancel the operation"),
         });
     }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 
 pub(crate) mod thread {
+    pub(crate) use ::loom::thread::yield_now;
     pub(crate) use std::thread::sleep;
 
     pub(crate) type JoinHandle = ::loom::thread::JoinHandle<()>;

@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 
 pub(crate) mod thread {
     pub(crate) use crate::port_thread::{JoinHandle, spawn};
-    pub(crate) use std::thread::sleep;
+    pub(crate) use std::thread::{sleep, yield_now};
 }
 
 /// A mutex without poison. Only foreign code panics under it, and that leaves nothing half done.

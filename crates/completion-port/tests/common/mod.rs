@@ -66,6 +66,8 @@ pub struct Scripted {
     released: Option<Sender<OwnedFd>>,
     /// What its end does.
     at_the_end: Option<Arc<AtTheEnd>>,
+    /// Operations with this name may not be cancelled.
+    started: Option<&'static str>,
 }
 
 /// What the drop of a handler does.
@@ -101,6 +103,11 @@ impl Scripted {
     pub fn releasing() -> (Self, Receiver<OwnedFd>) {
         let (released, taken) = channel();
         (Self { released: Some(released), ..Self::default() }, taken)
+    }
+
+    /// A handler that forbids to cancel the operations of a name.
+    pub fn with_started(name: &'static str) -> Self {
+        Self { started: Some(name), ..Self::default() }
     }
 
     /// A handler whose drop does something.
@@ -196,7 +203,11 @@ impl Handler for Scripted {
     fn attempt(&self, mut operation: Operation, action: Action, attempt: Attempt<'_, Self>) {
         self.log.lock().push(Attempted(operation.name, action));
         let made = attempt.run(|_| (operation.attempt)(action));
-        match operation.answers.pop_front().filter(|_| made.is_some() && action != Action::Abandoned) {
+        match operation
+            .answers
+            .pop_front()
+            .filter(|_| made.is_some() && !matches!(action, Action::Abandoned | Action::Cancelled))
+        {
             Some(Progress::Pending) => attempt.pending(operation),
             Some(Progress::Partial) => attempt.partial(operation),
             Some(Progress::Suspended) => attempt.suspend(operation),
@@ -208,6 +219,10 @@ impl Handler for Scripted {
                 });
             }
         }
+    }
+
+    fn can_cancel(&self, operation: &Operation) -> bool {
+        self.started != Some(operation.name)
     }
 
     fn is_error(&self, _: &OwnedFd) -> bool {
@@ -230,9 +245,14 @@ pub type Real = Registration<Scripted, CompletionPort<ScriptedPort>>;
 
 /// A mock port with one descriptor registered on it.
 pub fn mocked() -> (MockPort, Arc<Mocked>) {
+    mocked_with(Scripted::default())
+}
+
+/// [`mocked`] with a handler of the caller's choice.
+pub fn mocked_with(handler: Scripted) -> (MockPort, Arc<Mocked>) {
     watch_over_all();
     let port = MockPort::new();
-    let registration = Registration::new(port.clone(), Scripted::default(), any_descriptor());
+    let registration = Registration::new(port.clone(), handler, any_descriptor());
     registration.register(|| ()).expect("the mock accepts every descriptor");
     (port, Arc::new(registration))
 }

@@ -7,6 +7,7 @@
 #![cfg(loom)]
 #![allow(unreachable_pub, reason = "modules of a test, not a crate")]
 
+mod cancel;
 mod kernel;
 mod one_shot;
 mod port;

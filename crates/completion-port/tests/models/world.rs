@@ -3,7 +3,8 @@
 
 use crate::kernel::any_descriptor;
 use completion_port::{
-    Action, Attempt, Direction, Dispatch, Handler, Interest, Port, Readiness, Registration, SourceRef, Token,
+    Action, Attempt, Direction, Dispatch, Handler, Interest, OperationId, Port, Readiness, Registration, SourceRef,
+    Token,
 };
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ pub enum End {
     Done,
     Broken,
     Abandoned,
+    Cancelled,
 }
 
 /// What the threads of a model share.
@@ -42,6 +44,8 @@ pub struct State {
     removed: AtomicBool,
     /// The handler has the descriptor back.
     released: std::sync::Mutex<bool>,
+    /// The callback of `remove_async` has run.
+    over: std::sync::Mutex<bool>,
 }
 
 /// What an operation can need besides room.
@@ -99,6 +103,7 @@ impl Handler for Mover {
         let end = match action {
             Action::Abandoned => End::Abandoned,
             Action::Error => End::Broken,
+            Action::Cancelled => End::Cancelled,
             _ => End::Done,
         };
         if end == End::Done {
@@ -152,6 +157,11 @@ impl State {
         self.ended.lock().expect("no panic").push((operation.name, end));
         (operation.then)();
         self.must_not_be_removed();
+    }
+
+    fn note_done_once(&self) {
+        let before = mem::replace(&mut *self.over.lock().expect("no panic"), true);
+        assert!(!before, "the callback runs twice");
     }
 
     fn must_not_be_removed(&self) {
@@ -226,8 +236,34 @@ impl World {
     }
 
     /// Adds an operation that must be accepted.
-    pub fn add(&self, direction: Direction, operation: Operation) {
-        self.registration.add(direction, operation).expect("it is registered");
+    pub fn add(&self, direction: Direction, operation: Operation) -> OperationId {
+        self.registration.add(direction, operation).expect("it is registered")
+    }
+
+    /// Removes the registration without waiting. Nothing of it may run after the callback.
+    pub fn remove_async(&self) -> bool {
+        let state = Arc::clone(&self.state);
+        self.remove_async_then(move || state.removed.store(true, Ordering::Relaxed))
+    }
+
+    /// The same inside a callback, which goes on running.
+    pub fn remove_async_in_callback(&self) -> bool {
+        self.remove_async_then(|| ())
+    }
+
+    fn remove_async_then(&self, then: impl FnOnce() + Send + 'static) -> bool {
+        let state = Arc::clone(&self.state);
+        let done = move || {
+            assert!(*state.released.lock().expect("no panic"), "the handler has not got the descriptor");
+            state.note_done_once();
+            then();
+        };
+        self.registration.remove_async(done).is_ok()
+    }
+
+    /// Whether the callback of `remove_async` has run.
+    pub fn is_over(&self) -> bool {
+        *self.state.over.lock().expect("no panic")
     }
 
     /// Removes the registration. Returns whether this call removed it.

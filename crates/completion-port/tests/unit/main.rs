@@ -7,6 +7,7 @@ mod common;
 
 mod add;
 mod backlog;
+mod cancel;
 mod claim;
 mod debug;
 mod dispatch;
@@ -17,4 +18,5 @@ mod one_shot_arming;
 mod panics;
 mod register;
 mod remove;
+mod remove_async;
 mod wake;
