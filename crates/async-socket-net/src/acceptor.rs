@@ -155,7 +155,7 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
     /// Accepts one connection. The port repeats it until nothing is there or other descriptors must have their turn.
     // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_008
     fn attempt(&self, operation: Accepting, action: Action, attempt: Attempt<'_, Self>) {
-        if action == Action::Abandoned {
+        if matches!(action, Action::Abandoned | Action::Cancelled) {
             return attempt.complete(false, None, || ());
         }
         let accept = |descriptor: &OwnedFd| retry_interrupted(|| self.sys.accept(descriptor.as_fd()));

@@ -1,6 +1,8 @@
 //! The addresses that streams are accepted from and connected to.
 
-use rustix::net::{SocketAddrAny, SocketAddrUnix};
+use crate::raw::bytes_of;
+use crate::sys::Errno;
+use rustix::net::{AddressFamily, SocketAddrAny, SocketAddrUnix};
 use std::ffi::OsStr;
 use std::fmt;
 use std::io;
@@ -33,7 +35,22 @@ pub enum Family {
 
 /// An address of a Unix socket, see `unix(7)`. It needs no allocation.
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct UnixAddress(SocketAddrUnix);
+pub struct UnixAddress {
+    kind: Kind,
+    length: usize,
+    /// Zero behind `length`.
+    name: [u8; LONGEST_NAME],
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Unnamed,
+    Path,
+    Abstract,
+}
+
+/// The bytes of `sun_path`. A path may fill them all.
+const LONGEST_NAME: usize = 108;
 
 impl Address {
     /// The address as IPv4 or IPv6.
@@ -66,14 +83,15 @@ impl Address {
 
     /// What `getsockname`, `accept` and others return. `None` for an address of another family.
     pub(crate) fn of_kernel(address: SocketAddrAny) -> Option<Self> {
-        if let Ok(inet) = SocketAddr::try_from(address.clone()) {
-            return Some(Self::Inet(inet));
+        if address.address_family() == AddressFamily::UNIX {
+            let name = bytes_of(&address).get(size_of::<u16>()..).unwrap_or_default();
+            return Some(Self::Unix(UnixAddress::of_kernel(name)));
         }
-        SocketAddrUnix::try_from(address).ok().map(|unix| Self::Unix(UnixAddress(unix)))
+        SocketAddr::try_from(address).ok().map(Self::Inet)
     }
 
     pub(crate) fn unnamed() -> Self {
-        Self::Unix(UnixAddress(SocketAddrUnix::new_unnamed()))
+        Self::Unix(UnixAddress::new(Kind::Unnamed, &[]))
     }
 }
 
@@ -87,7 +105,9 @@ impl UnixAddress {
         if path.as_os_str().is_empty() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        Ok(Self(SocketAddrUnix::new(path)?))
+        // Refuses what the kernel would.
+        let _checked = SocketAddrUnix::new(path)?;
+        Ok(Self::new(Kind::Path, path.as_os_str().as_bytes()))
     }
 
     /// The address of an abstract name, which is no file. It may contain any bytes.
@@ -95,29 +115,55 @@ impl UnixAddress {
     /// # Errors
     /// The name is longer than 107 bytes.
     pub fn of_abstract_name(name: impl AsRef<[u8]>) -> io::Result<Self> {
-        Ok(Self(SocketAddrUnix::new_abstract_name(name.as_ref())?))
+        let _checked = SocketAddrUnix::new_abstract_name(name.as_ref())?;
+        Ok(Self::new(Kind::Abstract, name.as_ref()))
     }
 
     /// The path, if it has one.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
-        self.0.path_bytes().map(|bytes| Path::new(OsStr::from_bytes(bytes)))
+        (self.kind == Kind::Path).then(|| Path::new(OsStr::from_bytes(self.name())))
     }
 
     /// The abstract name, if it has one, without the zero byte in front of it.
     #[must_use]
     pub fn abstract_name(&self) -> Option<&[u8]> {
-        self.0.abstract_name()
+        (self.kind == Kind::Abstract).then(|| self.name())
     }
 
     /// Whether the socket has no name.
     #[must_use]
     pub fn is_unnamed(&self) -> bool {
-        self.0.is_unnamed()
+        self.kind == Kind::Unnamed
     }
 
-    pub(crate) fn as_kernel(&self) -> &SocketAddrUnix {
-        &self.0
+    /// The kernel writes nothing for a socket without a name, a zero byte in front of an abstract name, and a path with its
+    /// terminator, if there is room for that.
+    fn of_kernel(name: &[u8]) -> Self {
+        match name {
+            [] => Self::new(Kind::Unnamed, &[]),
+            [0, name @ ..] => Self::new(Kind::Abstract, name),
+            path => Self::new(Kind::Path, path.split(|byte| *byte == 0).next().unwrap_or_default()),
+        }
+    }
+
+    fn new(kind: Kind, bytes: &[u8]) -> Self {
+        let length = bytes.len().min(LONGEST_NAME);
+        let mut name = [0; LONGEST_NAME];
+        name[..length].copy_from_slice(&bytes[..length]);
+        Self { kind, length, name }
+    }
+
+    fn name(&self) -> &[u8] {
+        &self.name[..self.length]
+    }
+
+    pub(crate) fn to_kernel(&self) -> Result<SocketAddrUnix, Errno> {
+        match self.kind {
+            Kind::Unnamed => Ok(SocketAddrUnix::new_unnamed()),
+            Kind::Path => SocketAddrUnix::new(self.name()),
+            Kind::Abstract => SocketAddrUnix::new_abstract_name(self.name()),
+        }
     }
 }
 
@@ -141,7 +187,7 @@ impl TryFrom<&unix::SocketAddr> for UnixAddress {
         match (address.as_pathname(), address.as_abstract_name()) {
             (Some(path), _) => Self::of_path(path),
             (None, Some(name)) => Self::of_abstract_name(name),
-            (None, None) => Ok(Self(SocketAddrUnix::new_unnamed())),
+            (None, None) => Ok(Self::new(Kind::Unnamed, &[])),
         }
     }
 }

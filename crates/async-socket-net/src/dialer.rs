@@ -97,7 +97,7 @@ impl<P: Port, N: NetSyscalls> Handler for Dialer<P, N> {
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_040
     fn attempt(&self, operation: Dialing, action: Action, attempt: Attempt<'_, Self>) {
-        if action == Action::Abandoned {
+        if matches!(action, Action::Abandoned | Action::Cancelled) {
             return attempt.complete(false, None, || ());
         }
         let take_error = |descriptor: &OwnedFd| retry_interrupted(|| self.sys.take_error(descriptor.as_fd()));

@@ -5,10 +5,11 @@ use crate::accepted::Accepted;
 use crate::acceptor::{Accepting, Acceptor, Program};
 use crate::address::{Address, Family};
 use crate::alarm::Alarm;
+use crate::caught::run_caught;
 use crate::options::{SocketOption, SocketOptions};
 use crate::sys::{Errno, Kernel, ListenerKind, NetSyscalls};
 use async_socket_linux::ExecutionEngine;
-use completion_port::{CompletionPort, Direction, Port, RegisterError, Registration, log_caught};
+use completion_port::{AddError, CompletionPort, Direction, Port, RegisterError, Registration, log_caught};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -56,6 +57,7 @@ const BACKLOG: i32 = 4096;
 pub struct Listener<P: Port = CompletionPort, N: NetSyscalls = Kernel> {
     /// The alarm refers to it too, weakly, so that the port does not keep itself alive.
     registration: Arc<Registration<Acceptor<P, N>, P>>,
+    local_address: Address,
 }
 
 /// What a listener has done so far.
@@ -115,15 +117,25 @@ impl<P: Port, N: NetSyscalls> Listener<P, N> {
         has_paused && self.registration.resumer().resume(Direction::In)
     }
 
-    /// Accepts no more connections and closes the descriptor. `done` runs once, when no callback of the listener runs or will
-    /// run, except one that the stop is called in. It runs inside this call or on the port's thread. If the listener was
-    /// stopped before, it runs inside this call.
+    /// Accepts no more connections and closes the descriptor, without waiting. `done` runs once, when no callback of the listener
+    /// runs or will run, except one that the stop is called in. It runs inside this call, or on the thread of the callback that
+    /// was in the way. If the listener was stopped before, it runs inside this call.
     ///
     /// Clients in the backlog are reset; accepted connections go on. A [`Tracker`](crate::Tracker) waits for those.
     // Codes_SRS_ASYNC_SOCKET_NET_01_016
     pub fn stop(&self, done: impl FnOnce() + Send + 'static) {
-        self.registration.remove();
-        done();
+        let Err(refused) = self.registration.remove_async(done) else { return };
+        if refused.error == AddError::OutOfMemory {
+            // Needs no memory, but waits.
+            self.registration.remove();
+        }
+        run_caught("callback", refused.returned);
+    }
+
+    /// The address that clients connect to.
+    #[must_use]
+    pub fn local_address(&self) -> &Address {
+        &self.local_address
     }
 
     /// The numbers at this moment.
@@ -150,7 +162,7 @@ impl<P: Port, N: NetSyscalls> Drop for Listener<P, N> {
 
 impl<P: Port, N: NetSyscalls> fmt::Debug for Listener<P, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("metrics", &self.metrics()).finish_non_exhaustive()
+        f.debug_struct("Listener").field("local_address", &self.local_address).field("metrics", &self.metrics()).finish_non_exhaustive()
     }
 }
 
@@ -256,7 +268,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         descriptor: OwnedFd,
         program: Program<P, N>,
     ) -> Result<Listener<P, N>, ListenError> {
-        let family = self.check(&descriptor)?;
+        let (family, local_address) = self.check(&descriptor)?;
         let acceptor = Acceptor::new(self.sys.clone(), family, self.options.clone(), program);
         let registration = Registration::try_new(port.clone(), acceptor, descriptor).map_err(|_| no_memory())?;
         let registration = Arc::new(registration);
@@ -271,11 +283,11 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         registration
             .add(Direction::In, Accepting)
             .map_err(|refused| ListenError::Port { source: io::Error::other(refused.error) })?;
-        log_caught(|| tracing::debug!(?family, "listener started"));
-        Ok(Listener { registration })
+        log_caught(|| tracing::debug!(%local_address, "listener started"));
+        Ok(Listener { registration, local_address })
     }
 
-    fn check(&self, descriptor: &OwnedFd) -> Result<Family, ListenError> {
+    fn check(&self, descriptor: &OwnedFd) -> Result<(Family, Address), ListenError> {
         let not_a_socket = |errno: Errno| ListenError::NotASocket { source: errno.into() };
         let family = match self.sys.listener_kind(descriptor.as_fd()).map_err(not_a_socket)? {
             ListenerKind::Listening(family) => family,
@@ -284,7 +296,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
             ListenerKind::Unsupported(kind) => return Err(ListenError::UnsupportedKind(kind)),
         };
         self.sys.set_nonblocking(descriptor.as_fd()).map_err(not_a_socket)?;
-        Ok(family)
+        Ok((family, self.sys.local_address(descriptor.as_fd()).map_err(not_a_socket)?))
     }
 }
 

@@ -53,6 +53,8 @@ pub(crate) struct Run<P: Port, N: NetSyscalls> {
     token: Option<Token>,
     /// For attempts to hold. It is a cycle until the end.
     race: Option<TryArc<Race<P, N>>>,
+    /// Its addresses are known.
+    has_begun: bool,
     looking_up: Option<(String, Option<Lookup>)>,
     /// What ends it at the next step.
     error: Option<ConnectError>,
@@ -96,12 +98,18 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
             stagger,
             token: None,
             race: None,
+            has_begun: false,
             looking_up: None,
             error: None,
             waiting: VecDeque::new(),
             attempts: Vec::new(),
             next_at: None,
         }
+    }
+
+    fn begin(&mut self, addresses: VecDeque<Address>) {
+        self.waiting = addresses;
+        self.has_begun = true;
     }
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_037, Codes_SRS_ASYNC_SOCKET_NET_01_038
@@ -114,7 +122,7 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
             let attempts = self.take_attempts(Errno::TIMEDOUT);
             return Step::End(ConnectError::TimedOut { within: self.within, attempts });
         }
-        if self.looking_up.is_some() {
+        if !self.has_begun {
             return Step::Wait(self.deadline);
         }
         if let Some(index) = self.attempts.iter().position(|attempt| attempt.is_due(now)) {
@@ -192,7 +200,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
 
     /// The addresses to try. Nothing is tried inside this call.
     pub(crate) fn begin(&self, addresses: VecDeque<Address>) {
-        self.change(|run| run.waiting = addresses);
+        self.change(|run| run.begin(addresses));
     }
 
     /// Ends the race at the port thread's next step.
@@ -226,7 +234,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
                 Ok(addresses) if addresses.is_empty() => {
                     run.error = Some(ConnectError::Resolver { host, source: ResolveError::NoAddress });
                 }
-                Ok(addresses) => run.waiting = interleaved(addresses),
+                Ok(addresses) => run.begin(interleaved(addresses)),
                 Err(source) => run.error = Some(ConnectError::Resolver { host, source }),
             }
         });

@@ -4,7 +4,7 @@
 //! kernel does; the callers know what it means for each call.
 
 use crate::address::{Address, Family};
-use crate::credentials::peer_credentials;
+use crate::raw::peer_credentials;
 use crate::options::SocketOption;
 use async_socket_linux::UnsupportedKind;
 use rustix::net::sockopt::{
@@ -16,7 +16,7 @@ use rustix::net::{self, AddressFamily, SocketFlags, SocketType, acceptfrom_with,
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-pub use crate::credentials::Credentials;
+pub use crate::raw::Credentials;
 pub use rustix::io::Errno;
 
 /// The flags of every new descriptor: non-blocking, and closed by `exec`.
@@ -113,7 +113,7 @@ impl NetSyscalls for Kernel {
     fn bind(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
         match address {
             Address::Inet(address) => net::bind(fd, address),
-            Address::Unix(address) => net::bind(fd, address.as_kernel()),
+            Address::Unix(address) => net::bind(fd, &address.to_kernel()?),
         }
     }
 
@@ -124,7 +124,7 @@ impl NetSyscalls for Kernel {
     fn connect(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
         match address {
             Address::Inet(address) => net::connect(fd, address),
-            Address::Unix(address) => net::connect(fd, address.as_kernel()),
+            Address::Unix(address) => net::connect(fd, &address.to_kernel()?),
         }
     }
 

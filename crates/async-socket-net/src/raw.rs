@@ -1,12 +1,15 @@
-//! Who is at the other end of a Unix socket.
+//! Two answers of the kernel that rustix does not pass on as they are: this is the one module with `unsafe` code.
 //!
-//! It has `unsafe` code because rustix's `UCred` cannot hold a process number of 0, which the kernel reports for a peer in
-//! another pid namespace.
-#![allow(unsafe_code, reason = "calls getsockopt")]
+//! * The credentials of a peer in another pid namespace: its process number is 0, which `UCred` cannot hold.
+//! * The address of a peer that is bound to a path of 108 bytes, which is not terminated: the conversion to `SocketAddrUnix`
+//!   panics.
+#![allow(unsafe_code, reason = "calls getsockopt, and reads a socket address as bytes")]
 
 use rustix::io::Errno;
+use rustix::net::SocketAddrAny;
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::slice;
 
 /// The peer of a Unix socket as it was when it called `connect(2)` or `listen(2)`: `SO_PEERCRED`, see `unix(7)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,4 +36,11 @@ pub(crate) fn peer_credentials(fd: BorrowedFd<'_>) -> Result<Credentials, Errno>
     let peer = unsafe { peer.assume_init() };
     let process = u32::try_from(peer.pid).ok().filter(|pid| *pid != 0);
     Ok(Credentials { process, user: peer.uid, group: peer.gid })
+}
+
+/// A socket address as the kernel wrote it, the family's number included.
+pub(crate) fn bytes_of(address: &SocketAddrAny) -> &[u8] {
+    let length = usize::try_from(address.addr_len()).unwrap_or_default();
+    // SAFETY: `SocketAddrAny` says that its first `addr_len` bytes are initialised, and the result borrows from it.
+    unsafe { slice::from_raw_parts(address.as_ptr().cast(), length) }
 }
