@@ -195,9 +195,11 @@ impl Chain {
         match registration.try_claim(Direction::Out) {
             Ok(claim) => match rustix::io::write(claim.descriptor(), b"x") {
                 Ok(_) => claim.complete(|| self.go_on(depth + 1)),
-                Err(_) => drop(claim.queue(writes("x").then(|_| self.go_on(1))).expect("there is memory")),
+                Err(_) => _ = claim.queue(writes("x").then(|_| self.go_on(1))).expect("there is memory"),
             },
-            Err(_) => registration.add(Direction::Out, writes("x").then(|_| self.go_on(1))).expect("it is registered"),
+            Err(_) => {
+                _ = registration.add(Direction::Out, writes("x").then(|_| self.go_on(1))).expect("it is registered")
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A port in a process that is stopped and continued, because the kernel then interrupts `epoll_wait`.
 
-use completion_port::sys::{EpollOp, Errno, Event};
+use completion_port::sys::{EpollOp, Errno, Event, Milliseconds};
 use completion_port::{CompletionPort, Direction, Kernel, PortSyscalls, Registration};
 use integration_tests::port::{Transfers, reads};
 use integration_tests::process::alone;
@@ -32,13 +32,13 @@ impl PortSyscalls for Observed {
         Kernel.epoll_ctl(epoll, fd, op)
     }
 
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
         let mut interrupted = self.interrupted.lock().expect("nobody panics with it");
         if let Some(since) = interrupted.take() {
             self.pauses.lock().expect("nobody panics with it").push(since.elapsed());
         }
         drop(interrupted);
-        let result = Kernel.epoll_wait(epoll, events, block);
+        let result = Kernel.epoll_wait(epoll, events, at_most);
         if result == Err(Errno::INTR) {
             *self.interrupted.lock().expect("nobody panics with it") = Some(Instant::now());
         }

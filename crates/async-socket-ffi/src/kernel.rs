@@ -6,7 +6,7 @@
 //! instructions.
 
 use completion_port::PortSyscalls;
-use completion_port::sys::{EpollOp, Errno, Event};
+use completion_port::sys::{EpollOp, Errno, Event, Milliseconds};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 /// The real system calls.
@@ -34,8 +34,8 @@ impl PortSyscalls for Kernel {
 
     // Codes_SRS_C_LIBRARY_01_030
     #[inline]
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        wait::epoll_wait(epoll, events, block)
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
+        wait::epoll_wait(epoll, events, at_most)
     }
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
@@ -65,20 +65,20 @@ pub(crate) mod held {
 /// For the targets whose instruction is known here. An event has the kernel's layout, which rustix asserts.
 #[cfg(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64"))]
 mod wait {
-    use super::{Errno, Event};
+    use super::{Errno, Event, Milliseconds};
     use std::arch::asm;
     use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-    /// The most milliseconds that a wait lasts. `completion_port::PortSyscalls::epoll_wait` asks for a limit, because a
-    /// thread that sleeps does not notice that its epoll instance was closed.
-    const AT_MOST: i32 = 1_000;
-
     #[inline]
-    pub(super) fn epoll_wait(epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+    pub(super) fn epoll_wait(
+        epoll: BorrowedFd<'_>,
+        events: &mut Vec<Event>,
+        at_most: Milliseconds,
+    ) -> Result<(), Errno> {
         let present = events.len();
         let room = events.spare_capacity_mut();
         let count = i32::try_from(room.len()).unwrap_or(i32::MAX);
-        let milliseconds = if block { AT_MOST } else { 0 };
+        let milliseconds = i32::try_from(at_most).unwrap_or(i32::MAX);
         // SAFETY: there is room for `count` events.
         let result = unsafe { system_call(epoll.as_raw_fd(), room.as_mut_ptr().cast(), count, milliseconds) };
         match usize::try_from(result) {
@@ -136,10 +136,14 @@ mod wait {
 
 #[cfg(not(any(all(target_arch = "x86_64", target_pointer_width = "64"), target_arch = "aarch64")))]
 mod wait {
-    use super::{Errno, Event, PortSyscalls as _, REST};
+    use super::{Errno, Event, Milliseconds, PortSyscalls as _, REST};
     use std::os::fd::BorrowedFd;
 
-    pub(super) fn epoll_wait(epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        REST.epoll_wait(epoll, events, block)
+    pub(super) fn epoll_wait(
+        epoll: BorrowedFd<'_>,
+        events: &mut Vec<Event>,
+        at_most: Milliseconds,
+    ) -> Result<(), Errno> {
+        REST.epoll_wait(epoll, events, at_most)
     }
 }

@@ -88,12 +88,12 @@ pub enum COMPLETION_PORT_EPOLL_ACTION {
 
 /// Translates a Rust result. The compiler checks that the values are the same.
 macro_rules! translate {
-    ($rust:ident to $name:ident { $($variant:ident => $member:ident,)* } $(also $other:ident => $as:ident)?) => {
+    ($rust:ident to $name:ident { $($variant:ident => $member:ident,)* } $(also $other:ident => $as:ident)*) => {
         impl From<$rust> for $name {
             fn from(value: $rust) -> Self {
                 match value {
                     $($rust::$variant => Self::$member,)*
-                    $($rust::$other => Self::$as,)?
+                    $($rust::$other => Self::$as,)*
                 }
             }
         }
@@ -141,8 +141,9 @@ translate! {
         Abandoned => COMPLETION_PORT_EPOLL_ABANDONED,
         Error => COMPLETION_PORT_EPOLL_ERROR,
     }
-    // A raw wait cannot be cancelled.
+    // A raw wait can neither be cancelled nor time out.
     also Cancelled => COMPLETION_PORT_EPOLL_ABANDONED
+    also TimedOut => COMPLETION_PORT_EPOLL_ABANDONED
 }
 
 /// Called when an open has ended.

@@ -79,6 +79,8 @@ fn event_complete_callback<S: SocketSyscalls>(
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
         Action::Error => operation.fail(core, Failure::Errno(core.event_error()), attempt),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned | Action::Cancelled => operation.fail(core, Failure::Abandoned, attempt),
+        Action::RdHup | Action::Abandoned | Action::Cancelled | Action::TimedOut => {
+            operation.fail(core, Failure::Abandoned, attempt);
+        }
     }
 }

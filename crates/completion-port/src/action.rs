@@ -30,6 +30,9 @@ pub enum Action {
     /// [`Registration::cancel`](crate::Registration::cancel) has taken the operation out of its queue: complete without
     /// touching the descriptor.
     Cancelled = 6,
+    /// The handler has ended the operation in [`Handler::timer_fired`](crate::Handler::timer_fired): complete without
+    /// touching the descriptor.
+    TimedOut = 7,
 }
 
 /// A value that can be queued as an operation `O`.

@@ -67,9 +67,12 @@ impl<O> Backlog<O> {
     }
 
     /// Takes an operation out of the middle of the queue. `None` if it is not there, and `Some(None)` if `may` forbids it.
-    pub(crate) fn take(&mut self, number: u64, may: impl FnOnce(&O) -> bool) -> Option<Option<O>> {
-        // Nearly always the numbers ascend: only a claim's operation, which goes into the slot, is older.
-        let index = self.queue.iter().position(|waiting| waiting.number == number)?;
+    pub(crate) fn take(
+        &mut self,
+        mut is_wanted: impl FnMut(u64, &O) -> bool,
+        may: impl FnOnce(&O) -> bool,
+    ) -> Option<Option<O>> {
+        let index = self.queue.iter().position(|waiting| is_wanted(waiting.number, &waiting.operation))?;
         if !may(&self.queue[index].operation) {
             return Some(None);
         }

@@ -10,6 +10,8 @@ use crate::core::Core;
 use crate::handler::{Attempt, Handler};
 use crate::lane::{NO_OPERATION, NOTHING, SUSPENDED};
 use crate::sync::thread::yield_now;
+use std::fmt;
+use std::time::Instant;
 
 /// The name of an accepted operation. No other operation of the registration ever has the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,11 +45,8 @@ pub enum Cancel {
     Started,
 }
 
-/// A waiting operation, as [`Core::take_waiting`] finds it.
-type Taken<O> = Result<O, Cancel>;
-
 impl<H: Handler> Core<H> {
-    /// Takes an operation out of its queue and completes it. `schedule` does what is left after the unlock, before the
+    /// Takes an operation out of its queue and completes it. `do_after` does what is left after the unlock, before the
     /// callback runs.
     // Codes_SRS_COMPLETION_PORT_01_150, Codes_SRS_COMPLETION_PORT_01_151, Codes_SRS_COMPLETION_PORT_01_152
     pub(crate) fn cancel(&self, id: OperationId, do_after: impl FnOnce(After)) -> Cancel {
@@ -61,8 +60,7 @@ impl<H: Handler> Core<H> {
         do_after(after);
         let cancel = match taken {
             Ok(operation) => {
-                let attempt = Attempt::abandoned(self);
-                run_caught("callback", || self.handler.attempt(operation, Action::Cancelled, attempt));
+                self.end(operation, Action::Cancelled);
                 Cancel::Cancelled
             }
             Err(cancel) => cancel,
@@ -72,49 +70,116 @@ impl<H: Handler> Core<H> {
         cancel
     }
 
-    fn take_waiting(&self, id: OperationId) -> (Taken<H::Operation>, After) {
-        let direction = id.direction();
+    /// Completes an operation that was taken out of its queue.
+    fn end(&self, operation: H::Operation, action: Action) {
+        let attempt = Attempt::abandoned(self);
+        run_caught("callback", || self.handler.attempt(operation, action, attempt));
+    }
+
+    fn take_waiting(&self, id: OperationId) -> (Result<H::Operation, Cancel>, After) {
+        let is_it = |number: u64, _: &H::Operation| number == id.number();
         // An operation goes from the backlog to the slot, never back, so the backlog is looked at first.
-        if let Some(taken) = self.take_from_backlog(id) {
+        if let Some(taken) = self.take_from_backlog(id.direction(), is_it) {
             return (taken, After::Nothing);
         }
+        let is_in_slot = |number| number == id.number();
+        self.take_from_slot(id.direction(), is_in_slot, |_| true).unwrap_or((Err(Cancel::NotWaiting), After::Nothing))
+    }
+
+    /// `None` if no operation waits there that is wanted.
+    fn take_from_slot(
+        &self,
+        direction: Direction,
+        mut is_wanted: impl FnMut(u64) -> bool,
+        mut and: impl FnMut(&H::Operation) -> bool,
+    ) -> Option<(Result<H::Operation, Cancel>, After)> {
         let lane = self.lane(direction);
-        while lane.oldest() < NO_OPERATION && lane.oldest() & !SUSPENDED == id.number() {
+        while lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED) {
             if let Some(mut locked) = lane.try_lock() {
+                let is_there = lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED);
                 let taken = match &locked.slot {
-                    // The slot has a recycled operation if another thread was faster.
-                    Some(operation) if lane.oldest() & !SUSPENDED == id.number() => {
+                    Some(operation) if is_there && and(operation) => {
                         if self.may_cancel(operation) {
-                            Ok(())
+                            lane.set_oldest(NOTHING);
+                            locked.slot.take().map(Ok)
                         } else {
-                            Err(Cancel::Started)
+                            Some(Err(Cancel::Started))
                         }
                     }
-                    _ => Err(Cancel::NotWaiting),
+                    _ => None,
                 };
-                let taken = taken.and_then(|()| {
-                    lane.set_oldest(NOTHING);
-                    locked.slot.take().ok_or(Cancel::NotWaiting)
-                });
-                return (taken, self.unlock(direction, locked));
+                let after = self.unlock(direction, locked);
+                return Some((taken.unwrap_or(Err(Cancel::NotWaiting)), after));
             }
             if self.has_locked(direction) {
-                break;
+                return None;
             }
             // Another thread attempts this operation. That takes no longer than a system call.
             yield_now();
         }
-        (Err(Cancel::NotWaiting), After::Nothing)
+        None
+    }
+
+    /// `None` if no operation waits there that is wanted.
+    fn take_from_backlog(
+        &self,
+        direction: Direction,
+        is_wanted: impl FnMut(u64, &H::Operation) -> bool,
+    ) -> Option<Result<H::Operation, Cancel>> {
+        let mut cold = self.cold.lock();
+        let backlog = &mut cold.backlogs.as_mut()?[0][direction as usize];
+        let taken = backlog.take(is_wanted, |operation| self.may_cancel(operation))?;
+        Some(taken.ok_or(Cancel::Started))
     }
 
     /// A panic of the handler counts as no.
     fn may_cancel(&self, operation: &H::Operation) -> bool {
         run_caught("question", || self.handler.can_cancel(operation)).unwrap_or(false)
     }
+}
 
-    fn take_from_backlog(&self, id: OperationId) -> Option<Taken<H::Operation>> {
-        let mut cold = self.cold.lock();
-        let backlog = &mut cold.backlogs.as_mut()?[0][id.direction() as usize];
-        backlog.take(id.number(), |operation| self.may_cancel(operation)).map(|taken| taken.ok_or(Cancel::Started))
+/// A timer of a registration that has come. With it, the handler can end operations that have waited too long.
+pub struct TimerFired<'a, H: Handler> {
+    core: &'a Core<H>,
+    now: Instant,
+}
+
+impl<'a, H: Handler> TimerFired<'a, H> {
+    pub(crate) fn new(core: &'a Core<H>, now: Instant) -> Self {
+        Self { core, now }
+    }
+
+    /// The time, read for this timer.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// Takes the waiting operations out of a queue for which `is_over` says so, and completes each with
+    /// [`Action::TimedOut`]. Operations for which [`Handler::can_cancel`] says no stay. An operation that another thread is
+    /// attempting is waited for.
+    ///
+    /// `is_over` may be asked several times about one operation. It is called with a lock held, so it must be short and run
+    /// no foreign code.
+    // Codes_SRS_COMPLETION_PORT_01_171
+    pub fn end_waiting(&self, direction: Direction, mut is_over: impl FnMut(&H::Operation) -> bool) {
+        // The slot's operation is older than those of the backlog, and these move up.
+        let mut may_and_is_over = |operation: &H::Operation| self.core.may_cancel(operation) && is_over(operation);
+        while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, |_| true, &mut may_and_is_over) {
+            // The port calls the registration again after this.
+            let _ = after;
+            self.core.end(operation, Action::TimedOut);
+        }
+        while let Some(Ok(operation)) =
+            self.core.take_from_backlog(direction, |_, operation| may_and_is_over(operation))
+        {
+            self.core.end(operation, Action::TimedOut);
+        }
+    }
+}
+
+impl<H: Handler> fmt::Debug for TimerFired<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TimerFired").field("now", &self.now).finish_non_exhaustive()
     }
 }

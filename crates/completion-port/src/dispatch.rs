@@ -1,19 +1,29 @@
 //! The port's thread: it waits for events and calls the sources.
 
 use crate::callback::run_caught;
+use crate::clock::Clock;
 use crate::memory::{Room, TryArc};
 use crate::process::{Generation, untouched};
 use crate::readiness::Readiness;
 use crate::shared::{PortFlags, Shared};
 use crate::source::{Dispatch, Source, Token};
 use crate::sync::per_thread;
-use crate::sys::{Event, PortSyscalls, retry_interrupted};
-use crate::table::{Scheduled, Table, TableOp};
+use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls};
+use crate::table::{Table, TableOp};
 use std::cell::Cell;
 use std::mem;
 use std::os::fd::AsFd;
 use std::slice;
 use std::time::Instant;
+
+/// How many timers fire before the events have their turn.
+const TIMERS_PER_ROUND: usize = 256;
+
+/// The port thread's own state.
+pub(crate) struct Turns {
+    table: Table,
+    clock: Clock,
+}
 
 /// How many events one `epoll_wait` can return.
 pub(crate) const EVENTS_PER_WAIT: usize = 512;
@@ -46,14 +56,14 @@ impl<S: PortSyscalls> Shared<S> {
     pub(crate) fn run(this: TryArc<Self>, events: Room<Event>) {
         CURRENT.set(this.address());
         CURRENT_SINCE.set(Some(this.made_in));
-        let mut table = Table::new();
-        this.serve(&mut table, events.into_vec());
+        let mut turns = Turns { table: Table::new(), clock: Clock::new() };
+        this.serve(&mut turns, events.into_vec());
         if this.made_in.is_inherited() {
             // A callback has forked, and this is the child.
-            mem::forget(table);
+            mem::forget(turns);
             return mem::forget(this);
         }
-        while let Some(last) = table.pop() {
+        while let Some(last) = turns.table.pop() {
             run_caught("drop", || drop(last));
         }
         if this.has_failed() {
@@ -63,29 +73,34 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     // Codes_SRS_COMPLETION_PORT_01_085
-    fn serve(&self, table: &mut Table, mut events: Vec<Event>) {
+    fn serve(&self, turns: &mut Turns, mut events: Vec<Event>) {
         loop {
             let flags = self.flags();
-            if flags.bits() == untouched() && !table.has_queued() {
-                self.wait(&mut events, true);
+            if flags.bits() == untouched() && !turns.table.has_queued() {
+                if turns.clock.is_idle() {
+                    self.wait(&mut events, LONGEST_WAIT);
+                } else {
+                    self.wait_for_timers(&mut turns.clock, &mut events);
+                }
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
             } else {
-                self.prepare_to_wait(table, &mut events);
+                self.prepare_to_wait(turns, &mut events);
             }
             if self.has_pending() {
                 // A source that was inserted before an event came must be in the table when the event is looked up.
-                self.apply_pending(table);
+                self.apply_pending(turns);
             }
             let mut events = events.iter();
             // Dropping the last reference to a source runs user destructors. If one panics, the remaining sources still
             // get their turn.
-            while run_caught("dispatch", || self.dispatch_events(table, &mut events)).is_none() {}
+            while run_caught("dispatch", || self.dispatch_events(turns, &mut events)).is_none() {}
         }
     }
 
     /// Calls the sources that have events, and the sources of this round that have yielded or were scheduled.
-    fn dispatch_events(&self, table: &mut Table, events: &mut slice::Iter<'_, Event>) {
+    fn dispatch_events(&self, turns: &mut Turns, events: &mut slice::Iter<'_, Event>) {
+        let table = &mut turns.table;
         for event in events {
             let (token, flags) = (Token(event.data.u64()), event.flags);
             if let Some(source) = table.source_at(token) {
@@ -96,20 +111,24 @@ impl<S: PortSyscalls> Shared<S> {
                 }
             }
         }
-        if table.remaining > 0 || self.has_pending() {
-            self.dispatch_scheduled(table);
+        if table.remaining > 0 || self.has_pending() || turns.clock.has_due() {
+            self.dispatch_scheduled(turns);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn dispatch_scheduled(&self, table: &mut Table) {
+    fn dispatch_scheduled(&self, turns: &mut Turns) {
         if self.made_in.is_inherited() {
             return;
         }
         if self.has_pending() {
-            self.apply_pending(table);
+            self.apply_pending(turns);
         }
+        if turns.clock.has_due() {
+            self.dispatch_timers(turns);
+        }
+        let table = &mut turns.table;
         while table.remaining > 0 {
             if let Some(index) = table.next_of_round()
                 && let Some(source) = table.source(index)
@@ -121,6 +140,29 @@ impl<S: PortSyscalls> Shared<S> {
                 }
             }
         }
+    }
+
+    /// Calls the sources whose timers are due, up to a number, so that events are not held up.
+    // Codes_SRS_COMPLETION_PORT_01_166
+    #[cold]
+    fn dispatch_timers(&self, turns: &mut Turns) {
+        for _ in 0..TIMERS_PER_ROUND {
+            let Some(token) = self.pending.lock().pop_due_timer() else { break };
+            if turns.table.source_at(token).is_none() {
+                // The timer's source was inserted after the last look.
+                self.apply_pending(turns);
+            }
+            let Some(source) = turns.table.source_at(token) else { continue };
+            let (dispatch, again) = source.on_timer(self.sys.now());
+            if dispatch == Dispatch::Yielded {
+                turns.table.enqueue(token.index());
+            }
+            if let Some(again) = again {
+                // The entry of the timer is there, so this needs no memory.
+                self.pending.lock().arm(token, again, || self.sys.now());
+            }
+        }
+        turns.clock.look_again();
     }
 
     #[cold]
@@ -135,11 +177,13 @@ impl<S: PortSyscalls> Shared<S> {
     /// Asks for events, and sleeps only if there is nothing else to do.
     #[cold]
     #[inline(never)]
-    fn prepare_to_wait(&self, table: &mut Table, events: &mut Vec<Event>) {
+    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>) {
         if self.flags_before_sleep().intersects(PortFlags::PENDING) {
             // Drops the sources that were removed in the last round, instead of keeping them until the next event.
-            self.apply_pending(table);
+            self.apply_pending(turns);
         }
+        let Turns { table, clock } = turns;
+        self.look_at_timers(clock);
         // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
         // last reference to the port, which wakes no thread if the port thread drops it.
         let flags = self.flags_before_sleep();
@@ -148,9 +192,36 @@ impl<S: PortSyscalls> Shared<S> {
         let idle = table.remaining == 0 && !notified;
         if flags.contains(PortFlags::FAILED) {
             events.clear();
-            self.wait_detached(table, !flags.contains(PortFlags::DETACHED), idle);
+            let at_most = if idle { clock.next_wait() } else { 0 };
+            self.wait_detached(table, !flags.contains(PortFlags::DETACHED), at_most);
+            clock.look_again();
+            self.look_at_timers(clock);
         } else if !(idle && flags.contains(PortFlags::POLLS) && self.is_busy(events)) {
-            self.wait(events, idle);
+            self.wait(events, if idle { clock.next_wait() } else { 0 });
+            self.look_if_idle(clock, events);
+        }
+    }
+
+    /// Waits while a timer is armed and nothing else is unusual.
+    #[inline(never)]
+    fn wait_for_timers(&self, clock: &mut Clock, events: &mut Vec<Event>) {
+        self.look_at_timers(clock);
+        self.wait(events, clock.next_wait());
+        self.look_if_idle(clock, events);
+    }
+
+    #[inline]
+    fn look_at_timers(&self, clock: &mut Clock) {
+        if clock.needs_look() {
+            clock.set(self.pending.lock().look_at_timers(|| self.sys.now()));
+        }
+    }
+
+    /// Looks at the timers if a wait has ended without an event.
+    #[inline]
+    fn look_if_idle(&self, clock: &mut Clock, events: &[Event]) {
+        if events.is_empty() && !clock.is_idle() {
+            clock.woke_idle(self.pending.lock().look_at_timers(|| self.sys.now()));
         }
     }
 
@@ -165,16 +236,17 @@ impl<S: PortSyscalls> Shared<S> {
     /// Applies the pending changes to the table, and queues the scheduled sources.
     // Codes_SRS_COMPLETION_PORT_01_057
     #[cold]
-    fn apply_pending(&self, table: &mut Table) {
+    fn apply_pending(&self, turns: &mut Turns) {
         self.clear_flags(PortFlags::PENDING);
-        let mut scheduled = Scheduled::new();
+        let table = &mut turns.table;
         loop {
-            let Some(op) = table.apply_next(&mut self.pending.lock(), &mut scheduled) else { break };
+            let Some(op) = table.apply_next(&mut self.pending.lock()) else { break };
             if let TableOp::Drop(source) = op {
                 run_caught("drop", || drop(source));
             }
         }
-        table.queue_scheduled(&scheduled);
+        // A timer may have been armed.
+        turns.clock.look_again();
         #[cfg(loom)]
         if crate::sync::injected_bug("notified is cleared late") {
             self.clear_flags(PortFlags::NOTIFIED);
@@ -190,7 +262,7 @@ impl<S: PortSyscalls> Shared<S> {
     fn is_busy(&self, events: &mut Vec<Event>) -> bool {
         let start = Instant::now();
         loop {
-            self.wait(events, false);
+            self.wait(events, 0);
             if !events.is_empty() || self.flags().intersects(PortFlags::NOTIFIED | PortFlags::STOPPING) {
                 return true;
             }
@@ -200,12 +272,14 @@ impl<S: PortSyscalls> Shared<S> {
         }
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_063
+    // Codes_SRS_COMPLETION_PORT_01_062, Codes_SRS_COMPLETION_PORT_01_063
     #[inline(always)]
-    fn wait(&self, events: &mut Vec<Event>, block: bool) {
+    fn wait(&self, events: &mut Vec<Event>, at_most: Milliseconds) {
         events.clear();
-        if let Err(error) = retry_interrupted(|| self.sys.epoll_wait(self.epoll.as_fd(), events, block)) {
-            self.wait_failed(error);
+        match self.sys.epoll_wait(self.epoll.as_fd(), events, at_most) {
+            // After a signal the thread waits again, but first looks whether a timer is due.
+            Ok(()) | Err(Errno::INTR) => {}
+            Err(error) => self.wait_failed(error),
         }
     }
 }

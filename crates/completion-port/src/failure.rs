@@ -7,9 +7,10 @@
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::sync::thread;
-use crate::sys::{EpollOp, Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
+use crate::sys::{EpollOp, Errno, Milliseconds, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
 use crate::table::Table;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 impl<S: PortSyscalls> Shared<S> {
     // Codes_SRS_COMPLETION_PORT_01_063, Codes_SRS_COMPLETION_PORT_01_091
@@ -81,15 +82,15 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// Waits without the kernel's objects, which are gone.
     // Codes_SRS_COMPLETION_PORT_01_091
-    pub(crate) fn wait_detached(&self, table: &mut Table, first: bool, idle: bool) {
+    pub(crate) fn wait_detached(&self, table: &mut Table, first: bool, at_most: Milliseconds) {
         if first {
             self.set_flags(PortFlags::DETACHED);
             self.fail_sources(table);
             return table.begin_round();
         }
         let mut pending = self.pending.lock();
-        while idle && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) {
-            self.notified.wait(&mut pending);
+        if at_most > 0 && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) {
+            self.notified.wait_at_most(&mut pending, Duration::from_millis(at_most.into()));
         }
     }
 

@@ -4,12 +4,14 @@
 
 use crate::action::Action;
 use crate::callback::run_caught;
+use crate::cancel::TimerFired;
 use crate::core::{Core, Locked};
 use crate::lane::SUSPENDED;
 use std::fmt;
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 /// Attempts and completes the operations of one descriptor.
 ///
@@ -31,8 +33,8 @@ pub trait Handler: Sized + Send + Sync + 'static {
 
     /// Attempts an operation without blocking, and reports the result through `attempt`. Runs on the port's thread, never
     /// twice at once in the same direction. With [`Action::Abandoned`] it runs on the thread that removes the registration,
-    /// and with [`Action::Cancelled`] on the thread that cancels the operation. It must then complete the operation without
-    /// touching the descriptor.
+    /// and with [`Action::Cancelled`] on the thread that cancels the operation. With these, and with [`Action::TimedOut`], it must
+    /// complete the operation without touching the descriptor.
     ///
     /// If the operation is dropped here, by a panic for instance, it is over and no callback runs.
     fn attempt(&self, operation: Self::Operation, action: Action, attempt: Attempt<'_, Self>);
@@ -55,6 +57,13 @@ pub trait Handler: Sized + Send + Sync + 'static {
     fn can_cancel(&self, operation: &Self::Operation) -> bool {
         let _ = operation;
         true
+    }
+
+    /// The registration's [timer](crate::Registration::set_timer) has come, on the port's thread. Returns when it shall come
+    /// next, if at all. It may come too early if it was moved meanwhile, so compare [`TimerFired::now`] with your own time.
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        let _ = timer;
+        None
     }
 
     /// Takes the descriptor after the registration's removal. By default it is dropped.

@@ -73,6 +73,7 @@ mod builder;
 mod callback;
 mod cancel;
 mod claim;
+mod clock;
 mod core;
 mod dispatch;
 mod errors;
@@ -100,12 +101,14 @@ mod source;
 mod sync;
 pub mod sys;
 mod table;
+mod timer;
 mod try_arc;
+mod wheel;
 
 pub use action::{Action, Direction, IntoOperation};
 pub use builder::{CompletionPortBuilder, CreatePortError};
 pub use callback::log_caught;
-pub use cancel::{Cancel, OperationId};
+pub use cancel::{Cancel, OperationId, TimerFired};
 pub use claim::{Claim, Unqueued};
 pub use dispatch::is_port_thread;
 pub use handler::{Attempt, Handler};
@@ -117,3 +120,4 @@ pub use refusal::{AddError, ClaimError, NotMade, OutOfMemory, Refused, RegisterE
 pub use registration::{Registration, Resumer};
 pub use source::{Dispatch, Rearm, Source, SourceRef, Token};
 pub use sys::{Kernel, PortSyscalls};
+pub use timer::{PortExt, Timer};

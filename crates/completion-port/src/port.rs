@@ -8,7 +8,7 @@ use crate::callback::log_caught;
 use crate::dispatch::{EVENTS_PER_WAIT, is_port_thread};
 use crate::membership::Membership;
 use crate::memory::{Room, TryArc};
-use crate::process::{Generation, close_inherited};
+use crate::process::{Generation, Inherited, close_inherited};
 use crate::readiness::Interest;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{SourceRef, Token};
@@ -19,6 +19,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
+use std::time::Instant;
 
 /// Removals that may accumulate before a sleeping port thread is woken to drop the removed sources.
 const NOTIFY_AFTER: usize = 64;
@@ -68,6 +69,33 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// Asks for one call of `on_ready` without an event, soon. Does nothing if the source is no longer attached. Never
     /// needs memory.
     fn schedule(&self, token: Token);
+
+    /// Takes a source that has no descriptor. It is called when it is [scheduled](Self::schedule), and when its
+    /// [timer](Self::set_timer) comes, until [`forget`](Self::forget).
+    ///
+    /// # Errors
+    /// `ENOMEM`, or the reason why the port accepts nothing. The default is `Unsupported`.
+    fn insert(&self, source: SourceRef) -> io::Result<Token> {
+        drop(source);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Arms the one timer of a source, moves it, or disarms it. [`Source::on_timer`](crate::Source::on_timer) is then
+    /// called, not before that time. Moving the timer to a later time costs least. Does nothing if the source is no longer
+    /// attached.
+    ///
+    /// # Errors
+    /// `ENOMEM`, only for the first timer of a source. The default is `Unsupported`.
+    fn set_timer(&self, token: Token, at: Option<Instant>) -> io::Result<()> {
+        let _ = (token, at);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// The time by the clock that the timers follow: `CLOCK_MONOTONIC`, which nobody sets, and which stands still while the
+    /// system sleeps.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Whether the caller is on the thread that calls `on_ready`.
     fn is_current_thread(&self) -> bool;
@@ -216,6 +244,34 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
             self.owner.shared.members.lock().forget_lent(number, token);
             self.forget(token);
         }
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_160
+    fn insert(&self, source: SourceRef) -> io::Result<Token> {
+        self.usable()?.insert(source)
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_165, Codes_SRS_COMPLETION_PORT_01_167
+    fn set_timer(&self, token: Token, at: Option<Instant>) -> io::Result<()> {
+        let shared = &self.owner.shared;
+        if shared.made_in.is_inherited() {
+            return Err(Inherited.into());
+        }
+        let is_earlier = match at {
+            Some(at) => shared.pending.lock().arm(token, at, || shared.sys.now()).ok_or(Errno::NOMEM)?,
+            None => {
+                shared.pending.lock().disarm(token);
+                false
+            }
+        };
+        if is_earlier {
+            shared.notify_unless(self.is_current_thread());
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        self.owner.shared.sys.now()
     }
 
     // Codes_SRS_COMPLETION_PORT_01_060, Codes_SRS_COMPLETION_PORT_01_061

@@ -144,7 +144,7 @@ impl Remembered {
             // So there was no error. If a hang-up was reported too, the port asks about that next.
             Action::Error if self.contains(Self::ERROR) => Self::ERROR,
             Action::Error => Self::HANG_UP,
-            Action::Abandoned | Action::Cancelled => Self::empty(),
+            Action::Abandoned | Action::Cancelled | Action::TimedOut => Self::empty(),
         })
     }
 

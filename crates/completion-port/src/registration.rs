@@ -19,6 +19,7 @@ use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 /// One descriptor on a port, and the operations that wait for it.
 ///
@@ -138,6 +139,20 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_150
     pub fn cancel(&self, id: OperationId) -> Cancel {
         self.core.cancel(id, |after| self.do_after(after, Role::Detacher))
+    }
+
+    /// Arms the registration's timer, moves it, or disarms it with `None`. When it comes,
+    /// [`Handler::timer_fired`](crate::Handler::timer_fired) runs on the port's thread: not before that time, and usually
+    /// within two milliseconds. Moving it to a later time costs least. Removing the registration disarms it.
+    ///
+    /// # Errors
+    /// `ENOMEM`, only for the registration's first timer. `NotConnected` if nothing is registered.
+    // Codes_SRS_COMPLETION_PORT_01_170
+    pub fn set_timer(&self, at: Option<Instant>) -> io::Result<()> {
+        if self.phase() != Phase::Registered {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        self.port.set_timer(self.core.token(), at)
     }
 
     /// Claims a direction for an attempt on the caller's own thread. To keep the order, this succeeds only if no other

@@ -1,7 +1,8 @@
 //! Runs the operations of one registration on the port thread.
 
 use crate::action::{Action, Direction};
-use crate::callback::{is_in_dispatch, mark, run_caught, run_in_dispatch};
+use crate::callback::{enter, is_in_dispatch, leave, mark, run_caught, run_in_dispatch};
+use crate::cancel::TimerFired;
 use crate::core::{Core, LaneOf, Locked};
 use crate::flags::LaneFlags;
 use crate::handler::{Attempt, Handler};
@@ -10,6 +11,7 @@ use crate::readiness::{Readiness, Remembered};
 use crate::source::{Dispatch, Source};
 use crate::sync::{Ordering, fence, full_fence};
 use std::mem;
+use std::time::Instant;
 
 /// The most operations of one descriptor that run before the other descriptors have their turn. With 64 KiB each that is
 /// more than a TCP socket receives ahead, so a dispatch ends because it has caught up. With fewer, the buffers and data of
@@ -239,6 +241,17 @@ impl<H: Handler> Source for Core<H> {
         });
         drop(counted);
         dispatch
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_170
+    fn on_timer(&self, now: Instant) -> (Dispatch, Option<Instant>) {
+        let counted = self.count();
+        enter(self.id());
+        let again = run_caught("timer", || self.handler.timer_fired(&TimerFired::new(self, now))).flatten();
+        leave();
+        drop(counted);
+        // An operation that was behind those that ended may be able to run.
+        (Dispatch::Yielded, again)
     }
 
     fn queued(&self, direction: Direction) -> usize {

@@ -6,6 +6,7 @@
 //! * In a child of `fork`, a thread never looks into the epoll set that the child shares with the parent, because
 //!   `process::untouched` then differs from every value of `flags`.
 
+use crate::callback::run_caught;
 use crate::membership::{Epoll, Membership};
 use crate::process::{Generation, Inherited};
 use crate::readiness::Interest;
@@ -127,8 +128,9 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// Returns how many changes the thread has not applied.
     pub(crate) fn remove(&self, token: Token) -> usize {
-        let changes = self.pending.lock().remove(token);
+        let (changes, unused) = self.pending.lock().remove(token);
         self.set_flags(PortFlags::TABLE_DIRTY);
+        run_caught("drop", || drop(unused));
         changes
     }
 

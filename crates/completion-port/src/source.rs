@@ -5,6 +5,7 @@ use crate::readiness::{Interest, Readiness};
 use crate::try_arc::TryArc;
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Instant;
 
 /// Something that a port reports events to.
 pub trait Source: Send + Sync {
@@ -14,6 +15,14 @@ pub trait Source: Send + Sync {
     /// Asks `port` for one event more, after a dispatch that ended with [`Dispatch::Rearm`].
     fn rearm(&self, port: &Rearm<'_>) {
         let _ = port;
+    }
+
+    /// The source's timer has come. Returns whether something is left to run, and when the timer shall come next.
+    ///
+    /// A timer that is moved while it comes may come once too early, so the source compares `now` with its own time.
+    fn on_timer(&self, now: Instant) -> (Dispatch, Option<Instant>) {
+        let _ = now;
+        (Dispatch::Idle, None)
     }
 
     /// How many operations wait in a direction.

@@ -5,10 +5,16 @@
 
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use rustix::event::epoll::{Event, EventData, EventFlags};
 pub use rustix::io::Errno;
+
+/// A time-out of `epoll_wait(2)`.
+pub type Milliseconds = u32;
+
+/// The longest wait. It is limited because a sleeping thread does not notice that its epoll instance was closed.
+pub const LONGEST_WAIT: Milliseconds = 1_000;
 
 /// What `epoll_ctl(2)` does with a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,10 +48,13 @@ pub trait PortSyscalls: Send + Sync + 'static {
     fn eventfd(&self) -> Result<OwnedFd, Errno>;
     /// `epoll_ctl(2)`.
     fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno>;
-    /// `epoll_wait(2)` into the spare capacity of `events`. With `block` it waits for an event, but not much longer than a
-    /// second, and then returns none. The limit is needed because a sleeping thread does not notice that its epoll instance
-    /// was closed.
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno>;
+    /// `epoll_wait(2)` into the spare capacity of `events`. Waits for an event for at most this time, and then returns
+    /// none. Ports ask for 0, for [`LONGEST_WAIT`], or for the time until the next timer.
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno>;
+    /// `clock_gettime(2)` of `CLOCK_MONOTONIC`. Ports ask only while a timer is armed.
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
     /// Makes the epoll instance report the eventfd: `epoll_ctl(2)` with `EPOLL_CTL_MOD`. Returns an error if another
     /// descriptor has taken over one of the two numbers. Unlike a write, the call leaves that descriptor alone.
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno>;
@@ -72,13 +81,20 @@ impl PortSyscalls for Kernel {
         }
     }
 
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        const AT_MOST: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
+        const LONGEST: Timespec = Timespec { tv_sec: LONGEST_WAIT as i64 / 1000, tv_nsec: 0 };
         const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         let room = rustix::buffer::spare_capacity(events);
-        // Two calls, so that each timeout is a constant to its call.
-        if block { epoll::wait(epoll, room, Some(&AT_MOST)) } else { epoll::wait(epoll, room, Some(&NOT_AT_ALL)) }
-            .map(drop)
+        // Several calls, so that the usual timeouts are constants to their calls.
+        match at_most {
+            0 => epoll::wait(epoll, room, Some(&NOT_AT_ALL)),
+            LONGEST_WAIT => epoll::wait(epoll, room, Some(&LONGEST)),
+            other => {
+                let at_most = Timespec { tv_sec: i64::from(other / 1000), tv_nsec: (other % 1000 * 1_000_000).into() };
+                epoll::wait(epoll, room, Some(&at_most))
+            }
+        }
+        .map(drop)
     }
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {

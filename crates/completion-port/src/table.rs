@@ -6,7 +6,10 @@
 //! * The thread frees an index only after it has applied the removal. So among the pending changes of one index, the
 //!   insertion comes first.
 
+use crate::clock::{Epoch, Timers};
 use crate::source::{SourceRef, Token};
+use crate::wheel::Wheel;
+use std::time::Instant;
 
 /// In `next`: the entry is in no list.
 const UNLISTED: u32 = u32::MAX;
@@ -33,6 +36,10 @@ pub(crate) struct PendingChanges {
     generation: u32,
     /// How many insertions and removals wait.
     changes: usize,
+    timers: Wheel,
+    epoch: Epoch,
+    /// The tick at which the thread looks at the timers by itself.
+    next_look: u64,
 }
 
 struct Slot {
@@ -105,19 +112,6 @@ impl List {
         self.first = std::mem::replace(entries[index as usize].next(), UNLISTED);
         Some(index)
     }
-
-    /// Puts another list in front of this one.
-    fn prepend<L: Linked>(&mut self, entries: &mut [L], front: Self) {
-        if front.is_empty() {
-            return;
-        }
-        if self.is_empty() {
-            self.last = front.last;
-        } else {
-            *entries[front.last as usize].next() = self.first;
-        }
-        self.first = front.first;
-    }
 }
 
 impl PendingChanges {
@@ -131,6 +125,9 @@ impl PendingChanges {
             free: END,
             generation: NONE,
             changes: 0,
+            timers: Wheel::new(),
+            epoch: Epoch::new(),
+            next_look: u64::MAX,
         }
     }
 
@@ -173,14 +170,72 @@ impl PendingChanges {
         Some(index)
     }
 
-    /// Notes that a source is removed. Returns how many changes wait.
-    pub(crate) fn remove(&mut self, token: Token) -> usize {
-        if let Some(slot) = self.slot(token) {
-            slot.generation = NONE;
-            self.dirty.push_back(&mut self.slots, token.index());
-            self.changes += 1;
+    /// Notes that a source is removed, and disarms its timer. Returns how many changes wait, and the source if the thread
+    /// has never seen it.
+    pub(crate) fn remove(&mut self, token: Token) -> (usize, Option<SourceRef>) {
+        let index = token.index();
+        let Some(slot) = self.slot(token) else { return (self.changes, None) };
+        slot.generation = NONE;
+        let is_listed = slot.next != UNLISTED;
+        self.timers.disarm(index);
+        if !is_listed && self.inserted.last().is_some_and(|last| last.token == token) {
+            self.slots[index as usize].next = std::mem::replace(&mut self.free, index);
+            self.changes -= 1;
+            return (self.changes, self.inserted.pop().map(|last| last.source));
         }
-        self.changes
+        self.dirty.push_back(&mut self.slots, index);
+        self.changes += 1;
+        (self.changes, None)
+    }
+
+    /// Arms or moves the timer of a source. Returns whether the thread has to look at the timers earlier than it would by
+    /// itself. `None` if there is no memory.
+    // Codes_SRS_COMPLETION_PORT_01_165
+    pub(crate) fn arm(&mut self, token: Token, at: Instant, now: impl FnOnce() -> Instant) -> Option<bool> {
+        if self.slot(token).is_none() {
+            return Some(false);
+        }
+        if self.timers.is_idle() {
+            let now = now();
+            self.epoch.begin(now);
+            self.timers.turn_to(self.epoch.tick_until(now));
+        }
+        let tick = self.epoch.tick_from(at);
+        if !self.timers.arm(token, tick) {
+            return None;
+        }
+        let is_earlier = tick < self.next_look;
+        self.next_look = self.next_look.min(tick);
+        Some(is_earlier)
+    }
+
+    pub(crate) fn disarm(&mut self, token: Token) {
+        if self.slot(token).is_some() {
+            self.timers.disarm(token.index());
+        }
+    }
+
+    /// Turns the timers' wheel.
+    pub(crate) fn look_at_timers(&mut self, now: impl FnOnce() -> Instant) -> Timers {
+        self.next_look = u64::MAX;
+        if self.timers.is_idle() {
+            return Timers::None;
+        }
+        let now = now();
+        self.timers.turn_to(self.epoch.tick_until(now));
+        if self.timers.has_due() {
+            // The thread looks again before it sleeps.
+            self.next_look = 0;
+            return Timers::Due;
+        }
+        let Some(next) = self.timers.next() else { return Timers::None };
+        self.next_look = next;
+        Timers::Next(self.epoch.until(next, now))
+    }
+
+    /// Takes a timer out that is due.
+    pub(crate) fn pop_due_timer(&mut self) -> Option<Token> {
+        self.timers.pop_due()
     }
 
     /// Notes that a source wants to be called. Returns whether the source is in the table.
@@ -208,10 +263,11 @@ const fn growth(entries: usize) -> usize {
 /// The port thread's own state: its table, and the sources to be called without an event.
 pub(crate) struct Table {
     entries: Vec<Entry>,
-    /// Sources that have yielded or were scheduled.
-    run_queue: List,
+    /// Sources that were scheduled, which go first, and sources that have yielded.
+    scheduled: List,
+    yielded: List,
     queued: usize,
-    /// The number of sources of the run queue still to be called in this round. A source that yields in this round is
+    /// The number of sources of both lists still to be called in this round. A source that yields in this round is
     /// called in the next.
     pub(crate) remaining: usize,
     /// Sources were inserted since [`take_has_new`](Self::take_has_new).
@@ -221,7 +277,7 @@ pub(crate) struct Table {
 struct Entry {
     source: Option<SourceRef>,
     generation: u32,
-    /// The next index in the run queue. It outlives the source. A successor that is called once too often finds nothing to
+    /// The next index in one of the two lists. It outlives the source. A successor that is called once too often finds nothing to
     /// do.
     next: u32,
 }
@@ -241,22 +297,14 @@ impl Entry {
 pub(crate) enum TableOp {
     /// Drop a removed source, which may be the last reference to a user's handler.
     Drop(Option<SourceRef>),
-    /// Nothing: the source is in the run queue now.
+    /// Nothing: the source is in a list now.
     Queued,
-}
-
-/// Sources that were scheduled since the last look.
-pub(crate) struct Scheduled(List);
-
-impl Scheduled {
-    pub(crate) const fn new() -> Self {
-        Self(List::EMPTY)
-    }
 }
 
 impl Table {
     pub(crate) const fn new() -> Self {
-        Self { entries: Vec::new(), run_queue: List::EMPTY, queued: 0, remaining: 0, has_new: false }
+        let (scheduled, yielded) = (List::EMPTY, List::EMPTY);
+        Self { entries: Vec::new(), scheduled, yielded, queued: 0, remaining: 0, has_new: false }
     }
 
     // Codes_SRS_COMPLETION_PORT_01_053
@@ -277,34 +325,35 @@ impl Table {
 
     #[inline]
     pub(crate) fn has_queued(&self) -> bool {
-        !self.run_queue.is_empty()
+        self.queued > 0
     }
 
-    /// Begins a round, which calls every source that is in the run queue now.
+    /// Begins a round, which calls every source that is in a list now.
     pub(crate) fn begin_round(&mut self) {
         self.remaining = self.queued;
     }
 
-    /// Appends a source to the run queue, unless it is there already.
+    /// Notes that a source has yielded, unless it is in a list already.
     ///
     /// Not inlined, because in the loop over the events it would cost every event five more instructions.
     #[cold]
     #[inline(never)]
     pub(crate) fn enqueue(&mut self, index: u32) {
-        self.queued += usize::from(self.run_queue.push_back(&mut self.entries, index));
+        self.queued += usize::from(self.yielded.push_back(&mut self.entries, index));
     }
 
     /// The next index of this round.
     pub(crate) fn next_of_round(&mut self) -> Option<u32> {
         self.remaining = self.remaining.checked_sub(1)?;
-        let index = self.run_queue.pop_front(&mut self.entries)?;
+        let entries = &mut self.entries;
+        let index = self.scheduled.pop_front(entries).or_else(|| self.yielded.pop_front(entries))?;
         self.queued -= 1;
         Some(index)
     }
 
     /// Applies all insertions and one other change. `None` if there is no other change. Allocates nothing and runs no
     /// foreign code.
-    pub(crate) fn apply_next(&mut self, pending: &mut PendingChanges, scheduled: &mut Scheduled) -> Option<TableOp> {
+    pub(crate) fn apply_next(&mut self, pending: &mut PendingChanges) -> Option<TableOp> {
         self.insert_all(pending);
         let Some(index) = pending.dirty.pop_front(&mut pending.slots) else {
             pending.changes = 0;
@@ -313,7 +362,7 @@ impl Table {
         let slot = &mut pending.slots[index as usize];
         let entry = &mut self.entries[index as usize];
         if slot.generation != NONE {
-            let listed = scheduled.0.push_back(&mut self.entries, index);
+            let listed = self.scheduled.push_back(&mut self.entries, index);
             self.queued += usize::from(listed);
             self.remaining += usize::from(listed);
             return Some(TableOp::Queued);
@@ -321,11 +370,6 @@ impl Table {
         entry.generation = NONE;
         slot.next = std::mem::replace(&mut pending.free, index);
         Some(TableOp::Drop(entry.source.take()))
-    }
-
-    /// Puts the scheduled sources in front of those that have yielded.
-    pub(crate) fn queue_scheduled(&mut self, scheduled: &Scheduled) {
-        self.run_queue.prepend(&mut self.entries, scheduled.0);
     }
 
     fn insert_all(&mut self, pending: &mut PendingChanges) {

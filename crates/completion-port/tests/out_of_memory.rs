@@ -52,7 +52,7 @@ fn the_first_operation_comes_back_and_can_be_added_later(#[case] direction: Dire
 #[case::that_is_full(2)]
 fn a_queue_that_cannot_grow_keeps_what_it_has(#[case] before: usize) {
     let (port, registration) = mocked();
-    (0..before).for_each(|_| drop(registration.add(Direction::In, op("accepted")).unwrap()));
+    (0..before).for_each(|_| _ = registration.add(Direction::In, op("accepted")).unwrap());
     let operations: Vec<Operation> = (0..1000).map(|_| op("tried")).collect();
 
     let (accepted, refused) = without_memory(|| {
@@ -154,7 +154,7 @@ fn what_operations_have_left_is_filled_again_without_memory_up_to_a_limit() {
     for filling in 0..2 {
         let numbers = filling * 33..(filling + 1) * 33;
         numbers
-            .for_each(|number| drop(registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap()));
+            .for_each(|number| _ = registration.add(Direction::In, Refilled(number)).map_err(|it| it.error).unwrap());
         port.fire(Action::In);
         while port.run_scheduled() > 0 {}
     }

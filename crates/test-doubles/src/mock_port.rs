@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A call that a [`MockPort`] got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,10 @@ pub enum PortCall {
     Rearm(RawFd, Interest),
     /// A request for a turn without an event.
     Schedule,
+    /// A source without a descriptor.
+    Insert,
+    /// The timer of a source was armed, moved or disarmed.
+    SetTimer(Option<Instant>),
 }
 
 /// A port that records its calls, and whose events the test fires by hand.
@@ -43,6 +48,9 @@ struct State {
     next_token: u64,
     attach_fails: VecDeque<i32>,
     rearm_fails: VecDeque<i32>,
+    timers: BTreeMap<u64, Instant>,
+    /// The time of the mock. Only the test moves it.
+    now: Option<Instant>,
 }
 
 thread_local! {
@@ -93,7 +101,9 @@ impl MockPort {
             Action::In => Readiness::IN,
             Action::Out => Readiness::OUT,
             Action::Error => Readiness::ERROR,
-            Action::Abandoned | Action::Cancelled => panic!("close the socket or cancel the operation"),
+            Action::Abandoned | Action::Cancelled | Action::TimedOut => {
+                panic!("close the socket or cancel the operation")
+            }
         });
     }
 
@@ -113,6 +123,49 @@ impl MockPort {
         turns
     }
 
+    /// Moves the time on, in steps from timer to timer, and fires the timers that come. Runs what is scheduled before each
+    /// step and at the end.
+    pub fn advance(&self, by: Duration) {
+        let end = self.now() + by;
+        loop {
+            self.run_scheduled();
+            let next = self.next_timer();
+            let Some((token, at)) = next.filter(|(_, at)| *at <= end) else { break };
+            let mut state = self.state.lock();
+            state.timers.remove(&token.0);
+            let now = at.max(state.now.unwrap_or(at));
+            state.now = Some(now);
+            let source = state.sources.get(&token.0).cloned();
+            drop(state);
+            if let Some(source) = source {
+                self.fire_timer(token, source, now);
+            }
+        }
+        self.state.lock().now = Some(end);
+    }
+
+    /// The armed timer that comes first.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<(Token, Instant)> {
+        let state = self.state.lock();
+        state.timers.iter().map(|(token, at)| (Token(*token), *at)).min_by_key(|it| it.1)
+    }
+
+    fn fire_timer(&self, token: Token, source: SourceRef, now: Instant) {
+        FIRING.set(FIRING.get() + 1);
+        let (dispatch, again) = source.on_timer(now);
+        FIRING.set(FIRING.get() - 1);
+        let mut state = self.state.lock();
+        if let Some(again) = again
+            && state.sources.contains_key(&token.0)
+        {
+            state.timers.entry(token.0).or_insert(again);
+        }
+        if dispatch == Dispatch::Yielded {
+            state.scheduled.push_back(source);
+        }
+    }
+
     fn next_scheduled(&self) -> Option<SourceRef> {
         self.state.lock().scheduled.pop_front()
     }
@@ -128,7 +181,7 @@ impl MockPort {
         }
     }
 
-    fn insert(&self, call: PortCall, source: SourceRef) -> io::Result<Token> {
+    fn insert_as(&self, call: PortCall, source: SourceRef) -> io::Result<Token> {
         let mut state = self.state.lock();
         state.calls.push(call);
         if let Some(errno) = state.attach_fails.pop_front() {
@@ -149,24 +202,28 @@ impl MockPort {
 
 impl Port for MockPort {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token> {
-        with_memory(|| self.insert(PortCall::Attach(descriptor.as_raw_fd()), source))
+        with_memory(|| self.insert_as(PortCall::Attach(descriptor.as_raw_fd()), source))
     }
 
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
         let mut state = self.state.lock();
         with_memory(|| state.calls.push(PortCall::Detach(descriptor.as_raw_fd())));
         let source = state.sources.remove(&token.0);
+        state.timers.remove(&token.0);
         drop(state);
         drop(source);
     }
 
     fn forget(&self, token: Token) {
-        let source = self.state.lock().sources.remove(&token.0);
+        let mut state = self.state.lock();
+        let source = state.sources.remove(&token.0);
+        state.timers.remove(&token.0);
+        drop(state);
         drop(source);
     }
 
     fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> io::Result<Token> {
-        self.insert(PortCall::AttachOnce(descriptor.as_raw_fd(), interest), source)
+        self.insert_as(PortCall::AttachOnce(descriptor.as_raw_fd(), interest), source)
     }
 
     fn rearm(&self, descriptor: BorrowedFd<'_>, _: Token, interest: Interest) -> io::Result<()> {
@@ -190,6 +247,29 @@ impl Port for MockPort {
             let source = state.sources.get(&token.0).cloned();
             state.scheduled.extend(source);
         });
+    }
+
+    fn insert(&self, source: SourceRef) -> io::Result<Token> {
+        with_memory(|| self.insert_as(PortCall::Insert, source))
+    }
+
+    fn set_timer(&self, token: Token, at: Option<Instant>) -> io::Result<()> {
+        let mut state = self.state.lock();
+        with_memory(|| {
+            state.calls.push(PortCall::SetTimer(at));
+            if !state.sources.contains_key(&token.0) {
+                return;
+            }
+            match at {
+                Some(at) => _ = state.timers.insert(token.0, at),
+                None => _ = state.timers.remove(&token.0),
+            }
+        });
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        *self.state.lock().now.get_or_insert_with(Instant::now)
     }
 
     fn is_current_thread(&self) -> bool {

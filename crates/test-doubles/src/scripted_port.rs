@@ -1,6 +1,6 @@
 //! The real system calls of a port. The test makes chosen ones fail.
 
-use completion_port::sys::{EpollOp, Errno, Event, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event, EventFlags, LONGEST_WAIT, Milliseconds};
 use completion_port::{Kernel, PortSyscalls};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -118,12 +118,12 @@ impl PortSyscalls for ScriptedPort {
         self.make(call, || Kernel.epoll_ctl(epoll, fd, op))
     }
 
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
         self.make(PortSyscall::EpollWait, || {
-            // A wait that ends without an event counts as one with the waits that follow it.
+            // A longest wait that ends without an event counts as one with the waits that follow it.
             loop {
-                Kernel.epoll_wait(epoll, events, block)?;
-                if !block || !events.is_empty() {
+                Kernel.epoll_wait(epoll, events, at_most)?;
+                if at_most < LONGEST_WAIT || !events.is_empty() {
                     return Ok(());
                 }
             }

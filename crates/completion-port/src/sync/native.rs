@@ -9,6 +9,7 @@ pub(crate) use std::thread_local as per_thread;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::PoisonError;
+use std::time::Duration;
 
 pub(crate) mod thread {
     pub(crate) use crate::port_thread::{JoinHandle, spawn};
@@ -63,6 +64,11 @@ impl Condvar {
     pub(crate) fn wait<T>(&self, guard: &mut MutexGuard<'_, T>) {
         let held = guard.0.take().expect("the lock is held");
         guard.0 = Some(self.0.wait(held).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(crate) fn wait_at_most<T>(&self, guard: &mut MutexGuard<'_, T>, limit: Duration) {
+        let held = guard.0.take().expect("the lock is held");
+        guard.0 = Some(self.0.wait_timeout(held, limit).unwrap_or_else(PoisonError::into_inner).0);
     }
 
     pub(crate) fn notify_all(&self) {

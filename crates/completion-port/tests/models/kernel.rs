@@ -1,11 +1,12 @@
 //! The system calls of a real port, as a model: attached descriptors, events that have come, and the sleeping thread.
 
-use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags, LONGEST_WAIT, Milliseconds};
 use completion_port::{PortSyscalls, Token};
 use loom::sync::{Condvar, Mutex};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 /// One epoll instance, with its eventfd and one descriptor.
 #[derive(Clone, Default)]
@@ -22,6 +23,14 @@ struct Epoll {
     /// The eventfd's, and then the descriptors'.
     tokens: [Option<u64>; 3],
     events: Vec<(u64, EventFlags)>,
+    /// How long the thread has slept.
+    slept: Duration,
+}
+
+/// The time at which every model begins.
+pub fn beginning() -> Instant {
+    static BEGINNING: OnceLock<Instant> = OnceLock::new();
+    *BEGINNING.get_or_init(Instant::now)
 }
 
 /// Any descriptor at all.
@@ -78,14 +87,22 @@ impl PortSyscalls for ModelKernel {
         Ok(())
     }
 
-    fn epoll_wait(&self, _: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+    fn epoll_wait(&self, _: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
         let mut epoll = self.0.epoll.lock().expect("no panic");
-        while block && epoll.events.is_empty() {
+        if (1..LONGEST_WAIT).contains(&at_most) && epoll.events.is_empty() {
+            // A timer ends the wait. No time passes in a model but here.
+            epoll.slept += Duration::from_millis(at_most.into());
+        }
+        while at_most == LONGEST_WAIT && epoll.events.is_empty() {
             epoll = self.0.slept.wait(epoll).expect("no panic");
         }
         let reported = epoll.events.drain(..);
         events.extend(reported.map(|(token, flags)| Event { flags, data: EventData::new_u64(token) }));
         Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        beginning() + self.0.epoll.lock().expect("no panic").slept
     }
 
     fn wake(&self, _: BorrowedFd<'_>, _: BorrowedFd<'_>, _: u64) -> Result<(), Errno> {

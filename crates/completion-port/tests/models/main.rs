@@ -14,6 +14,7 @@ mod port;
 mod queued;
 mod registration;
 mod removal;
+mod timer;
 mod whole;
 mod world;
 

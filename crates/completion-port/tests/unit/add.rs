@@ -161,7 +161,7 @@ fn a_turn_can_be_asked_for_again_after_the_last_one() {
 fn what_a_callback_adds_runs_in_the_same_turn(#[case] direction: Direction) {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
-    let callback = move || drop(weak.upgrade().unwrap().add(direction, op("second")).unwrap());
+    let callback = move || _ = weak.upgrade().unwrap().add(direction, op("second")).unwrap();
     registration.add(Direction::In, op("first").then(callback)).unwrap();
 
     port.deliver(Readiness::IN | Readiness::OUT);

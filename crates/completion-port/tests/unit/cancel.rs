@@ -14,7 +14,7 @@ use test_doubles::MockPort;
 const BOTH: [Direction; 2] = [Direction::In, Direction::Out];
 
 fn three(registration: &Mocked, direction: Direction) -> [OperationId; 3] {
-    ["a", "b", "c"].map(|name| registration.add(direction, op(name)).unwrap())
+    ["a", "b", "c"].map(|name| registration.add(direction, op(name)).expect("it is registered"))
 }
 
 // Tests_SRS_COMPLETION_PORT_01_150

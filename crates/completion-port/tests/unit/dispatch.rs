@@ -116,7 +116,7 @@ fn what_can_be_read_or_written_comes_before_hang_up_and_error(#[case] events: Re
 #[test]
 fn readable_alone_does_not_touch_the_sending_direction() {
     let (port, registration) = mocked();
-    add_two_each(|direction, operation| drop(registration.add(direction, operation).unwrap()));
+    add_two_each(|direction, operation| _ = registration.add(direction, operation).unwrap());
 
     port.deliver(Readiness::IN | Readiness::READ_HANG_UP | Readiness::URGENT);
 
@@ -127,7 +127,7 @@ fn readable_alone_does_not_touch_the_sending_direction() {
 #[test]
 fn both_directions_of_one_event_are_served_oldest_first() {
     let (port, registration) = mocked();
-    add_two_each(|direction, operation| drop(registration.add(direction, operation).unwrap()));
+    add_two_each(|direction, operation| _ = registration.add(direction, operation).unwrap());
 
     port.deliver(Readiness::IN | Readiness::OUT);
 
@@ -156,7 +156,7 @@ fn a_hang_up_alone_after_readable_is_reported_when_all_is_read() {
 #[case::both(Readiness::HANG_UP | Readiness::ERROR)]
 fn a_hang_up_or_error_alone_reaches_everyone_in_one_order(#[case] events: Readiness) {
     let (port, registration) = mocked();
-    add_two_each(|direction, operation| drop(registration.add(direction, operation).unwrap()));
+    add_two_each(|direction, operation| _ = registration.add(direction, operation).unwrap());
 
     port.deliver(events);
 
@@ -171,7 +171,7 @@ fn an_error_event_about_no_error_is_asked_about_once_and_told_to_nobody() {
     let (port, (handler, asked)) = (MockPort::new(), Scripted::with_false_alarms());
     let registration = Registration::new(port.clone(), handler, any_descriptor());
     registration.register(|| ()).unwrap();
-    add_two_each(|direction, operation| drop(registration.add(direction, operation).unwrap()));
+    add_two_each(|direction, operation| _ = registration.add(direction, operation).unwrap());
 
     port.fire(Action::Error);
 
@@ -209,7 +209,7 @@ fn an_error_is_told_to_who_waited_although_the_first_callback_adds_more() {
     let (port, registration) = mocked();
     let weak = Arc::downgrade(&registration);
     let adds =
-        move || drop(weak.upgrade().unwrap().add(Direction::Out, op("added").answers([Progress::Pending])).unwrap());
+        move || _ = weak.upgrade().unwrap().add(Direction::Out, op("added").answers([Progress::Pending])).unwrap();
     registration.add(Direction::Out, op("first").then(adds)).unwrap();
     registration.add(Direction::In, op("second")).unwrap();
 
@@ -269,7 +269,7 @@ fn what_a_claim_leaves_that_began_after_an_error_was_found_is_asked_about_anew()
 #[case::with_urgent_data(Readiness::READ_HANG_UP | Readiness::URGENT)]
 fn a_half_close_alone_reaches_the_receiving_direction_only(#[case] events: Readiness) {
     let (port, registration) = mocked();
-    add_two_each(|direction, operation| drop(registration.add(direction, operation).unwrap()));
+    add_two_each(|direction, operation| _ = registration.add(direction, operation).unwrap());
 
     port.deliver(events);
 

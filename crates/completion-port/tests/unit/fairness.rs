@@ -97,7 +97,7 @@ fn who_has_more_to_do_after_an_event_than_a_turn_allows_has_another_turn() {
     let (_, port) = real_port();
     let (registration, mut peer) = real(&port);
     let (last, told) = op("last").told();
-    (0..GENEROUS).for_each(|_| drop(registration.add(Direction::In, op("more")).expect("it is registered")));
+    (0..GENEROUS).for_each(|_| _ = registration.add(Direction::In, op("more")).expect("it is registered"));
     registration.add(Direction::In, last).expect("it is registered");
 
     peer.write_all(b"x").expect("the socket has room");

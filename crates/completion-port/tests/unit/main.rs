@@ -19,4 +19,5 @@ mod panics;
 mod register;
 mod remove;
 mod remove_async;
+mod timer;
 mod wake;

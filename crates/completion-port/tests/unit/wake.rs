@@ -169,7 +169,7 @@ fn what_the_drop_of_a_handler_adds_on_the_own_thread_runs() {
     let (operation, told) = op("added by a drop").told();
     let adds = {
         let other = Arc::clone(&other);
-        move || drop(other.add(Direction::Out, operation).expect("it is registered"))
+        move || _ = other.add(Direction::Out, operation).expect("it is registered")
     };
     let (registration, _peer) = real_with(&port, Scripted::ending_with(adds));
     settled(&calls);

@@ -2,7 +2,7 @@
 
 use super::{Fault, FaultySyscalls};
 use crate::no_memory::with_memory;
-use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags};
+use completion_port::sys::{EpollOp, Errno, Event, EventData, EventFlags, Milliseconds};
 use completion_port::{Kernel, PortSyscalls};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
@@ -46,7 +46,7 @@ impl PortSyscalls for FaultySyscalls {
         Ok(())
     }
 
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
         with_memory(|| {
             let mut watched = self.state.watched.lock();
             let (held, before) = (watched.held_back(epoll), watched.removals());
@@ -56,7 +56,7 @@ impl PortSyscalls for FaultySyscalls {
                 return Ok(());
             }
             self.interrupt()?;
-            Kernel.epoll_wait(epoll, events, block)?;
+            Kernel.epoll_wait(epoll, events, at_most)?;
             self.hold_some_back(epoll, events);
             self.invent(epoll, events, before);
             Ok(())

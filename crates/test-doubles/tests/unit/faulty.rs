@@ -174,6 +174,6 @@ fn a_spurious_event_is_one_of_a_descriptor_that_is_watched() {
 /// The descriptors that have an event at this moment.
 fn events(sys: &FaultySyscalls, epoll: &OwnedFd) -> Vec<u64> {
     let mut events = Vec::with_capacity(4);
-    sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("epoll works");
+    sys.epoll_wait(epoll.as_fd(), &mut events, 0).expect("epoll works");
     events.iter().map(|event| event.data.u64()).collect()
 }

@@ -28,10 +28,10 @@ fn the_calls_that_are_made_are_real() {
     sys.epoll_ctl(epoll.as_fd(), eventfd.as_fd(), EpollOp::Add { data: 77, flags: EventFlags::IN | EventFlags::ET })
         .expect("real");
 
-    sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("real");
+    sys.epoll_wait(epoll.as_fd(), &mut events, 0).expect("real");
     assert!(events.is_empty());
     sys.wake(epoll.as_fd(), eventfd.as_fd(), 77).expect("real");
-    sys.epoll_wait(epoll.as_fd(), &mut events, false).expect("real");
+    sys.epoll_wait(epoll.as_fd(), &mut events, 0).expect("real");
     assert_eq!(events.iter().map(|event| event.data.u64()).collect::<Vec<_>>(), [77]);
     sys.epoll_ctl(epoll.as_fd(), eventfd.as_fd(), EpollOp::Delete).expect("real");
 

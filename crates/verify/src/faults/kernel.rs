@@ -4,7 +4,7 @@
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{SocketSyscalls, UnsupportedKind};
 use completion_port::PortSyscalls;
-use completion_port::sys::{EpollOp, Event};
+use completion_port::sys::{EpollOp, Event, Milliseconds};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::io::{IoSlice, IoSliceMut};
@@ -239,8 +239,8 @@ impl PortSyscalls for PortSys {
         }
     }
 
-    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, block: bool) -> Result<(), Errno> {
-        self.on_epoll()?.epoll_wait(epoll, events, block)
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
+        self.on_epoll()?.epoll_wait(epoll, events, at_most)
     }
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {

@@ -1,0 +1,145 @@
+//! The port thread's view of the time: how long it may sleep, and when it has to look at the timers.
+//!
+//! Invariant: a timer fires on time, although the thread does not read the clock before each wait. After a look, the sum of
+//! the waits without another look is at most half of the time that is left until the next timer. So the thread is late only
+//! if it also works for the other half without sleeping.
+
+use crate::sys::{LONGEST_WAIT, Milliseconds};
+use std::time::{Duration, Instant};
+
+/// How long a tick of the timers lasts. It bounds how late a timer is, together with the millisecond by which
+/// `epoll_wait(2)` rounds.
+const TICK: Duration = Duration::from_micros(250);
+
+/// The number of waits between two looks at the clock, and the part of the remaining time that each may take.
+const WAITS_PER_LOOK: u32 = 8;
+const PART: u32 = 2 * WAITS_PER_LOOK;
+
+/// Up to this time the thread looks at the clock before each wait.
+const SOON: Duration = Duration::from_millis(128);
+
+/// Counts ticks from the first timer on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Epoch(Option<Instant>);
+
+impl Epoch {
+    pub(crate) const fn new() -> Self {
+        Self(None)
+    }
+
+    /// Begins the count, unless it has begun.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.0.get_or_insert(now);
+    }
+
+    /// The first tick that is not before `at`.
+    pub(crate) fn tick_from(self, at: Instant) -> u64 {
+        ticks(self.since(at) + (TICK - Duration::from_nanos(1)))
+    }
+
+    /// The last tick that is not after `now`.
+    pub(crate) fn tick_until(self, now: Instant) -> u64 {
+        ticks(self.since(now))
+    }
+
+    /// How long it is until a tick.
+    pub(crate) fn until(self, tick: u64, now: Instant) -> Duration {
+        let at = Duration::from_nanos(tick.saturating_mul(nanos(TICK)));
+        at.saturating_sub(self.since(now))
+    }
+
+    fn since(self, at: Instant) -> Duration {
+        self.0.map_or(Duration::ZERO, |epoch| at.saturating_duration_since(epoch))
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn ticks(since: Duration) -> u64 {
+    nanos(since) / nanos(TICK)
+}
+
+/// What a look at the timers has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timers {
+    /// Nobody has looked yet.
+    Unknown,
+    /// None is armed.
+    None,
+    /// Some are due.
+    Due,
+    /// The next look is needed after this time.
+    Next(Duration),
+}
+
+/// How long the thread may sleep.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    found: Timers,
+    /// The waits until the next look, and how long each may take.
+    waits: u32,
+    at_most: Milliseconds,
+}
+
+impl Clock {
+    pub(crate) const fn new() -> Self {
+        Self { found: Timers::None, waits: 0, at_most: LONGEST_WAIT }
+    }
+
+    /// Whether no timer is armed, so that nothing of this matters.
+    #[inline(always)]
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.found, Timers::None)
+    }
+
+    pub(crate) fn has_due(&self) -> bool {
+        self.found == Timers::Due
+    }
+
+    /// The next wait needs a look at the timers.
+    pub(crate) fn look_again(&mut self) {
+        self.found = Timers::Unknown;
+        self.waits = 0;
+    }
+
+    /// Whether the timers have to be looked at before the next wait.
+    pub(crate) fn needs_look(&self) -> bool {
+        self.waits == 0
+    }
+
+    /// Notes what a look has found.
+    pub(crate) fn set(&mut self, found: Timers) {
+        self.found = found;
+        (self.waits, self.at_most) = match found {
+            Timers::None => (1, LONGEST_WAIT),
+            Timers::Unknown | Timers::Due => (1, 0),
+            Timers::Next(left) if left < SOON => (1, milliseconds(left)),
+            Timers::Next(left) => (WAITS_PER_LOOK, milliseconds(left / PART)),
+        };
+    }
+
+    /// How long the next wait may take. The wait is counted.
+    pub(crate) fn next_wait(&mut self) -> Milliseconds {
+        if !self.is_idle() {
+            self.waits = self.waits.saturating_sub(1);
+        }
+        self.at_most
+    }
+
+    /// A wait has ended without an event, so it took as long as it was allowed to. The thread is idle, and need not wake
+    /// in between any more.
+    pub(crate) fn woke_idle(&mut self, found: Timers) {
+        self.set(found);
+        if let Timers::Next(left) = found {
+            (self.waits, self.at_most) = (1, milliseconds(left));
+        }
+    }
+}
+
+/// Rounded up, so that no wait ends too early.
+fn milliseconds(duration: Duration) -> Milliseconds {
+    let rounded = (duration + Duration::from_nanos(999_999)).as_millis();
+    Milliseconds::try_from(rounded).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+}
