@@ -241,8 +241,9 @@ fn a_listener_can_be_dropped_inside_its_own_accept_callback_and_its_address_is_f
         done.put(TcpListener::bind(address).is_ok());
     });
     *holder.lock().unwrap() = Some(listener.unwrap());
-
+    let held = integration_tests::call::hold(&engine);
     let _clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+    held.release();
 
     assert!(dropped.only(), "the callback ran once, and the address could be bound inside it");
 }

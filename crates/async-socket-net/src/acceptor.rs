@@ -131,7 +131,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         count(&self.counters.pauses);
         match set {
             Ok(()) => attempt.suspend(operation),
-            // Without memory for the timer it must try again at once, or it would never.
+            // Without the timer it must try again at once, or it would never.
             Err(_) => attempt.partial(operation),
         }
         log_caught(|| tracing::warn!(error = %errno, ?pause, "listener pauses"));

@@ -14,7 +14,6 @@ mod listener;
 mod opening;
 mod options;
 mod order;
-mod port_timers;
 mod race;
 mod raw;
 mod resolver;

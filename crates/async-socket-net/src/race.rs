@@ -15,7 +15,6 @@ use crate::connect_error::{AttemptError, Attempts, ConnectError};
 use crate::dialer::Dialer;
 use crate::opening::open_socket;
 use crate::order::interleaved;
-use crate::port_timers as timers;
 use crate::resolver::{Lookup, ResolveError};
 use crate::sys::{Errno, NetSyscalls};
 use async_socket_linux::AsyncSocketLinux;
@@ -89,7 +88,7 @@ enum Step {
 
 impl<P: Port, N: NetSyscalls> Run<P, N> {
     pub(crate) fn new(port: P, within: Duration, stagger: Duration, done: Box<Done<P>>) -> Self {
-        let deadline = timers::now(&port).checked_add(within);
+        let deadline = port.now().checked_add(within);
         Self {
             done,
             port,
@@ -192,7 +191,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     pub(crate) fn attach(this: &TryArc<Self>) -> io::Result<()> {
         let mut run = this.run();
         let Some(run) = run.as_mut() else { return Ok(()) };
-        let token = timers::insert(&run.port, this.clone().into())?;
+        let token = run.port.insert(this.clone().into())?;
         run.token = Some(token);
         run.race = Some(this.clone());
         Ok(())
@@ -257,11 +256,11 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         loop {
             let mut guard = self.run();
             let Some(run) = guard.as_mut() else { return };
-            let now = timers::now(&run.port);
+            let now = run.port.now();
             match run.next_step(now) {
                 Step::Wait(at) => {
                     let Some(token) = run.token else { return };
-                    let Err(error) = timers::set_timer(&run.port, token, at) else { return };
+                    let Err(error) = run.port.set_timer(token, at) else { return };
                     drop(guard);
                     return self.end(|_| Err(ConnectError::Port(error)));
                 }
@@ -302,7 +301,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     fn pause(&self, index: usize) {
         let mut guard = self.run();
         let Some(run) = guard.as_mut() else { return };
-        let now = timers::now(&run.port);
+        let now = run.port.now();
         let attempt = &mut run.attempts[index];
         let mut backoff = match mem::replace(&mut attempt.stage, Stage::Trying) {
             Stage::Paused(_, backoff) => backoff,
@@ -374,7 +373,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         let Some(run) = self.run().take() else { return };
         let Run { done, port, token, race, looking_up, attempts, .. } = run;
         if let Some(token) = token {
-            timers::forget(&port, token);
+            port.forget(token);
         }
         drop(looking_up);
         drop(attempts);
@@ -411,6 +410,11 @@ impl<P: Port, N: NetSyscalls> Source for Race<P, N> {
             self.advance();
         }
         Dispatch::Idle
+    }
+
+    fn on_timer(&self, _: Instant) -> (Dispatch, Option<Instant>) {
+        // Sets the next timer itself, if there is one.
+        (self.on_ready(Readiness::empty()), None)
     }
 
     fn queued(&self, _: Direction) -> usize {
