@@ -247,18 +247,30 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         Ok(listeners)
     }
 
+    /// A socket that listens, and its address.
     fn bind(&self, address: SocketAddr) -> Result<(OwnedFd, SocketAddr), ListenError> {
-        let failed = |call| move |errno: Errno| ListenError::Kernel { call, address: address.into(), source: errno.into() };
         let wanted = Address::from(address);
-        let descriptor = self.sys.socket(wanted.family()).map_err(failed("socket"))?;
-        let fd = descriptor.as_fd();
-        for option in [SocketOption::ReuseAddress(true), SocketOption::ReusePort(true)] {
-            self.sys.set_option(fd, option).map_err(failed("setsockopt"))?;
+        let failed = |(call, errno): (_, Errno)| {
+            ListenError::Kernel { call, address: address.into(), source: errno.into() }
+        };
+        let descriptor = self.sys.socket(wanted.family()).map_err(|errno| failed(("socket", errno)))?;
+        match self.bind_and_listen(&descriptor, &wanted) {
+            Ok(bound) => Ok((descriptor, bound.as_inet().unwrap_or(address))),
+            Err(error) => {
+                self.sys.close(descriptor);
+                Err(failed(error))
+            }
         }
-        self.sys.bind(fd, &wanted).map_err(failed("bind"))?;
-        self.sys.listen(fd, self.backlog).map_err(failed("listen"))?;
-        let bound = self.sys.local_address(fd).map_err(failed("getsockname"))?;
-        Ok((descriptor, bound.as_inet().unwrap_or(address)))
+    }
+
+    fn bind_and_listen(&self, descriptor: &OwnedFd, wanted: &Address) -> Result<Address, (&'static str, Errno)> {
+        let (sys, fd) = (&self.sys, descriptor.as_fd());
+        for option in [SocketOption::ReuseAddress(true), SocketOption::ReusePort(true)] {
+            sys.set_option(fd, option).map_err(|errno| ("setsockopt", errno))?;
+        }
+        sys.bind(fd, wanted).map_err(|errno| ("bind", errno))?;
+        sys.listen(fd, self.backlog).map_err(|errno| ("listen", errno))?;
+        sys.local_address(fd).map_err(|errno| ("getsockname", errno))
     }
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_001
