@@ -8,10 +8,13 @@ use integration_tests::call::{Inbox, engine, received};
 use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
 use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
@@ -23,8 +26,8 @@ fn start(engine: &ExecutionEngine, to: impl ToTarget, within: Duration) -> (Conn
 }
 
 fn bound() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("set-up");
+    let address = listener.local_addr().expect("set-up");
     (listener, address)
 }
 
@@ -35,18 +38,18 @@ fn closed() -> SocketAddr {
 
 /// An address whose backlog is full, so that a connect to it stays in progress. The sockets keep it full.
 fn silent() -> (SocketAddr, Vec<Socket>) {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-    listener.listen(0).unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("set-up");
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("set-up").into()).expect("set-up");
+    listener.listen(0).expect("set-up");
+    let address = listener.local_addr().expect("set-up");
     let mut sockets = vec![listener];
     for _ in 0..3 {
-        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        client.set_nonblocking(true).unwrap();
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("set-up");
+        client.set_nonblocking(true).expect("set-up");
         let _ = client.connect(&address);
         sockets.push(client);
     }
-    (address.as_socket().unwrap(), sockets)
+    (address.as_socket().expect("set-up"), sockets)
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_040, Tests_SRS_ASYNC_SOCKET_NET_01_041
@@ -115,7 +118,10 @@ fn when_every_address_refuses_the_error_has_each_attempt() {
     let tried: Vec<_> = error.attempts().iter().map(|attempt| attempt.address.as_inet().unwrap()).collect();
     assert_eq!(tried, addresses);
     let text = error.to_string();
-    assert!(addresses.iter().all(|address| text.contains(&format!("{address}: connect: Connection refused"))), "{text}");
+    assert!(
+        addresses.iter().all(|address| text.contains(&format!("{address}: connect: Connection refused"))),
+        "{text}"
+    );
     assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
@@ -277,24 +283,16 @@ fn options_and_the_local_address_are_set_before_the_connect() {
     let socket = outcome.only().unwrap();
     let (_, peer) = listener.accept().unwrap();
     assert_eq!(peer.ip().to_string(), "127.0.0.2");
-    let number = socket.descriptor_number();
-    // The socket is open, so the number is its own.
-    let duplicate = std::fs::File::open(format!("/proc/self/fd/{number}"));
-    assert!(duplicate.is_err(), "a socket cannot be opened by its path");
-    let fd = Duplicate::of(number);
-    assert!(getsockopt(&fd.0, sockopt::TcpNoDelay).unwrap());
-    assert_eq!(getsockopt(&fd.0, sockopt::RcvBuf).unwrap(), 120_000);
+    let descriptor = duplicate(socket.descriptor_number());
+    assert!(getsockopt(&descriptor, sockopt::TcpNoDelay).unwrap());
+    // The kernel doubles it.
+    assert_eq!(getsockopt(&descriptor, sockopt::RcvBuf).unwrap(), 120_000);
 }
 
-/// A duplicate of a descriptor that is known by number only.
-struct Duplicate(std::os::fd::OwnedFd);
-
-impl Duplicate {
-    fn of(number: i32) -> Self {
-        let process = rustix::process::pidfd_open(rustix::process::getpid(), rustix::process::PidfdFlags::empty());
-        let flags = rustix::process::PidfdGetfdFlags::empty();
-        Self(rustix::process::pidfd_getfd(process.unwrap(), number, flags).unwrap())
-    }
+/// A duplicate of a descriptor that is known by its number only.
+fn duplicate(number: i32) -> OwnedFd {
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("pidfd_open");
+    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).expect("pidfd_getfd")
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_042
@@ -305,7 +303,6 @@ fn a_unix_listener_with_a_full_backlog_is_tried_again_until_it_accepts() {
     let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
     let std_address = std::os::unix::net::SocketAddr::from_abstract_name(name.abstract_name().unwrap()).unwrap();
     let bytes = [b"\0", std_address.as_abstract_name().unwrap()].concat();
-    use std::os::unix::ffi::OsStrExt;
     listener.bind(&socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(&bytes)).unwrap()).unwrap();
     listener.listen(0).unwrap();
     let _first = UnixStream::connect_addr(&std_address).unwrap();
@@ -358,7 +355,9 @@ fn a_connect_can_be_started_and_cancelled_inside_the_callback_of_another() {
     let (inner, on) = (done.clone(), engine.clone());
     let _connecting = connect(&engine, address, LIMIT, move |first| {
         let cancelled = inner.clone();
-        drop(connect(&on, full, LIMIT, move |second| cancelled.put(("second", second.map(drop).map_err(|it| it.kind())))));
+        drop(connect(&on, full, LIMIT, move |second| {
+            cancelled.put(("second", second.map(drop).map_err(|it| it.kind())));
+        }));
         inner.put(("first", first.map(drop).map_err(|it| it.kind())));
     });
 

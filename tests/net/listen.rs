@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 fn bound() -> (TcpListener, std::net::SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("set-up");
+    let address = listener.local_addr().expect("set-up");
     (listener, address)
 }
 
@@ -400,12 +400,13 @@ fn a_full_backlog_is_accepted_once_the_port_has_time() {
 
 /// How many connections wait to be accepted, as the kernel counts them.
 fn accept_queue(port: u16) -> u32 {
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("set-up");
     let local = format!("0100007F:{port:04X}");
     let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line = lines.find(|words| words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A")).unwrap();
-    let (_, waiting) = line[4].split_once(':').unwrap();
-    u32::from_str_radix(waiting, 16).unwrap()
+    let line =
+        lines.find(|words| words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A")).expect("set-up");
+    let (_, waiting) = line[4].split_once(':').expect("set-up");
+    u32::from_str_radix(waiting, 16).expect("set-up")
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_015

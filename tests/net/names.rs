@@ -15,7 +15,7 @@ fn hanging(threads: usize, queue: usize) -> (Resolver, std::sync::mpsc::Sender<(
     let (release, released) = channel::<()>();
     let released = Arc::new(Mutex::new(released));
     let resolver = Resolver::with(threads, queue, move |_, _| {
-        let _ = released.lock().unwrap().recv();
+        let _ = released.lock().expect("set-up").recv();
         Ok(Vec::new())
     });
     (resolver, release)

@@ -14,10 +14,10 @@ use std::time::Duration;
 
 /// Leaves this many descriptors to the process.
 fn leave(descriptors: u64) {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-    let next = std::fs::File::open("/dev/null").unwrap();
-    let next = u64::try_from(next.as_raw_fd()).unwrap();
-    setrlimit(Resource::RLIMIT_NOFILE, next + descriptors, hard).unwrap();
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("set-up");
+    let next = std::fs::File::open("/dev/null").expect("set-up");
+    let next = u64::try_from(next.as_raw_fd()).expect("set-up");
+    setrlimit(Resource::RLIMIT_NOFILE, next + descriptors, hard).expect("set-up");
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_010, Tests_SRS_ASYNC_SOCKET_NET_01_011, Tests_SRS_ASYNC_SOCKET_NET_01_014

@@ -1,10 +1,10 @@
 //! Why a connection was not accepted, and why a listener could not be made.
 
-use crate::address::Address;
 use crate::options::OptionError;
 use crate::sys::Errno;
 use async_socket_linux::UnsupportedKind;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -22,8 +22,8 @@ pub enum AcceptError {
     /// The kernel refused an option of one accepted socket, which was closed. The next one is accepted as usual.
     #[error("an accepted socket was closed because its options could not be set")]
     Options {
-        /// The client.
-        peer: Address,
+        /// The client, if it is none of a Unix socket.
+        peer: Option<SocketAddr>,
         /// Which option, and what the kernel said.
         source: OptionError,
     },
@@ -107,7 +107,7 @@ pub enum ListenError {
         /// `socket`, `setsockopt`, `bind`, `listen` or `getsockname`.
         call: &'static str,
         /// Where to listen.
-        address: Address,
+        address: SocketAddr,
         /// What the kernel said: `EADDRINUSE` for instance.
         source: io::Error,
     },

@@ -83,6 +83,9 @@ impl<P: Port, N: NetSyscalls> Drop for Accepted<P, N> {
 
 impl<P: Port, N: NetSyscalls> fmt::Debug for Accepted<P, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Accepted").field("descriptor", &self.descriptor).field("peer", &self.peer).finish_non_exhaustive()
+        f.debug_struct("Accepted")
+            .field("descriptor", &self.descriptor)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
     }
 }

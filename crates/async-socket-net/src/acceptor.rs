@@ -42,6 +42,8 @@ pub(crate) struct Acceptor<P: Port, N: NetSyscalls> {
     options: SocketOptions,
     pub(crate) counters: Counters,
     port_failed: AtomicBool,
+    /// The next pause is not the first. Saves a lock for each connection.
+    has_backed_off: AtomicBool,
     made_in: Generation,
     parts: Mutex<Parts<P, N>>,
 }
@@ -72,9 +74,16 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
     pub(crate) fn new(sys: N, family: Family, options: SocketOptions, program: Program<P, N>) -> Self {
         let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let parts = Parts { program: Some(program), alarm: None, backoff, is_over: false };
-        let (counters, port_failed) = (Counters::default(), AtomicBool::new(false));
-        let made_in = Generation::current();
-        Self { sys, family, options, counters, port_failed, made_in, parts: Mutex::new(parts) }
+        Self {
+            sys,
+            family,
+            options,
+            counters: Counters::default(),
+            port_failed: AtomicBool::new(false),
+            has_backed_off: AtomicBool::new(false),
+            made_in: Generation::current(),
+            parts: Mutex::new(parts),
+        }
     }
 
     pub(crate) fn set_alarm(&self, alarm: Alarm<P>) {
@@ -87,19 +96,18 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_006
     fn hand_over(&self, descriptor: OwnedFd, peer: Address) {
-        if self.counters.is_paused.swap(false, Ordering::Relaxed) {
+        if self.has_backed_off.load(Ordering::Relaxed) {
+            self.has_backed_off.store(false, Ordering::Relaxed);
             self.parts().backoff.reset();
         }
         count(&self.counters.accepted);
         log_caught(|| tracing::trace!(%peer, "connection accepted"));
         match self.options.apply(&self.sys, descriptor.as_fd(), self.family) {
-            Ok(()) => self.call(|program| {
-                Ok(Accepted::new(descriptor, peer, (program.next_port)(), self.sys.clone()))
-            }),
+            Ok(()) => self.call(|program| Ok(Accepted::new(descriptor, peer, (program.next_port)(), self.sys.clone()))),
             Err(source) => {
                 self.sys.close(descriptor);
                 count(&self.counters.failed_clients);
-                self.report(AcceptError::Options { peer, source });
+                self.report(AcceptError::Options { peer: peer.as_inet(), source });
             }
         }
     }
@@ -127,6 +135,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         let pause = parts.backoff.next_pause();
         let set = parts.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(pause));
         drop(parts);
+        self.has_backed_off.store(true, Ordering::Relaxed);
         self.counters.is_paused.store(true, Ordering::Relaxed);
         count(&self.counters.pauses);
         match set {
@@ -158,6 +167,7 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
         if matches!(action, Action::Abandoned | Action::Cancelled) {
             return attempt.complete(false, None, || ());
         }
+        self.counters.is_paused.store(false, Ordering::Relaxed);
         let accept = |descriptor: &OwnedFd| retry_interrupted(|| self.sys.accept(descriptor.as_fd()));
         let port_failed = || self.port_failed.load(Ordering::Relaxed);
         match attempt.run(accept).unwrap_or(Err(Errno::IO)) {

@@ -66,7 +66,7 @@ impl<P: Port, N: NetSyscalls> Dialer<P, N> {
     }
 
     /// Ends the registration of an attempt that has succeeded. Called on the port's thread, where nothing is in the way.
-    pub(crate) fn finish(registration: Registration<Self, P>) -> Option<OwnedFd> {
+    pub(crate) fn finish(registration: &Registration<Self, P>) -> Option<OwnedFd> {
         let dialer = registration.handler();
         *dialer.kept() = Kept::Wanted;
         registration.remove();

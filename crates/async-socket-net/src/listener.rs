@@ -162,7 +162,10 @@ impl<P: Port, N: NetSyscalls> Drop for Listener<P, N> {
 
 impl<P: Port, N: NetSyscalls> fmt::Debug for Listener<P, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("local_address", &self.local_address).field("metrics", &self.metrics()).finish_non_exhaustive()
+        f.debug_struct("Listener")
+            .field("local_address", &self.local_address)
+            .field("metrics", &self.metrics())
+            .finish_non_exhaustive()
     }
 }
 
@@ -250,9 +253,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
     /// A socket that listens, and its address.
     fn bind(&self, address: SocketAddr) -> Result<(OwnedFd, SocketAddr), ListenError> {
         let wanted = Address::from(address);
-        let failed = |(call, errno): (_, Errno)| {
-            ListenError::Kernel { call, address: address.into(), source: errno.into() }
-        };
+        let failed = |(call, errno): (_, Errno)| ListenError::Kernel { call, address, source: errno.into() };
         let descriptor = self.sys.socket(wanted.family()).map_err(|errno| failed(("socket", errno)))?;
         match self.bind_and_listen(&descriptor, &wanted) {
             Ok(bound) => Ok((descriptor, bound.as_inet().unwrap_or(address))),

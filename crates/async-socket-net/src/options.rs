@@ -130,12 +130,7 @@ impl SocketOptions {
     }
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_006
-    pub(crate) fn apply<N: NetSyscalls>(
-        &self,
-        sys: &N,
-        fd: BorrowedFd<'_>,
-        family: Family,
-    ) -> Result<(), OptionError> {
+    pub(crate) fn apply<N: NetSyscalls>(&self, sys: &N, fd: BorrowedFd<'_>, family: Family) -> Result<(), OptionError> {
         for option in self.list(family).into_iter().flatten() {
             sys.set_option(fd, option).map_err(|errno: Errno| OptionError { option, source: errno.into() })?;
         }

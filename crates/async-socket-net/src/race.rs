@@ -342,7 +342,8 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         drop(guard);
         match outcome {
             Ok(()) => {
-                if let Some(descriptor) = Dialer::finish(registration) {
+                if let Some(descriptor) = Dialer::finish(&registration) {
+                    drop(registration);
                     self.win(descriptor);
                 }
             }

@@ -4,8 +4,8 @@
 //! kernel does; the callers know what it means for each call.
 
 use crate::address::{Address, Family};
-use crate::raw::peer_credentials;
 use crate::options::SocketOption;
+use crate::raw::peer_credentials;
 use async_socket_linux::UnsupportedKind;
 use rustix::net::sockopt::{
     self, set_socket_keepalive, set_socket_recv_buffer_size, set_socket_reuseaddr, set_socket_reuseport,

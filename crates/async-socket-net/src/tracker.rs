@@ -99,12 +99,7 @@ impl<P: Port> Tracker<P> {
     /// # Errors
     /// The port has no room for the timer, or was made before a `fork`. Nothing has happened then.
     // Codes_SRS_ASYNC_SOCKET_NET_01_018, Codes_SRS_ASYNC_SOCKET_NET_01_019
-    pub fn finish(
-        &self,
-        port: &P,
-        within: Duration,
-        done: impl FnOnce(Finished) + Send + 'static,
-    ) -> io::Result<()> {
+    pub fn finish(&self, port: &P, within: Duration, done: impl FnOnce(Finished) + Send + 'static) -> io::Result<()> {
         // A cycle until the end, so that `done` runs even if the program drops everything else.
         let shared = Arc::clone(&self.shared);
         let alarm = Alarm::try_new(port.clone(), move || shared.end())?;

@@ -30,7 +30,7 @@ pub(crate) fn start(
 }
 
 pub(crate) fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-    list.iter().map(|text| text.parse().unwrap()).collect()
+    list.iter().map(|text| text.parse().expect("set-up")).collect()
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_040

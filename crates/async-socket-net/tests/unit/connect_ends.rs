@@ -3,7 +3,7 @@
 use crate::connect::{LONG, addresses, start};
 use crate::script::{Inbox, doubles, inet};
 use async_socket_net::sys::Errno;
-use async_socket_net::{ConnectError, ConnectErrorKind, Connector, NotOpened, TargetError, UnixAddress};
+use async_socket_net::{AttemptError, ConnectError, ConnectErrorKind, Connector, NotOpened, TargetError, UnixAddress};
 use completion_port::Action;
 use parking_lot::Mutex;
 use rstest::rstest;
@@ -63,7 +63,8 @@ fn the_error_has_all_attempts_in_the_order_in_which_they_began_and_the_cause_of_
 
     let error = outcome.only().unwrap_err();
     let attempts: Vec<_> = error.attempts().iter().map(|it| (it.address.to_string(), it.call)).collect();
-    let expected = [("10.0.0.1:1", "socket"), ("10.0.0.2:1", "bind"), ("10.0.0.3:1", "connect"), ("10.0.0.4:1", "connect")];
+    let expected =
+        [("10.0.0.1:1", "socket"), ("10.0.0.2:1", "bind"), ("10.0.0.3:1", "connect"), ("10.0.0.4:1", "connect")];
     assert_eq!(attempts, expected.map(|(address, call)| (address.to_owned(), call)));
     assert_eq!(error.kind(), ConnectErrorKind::Refused);
     assert_eq!(script.open(), 0);
@@ -101,7 +102,7 @@ fn at_the_deadline_everything_is_closed_and_the_error_names_what_was_under_way()
     assert!(connecting.is_over());
     assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
     assert!(error.to_string().starts_with("not connected within 60000 ms: 10.0.0.1:1: connect: "), "{error}");
-    let causes: Vec<_> = error.attempts().iter().map(|it| it.kind()).collect();
+    let causes: Vec<_> = error.attempts().iter().map(AttemptError::kind).collect();
     assert_eq!(causes, [ConnectErrorKind::Unreachable, ConnectErrorKind::TimedOut, ConnectErrorKind::TimedOut]);
     assert_eq!((script.open(), port.references()), (0, 1));
     assert!(port.next_timer().is_none());

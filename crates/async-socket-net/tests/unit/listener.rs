@@ -28,7 +28,7 @@ fn listen_with(
 ) -> (Listener<MockPort, Script>, Inbox<Outcome>) {
     let accepted = Inbox::new();
     let builder = Listener::builder().options(options).syscalls(script.clone());
-    let listener = builder.listen_on(port.clone(), any_descriptor(), accepted.callback()).unwrap();
+    let listener = builder.listen_on(port.clone(), any_descriptor(), accepted.callback()).expect("set-up");
     (listener, accepted)
 }
 
@@ -62,8 +62,7 @@ fn what_is_no_listening_stream_socket_is_refused_with_the_reason(
     script.is_a(kind);
     let accepted = Inbox::<Outcome>::new();
 
-    let refused =
-        Listener::builder().syscalls(script).listen_on(port.clone(), any_descriptor(), accepted.callback());
+    let refused = Listener::builder().syscalls(script).listen_on(port.clone(), any_descriptor(), accepted.callback());
 
     assert!(refused.unwrap_err().to_string().contains(reason));
     assert!(port.calls().is_empty());
@@ -194,8 +193,11 @@ fn the_options_are_set_on_each_accepted_socket() {
 
     port.fire(Action::In);
 
-    let set: Vec<_> =
-        script.calls().into_iter().filter_map(|call| if let Call::SetOption(it) = call { Some(it) } else { None }).collect();
+    let set: Vec<_> = script
+        .calls()
+        .into_iter()
+        .filter_map(|call| if let Call::SetOption(it) = call { Some(it) } else { None })
+        .collect();
     assert_eq!(
         set,
         [
@@ -239,7 +241,7 @@ fn a_refused_option_closes_that_connection_and_no_other() {
 
     let error = accepted.next().unwrap().unwrap_err();
     let AcceptError::Options { peer, source } = error else { panic!("{error:?}") };
-    assert_eq!((peer, source.option), (inet("10.0.0.1:1"), SocketOption::NoDelay(true)));
+    assert_eq!((peer, source.option), (inet("10.0.0.1:1").as_inet(), SocketOption::NoDelay(true)));
     assert_eq!(script.open(), 1, "the other is open");
     assert_eq!(accepted.next().unwrap().unwrap().peer(), &inet("10.0.0.2:2"));
     assert_eq!((listener.metrics().accepted, listener.metrics().failed_clients), (2, 1));
@@ -268,11 +270,12 @@ fn after_a_panic_of_the_callback_the_next_connection_is_accepted() {
     let accepted = Inbox::new();
     let mut callback = accepted.callback();
     let mut calls = 0;
-    let _listener = Listener::builder().syscalls(script.clone()).listen_on(port.clone(), any_descriptor(), move |it: Outcome| {
-        calls += 1;
-        assert!(calls != 1, "the panic of this test");
-        callback(it);
-    });
+    let _listener =
+        Listener::builder().syscalls(script.clone()).listen_on(port.clone(), any_descriptor(), move |it: Outcome| {
+            calls += 1;
+            assert!(calls != 1, "the panic of this test");
+            callback(it);
+        });
     script.accepts([Ok(inet("10.0.0.1:1")), Ok(inet("10.0.0.2:2"))]);
 
     port.fire(Action::In);
@@ -292,11 +295,12 @@ fn dropping_a_listener_inside_its_callback_closes_the_descriptor_there_and_ends_
     let (ours, its_script) = (Arc::clone(&holder), script.clone());
     let closed_inside = Inbox::new();
     let mut report = closed_inside.callback();
-    let listener = Listener::builder().syscalls(script.clone()).listen_on(port.clone(), descriptor, move |_: Outcome| {
-        let listener: Option<Listener<MockPort, Script>> = ours.lock().take();
-        drop(listener.expect("the callback runs once"));
-        report(its_script.calls().contains(&Call::Close(number)));
-    });
+    let listener =
+        Listener::builder().syscalls(script.clone()).listen_on(port.clone(), descriptor, move |_: Outcome| {
+            let listener: Option<Listener<MockPort, Script>> = ours.lock().take();
+            drop(listener.expect("the callback runs once"));
+            report(its_script.calls().contains(&Call::Close(number)));
+        });
     *holder.lock() = Some(listener.unwrap());
     script.accepts([Ok(inet("10.0.0.1:1")), Ok(inet("10.0.0.2:2"))]);
 
@@ -352,7 +356,10 @@ fn a_listener_per_port_binds_them_all_to_the_first_ones_port() {
 
     // The doubles' descriptors are no listening sockets of the kernel's, but epoll takes them.
     let ListenError::Kernel { call: "bind", address, source } = error else { panic!("{error:?}") };
-    assert_eq!((address, source.raw_os_error()), (inet("127.0.0.1:4321"), Some(Errno::ADDRINUSE.raw_os_error())));
+    assert_eq!(
+        (Some(address), source.raw_os_error()),
+        (inet("127.0.0.1:4321").as_inet(), Some(Errno::ADDRINUSE.raw_os_error()))
+    );
     let binds: Vec<_> = script.calls().into_iter().filter(|call| matches!(call, Call::Bind(_))).collect();
     assert_eq!(binds, [Call::Bind("127.0.0.1:0".into()), Call::Bind("127.0.0.1:4321".into())]);
     assert_eq!(script.count(&Call::Listen(7)), 1);

@@ -111,6 +111,21 @@ fn a_resume_ends_the_pause_and_only_the_pause() {
     assert_eq!(script.calls().len(), calls);
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_010, Tests_SRS_ASYNC_SOCKET_NET_01_020
+#[test]
+fn a_pause_is_over_when_nothing_is_there_any_more() {
+    let (port, script) = doubles();
+    let (listener, _accepted) = listen(&port, &script);
+    script.accepts([Err(Errno::MFILE)]);
+    port.fire(Action::In);
+    assert!(listener.metrics().is_paused);
+
+    port.advance(Duration::from_millis(10));
+    port.run_scheduled();
+
+    assert!(!listener.metrics().is_paused && !listener.resume());
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_010, Tests_SRS_ASYNC_SOCKET_NET_01_013
 #[test]
 fn a_listener_that_is_dropped_while_it_pauses_disarms_its_alarm() {

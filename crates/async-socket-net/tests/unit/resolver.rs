@@ -151,5 +151,7 @@ fn dropping_the_last_handle_does_not_wait_for_a_thread_that_hangs() {
     assert!(matches!(outcome.only(), Err(ConnectError::Cancelled)));
     drop(hanging);
     // The pool's function is dropped with its last thread.
-    assert!(questions.recv_timeout(PATIENCE).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Disconnected));
+    assert!(
+        questions.recv_timeout(PATIENCE).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
 }

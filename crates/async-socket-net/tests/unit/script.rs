@@ -49,7 +49,7 @@ struct State {
 }
 
 pub(crate) fn inet(text: &str) -> Address {
-    text.parse::<SocketAddr>().unwrap().into()
+    text.parse::<SocketAddr>().expect("set-up").into()
 }
 
 impl Script {
@@ -111,7 +111,7 @@ impl Script {
     }
 
     fn descriptor(state: &mut State) -> OwnedFd {
-        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (ours, theirs) = UnixStream::pair().expect("set-up");
         state.peers.push(theirs);
         state.open.push(ours.as_raw_fd());
         ours.into()

@@ -8,7 +8,7 @@ use std::os::unix::net as unix;
 use std::path::{Path, PathBuf};
 
 fn addresses(list: &[&str]) -> Target {
-    Target::Addresses(list.iter().map(|text| text.parse().unwrap()).collect())
+    Target::Addresses(list.iter().map(|text| text.parse().expect("set-up")).collect())
 }
 
 fn name(host: &str, port: u16) -> Target {
