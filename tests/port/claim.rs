@@ -198,7 +198,7 @@ impl Chain {
                 Err(_) => _ = claim.queue(writes("x").then(|_| self.go_on(1))).expect("there is memory"),
             },
             Err(_) => {
-                _ = registration.add(Direction::Out, writes("x").then(|_| self.go_on(1))).expect("it is registered")
+                _ = registration.add(Direction::Out, writes("x").then(|_| self.go_on(1))).expect("it is registered");
             }
         }
     }

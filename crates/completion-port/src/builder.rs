@@ -1,5 +1,6 @@
 //! What a port is created with.
 
+use crate::driver::PortDriver;
 use crate::port::CompletionPort;
 use crate::port_thread::default_stack_size;
 use crate::sync::thread::{self, JoinHandle};
@@ -69,6 +70,26 @@ impl CompletionPortBuilder {
     // Codes_SRS_COMPLETION_PORT_01_001, Codes_SRS_COMPLETION_PORT_01_002
     pub fn create_with<S: PortSyscalls>(self, sys: S) -> Result<CompletionPort<S>, CreatePortError> {
         CompletionPort::start(sys, self)
+    }
+
+    /// Creates a port without a thread, and its driver. The settings of the thread do not matter then.
+    ///
+    /// # Errors
+    /// As for [`create`](Self::create).
+    pub fn create_driven(self) -> Result<(CompletionPort, PortDriver), CreatePortError> {
+        self.create_driven_with(Kernel)
+    }
+
+    /// [`create_driven`](Self::create_driven) with other system calls than the kernel's.
+    ///
+    /// # Errors
+    /// As for `create`.
+    // Codes_SRS_COMPLETION_PORT_01_175
+    pub fn create_driven_with<S: PortSyscalls>(
+        self,
+        sys: S,
+    ) -> Result<(CompletionPort<S>, PortDriver<S>), CreatePortError> {
+        CompletionPort::driven(sys, self.busy_poll)
     }
 
     /// The settings that the port thread is started with. An error if no thread can have them.

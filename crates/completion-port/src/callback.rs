@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 per_thread! {
-    /// The registration that this port thread dispatches, or 0. A port never dispatches inside a dispatch.
+    /// The registration that this port thread dispatches, or 0.
     static IN_DISPATCH: Cell<usize> = const { Cell::new(0) };
     /// The registration that has counted the callback of the outermost claim on this thread's stack, or 0.
     static IN_CLAIM_CALLBACK: Cell<usize> = const { Cell::new(0) };
@@ -70,6 +70,28 @@ pub(crate) fn run_in_dispatch<T>(id: usize, dispatch: impl FnOnce() -> T) -> T {
     let result = dispatch();
     IN_DISPATCH.set(0);
     result
+}
+
+/// Lets a thread dispatch a port inside a dispatch of another. The outer registration still counts for [`depth`].
+pub(crate) struct Suspended(usize);
+
+impl Suspended {
+    pub(crate) fn new() -> Self {
+        let outer = IN_DISPATCH.replace(0);
+        if outer != 0 {
+            enter(outer);
+        }
+        Self(outer)
+    }
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        if self.0 != 0 {
+            leave();
+        }
+        IN_DISPATCH.set(self.0);
+    }
 }
 
 /// Runs the callback of a claim inside a dispatch of its registration. That dispatch is counted already. Claims are refused

@@ -1,12 +1,13 @@
 //! The port's thread: it waits for events and calls the sources.
 
 use crate::callback::run_caught;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timers};
+use crate::driver::Turn;
 use crate::memory::{Room, TryArc};
 use crate::process::{Generation, untouched};
 use crate::readiness::Readiness;
 use crate::shared::{PortFlags, Shared};
-use crate::source::{Dispatch, Source, Token};
+use crate::source::{Dispatch, Source, SourceRef, Token};
 use crate::sync::per_thread;
 use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls};
 use crate::table::{Table, TableOp};
@@ -14,7 +15,7 @@ use std::cell::Cell;
 use std::mem;
 use std::os::fd::AsFd;
 use std::slice;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many timers fire before the events have their turn.
 const TIMERS_PER_ROUND: usize = 256;
@@ -23,6 +24,17 @@ const TIMERS_PER_ROUND: usize = 256;
 pub(crate) struct Turns {
     table: Table,
     clock: Clock,
+}
+
+impl Turns {
+    pub(crate) const fn new() -> Self {
+        Self { table: Table::new(), clock: Clock::new() }
+    }
+
+    /// Takes the last source out, at the end of the port.
+    pub(crate) fn pop(&mut self) -> Option<Option<SourceRef>> {
+        self.table.pop()
+    }
 }
 
 /// How many events one `epoll_wait` can return.
@@ -43,6 +55,25 @@ pub fn is_port_thread() -> bool {
     CURRENT.get() != 0 && CURRENT_SINCE.get().is_some_and(|generation| !generation.is_inherited())
 }
 
+/// While it lives, this thread is a port's thread.
+pub(crate) struct Current(usize, Option<Generation>);
+
+impl Current {
+    pub(crate) fn enter<S: PortSyscalls>(shared: &Shared<S>) -> Self {
+        let outer = Self(CURRENT.get(), CURRENT_SINCE.get());
+        CURRENT.set(shared.address());
+        CURRENT_SINCE.set(Some(shared.made_in));
+        outer
+    }
+}
+
+impl Drop for Current {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+        CURRENT_SINCE.set(self.1);
+    }
+}
+
 impl<S: PortSyscalls> Shared<S> {
     pub(crate) fn is_current_thread(&self) -> bool {
         CURRENT.get() == self.address()
@@ -54,16 +85,15 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// The thread's whole life. `events` has room for the events of one wait.
     pub(crate) fn run(this: TryArc<Self>, events: Room<Event>) {
-        CURRENT.set(this.address());
-        CURRENT_SINCE.set(Some(this.made_in));
-        let mut turns = Turns { table: Table::new(), clock: Clock::new() };
+        let _current = Current::enter(&*this);
+        let mut turns = Turns::new();
         this.serve(&mut turns, events.into_vec());
         if this.made_in.is_inherited() {
             // A callback has forked, and this is the child.
             mem::forget(turns);
             return mem::forget(this);
         }
-        while let Some(last) = turns.table.pop() {
+        while let Some(last) = turns.pop() {
             run_caught("drop", || drop(last));
         }
         if this.has_failed() {
@@ -80,22 +110,63 @@ impl<S: PortSyscalls> Shared<S> {
                 if turns.clock.is_idle() {
                     self.wait(&mut events, LONGEST_WAIT);
                 } else {
-                    self.wait_for_timers(&mut turns.clock, &mut events);
+                    self.wait_for_timers(turns, &mut events);
                 }
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
             } else {
-                self.prepare_to_wait(turns, &mut events);
+                self.prepare_to_wait(turns, &mut events, LONGEST_WAIT);
             }
-            if self.has_pending() {
-                // A source that was inserted before an event came must be in the table when the event is looked up.
-                self.apply_pending(turns);
-            }
-            let mut events = events.iter();
-            // Dropping the last reference to a source runs user destructors. If one panics, the remaining sources still
-            // get their turn.
-            while run_caught("dispatch", || self.dispatch_events(turns, &mut events)).is_none() {}
+            self.dispatch(turns, &events);
         }
+    }
+
+    /// One turn of a port that the caller drives.
+    // Codes_SRS_COMPLETION_PORT_01_175
+    pub(crate) fn turn(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Milliseconds) -> Turn {
+        if self.flags().contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
+            return Turn::Over;
+        }
+        let fired = self.prepare_to_wait(turns, events, at_most);
+        let works = fired || !events.is_empty() || turns.table.remaining > 0 || self.has_pending();
+        self.dispatch(turns, events);
+        if works { Turn::Worked } else { Turn::Idle }
+    }
+
+    /// How long a driven port may wait.
+    pub(crate) fn time_to_wait(&self, turns: &Turns) -> Option<Duration> {
+        let has_work = self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) || turns.table.has_queued();
+        if has_work || self.made_in.is_inherited() {
+            return Some(Duration::ZERO);
+        }
+        match self.pending.lock().look_at_timers(|| self.sys.now()) {
+            Timers::None => None,
+            Timers::Next(left) => Some(left),
+            Timers::Due | Timers::Unknown => Some(Duration::ZERO),
+        }
+    }
+
+    /// Ends everything that waits, because nothing drives the port any more.
+    // Codes_SRS_COMPLETION_PORT_01_178
+    pub(crate) fn end_waiting(&self, turns: &mut Turns) {
+        self.apply_pending(turns);
+        self.fail_sources(&mut turns.table);
+        while turns.table.has_queued() || self.has_pending() {
+            turns.table.begin_round();
+            self.dispatch(turns, &[]);
+        }
+    }
+
+    #[inline(always)]
+    fn dispatch(&self, turns: &mut Turns, events: &[Event]) {
+        if self.has_pending() {
+            // A source that was inserted before an event came must be in the table when the event is looked up.
+            self.apply_pending(turns);
+        }
+        let mut events = events.iter();
+        // Dropping the last reference to a source runs user destructors. If one panics, the remaining sources still get
+        // their turn.
+        while run_caught("dispatch", || self.dispatch_events(turns, &mut events)).is_none() {}
     }
 
     /// Calls the sources that have events, and the sources of this round that have yielded or were scheduled.
@@ -111,7 +182,7 @@ impl<S: PortSyscalls> Shared<S> {
                 }
             }
         }
-        if table.remaining > 0 || self.has_pending() || turns.clock.has_due() {
+        if table.remaining > 0 || self.has_pending() {
             self.dispatch_scheduled(turns);
         }
     }
@@ -124,9 +195,6 @@ impl<S: PortSyscalls> Shared<S> {
         }
         if self.has_pending() {
             self.apply_pending(turns);
-        }
-        if turns.clock.has_due() {
-            self.dispatch_timers(turns);
         }
         let table = &mut turns.table;
         while table.remaining > 0 {
@@ -174,16 +242,16 @@ impl<S: PortSyscalls> Shared<S> {
         });
     }
 
-    /// Asks for events, and sleeps only if there is nothing else to do.
+    /// Asks for events, and sleeps only if there is nothing else to do. Returns whether timers have fired.
     #[cold]
     #[inline(never)]
-    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>) {
+    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Milliseconds) -> bool {
         if self.flags_before_sleep().intersects(PortFlags::PENDING) {
             // Drops the sources that were removed in the last round, instead of keeping them until the next event.
             self.apply_pending(turns);
         }
+        let fired = self.fire_timers(turns);
         let Turns { table, clock } = turns;
-        self.look_at_timers(clock);
         // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
         // last reference to the port, which wakes no thread if the port thread drops it.
         let flags = self.flags_before_sleep();
@@ -192,22 +260,37 @@ impl<S: PortSyscalls> Shared<S> {
         let idle = table.remaining == 0 && !notified;
         if flags.contains(PortFlags::FAILED) {
             events.clear();
-            let at_most = if idle { clock.next_wait() } else { 0 };
+            let at_most = if idle { clock.next_wait().min(at_most) } else { 0 };
             self.wait_detached(table, !flags.contains(PortFlags::DETACHED), at_most);
             clock.look_again();
-            self.look_at_timers(clock);
         } else if !(idle && flags.contains(PortFlags::POLLS) && self.is_busy(events)) {
-            self.wait(events, if idle { clock.next_wait() } else { 0 });
+            self.wait(events, if idle { clock.next_wait().min(at_most) } else { 0 });
             self.look_if_idle(clock, events);
         }
+        fired
     }
 
     /// Waits while a timer is armed and nothing else is unusual.
     #[inline(never)]
-    fn wait_for_timers(&self, clock: &mut Clock, events: &mut Vec<Event>) {
-        self.look_at_timers(clock);
-        self.wait(events, clock.next_wait());
-        self.look_if_idle(clock, events);
+    fn wait_for_timers(&self, turns: &mut Turns, events: &mut Vec<Event>) {
+        self.fire_timers(turns);
+        // A timer may have left something to do.
+        let idle = !turns.table.has_queued() && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING);
+        self.wait(events, if idle { turns.clock.next_wait() } else { 0 });
+        self.look_if_idle(&mut turns.clock, events);
+    }
+
+    /// Looks at the timers if it is time for that, and fires those that are due. Returns whether there were any.
+    #[inline]
+    fn fire_timers(&self, turns: &mut Turns) -> bool {
+        self.look_at_timers(&mut turns.clock);
+        let are_due = turns.clock.has_due();
+        if are_due {
+            // If a timer panics, the remaining timers still fire.
+            while run_caught("timer", || self.dispatch_timers(turns)).is_none() {}
+            self.look_at_timers(&mut turns.clock);
+        }
+        are_due
     }
 
     #[inline]

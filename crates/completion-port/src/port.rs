@@ -6,6 +6,7 @@
 use crate::builder::{CompletionPortBuilder, CreatePortError};
 use crate::callback::log_caught;
 use crate::dispatch::{EVENTS_PER_WAIT, is_port_thread};
+use crate::driver::PortDriver;
 use crate::membership::Membership;
 use crate::memory::{Room, TryArc};
 use crate::process::{Generation, Inherited, close_inherited};
@@ -13,13 +14,13 @@ use crate::readiness::Interest;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{SourceRef, Token};
 use crate::sync::thread::JoinHandle;
-use crate::sys::{Errno, EventFlags, Kernel, PortSyscalls, retry_interrupted};
+use crate::sys::{Errno, Event, EventFlags, Kernel, PortSyscalls, retry_interrupted};
 use std::fmt;
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Removals that may accumulate before a sleeping port thread is woken to drop the removed sources.
 const NOTIFY_AFTER: usize = 64;
@@ -135,6 +136,15 @@ struct Owner<S: PortSyscalls> {
     shared: TryArc<Shared<S>>,
     /// Empty until it runs.
     thread: OnceLock<JoinHandle>,
+    /// The port has no thread, but a driver.
+    is_driven: bool,
+}
+
+/// A port, and what a thread or a driver serves it with.
+type NotServed<S> = (CompletionPort<S>, TryArc<Shared<S>>, Room<Event>);
+
+fn failed(call: &'static str) -> impl Fn(Errno) -> CreatePortError {
+    move |errno| CreatePortError { call, source: errno.into() }
 }
 
 impl CompletionPort {
@@ -163,27 +173,37 @@ impl<S: PortSyscalls> CompletionPort<S> {
 
     // Codes_SRS_COMPLETION_PORT_01_137
     pub(crate) fn start(sys: S, builder: CompletionPortBuilder) -> Result<Self, CreatePortError> {
-        let failed = |call| move |errno: Errno| CreatePortError { call, source: errno.into() };
-        let no_memory = || failed("allocating memory")(Errno::NOMEM);
-        let made_in = Generation::watched().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
         let busy_poll = builder.busy_poll;
         let thread = builder.thread().map_err(failed("pthread_create"))?;
+        let (port, shared, events) = Self::without_thread(sys, busy_poll, false)?;
+        let started = thread.start(move || Shared::run(shared, events));
+        let handle = started.map_err(|source| CreatePortError { call: "pthread_create", source })?;
+        let _first = port.owner.thread.set(handle);
+        log_caught(|| tracing::debug!("completion port created"));
+        Ok(port)
+    }
+
+    pub(crate) fn driven(sys: S, busy_poll: Duration) -> Result<(Self, PortDriver<S>), CreatePortError> {
+        let (port, shared, events) = Self::without_thread(sys, busy_poll, true)?;
+        log_caught(|| tracing::debug!("completion port without a thread created"));
+        Ok((port, PortDriver::new(shared, events)))
+    }
+
+    fn without_thread(sys: S, busy_poll: Duration, is_driven: bool) -> Result<NotServed<S>, CreatePortError> {
+        let no_memory = || failed("allocating memory")(Errno::NOMEM);
+        let made_in = Generation::watched().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
         let events = Room::try_with_capacity(EVENTS_PER_WAIT).ok_or_else(no_memory)?;
         let epoll = retry_interrupted(|| sys.epoll_create()).map_err(failed("epoll_create1"))?;
         let eventfd = retry_interrupted(|| sys.eventfd()).map_err(failed("eventfd"))?;
         let shared = Shared::new(sys, [epoll, eventfd], made_in, Membership::default(), busy_poll);
         let shared = TryArc::try_new(shared).map_err(|_| no_memory())?;
-        let owner = Owner { shared: shared.clone(), thread: OnceLock::new() };
+        let owner = Owner { shared: shared.clone(), thread: OnceLock::new(), is_driven };
         let owner = TryArc::try_new(owner).map_err(|_| no_memory())?;
         // No thread writes to the eventfd, so this is no event.
         let flags = EventFlags::IN | EventFlags::ET;
         let added = shared.members.lock().add_owned(&shared.epoll(), shared.eventfd.as_fd(), WAKE, flags);
         added.map_err(failed("epoll_ctl"))?;
-        let started = thread.start(move || Shared::run(shared, events));
-        let handle = started.map_err(|source| CreatePortError { call: "pthread_create", source })?;
-        let _first = owner.thread.set(handle);
-        log_caught(|| tracing::debug!("completion port created"));
-        Ok(Self { owner })
+        Ok((Self { owner }, shared, events))
     }
 
     /// Whether the port was made before a `fork`, in a parent of this process. Such a port refuses everything.
@@ -337,7 +357,11 @@ impl<S: PortSyscalls> Drop for Owner<S> {
         if shared.made_in.is_inherited() {
             return self.drop_inherited();
         }
-        let Some(thread) = self.thread.take() else { return };
+        let thread = self.thread.take();
+        if thread.is_none() && !self.is_driven {
+            // It was never complete.
+            return;
+        }
         let before = shared.set_flags(PortFlags::STOPPING);
         let woken = if shared.is_current_thread() {
             // Before the two numbers are closed.
@@ -348,7 +372,11 @@ impl<S: PortSyscalls> Drop for Owner<S> {
         };
         // Otherwise two ports' threads could wait for each other for ever.
         let on_port_thread = is_port_thread();
-        if !on_port_thread && woken && thread.join().is_err() {
+        if !on_port_thread
+            && woken
+            && let Some(thread) = thread
+            && thread.join().is_err()
+        {
             log_caught(|| tracing::error!("the port's thread had panicked"));
         }
         log_caught(|| tracing::debug!(on_port_thread, "completion port stopped"));

@@ -23,6 +23,12 @@ pub fn try_box<T>(value: T) -> Result<Box<[T; 1]>, T> {
 /// An empty vector with capacity. It holds no value, so it can go to another thread whatever `T` is.
 pub(crate) struct Room<T>(Vec<T>);
 
+impl<T> Default for Room<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 // SAFETY: the vector is empty until `into_vec`, so no value of `T` changes its thread.
 unsafe impl<T> Send for Room<T> {}
 
@@ -32,6 +38,12 @@ impl<T> Room<T> {
         let mut room = Vec::new();
         room.try_reserve_exact(capacity).ok()?;
         Some(Self(room))
+    }
+
+    /// The capacity of a vector, without its values.
+    pub(crate) fn emptied(mut values: Vec<T>) -> Self {
+        values.clear();
+        Self(values)
     }
 
     pub(crate) fn into_vec(self) -> Vec<T> {

@@ -38,6 +38,8 @@ bitflags! {
         const FAILED = 1 << 4;
         /// The thread knows of the failure, and waits without the kernel's objects.
         const DETACHED = 1 << 5;
+        /// The driver of a port without a thread was dropped.
+        const UNDRIVEN = 1 << 6;
     }
 }
 
@@ -112,7 +114,7 @@ impl<S: PortSyscalls> Shared<S> {
         if self.made_in.is_inherited() {
             return Err(Inherited.into());
         }
-        if self.has_failed() {
+        if self.flags().intersects(PortFlags::FAILED | PortFlags::UNDRIVEN) {
             return Err(Errno::BADF.into());
         }
         Ok(self)

@@ -36,7 +36,7 @@ pub trait PortExt: Port {
     /// assert!(told.recv()?);
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_COMPLETION_PORT_01_160, Codes_SRS_COMPLETION_PORT_01_161
+    // Codes_SRS_COMPLETION_PORT_01_160, Codes_SRS_COMPLETION_PORT_01_161, Codes_SRS_COMPLETION_PORT_01_162
     fn post<F: FnOnce() + Send + 'static>(&self, work: F) -> Result<(), Refused<F, io::Error>> {
         let posted = Posted(Mutex::new(Waiting { work: Some((work, self.clone())), token: None }));
         let posted = TryArc::try_new(posted).map_err(|it| it.refused(no_memory()))?;

@@ -162,6 +162,10 @@ impl<T: Copy> PerThread<Cell<T>> {
         self.0.with(Cell::get)
     }
 
+    pub(crate) fn replace(&'static self, value: T) -> T {
+        self.0.with(|cell| cell.replace(value))
+    }
+
     pub(crate) fn set(&'static self, value: T) {
         self.0.with(|cell| cell.set(value));
     }

@@ -11,6 +11,7 @@ mod cancel;
 mod claim;
 mod debug;
 mod dispatch;
+mod driver;
 mod errors;
 mod fairness;
 mod one_shot;
