@@ -148,7 +148,7 @@ fn a_tcp_client_has_no_credentials() {
     assert_eq!(error.raw_os_error(), Some(nix::libc::ENOPROTOOPT));
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_005
+// Tests_SRS_ASYNC_SOCKET_NET_01_005, Tests_SRS_ASYNC_SOCKET_NET_01_020
 #[test]
 fn a_listener_per_port_accepts_and_keeps_its_connections_on_its_own_thread() {
     const CLIENTS: usize = 64;

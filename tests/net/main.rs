@@ -1,6 +1,7 @@
 //! Listeners, connectors and name look-up on real sockets.
 
 mod connect;
+mod failed_port;
 mod listen;
 mod names;
 mod tracker;

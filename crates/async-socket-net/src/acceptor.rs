@@ -190,12 +190,14 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
         }
     }
 
+    /// The next attempt, which the port makes with an error, finds nothing and loses the listener.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_021
     fn port_failed(&self) {
         self.port_failed.store(true, Ordering::Relaxed);
     }
 
     /// Closes the descriptor, so that the address is free, and gives up what belongs to the program.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_013
+    // Codes_SRS_ASYNC_SOCKET_NET_01_013, Codes_SRS_ASYNC_SOCKET_NET_01_081
     fn release(&self, descriptor: OwnedFd) {
         self.sys.close(descriptor);
         if self.made_in.is_inherited() {

@@ -192,6 +192,7 @@ impl TryFrom<&unix::SocketAddr> for UnixAddress {
     }
 }
 
+// Codes_SRS_ASYNC_SOCKET_NET_01_020
 /// As a program would name it: `127.0.0.1:80`, `/run/x.sock`, `@abstract`, `(unnamed)`.
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

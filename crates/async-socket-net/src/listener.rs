@@ -133,12 +133,14 @@ impl<P: Port, N: NetSyscalls> Listener<P, N> {
     }
 
     /// The address that clients connect to.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_020
     #[must_use]
     pub fn local_address(&self) -> &Address {
         &self.local_address
     }
 
     /// The numbers at this moment.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_020
     #[must_use]
     pub fn metrics(&self) -> ListenerMetrics {
         let counters = &self.registration.handler().counters;
@@ -233,7 +235,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
     ///
     /// # Errors
     /// As for `Listener::per_port`.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_005
+    // Codes_SRS_ASYNC_SOCKET_NET_01_005, Codes_SRS_ASYNC_SOCKET_NET_01_020
     pub fn per_port(
         &self,
         on: &ExecutionEngine,

@@ -387,7 +387,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     }
 
     /// Ends the race as cancelled, on any thread.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_047
+    // Codes_SRS_ASYNC_SOCKET_NET_01_047, Codes_SRS_ASYNC_SOCKET_NET_01_081
     pub(crate) fn cancel(&self) {
         // A thread of the parent may have held the lock at the fork.
         if !self.made_in.is_inherited() {

@@ -5,7 +5,8 @@
 
 use crate::alarm::Alarm;
 use crate::caught::run_caught;
-use completion_port::{CompletionPort, Port};
+use completion_port::Port;
+use completion_port::process::Generation;
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -31,14 +32,15 @@ use std::time::Duration;
 /// assert_eq!(finished.recv()?.cut_off, 0);
 /// # Ok::<_, Box<dyn std::error::Error>>(())
 /// ```
-pub struct Tracker<P: Port = CompletionPort> {
-    shared: Arc<Shared<P>>,
+#[derive(Clone)]
+pub struct Tracker {
+    shared: Arc<Shared>,
 }
 
 /// A connection that counts as open until this is dropped.
 #[must_use = "dropping it says that the connection is over"]
-pub struct Tracked<P: Port = CompletionPort> {
-    shared: Arc<Shared<P>>,
+pub struct Tracked {
+    shared: Arc<Shared>,
     number: u64,
 }
 
@@ -50,35 +52,48 @@ pub struct Finished {
     pub cut_off: usize,
 }
 
-struct Shared<P: Port> {
-    state: Mutex<State<P>>,
+struct Shared {
+    made_in: Generation,
+    state: Mutex<State>,
 }
 
-struct State<P: Port> {
+struct State {
     open: HashMap<u64, Box<CutOff>>,
     next: u64,
-    finishing: Vec<Finishing<P>>,
+    finishing: Vec<Finishing>,
 }
 
 type CutOff = dyn FnOnce() + Send;
 
-struct Finishing<P: Port> {
-    alarm: Alarm<P>,
+struct Finishing {
+    alarm: Box<dyn RingSoon>,
     done: Box<dyn FnOnce(Finished) + Send>,
 }
 
-impl<P: Port> Tracker<P> {
+/// An alarm on any port.
+trait RingSoon: Send {
+    fn ring_soon(&self);
+}
+
+impl<P: Port> RingSoon for Alarm<P> {
+    fn ring_soon(&self) {
+        // If it cannot be set, the deadline stays.
+        let _ = self.set(Duration::ZERO);
+    }
+}
+
+impl Tracker {
     /// Nothing is open.
     #[must_use]
     pub fn new() -> Self {
         let state = State { open: HashMap::new(), next: 0, finishing: Vec::new() };
-        Self { shared: Arc::new(Shared { state: Mutex::new(state) }) }
+        Self { shared: Arc::new(Shared { made_in: Generation::current(), state: Mutex::new(state) }) }
     }
 
     /// Counts a connection as open. `cut_off` shall end it soon, for instance by closing its socket. It runs at most once, on
     /// the port's thread. Let it hold a `Weak` of the socket, so that the tracker does not keep the socket open.
     // Codes_SRS_ASYNC_SOCKET_NET_01_017
-    pub fn track(&self, cut_off: impl FnOnce() + Send + 'static) -> Tracked<P> {
+    pub fn track(&self, cut_off: impl FnOnce() + Send + 'static) -> Tracked {
         let mut state = self.shared.state();
         let number = state.next;
         state.next += 1;
@@ -99,19 +114,24 @@ impl<P: Port> Tracker<P> {
     /// # Errors
     /// The port has no room for the timer, or was made before a `fork`. Nothing has happened then.
     // Codes_SRS_ASYNC_SOCKET_NET_01_018, Codes_SRS_ASYNC_SOCKET_NET_01_019
-    pub fn finish(&self, port: &P, within: Duration, done: impl FnOnce(Finished) + Send + 'static) -> io::Result<()> {
+    pub fn finish(
+        &self,
+        port: &impl Port,
+        within: Duration,
+        done: impl FnOnce(Finished) + Send + 'static,
+    ) -> io::Result<()> {
         // A cycle until the end, so that `done` runs even if the program drops everything else.
         let shared = Arc::clone(&self.shared);
         let alarm = Alarm::try_new(port.clone(), move || shared.end())?;
         let mut state = self.shared.state();
         alarm.set(if state.open.is_empty() { Duration::ZERO } else { within })?;
-        state.finishing.push(Finishing { alarm, done: Box::new(done) });
+        state.finishing.push(Finishing { alarm: Box::new(alarm), done: Box::new(done) });
         Ok(())
     }
 }
 
-impl<P: Port> Shared<P> {
-    fn state(&self) -> MutexGuard<'_, State<P>> {
+impl Shared {
+    fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -135,38 +155,37 @@ impl<P: Port> Shared<P> {
     }
 }
 
-impl<P: Port> Drop for Tracked<P> {
+impl Drop for Tracked {
+    // Codes_SRS_ASYNC_SOCKET_NET_01_081
     fn drop(&mut self) {
+        if self.shared.made_in.is_inherited() {
+            // A thread of the parent may have held the lock at the fork.
+            return;
+        }
         let mut state = self.shared.state();
         let cut_off = state.open.remove(&self.number);
         if cut_off.is_some() && state.open.is_empty() {
-            // On the port's thread, because the program may hold a lock here. If the alarm cannot be set, the deadline stays.
-            let _ = state.finishing.first().map(|finishing| finishing.alarm.set(Duration::ZERO));
+            // On the port's thread, because the program may hold a lock here.
+            state.finishing.first().into_iter().for_each(|finishing| finishing.alarm.ring_soon());
         }
         drop(state);
         drop(cut_off);
     }
 }
 
-impl<P: Port> Clone for Tracker<P> {
-    fn clone(&self) -> Self {
-        Self { shared: Arc::clone(&self.shared) }
-    }
-}
-
-impl<P: Port> Default for Tracker<P> {
+impl Default for Tracker {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<P: Port> fmt::Debug for Tracker<P> {
+impl fmt::Debug for Tracker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracker").field("open", &self.open()).finish_non_exhaustive()
     }
 }
 
-impl<P: Port> fmt::Debug for Tracked<P> {
+impl fmt::Debug for Tracked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tracked").field("number", &self.number).finish_non_exhaustive()
     }

@@ -10,7 +10,7 @@ use test_doubles::{MockPort, PortCall};
 const LONG: Duration = Duration::from_secs(60);
 
 /// Three connections whose cut-offs fill the inbox with their numbers.
-fn tracked(tracker: &Tracker<MockPort>, cut_off: &Inbox<usize>) -> Vec<async_socket_net::Tracked<MockPort>> {
+fn tracked(tracker: &Tracker, cut_off: &Inbox<usize>) -> Vec<async_socket_net::Tracked> {
     (0..3)
         .map(|number| {
             let mut cut_off = cut_off.callback();
