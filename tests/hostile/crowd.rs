@@ -265,7 +265,7 @@ fn a_reset_in_mid_message_ends_what_waits_and_the_next_sends_and_harms_nobody_el
         assert!(matches!(rest.result, ReceiveResult::Abandoned | ReceiveResult::Error), "{rest:?}");
         let blocked = blocked.only();
         assert!(matches!(blocked.result, SendResult::Abandoned | SendResult::Error), "{:?}", blocked.result);
-        assert!([rest.os_error, blocked.os_error].contains(&Some(ECONNRESET)), "one of them learns why");
+        assert!([rest.os_error(), blocked.os_error()].contains(&Some(ECONNRESET)), "one of them learns why");
         let refused = try_send(&socket, "more").map(drop).expect_err("the connection is gone");
         assert!(matches!(refused.error, SendError::Disconnected { .. } | SendError::StreamBroken), "{refused}");
     }

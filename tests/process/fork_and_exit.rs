@@ -171,7 +171,7 @@ fn an_inherited_pool_is_waited_for_nowhere() {
     let (socket, mut peer, _) = connected(&engine);
     let pooled = |socket: &Socket| {
         let (done, received) = inbox();
-        socket.receive_pooled_async(&pool, move |completion| done.put(completion.buffer)).map(|()| received)
+        socket.receive_pooled_async(&pool, move |completion| done.put(completion.buffer)).map(|_| received)
     };
     let received = pooled(&socket).expect("accepted");
     peer.write_all(b"kept").expect("the peer writes");
@@ -350,7 +350,7 @@ fn a_port_whose_descriptors_are_closed_ends_what_waits_and_refuses_what_is_new()
         close_from_outside(everything);
 
         let completion = pending.only();
-        assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(libc::EBADF)));
+        assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Error, Some(libc::EBADF)));
         assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
         assert_eq!(socket.send_async("more", |_| {}).expect_err("refused").error, SendError::PortFailed);
         assert_eq!(socket.receive_async([0; 4], |_| {}).expect_err("refused").error, ReceiveError::PortFailed);

@@ -23,7 +23,7 @@ extern "C" fn count(_: i32) {
 fn take_all(socket: &Arc<Socket>, mut checker: PatternChecker, length: usize, done: Outbox<()>, buffer: Vec<u8>) {
     let again = Arc::clone(socket);
     let callback = move |completion: ReceiveCompletion<Vec<u8>>| {
-        assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+        assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Ok, None));
         checker.check(received(&completion));
         if checker.position() < length {
             take_all(&again, checker, length, done, completion.buffers);
@@ -97,7 +97,7 @@ fn a_storm_of_signals_disturbs_no_transfer(#[values(Transport::TcpV4, Transport:
     arrived.next();
     for sent in sent {
         let completion = sent.only();
-        assert_eq!((completion.result, completion.os_error), (SendResult::Ok, None));
+        assert_eq!((completion.result, completion.os_error()), (SendResult::Ok, None));
     }
     over.store(true, Ordering::Relaxed);
     storm.join();

@@ -34,9 +34,9 @@ impl Busy {
         }
         match self {
             Self::Open => None,
-            Self::SendInline => {
-                Some(spawn("send", move || caller.send_async(b"x", move |_| inside()).expect("send_async")))
-            }
+            Self::SendInline => Some(spawn("send", move || {
+                caller.send_async(b"x", move |_| inside()).expect("send_async");
+            })),
             Self::SendQueued => {
                 let (blocked, bytes) = block_sending(socket);
                 socket.send_async(b"x", move |_| inside()).expect("send_async");
@@ -178,7 +178,7 @@ fn close_abandons_sends_and_receives_in_the_one_order_they_were_queued_in(
     socket.close();
 
     let completion = blocked.only();
-    assert_eq!((completion.result, completion.os_error), (SendResult::Abandoned, None));
+    assert_eq!((completion.result, completion.os_error()), (SendResult::Abandoned, None));
     assert_eq!(completion.buffers.len(), 64 * 1024);
     let expected: Vec<_> = (0..20).map(|number| (number, this_thread())).collect();
     assert_eq!(abandoned.take(20), expected);

@@ -47,7 +47,7 @@ fn sends(socket: &Socket, ledger: &Arc<Ledger>) -> Vec<Arc<AtomicU8>> {
         let (entry, completions) = entry(ledger);
         let buffers = vec![vec![1; 1 + number * 7 % 3_000], vec![2; 100]];
         match socket.send_async(buffers, move |_| entry.complete()) {
-            Ok(()) => accepted.push(completions),
+            Ok(_) => accepted.push(completions),
             Err(refused) => {
                 assert!(matches!(refused.error, SendError::NotOpen { .. }), "{}", refused.error);
                 assert_eq!(completions.load(Ordering::SeqCst), 0);
@@ -63,7 +63,7 @@ fn receives(socket: &Socket, ledger: &Arc<Ledger>) -> Vec<Arc<AtomicU8>> {
     for number in 0..PER_THREAD {
         let (entry, completions) = entry(ledger);
         match socket.receive_async(vec![0; 1 + number % 500], move |_| entry.complete()) {
-            Ok(()) => accepted.push(completions),
+            Ok(_) => accepted.push(completions),
             Err(refused) => {
                 assert!(matches!(refused.error, ReceiveError::NotOpen { .. }), "{}", refused.error);
                 assert_eq!(completions.load(Ordering::SeqCst), 0);

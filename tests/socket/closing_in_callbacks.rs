@@ -45,7 +45,7 @@ impl Kind {
         let send = |inside: Box<dyn FnOnce() + Send>, expected| {
             let callback = move |completion: async_socket_linux::SendCompletion<_>| {
                 // For a broken stream the kernel reports ECONNRESET once, and EPIPE from then on.
-                let broken = expected == SendResult::Abandoned && completion.os_error == Some(nix::libc::EPIPE);
+                let broken = expected == SendResult::Abandoned && completion.os_error() == Some(nix::libc::EPIPE);
                 assert_eq!(completion.result, if broken { SendResult::Error } else { expected });
                 inside();
             };

@@ -47,7 +47,7 @@ fn bytes_before_a_fin_arrive_first_and_every_receive_after_them_is_abandoned(
         if completion.result == ReceiveResult::Ok {
             assert_eq!(abandoned, 0, "bytes after the end");
         } else {
-            assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, None));
+            assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Abandoned, None));
             assert_eq!(completion.bytes_received, 0);
             abandoned += 1;
         }
@@ -84,7 +84,7 @@ fn a_reset_abandons_the_receives_and_says_so(
     if data == 1 {
         assert_eq!((completions[0].result, received(&completions[0])), (ReceiveResult::Ok, &pattern(0, bytes)[..]));
     }
-    assert_eq!((completions[data].result, completions[data].os_error), (ReceiveResult::Abandoned, Some(ECONNRESET)));
+    assert_eq!((completions[data].result, completions[data].os_error()), (ReceiveResult::Abandoned, Some(ECONNRESET)));
     for completion in &completions[data + 1..] {
         assert_eq!((completion.result, completion.bytes_received), (ReceiveResult::Abandoned, 0));
     }
@@ -101,7 +101,7 @@ fn a_unix_peer_that_closes_with_unread_bytes_is_a_reset_too() {
     drop(peer);
 
     let completion = pending.only();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, Some(ECONNRESET)));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Abandoned, Some(ECONNRESET)));
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_091

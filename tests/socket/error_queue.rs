@@ -315,13 +315,13 @@ fn send_and_receive_in_turn(socket: &HeldSocket) -> (Inbox<Ended>, Arc<()>) {
         if number % 2 == 0 {
             let callback = move |completion: SendCompletion<_>| {
                 drop(held);
-                done.put((number, format!("{:?}", completion.result), completion.os_error));
+                done.put((number, format!("{:?}", completion.result), completion.os_error()));
             };
             socket.send_async(DATAGRAM.to_vec(), callback).expect("send_async");
         } else {
             let callback = move |completion: ReceiveCompletion<_>| {
                 drop(held);
-                done.put((number, format!("{:?}", completion.result), completion.os_error));
+                done.put((number, format!("{:?}", completion.result), completion.os_error()));
             };
             socket.receive_async([0_u8; 8], callback).expect("receive_async");
         }

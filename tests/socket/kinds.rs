@@ -241,10 +241,10 @@ fn everything_that_waits_for_a_connection_names_why_it_is_not_made() {
     drop(listener);
 
     let ended = pending.only();
-    assert_eq!((ended.result, ended.os_error, ended.bytes_received), (ReceiveResult::Error, Some(ECONNREFUSED), 0));
+    assert_eq!((ended.result, ended.os_error(), ended.bytes_received), (ReceiveResult::Error, Some(ECONNREFUSED), 0));
     for send in [first, second] {
         let ended = send.only();
-        assert_eq!((ended.result, ended.os_error, ended.bytes_sent), (SendResult::Error, Some(ECONNREFUSED), 0));
+        assert_eq!((ended.result, ended.os_error(), ended.bytes_sent), (SendResult::Error, Some(ECONNREFUSED), 0));
     }
     let refused = try_send(&socket, "third").unwrap_err();
     assert_eq!(refused.error, SendError::Os { os_error: ECONNREFUSED, bytes_sent: 0 });
@@ -264,7 +264,7 @@ fn a_connect_that_had_failed_before_the_open_shows_on_all_that_follows(#[values(
     };
     let receives = || {
         let ended = receive(&socket, vec![0; 16]).only();
-        assert_eq!((ended.result, ended.os_error), (ReceiveResult::Error, Some(ECONNREFUSED)));
+        assert_eq!((ended.result, ended.os_error()), (ReceiveResult::Error, Some(ECONNREFUSED)));
     };
 
     if send_first {

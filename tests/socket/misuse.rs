@@ -55,7 +55,7 @@ fn a_callback_that_is_refused_on_a_broken_stream_may_close_the_socket_too() {
     let blocked = send(&socket, vec![1; 4 << 20]);
     peer.reset();
     let completion = blocked.only();
-    assert_eq!((completion.result, completion.os_error), (SendResult::Abandoned, Some(nix::libc::ECONNRESET)));
+    assert_eq!((completion.result, completion.os_error()), (SendResult::Abandoned, Some(nix::libc::ECONNRESET)));
     let session = Session(Arc::clone(&socket));
 
     let sender = Arc::clone(&socket);

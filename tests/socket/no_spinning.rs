@@ -42,7 +42,7 @@ fn a_half_close_while_nothing_is_pending_is_reported_by_the_next_receive(
 
     for _ in 0..3 {
         let completion = receive(&socket, vec![0; 8]).only();
-        assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, None));
+        assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Abandoned, None));
     }
     assert_sleeps(thread);
     send_now(&socket, b"still writable");
@@ -59,7 +59,7 @@ fn a_reset_while_nothing_is_pending_is_reported_by_the_next_receive() {
     assert_sleeps(thread);
 
     let completion = receive(&socket, vec![0; 8]).only();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, Some(ECONNRESET)));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Abandoned, Some(ECONNRESET)));
     assert_sleeps(thread);
 }
 

@@ -51,7 +51,7 @@ fn a_receive_completes_on_the_ports_thread_even_if_the_bytes_were_there_before(
         }
 
         let (completion, thread): (ReceiveCompletion<Vec<u8>>, _) = arrived.only();
-        assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+        assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Ok, None));
         assert_eq!((completion.bytes_received, completion.buffers.as_slice()), (5, b"hello\x09\x09\x09".as_slice()));
         assert_ne!(thread, this_thread());
     }
@@ -128,7 +128,7 @@ fn receiving_on_a_socket_that_was_never_connected_is_an_error() {
 
     let completion = receive(&socket, vec![0; 8]).only();
 
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(nix::libc::ENOTCONN)));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Error, Some(nix::libc::ENOTCONN)));
     assert_eq!(completion.bytes_received, 0);
 }
 

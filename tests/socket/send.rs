@@ -47,7 +47,7 @@ fn the_callback_gives_the_same_buffers_back(#[values(Transport::TcpV4, Transport
 
     let completion = send(&socket, lent).only();
 
-    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Ok, None, 1_010));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_sent), (SendResult::Ok, None, 1_010));
     let returned: Vec<_> = completion.buffers.iter().map(|buffer| buffer.as_ptr().addr()).collect();
     assert_eq!(returned, addresses);
     peer.read_pattern(1_010);
@@ -127,7 +127,7 @@ fn a_blocked_send_is_abandoned_when_the_peer_resets_and_nothing_can_follow_it() 
 
     let completion = blocked.only();
     assert_eq!(completion.result, SendResult::Abandoned);
-    assert_eq!(completion.os_error, Some(nix::libc::ECONNRESET));
+    assert_eq!(completion.os_error(), Some(nix::libc::ECONNRESET));
     assert!(completion.bytes_sent > 0 && completion.bytes_sent < 8 << 20, "{}", completion.bytes_sent);
     assert_eq!(second.only().result, SendResult::Abandoned);
     let refused = try_send(&socket, vec![1; 10]).unwrap_err();
@@ -150,7 +150,7 @@ fn a_blocked_send_that_gets_epipe_ends_in_error(#[values(Transport::TcpV4, Trans
     let _ = peer.read_rest();
 
     let completion = blocked.only();
-    assert_eq!((completion.result, completion.os_error), (SendResult::Error, Some(nix::libc::EPIPE)));
+    assert_eq!((completion.result, completion.os_error()), (SendResult::Error, Some(nix::libc::EPIPE)));
     assert_eq!(completion.buffers.len(), 8 << 20);
 }
 
@@ -187,7 +187,7 @@ fn a_connection_that_was_refused_while_it_was_being_made_is_an_error() {
 
     let socket = open(&engine(1), connecting());
     let completion = receive(&socket, vec![0; 8]).only();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(nix::libc::ECONNREFUSED)));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Error, Some(nix::libc::ECONNREFUSED)));
 
     let refused = try_send(&open(&engine(1), connecting()), vec![0; 8]).unwrap_err();
     assert_eq!(refused.error, SendError::Os { os_error: nix::libc::ECONNREFUSED, bytes_sent: 0 });

@@ -291,7 +291,7 @@ fn a_send_whose_buffer_changes_its_length_ends_in_an_error_and_nothing_follows(
 
     assert!(gone < Fickle::LENGTH, "{gone}");
     match sent {
-        Ok(()) => assert_eq!(ended.only(), (SendResult::Error, gone as u32)),
+        Ok(_) => assert_eq!(ended.only(), (SendResult::Error, gone as u32)),
         Err(error) => assert_eq!(error, SendError::BuffersChanged { bytes_sent: gone as u32 }),
     }
     if gone > 0 {

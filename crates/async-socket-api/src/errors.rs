@@ -146,6 +146,15 @@ pub enum SendError {
     /// An earlier send failed in the middle of its payload, so anything sent now would follow a gap.
     #[error("an earlier send broke off in the middle of its payload")]
     StreamBroken,
+    /// The program has shut down the sending half, or is about to, behind the sends that wait.
+    #[error("the sending half is shut down")]
+    ShutDown,
+    /// So many bytes wait already that the socket's high-water mark is reached: the peer is too slow, or gone.
+    #[error("{queued_bytes} bytes are queued already, which is the high-water mark or more")]
+    TooMuchQueued {
+        /// How many bytes wait.
+        queued_bytes: usize,
+    },
     /// The kernel refused for any other reason.
     #[error("the send failed after {bytes_sent} bytes (os error {os_error})")]
     Os {
@@ -182,8 +191,11 @@ impl SendError {
     #[must_use]
     pub fn sync_result(&self) -> SendSyncResult {
         match self {
-            Self::NotOpen { .. } | Self::Disconnected { .. } | Self::StreamBroken => SendSyncResult::Abandoned,
+            Self::NotOpen { .. } | Self::Disconnected { .. } | Self::StreamBroken | Self::ShutDown => {
+                SendSyncResult::Abandoned
+            }
             Self::Payload(_)
+            | Self::TooMuchQueued { .. }
             | Self::Os { .. }
             | Self::BuffersChanged { .. }
             | Self::OutOfMemory { .. }
@@ -267,7 +279,8 @@ impl From<OpenError> for io::Error {
 }
 
 /// The `errno`, if there is one. Otherwise [`NotConnected`](io::ErrorKind::NotConnected) for a socket that is not open,
-/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off, and
+/// [`BrokenPipe`](io::ErrorKind::BrokenPipe) after an earlier send broke off or a shutdown,
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) if too much is queued, and
 /// [`InvalidInput`](io::ErrorKind::InvalidInput) for buffers that changed. A [`PayloadError`] converts as it does
 /// alone. The rest becomes [`Other`](io::ErrorKind::Other). The number of bytes that went out is lost.
 // Codes_SRS_LENT_BUFFERS_01_009
@@ -282,7 +295,8 @@ impl From<SendError> for io::Error {
             error => {
                 let kind = match error {
                     SendError::NotOpen { .. } => io::ErrorKind::NotConnected,
-                    SendError::StreamBroken => io::ErrorKind::BrokenPipe,
+                    SendError::StreamBroken | SendError::ShutDown => io::ErrorKind::BrokenPipe,
+                    SendError::TooMuchQueued { .. } => io::ErrorKind::WouldBlock,
                     SendError::BuffersChanged { .. } => io::ErrorKind::InvalidInput,
                     _ => io::ErrorKind::Other,
                 };

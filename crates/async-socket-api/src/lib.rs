@@ -16,6 +16,7 @@
 //! | a list that passed every check | [`Payload`] |
 //! | memory that only a pointer knows | [`RawSlice`], [`RawBuffers`] |
 //! | what a callback gets | [`OpenResult`], [`SendCompletion`], [`ReceiveCompletion`] |
+//! | why an operation ended | [`EndReason`] |
 //! | a call that was refused, with what was lent | [`Refused`] |
 //!
 //! Every error converts into [`std::io::Error`]. A completion gives its result as an `io::Result`
@@ -51,7 +52,8 @@
 //! use async_socket_api::{AsyncSocket, Refused, SendError, UnsupportedKind};
 //!
 //! fn greet(socket: &impl AsyncSocket) -> Result<(), Refused<&'static [u8], SendError>> {
-//!     socket.send_async(b"hello".as_slice(), |sent| println!("{:?}", sent.result))
+//!     socket.send_async(b"hello".as_slice(), |sent| println!("{}", sent.reason))?;
+//!     Ok(())
 //! }
 //! ```
 
@@ -59,6 +61,7 @@ mod buffers;
 mod errors;
 mod payload;
 mod raw;
+mod reason;
 mod results;
 mod slice;
 mod socket;
@@ -67,8 +70,9 @@ pub use buffers::{IoBuf, IoBufMut, IoBufs, IoBufsMut};
 pub use errors::{OpenError, ReceiveError, Refused, SendError, UnsupportedKind};
 pub use payload::{Payload, PayloadError};
 pub use raw::{RawBuffer, RawBuffers, RawSlice};
+pub use reason::EndReason;
 pub use results::{
-    OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
+    Cancel, OpenResult, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult, SendSyncResult, SocketState,
 };
 pub use slice::{Slice, SliceError};
 pub use socket::AsyncSocket;

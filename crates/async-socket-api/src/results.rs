@@ -2,7 +2,7 @@
 //!
 //! The values are those of the C ABI. 0 is never a result, so that a zeroed C variable is not mistaken for one.
 
-use crate::{IoBuf, IoBufMut, IoBufs, Slice};
+use crate::{EndReason, IoBuf, IoBufMut, IoBufs, Slice};
 use std::fmt;
 use std::io;
 
@@ -80,14 +80,27 @@ pub enum ReceiveResult {
     Abandoned = 3,
 }
 
+/// The outcome of [`AsyncSocket::cancel`](crate::AsyncSocket::cancel).
+// Codes_SRS_SOCKET_01_090
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use = "only a cancelled operation has ended"]
+pub enum Cancel {
+    /// The operation has ended as [`EndReason::Cancelled`], and its callback has run inside the call.
+    Cancelled,
+    /// Nothing happened, because the operation has ended, or is ending at this moment.
+    NotWaiting,
+    /// Nothing happened, because bytes of the send have gone out. Without the rest, the peer would see a gap.
+    Started,
+}
+
 /// What a send's callback gets.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct SendCompletion<B> {
     /// How it ended.
     pub result: SendResult,
-    /// The `errno` behind a result other than [`SendResult::Ok`], if a system call gave one.
-    pub os_error: Option<i32>,
+    /// Why it ended so.
+    pub reason: EndReason,
     /// How many bytes the kernel took before the end: all of them with [`SendResult::Ok`].
     pub bytes_sent: u32,
     /// What was lent.
@@ -95,25 +108,26 @@ pub struct SendCompletion<B> {
 }
 
 impl<B> SendCompletion<B> {
-    /// For implementers of [`AsyncSocket`](crate::AsyncSocket).
+    /// For implementers of [`AsyncSocket`](crate::AsyncSocket). The result follows from the reason.
     #[must_use]
-    pub fn new(result: SendResult, os_error: Option<i32>, bytes_sent: u32, buffers: B) -> Self {
-        Self { result, os_error, bytes_sent, buffers }
+    #[inline]
+    pub fn new(reason: EndReason, bytes_sent: u32, buffers: B) -> Self {
+        Self { result: reason.send_result(), reason, bytes_sent, buffers }
     }
 
-    /// The result of the send in the form of [`io::Write::write_all`], with the number of bytes. The error is the
-    /// `errno`, if there is one. It is [`ConnectionAborted`](io::ErrorKind::ConnectionAborted) if the socket was closed
-    /// or an earlier send had broken the stream.
+    /// The `errno` behind a result other than [`SendResult::Ok`], if a system call gave one.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        self.reason.os_error()
+    }
+
+    /// The result of the send in the form of [`io::Write::write_all`], with the number of bytes.
     ///
     /// # Errors
-    /// For every result other than [`SendResult::Ok`].
+    /// Those of [`EndReason::io_result`], for every result other than [`SendResult::Ok`].
     // Codes_SRS_LENT_BUFFERS_01_008
     pub fn io_result(&self) -> io::Result<usize> {
-        match self.result {
-            SendResult::Ok => Ok(self.bytes_sent as usize),
-            SendResult::Error => Err(os_error_or(self.os_error, io::ErrorKind::Other)),
-            SendResult::Abandoned => Err(os_error_or(self.os_error, io::ErrorKind::ConnectionAborted)),
-        }
+        self.reason.io_result().map(|()| self.bytes_sent as usize)
     }
 
     /// [`io_result`](Self::io_result), and what was lent.
@@ -128,9 +142,8 @@ impl<B> SendCompletion<B> {
 pub struct ReceiveCompletion<B> {
     /// How it ended.
     pub result: ReceiveResult,
-    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one. An orderly end of the stream
-    /// has none.
-    pub os_error: Option<i32>,
+    /// Why it ended so.
+    pub reason: EndReason,
     /// How many bytes were filled, from the front of the first buffer on: 0 unless the result is [`ReceiveResult::Ok`].
     pub bytes_received: u32,
     /// What was lent.
@@ -138,25 +151,30 @@ pub struct ReceiveCompletion<B> {
 }
 
 impl<B> ReceiveCompletion<B> {
-    /// For implementers of [`AsyncSocket`](crate::AsyncSocket).
+    /// For implementers of [`AsyncSocket`](crate::AsyncSocket). The result follows from the reason.
     #[must_use]
-    pub fn new(result: ReceiveResult, os_error: Option<i32>, bytes_received: u32, buffers: B) -> Self {
-        Self { result, os_error, bytes_received, buffers }
+    #[inline]
+    pub fn new(reason: EndReason, bytes_received: u32, buffers: B) -> Self {
+        Self { result: reason.receive_result(), reason, bytes_received, buffers }
+    }
+
+    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one. An orderly end of the stream
+    /// has none.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        self.reason.os_error()
     }
 
     /// The result of the receive in the form of [`io::Read::read`]: the number of bytes, or `Ok(0)` if no more will
     /// come. No more will come when the peer has finished, and also when the program itself has closed the socket.
     ///
     /// # Errors
-    /// The `errno` of a connection that was reset or failed; [`Other`](io::ErrorKind::Other) if the kernel gave none.
+    /// Those of [`EndReason::io_result`], for every other reason.
     // Codes_SRS_LENT_BUFFERS_01_008
     pub fn io_result(&self) -> io::Result<usize> {
-        match (self.result, self.os_error) {
-            (ReceiveResult::Ok, _) => Ok(self.bytes_received as usize),
-            (ReceiveResult::Abandoned, None) => Ok(0),
-            (ReceiveResult::Abandoned | ReceiveResult::Error, os_error) => {
-                Err(os_error_or(os_error, io::ErrorKind::Other))
-            }
+        match self.reason {
+            EndReason::PeerFinished | EndReason::Closed => Ok(0),
+            reason => reason.io_result().map(|()| self.bytes_received as usize),
         }
     }
 
@@ -223,8 +241,4 @@ impl ReceiveCompletion<bytes::BytesMut> {
 
 fn front(slice: &[u8], length: usize) -> &[u8] {
     slice.get(..length).unwrap_or(slice)
-}
-
-fn os_error_or(os_error: Option<i32>, kind: io::ErrorKind) -> io::Error {
-    os_error.map_or_else(|| kind.into(), io::Error::from_raw_os_error)
 }

@@ -1,8 +1,10 @@
 //! The trait: what every asynchronous socket promises.
 
 use crate::{
-    IoBufs, IoBufsMut, OpenError, OpenResult, ReceiveCompletion, ReceiveError, Refused, SendCompletion, SendError,
+    Cancel, IoBufs, IoBufsMut, OpenError, OpenResult, ReceiveCompletion, ReceiveError, Refused, SendCompletion,
+    SendError,
 };
+use std::fmt::Debug;
 
 /// A connected socket with the completion model: lend buffers and a callback, and get called when the work is done.
 ///
@@ -27,6 +29,7 @@ use crate::{
 /// | of a send that had to wait | on the port thread |
 /// | of a receive | on the port thread, never inside [`receive_async`](Self::receive_async) |
 /// | of anything that [`close`](Self::close) or the drop abandons | on the thread that closes or drops, inside that call |
+/// | of anything that [`cancel`](Self::cancel) ends | on the thread that cancels, inside that call |
 ///
 /// A callback must not block for long, because it holds up the thread that runs it. On the port thread it holds up every
 /// socket of the port.
@@ -41,8 +44,8 @@ use crate::{
 ///   time. Inside a callback, these run before that callback goes on.
 ///
 /// # Which locks not to hold
-/// Hold no lock that a callback takes while calling `open_async`, `send_async`, `close` or the drop: they may run that
-/// callback before they return, on the same thread. `close` and the drop also wait for callbacks on other threads. All
+/// Hold no lock that a callback takes while calling `open_async`, `send_async`, `cancel`, `close` or the drop: they may run
+/// that callback before they return, on the same thread. `close` and the drop also wait for callbacks on other threads. All
 /// methods take `&self`, so keep the socket beside the lock rather than inside it.
 ///
 /// # What keeps the socket alive
@@ -82,6 +85,9 @@ use crate::{
     note = "`Arc` and references do not implement the trait: pass `&*socket`"
 )]
 pub trait AsyncSocket: Send + Sync {
+    /// Names an accepted operation, for [`cancel`](Self::cancel). No other operation of the socket ever has the same name.
+    type OperationId: Copy + Eq + Debug + Send + Sync + 'static;
+
     /// Opens the socket. The callback runs before this call returns, on the calling thread.
     ///
     /// # Errors
@@ -115,9 +121,15 @@ pub trait AsyncSocket: Send + Sync {
     /// Buffers are lent by value. If the compiler says that a borrowed slice does not live long enough, lend the owner
     /// of the bytes (part of it with [`IoBuf::slice`](crate::IoBuf::slice)) or a copy.
     ///
+    /// Returns the send's name, or `None` if the send is done and its callback has run.
+    ///
     /// # Errors
     /// [`SendError`] and the buffers; the callback then never runs.
-    fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
+    fn send_async<B, F>(
+        &self,
+        buffers: B,
+        on_send_complete: F,
+    ) -> Result<Option<Self::OperationId>, Refused<B, SendError>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static;
@@ -127,10 +139,24 @@ pub trait AsyncSocket: Send + Sync {
     /// The callback runs on the port thread, never inside this call. The received bytes are at the front of the buffers, see
     /// [`ReceiveCompletion::received`] and [`into_slice`](ReceiveCompletion::into_slice).
     ///
+    /// Returns the receive's name. The receive may be done by then.
+    ///
     /// # Errors
     /// [`ReceiveError`] and the buffers; the callback then never runs.
-    fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
+    fn receive_async<B, F>(
+        &self,
+        buffers: B,
+        on_receive_complete: F,
+    ) -> Result<Self::OperationId, Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static;
+
+    /// Ends an operation that waits, whatever the peer does. The operation completes as
+    /// [`Cancelled`](crate::EndReason::Cancelled), inside this call and on this thread. Its buffers come back, no byte is
+    /// lost, and the other operations go on.
+    ///
+    /// A send of which bytes have gone out goes on too, because the peer would see a gap: the outcome is
+    /// [`Cancel::Started`].
+    fn cancel(&self, operation: Self::OperationId) -> Cancel;
 }

@@ -218,7 +218,7 @@ fn send<B: IoBufs>(
     };
     let sent = handle.socket.send_async(buffers, |completion| callback(completion.result));
     match sent {
-        Ok(()) => ASYNC_SOCKET_SEND_SYNC_OK,
+        Ok(_) => ASYNC_SOCKET_SEND_SYNC_OK,
         Err(Refused { error, .. }) => send_refused(handle, error),
     }
 }
@@ -303,7 +303,7 @@ fn receive<B: IoBufsMut>(
     let received =
         handle.socket.receive_async(buffers, |completion| callback(completion.result, completion.bytes_received));
     match received {
-        Ok(()) => 0,
+        Ok(_) => 0,
         Err(Refused { error, .. }) => receive_refused(handle, error),
     }
 }

@@ -46,6 +46,13 @@ impl ExecutionEngine {
         self.set.ports[index].clone()
     }
 
+    /// The port with this index, for a program that spreads sockets itself. `None` from [`threads`](Self::threads) on.
+    // Codes_SRS_SOCKET_01_067
+    #[must_use]
+    pub fn port(&self, index: usize) -> Option<CompletionPort> {
+        self.set.ports.get(index).cloned()
+    }
+
     /// Whether the engine was made in a parent of this process, before a `fork`. No socket can be created on such an
     /// engine.
     // Codes_SRS_PLATFORM_01_006

@@ -1,13 +1,17 @@
 //! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
-use crate::operation::{Failure, Queued};
-use crate::socket_core::SocketCore;
+use crate::deadline::{as_usual, ends_started, timer_fired};
+use crate::extras::More;
+use crate::operation::{Queued, reason_of};
+use crate::socket_core::{SocketCore, unsupported};
 use crate::sys::{Errno, SocketSyscalls};
-use crate::transfer::ShortRead;
+use crate::transfer::{Fault, ShortRead};
+use async_socket_api::EndReason;
 use completion_port::sys::retry_interrupted;
-use completion_port::{Action, Attempt, Handler, is_port_thread};
+use completion_port::{Action, Attempt, Handler, TimerFired, is_port_thread};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Instant;
 
 impl<S: SocketSyscalls> Handler for SocketCore<S> {
     type Descriptor = OwnedFd;
@@ -18,7 +22,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
         let fd = descriptor.as_fd();
         if let Some(kind) = retry_interrupted(|| self.sys.unsupported_kind(fd))? {
-            return Err(self.refuse(kind).into());
+            return Err(unsupported(kind));
         }
         self.set_connecting(retry_interrupted(|| self.sys.is_connecting(fd))?);
         self.set_short_read(if retry_interrupted(|| self.sys.short_read_drains(fd))? {
@@ -49,16 +53,30 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         retry_interrupted(|| self.sys.is_broken(fd)).unwrap_or(true)
     }
 
+    // Codes_SRS_SOCKET_01_091
+    fn can_cancel(&self, operation: &Queued<S>) -> bool {
+        !operation.has_started() || ends_started()
+    }
+
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        timer_fired(self, timer)
+    }
+
     fn port_failed(&self) {
         self.note_event_error(Some(Errno::BADF));
     }
 
-    /// On a port thread `close` must not wait for a peer, because all other sockets of the port would wait too. Without
-    /// lingering, `close` returns at once and the kernel goes on sending.
+    /// On a port thread `close` must not wait for a peer, because all other sockets of the port would wait too. Neither
+    /// must a close that promises not to wait. Without lingering, `close` returns at once and the kernel goes on sending.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
+    // Codes_SRS_SOCKET_01_097
     fn release(&self, descriptor: OwnedFd) {
+        // Codes_SRS_SOCKET_01_074
+        if let Some(kept) = self.more().and_then(More::kept) {
+            return kept.put(descriptor);
+        }
         let fd = descriptor.as_fd();
-        if is_port_thread() && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
+        if (is_port_thread() || self.never_lingers()) && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
             // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
             let _ = retry_interrupted(|| self.sys.stop_lingering(fd));
         }
@@ -76,11 +94,36 @@ fn event_complete_callback<S: SocketSyscalls>(
 ) {
     match action {
         Action::In | Action::Out => operation.attempt(core, attempt),
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
-        Action::Error => operation.fail(core, Failure::Errno(core.event_error()), attempt),
+        other => end_untried(core, operation, other, attempt),
+    }
+}
+
+/// A separate function, because its code would keep the compiler from inlining the usual path.
+#[cold]
+#[inline(never)]
+fn end_untried<S: SocketSyscalls>(
+    core: &SocketCore<S>,
+    operation: Queued<S>,
+    action: Action,
+    attempt: Attempt<'_, SocketCore<S>>,
+) {
+    as_usual(|| operation.fail(core, reason_of_action(core, action), attempt));
+}
+
+/// Why an operation ends that is not tried.
+// Codes_SRS_SOCKET_01_060
+fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
+    match action {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_080
+        Action::RdHup => EndReason::PeerFinished,
+        // Codes_SRS_SOCKET_01_090
+        Action::Cancelled => EndReason::Cancelled,
+        Action::TimedOut => EndReason::TimedOut,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
-        Action::RdHup | Action::Abandoned | Action::Cancelled | Action::TimedOut => {
-            operation.fail(core, Failure::Abandoned, attempt);
+        Action::Abandoned => EndReason::Closed,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
+        Action::Error | Action::In | Action::Out => {
+            core.event_error().map_or(EndReason::HungUp, |errno| reason_of(Fault::Os(errno)))
         }
     }
 }

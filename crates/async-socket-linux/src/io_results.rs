@@ -34,7 +34,7 @@ impl PooledCompletion {
     pub fn io_result(&self) -> io::Result<usize> {
         let bytes = self.buffer.as_ref().map_or(0, |buffer| buffer.len());
         // A buffer has at most `u32::MAX` bytes.
-        ReceiveCompletion::new(self.result, self.os_error, u32::try_from(bytes).unwrap_or(u32::MAX), ()).io_result()
+        ReceiveCompletion::new(self.reason, u32::try_from(bytes).unwrap_or(u32::MAX), ()).io_result()
     }
 }
 

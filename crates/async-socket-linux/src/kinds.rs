@@ -1,24 +1,33 @@
 //! The three kinds of operation: a send, a receive, and a receive that takes its buffer from a pool.
 
-use crate::operation::{Failure, Kind, Progress, Queued, store_in};
+use crate::operation::{Kind, Progress, Queued, reason_of, store_in};
 use crate::pool::{FromPool, PoolPlace, PooledBuffer, PooledCompletion};
 use crate::pool_waiters::{Note, Resume};
 use crate::socket_core::SocketCore;
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{
-    Cursor, Received, Sent, ShortRead, receive, receive_into, receive_into_noting_scm_rights,
+    Cursor, Fault, Received, Sent, ShortRead, receive, receive_into, receive_into_noting_scm_rights,
     receive_noting_scm_rights, send_some,
 };
-use async_socket_api::{IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveResult, SendCompletion, SendResult};
+use async_socket_api::{EndReason, IoBufs, IoBufsMut, Payload, ReceiveCompletion, SendCompletion};
 use completion_port::memory::try_box;
 use completion_port::{Attempt, Direction, IntoOperation, Port, Resumer};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Instant;
 
 /// A send and how far it is.
 pub(crate) struct PendingSend<B, F> {
     pub(crate) payload: Payload<B>,
     pub(crate) on_complete: F,
     pub(crate) cursor: Cursor,
+    /// Set when it is queued, if the send has a deadline.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl<B: IoBufs, F> PendingSend<B, F> {
+    pub(crate) fn unsent(&self) -> u32 {
+        self.payload.total_length().saturating_sub(self.cursor.bytes)
+    }
 }
 
 /// A receive.
@@ -84,22 +93,28 @@ where
     #[inline]
     fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>, _: bool) -> Progress<()> {
         if core.is_stream_broken() {
-            return Progress::Failed(Failure::Abandoned);
+            return Progress::Failed(EndReason::StreamBroken);
         }
-        match attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor)) {
+        let before = self.cursor.bytes;
+        let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor));
+        core.note_dequeued(self.cursor.bytes - before);
+        if self.cursor.bytes > before && core.touches() {
+            core.touch();
+        }
+        match sent {
             Some(Sent::All) => Progress::Done { done: (), drained: false },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
             Some(Sent::Some) => Progress::Part,
             Some(Sent::Blocked) => Progress::Blocked,
-            Some(Sent::Failed(fault)) => Progress::Failed(fault.into()),
-            None => Progress::Failed(Failure::Errno(None)),
+            Some(Sent::Failed(fault)) => Progress::Failed(reason_of(fault)),
+            None => Progress::Failed(EndReason::BufferPanicked),
         }
     }
 
     #[inline(always)]
     fn succeed(self, (): ()) -> impl FnOnce() {
-        let Self { payload, on_complete, cursor } = self;
-        let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+        let Self { payload, on_complete, cursor, .. } = self;
+        let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
         || on_complete(sent)
     }
 
@@ -107,11 +122,19 @@ where
         Some(self.cursor.bytes)
     }
 
+    fn deadline(&self) -> Option<Instant> {
+        self.deadline
+    }
+
+    fn note_failure(&self, core: &SocketCore<S>) {
+        core.send_failed(self.cursor.bytes);
+        core.note_dequeued(self.unsent());
+    }
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_098, Codes_SRS_ASYNC_SOCKET_LINUX_11_099
-    fn fail(self, failure: Failure) {
-        let result = if failure.is_abandoned() { SendResult::Abandoned } else { SendResult::Error };
+    fn fail(self, reason: EndReason) {
         let buffers = self.payload.into_buffers();
-        (self.on_complete)(SendCompletion::new(result, failure.os_error(), self.cursor.bytes, buffers));
+        (self.on_complete)(SendCompletion::new(reason, self.cursor.bytes, buffers));
     }
 }
 
@@ -138,13 +161,14 @@ where
         is_fast_path: bool,
     ) -> Progress<u32> {
         if is_fast_path {
-            return self.receive_with(core, attempt, true, receive);
+            return self.receive_with(core, attempt, true, false, receive);
         }
         if let Some(errno) = core.take_late_error() {
-            return Progress::Failed(Failure::Errno(Some(errno)));
+            return Progress::Failed(reason_of(Fault::Os(errno)));
         }
         let short_read = core.short_read();
-        self.receive_with(core, attempt, short_read != ShortRead::ProvesNothing, |sys, fd, buffers| match short_read {
+        let short_drains = short_read != ShortRead::ProvesNothing;
+        self.receive_with(core, attempt, short_drains, true, |sys, fd, buffers| match short_read {
             ShortRead::DrainedUnlessFdsPassed => receive_noting_scm_rights(sys, fd, buffers),
             _ => receive(sys, fd, buffers),
         })
@@ -153,14 +177,13 @@ where
     #[inline(always)]
     fn succeed(self, bytes: u32) -> impl FnOnce() {
         let Self { buffers, on_complete } = self;
-        let received = ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers);
+        let received = ReceiveCompletion::new(EndReason::Completed, bytes, buffers);
         || on_complete(received)
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
-    fn fail(self, failure: Failure) {
-        let result = receive_result(failure);
-        (self.on_complete)(ReceiveCompletion::new(result, failure.os_error(), 0, self.buffers));
+    fn fail(self, reason: EndReason) {
+        (self.on_complete)(ReceiveCompletion::new(reason, 0, self.buffers));
     }
 }
 
@@ -172,6 +195,7 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
         core: &SocketCore<S>,
         attempt: &Attempt<'_, SocketCore<S>>,
         short_drains: bool,
+        touches: bool,
         read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
     ) -> Progress<u32> {
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut self.buffers)) {
@@ -179,6 +203,9 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
             Some(Received::Bytes { bytes, short, late_error }) => {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
+                }
+                if touches && core.touches() {
+                    core.touch();
                 }
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
@@ -206,12 +233,12 @@ where
         _: bool,
     ) -> Progress<PooledBuffer> {
         if let Some(errno) = core.take_late_error() {
-            return Progress::Failed(Failure::Errno(Some(errno)));
+            return Progress::Failed(reason_of(Fault::Os(errno)));
         }
         let mut buffer = match self.place.take(|| try_box(self.resumer.clone()).ok().map(|note| note as Note)) {
             FromPool::Buffer(buffer) => buffer,
             FromPool::Empty => return Progress::Suspended,
-            FromPool::OutOfMemory => return Progress::Failed(Failure::Errno(Some(Errno::NOMEM))),
+            FromPool::OutOfMemory => return Progress::Failed(reason_of(Fault::Os(Errno::NOMEM))),
         };
         let short_read = core.short_read();
         let read = match short_read {
@@ -221,6 +248,9 @@ where
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
             Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
+                if core.touches() {
+                    core.touch();
+                }
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
             nothing => {
@@ -234,16 +264,15 @@ where
     #[inline]
     fn succeed(self, buffer: PooledBuffer) -> impl FnOnce() {
         let on_complete = self.on_complete;
-        || on_complete(PooledCompletion { result: ReceiveResult::Ok, os_error: None, buffer: Some(buffer) })
+        || on_complete(PooledCompletion::new(EndReason::Completed, Some(buffer)))
     }
 
     // Codes_SRS_BUFFER_POOL_01_007
-    fn fail(self, failure: Failure) {
+    fn fail(self, reason: EndReason) {
         let Self { place, on_complete, .. } = self;
         // If the receive was granted a buffer, the next receive in the queue gets it.
         drop(place);
-        let result = receive_result(failure);
-        on_complete(PooledCompletion { result, os_error: failure.os_error(), buffer: None });
+        on_complete(PooledCompletion::new(reason, None));
     }
 }
 
@@ -254,15 +283,17 @@ fn without_bytes<S, D>(core: &SocketCore<S>, received: Option<Received>) -> Prog
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
         Some(Received::Blocked) => Progress::Blocked,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
-        Some(Received::End) => Progress::Failed(Failure::end_of_stream(core)),
-        Some(Received::Failed(fault)) => Progress::Failed(fault.into()),
-        // A buffer panicked.
-        Some(Received::Bytes { .. }) | None => Progress::Failed(Failure::Errno(None)),
+        Some(Received::End) => Progress::Failed(end_of_stream(core)),
+        Some(Received::Failed(fault)) => Progress::Failed(reason_of(fault)),
+        Some(Received::Bytes { .. }) | None => Progress::Failed(EndReason::BufferPanicked),
     }
 }
 
-fn receive_result(failure: Failure) -> ReceiveResult {
-    if failure.is_abandoned() { ReceiveResult::Abandoned } else { ReceiveResult::Error }
+/// The end of the stream. If the socket was opened while its connect was in progress, there may never have been a
+/// connection.
+#[cold]
+fn end_of_stream<S>(core: &SocketCore<S>) -> EndReason {
+    core.cause_of(None).map_or(EndReason::PeerFinished, |errno| reason_of(Fault::Os(errno)))
 }
 
 impl<S: SocketSyscalls, P: Port> Resume for [Resumer<SocketCore<S>, P>; 1] {

@@ -53,16 +53,24 @@
 //! ```
 #![deny(unsafe_code)]
 
+mod closing;
+mod deadline;
+mod descriptor;
 mod engine;
 mod event;
+mod extras;
+mod high_water;
+mod idle;
 mod io_results;
 mod kinds;
 mod lent;
+mod opening;
 mod operation;
 pub mod platform;
 mod pool;
 mod pool_waiters;
 mod sending;
+mod shutdown;
 mod socket;
 mod socket_core;
 pub mod sys;
@@ -70,11 +78,16 @@ mod transfer;
 mod upper_layer;
 
 pub use async_socket_api::{
-    AsyncSocket, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError, RawBuffer,
-    RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion, SendError,
-    SendResult, SendSyncResult, Slice, SliceError, SocketState, UnsupportedKind,
+    AsyncSocket, Cancel, EndReason, IoBuf, IoBufMut, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, PayloadError,
+    RawBuffer, RawBuffers, RawSlice, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion,
+    SendError, SendResult, SendSyncResult, Slice, SliceError, SocketState, UnsupportedKind,
 };
+pub use closing::CloseError;
+pub use completion_port::{OperationId, OutOfMemory};
+pub use descriptor::IntoFdError;
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
+pub use idle::TimeoutError;
+pub use opening::SetUpError;
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
 pub use socket::{AsyncSocketLinux, CreateError};
 pub use sys::{Kernel, SocketSyscalls};

@@ -9,10 +9,12 @@
 use crate::socket_core::SocketCore;
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::Fault;
+use async_socket_api::EndReason;
 use completion_port::memory::try_box;
 use completion_port::{Attempt, log_caught};
 use std::any::Any;
 use std::mem;
+use std::time::Instant;
 
 /// An operation of any kind, as it waits in a queue.
 pub(crate) type Queued<S> = Box<dyn Operation<S>>;
@@ -22,8 +24,12 @@ pub(crate) type Queued<S> = Box<dyn Operation<S>>;
 pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
     /// Tries the operation, and calls back if that completes it.
     fn attempt(self: Box<Self>, core: &SocketCore<S>, attempt: Attempt<'_, SocketCore<S>>);
+    /// Whether bytes have gone out.
+    fn has_started(&self) -> bool;
+    /// When it is over.
+    fn deadline(&self) -> Option<Instant>;
     /// Calls back without another try.
-    fn fail(self: Box<Self>, core: &SocketCore<S>, failure: Failure, attempt: Attempt<'_, SocketCore<S>>);
+    fn fail(self: Box<Self>, core: &SocketCore<S>, reason: EndReason, attempt: Attempt<'_, SocketCore<S>>);
 }
 
 /// A kind of operation.
@@ -55,8 +61,18 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
         None
     }
 
+    /// When the operation is over, if it has a deadline.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// Notes in `core` that the operation fails. Runs before the callback.
+    fn note_failure(&self, core: &SocketCore<S>) {
+        let _ = core;
+    }
+
     /// Calls back with a failure.
-    fn fail(self, failure: Failure);
+    fn fail(self, reason: EndReason);
 }
 
 /// The outcome of one try.
@@ -73,59 +89,24 @@ pub(crate) enum Progress<D> {
     Blocked,
     /// The operation waits for something else, which resumes it.
     Suspended,
-    Failed(Failure),
+    Failed(EndReason),
 }
 
-/// How an operation ends other than well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// The socket was closed, or the peer sends no more.
-    Abandoned,
-    /// An error, with the kernel's `errno` if there is one.
-    Errno(Option<Errno>),
-    /// A buffer shows another length than when it was checked.
-    BuffersChanged,
-}
-
-impl From<Fault> for Failure {
-    fn from(fault: Fault) -> Self {
-        match fault {
-            Fault::Os(errno) => Self::Errno(Some(errno)),
-            Fault::BuffersChanged => {
-                log_caught(|| tracing::error!("a buffer changed its length while it was lent"));
-                Self::BuffersChanged
-            }
+/// The reason that a fault stands for. Writes to the log if the program's buffers are to blame.
+pub(crate) fn reason_of(fault: Fault) -> EndReason {
+    match fault {
+        Fault::Os(errno) => EndReason::of_os_error(errno.raw_os_error()),
+        Fault::BuffersChanged => {
+            log_caught(|| tracing::error!("a buffer changed its length while it was lent"));
+            EndReason::BuffersChanged
         }
     }
 }
 
-impl Failure {
-    /// The end of the stream. If the socket was opened while its connect was in progress, there may never have been a
-    /// connection.
-    #[cold]
-    pub(crate) fn end_of_stream<S>(core: &SocketCore<S>) -> Self {
-        core.cause_of(None).map_or(Self::Abandoned, |errno| Self::Errno(Some(errno)))
-    }
-
-    /// The same failure with the errno of its cause, see [`SocketCore::cause_of`].
-    fn traced<S>(self, core: &SocketCore<S>) -> Self {
-        match self {
-            Self::Errno(Some(errno)) => Self::Errno(core.cause_of(Some(errno))),
-            other => other,
-        }
-    }
-
-    /// Whether the callback is told `Abandoned` rather than `Error`. A reset counts as abandoned, with its errno.
-    pub(crate) fn is_abandoned(self) -> bool {
-        matches!(self, Self::Abandoned | Self::Errno(Some(Errno::CONNRESET)))
-    }
-
-    pub(crate) fn os_error(self) -> Option<i32> {
-        match self {
-            Self::Abandoned | Self::BuffersChanged => None,
-            Self::Errno(errno) => errno.map(Errno::raw_os_error),
-        }
-    }
+/// The reason behind `reason`: the errno of its cause, see [`SocketCore::cause_of`].
+fn traced<S>(reason: EndReason, core: &SocketCore<S>) -> EndReason {
+    let errno = reason.os_error().map(Errno::from_raw_os_error);
+    errno.and_then(|errno| core.cause_of(Some(errno))).map_or(reason, |errno| reason_of(Fault::Os(errno)))
 }
 
 /// The place of one operation: full while it waits, and empty once it is complete. It is an array of one, because
@@ -190,16 +171,30 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
         }
     }
 
+    // Codes_SRS_SOCKET_01_091
+    #[cold]
+    fn has_started(&self) -> bool {
+        self[0].as_ref().and_then(Kind::bytes_sent).is_some_and(|bytes| bytes > 0)
+    }
+
+    #[cold]
+    fn deadline(&self) -> Option<Instant> {
+        self[0].as_ref().and_then(Kind::deadline)
+    }
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_084, Codes_SRS_ASYNC_SOCKET_LINUX_11_087, Codes_SRS_ASYNC_SOCKET_LINUX_11_093
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_100
     #[cold]
-    fn fail(mut self: Box<Self>, core: &SocketCore<S>, failure: Failure, attempt: Attempt<'_, SocketCore<S>>) {
+    #[inline(never)]
+    fn fail(mut self: Box<Self>, core: &SocketCore<S>, reason: EndReason, attempt: Attempt<'_, SocketCore<S>>) {
         let Some(operation) = self[0].take() else { return };
         let bytes_sent = operation.bytes_sent();
-        core.send_failed(bytes_sent.unwrap_or(0));
-        let failure = failure.traced(core);
-        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?failure, bytes_sent, "{}", K::FAILED));
-        attempt.complete(false, recycled(self), || operation.fail(failure));
+        operation.note_failure(core);
+        // The next operation has not waited yet.
+        core.touch();
+        let reason = traced(reason, core);
+        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?reason, bytes_sent, "{}", K::FAILED));
+        attempt.complete(false, recycled(self), || operation.fail(reason));
     }
 }
 
@@ -231,6 +226,6 @@ fn go_on<S: SocketSyscalls, K: Kind<S>>(
         Progress::Part => attempt.partial(slot),
         Progress::Blocked => attempt.pending(slot),
         Progress::Suspended => attempt.suspend(slot),
-        Progress::Failed(failure) => slot.fail(core, failure, attempt),
+        Progress::Failed(reason) => slot.fail(core, reason, attempt),
     }
 }

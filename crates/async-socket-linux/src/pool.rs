@@ -7,7 +7,7 @@
 //!   ends leaves the queue, and its grant goes to the next.
 
 use crate::pool_waiters::{Note, PoolWaiters, Ticket};
-use async_socket_api::{IoBuf, ReceiveResult};
+use async_socket_api::{EndReason, IoBuf, ReceiveResult};
 use completion_port::memory::TryArc;
 use completion_port::process::Generation;
 use std::fmt;
@@ -323,8 +323,20 @@ impl fmt::Debug for PooledBuffer {
 pub struct PooledCompletion {
     /// How it ended.
     pub result: ReceiveResult,
-    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one.
-    pub os_error: Option<i32>,
+    /// Why it ended so.
+    pub reason: EndReason,
     /// The bytes, with [`ReceiveResult::Ok`].
     pub buffer: Option<PooledBuffer>,
+}
+
+impl PooledCompletion {
+    pub(crate) fn new(reason: EndReason, buffer: Option<PooledBuffer>) -> Self {
+        Self { result: reason.receive_result(), reason, buffer }
+    }
+
+    /// The `errno` behind a result other than [`ReceiveResult::Ok`], if a system call gave one.
+    #[must_use]
+    pub fn os_error(&self) -> Option<i32> {
+        self.reason.os_error()
+    }
 }

@@ -6,25 +6,45 @@
 //! * A refused send comes back whole, and is dropped after the claim has ended. Dropping it drops the values that its
 //!   callback captured. These may close the socket, and the close waits for the claim.
 
+use crate::deadline::{arm, deadline};
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
 use crate::socket_core::{SocketCore, state_in};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
-use async_socket_api::{IoBufs, Payload, Refused, SendCompletion, SendError, SendResult};
-use completion_port::{AddError, Claim, ClaimError, Direction, Port, Registration, log_caught};
+use async_socket_api::{EndReason, IoBufs, Payload, Refused, SendCompletion, SendError};
+use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration, log_caught};
 use std::mem;
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// A send that was refused, and why.
 type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+#[inline(always)]
 pub(crate) fn send<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     buffers: B,
     on_send_complete: F,
-) -> Result<(), Refused<B, SendError>>
+) -> Result<Option<OperationId>, Refused<B, SendError>>
+where
+    P: Port,
+    S: SocketSyscalls,
+    B: IoBufs,
+    F: FnOnce(SendCompletion<B>) + Send + 'static,
+{
+    send_within(registration, buffers, on_send_complete, None)
+}
+
+/// [`send`] of a payload that must be sent within a time.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
+#[inline(always)]
+pub(crate) fn send_within<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    buffers: B,
+    on_send_complete: F,
+    within: Option<Duration>,
+) -> Result<Option<OperationId>, Refused<B, SendError>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -33,9 +53,9 @@ where
 {
     let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
     match registration.try_claim(Direction::Out) {
-        Ok(claim) => send_now(registration, payload, on_send_complete, claim),
+        Ok(claim) => send_now(registration, payload, on_send_complete, within, claim),
         Err(why) => {
-            let send = PendingSend { payload, on_complete: on_send_complete, cursor: Cursor::default() };
+            let send = pending(registration, payload, on_send_complete, within);
             send_later(registration, why, send)
         }
     }
@@ -45,11 +65,12 @@ where
 /// Leaves the whole send of a large value to the port thread. The caller's stack still holds the value, and has no room
 /// for the completion.
 #[inline(never)]
-pub(crate) fn send_boxed<P, S, B, F>(
+pub(crate) fn send_boxed_within<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     buffers: Lent<B>,
     on_send_complete: F,
-) -> Result<(), Refused<Lent<B>, SendError>>
+    within: Option<Duration>,
+) -> Result<Option<OperationId>, Refused<Lent<B>, SendError>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -59,9 +80,9 @@ where
     let payload = Payload::to_send(buffers).map_err(|refused| refused.map_error(SendError::from))?;
     let on_complete = |sent: SendCompletion<Lent<B>>| {
         let buffers = sent.buffers.into_inner();
-        on_send_complete(SendCompletion::new(sent.result, sent.os_error, sent.bytes_sent, buffers));
+        on_send_complete(SendCompletion::new(sent.reason, sent.bytes_sent, buffers));
     };
-    send_later(registration, ClaimError::InUse, PendingSend { payload, on_complete, cursor: Cursor::default() })
+    send_later(registration, ClaimError::InUse, pending(registration, payload, on_complete, within))
         .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
 }
 
@@ -74,8 +95,9 @@ fn send_now<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     payload: Payload<B>,
     on_complete: F,
+    within: Option<Duration>,
     claim: Claim<'_, SocketCore<S>, P>,
-) -> Result<(), NotSent<B, F>>
+) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -83,21 +105,21 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     let core = registration.handler();
-    let sent = if core.is_stream_broken() {
-        None
-    } else {
+    let sent = if core.may_send() {
         Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
+    } else {
+        None
     };
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
     if sent == Some(Ok(payload.total_length() as usize)) {
         claim.complete(|| {
             let bytes = payload.total_length();
-            on_complete(SendCompletion::new(SendResult::Ok, None, bytes, payload.into_buffers()));
+            on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
         });
-        return Ok(());
+        return Ok(None);
     }
-    let send = PendingSend { payload, on_complete, cursor: Cursor::default() };
-    not_sent_at_once(core, Unsent { claim, sent, send })
+    let send = PendingSend { payload, on_complete, cursor: Cursor::default(), deadline: None };
+    not_sent_at_once(registration, Unsent { claim, sent, send }, within)
 }
 
 /// A send that its first call did not complete, and the outcome of that call: `None` if the call was not made. Both are
@@ -111,7 +133,11 @@ struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
 /// Sends the rest, or queues it.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_054
 #[cold]
-fn not_sent_at_once<P, S, B, F>(core: &SocketCore<S>, unsent: Unsent<'_, P, S, B, F>) -> Result<(), NotSent<B, F>>
+fn not_sent_at_once<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    unsent: Unsent<'_, P, S, B, F>,
+    within: Option<Duration>,
+) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -121,16 +147,29 @@ where
     // In this order, so that the claim is dropped first if a buffer panics.
     let mut send = unsent.send;
     let claim = unsent.claim;
-    let Some(sent) = unsent.sent else { return Err((SendError::StreamBroken, send)) };
+    let core = registration.handler();
+    let sent = match unsent.sent {
+        Some(sent) => sent,
+        None => {
+            if let Some(error) = core.refuses_sends() {
+                return Err((error, send));
+            }
+            let sent = send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default());
+            if matches!(sent, Ok(1..)) {
+                core.touch();
+            }
+            sent
+        }
+    };
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
     match sent {
         Sent::All => {
-            let PendingSend { payload, on_complete, cursor } = send;
-            let sent = SendCompletion::new(SendResult::Ok, None, cursor.bytes, payload.into_buffers());
+            let PendingSend { payload, on_complete, cursor, .. } = send;
+            let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
             claim.complete(|| on_complete(sent));
-            Ok(())
+            Ok(None)
         }
         Sent::Failed(fault) => {
             core.send_failed(send.cursor.bytes);
@@ -141,15 +180,44 @@ where
             log_caught(|| {
                 tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
             });
-            claim.queue(send).map(drop).map_err(|failed| {
+            let bytes_sent = send.cursor.bytes;
+            let no_memory = SendError::OutOfMemory { bytes_sent };
+            send.deadline = within.map(|within| deadline(registration, within));
+            let is_armed = send.deadline.is_none_or(|deadline| arm(registration, deadline));
+            let Some(more) = core.make_more().filter(|_| is_armed) else {
                 // The claim is held until the stream is known to be broken.
-                let (_claim, send) = failed.returned;
-                let bytes_sent = send.cursor.bytes;
                 core.send_failed(bytes_sent);
-                (SendError::OutOfMemory { bytes_sent }, send)
+                return Err((no_memory, send));
+            };
+            more.add_queued(send.unsent());
+            let deadline = send.deadline;
+            let queued = claim.queue(send).map(Some);
+            if let Some(deadline) = deadline {
+                arm(registration, deadline);
+            }
+            queued.map_err(|failed| {
+                let (_claim, send) = failed.returned;
+                more.remove_queued(send.unsent());
+                core.send_failed(bytes_sent);
+                (no_memory, send)
             })
         }
     }
+}
+
+/// A send of which nothing is sent yet.
+fn pending<P, S, B, F>(
+    registration: &Registration<SocketCore<S>, P>,
+    payload: Payload<B>,
+    on_complete: F,
+    within: Option<Duration>,
+) -> PendingSend<B, F>
+where
+    P: Port,
+    S: SocketSyscalls,
+{
+    let deadline = within.map(|within| deadline(registration, within));
+    PendingSend { payload, on_complete, cursor: Cursor::default(), deadline }
 }
 
 /// Breaks the stream if a buffer panics between two parts of a payload. The buffers are read only after a part went
@@ -169,7 +237,7 @@ fn send_later<P, S, B, F>(
     registration: &Registration<SocketCore<S>, P>,
     why: ClaimError,
     send: PendingSend<B, F>,
-) -> Result<(), NotSent<B, F>>
+) -> Result<Option<OperationId>, NotSent<B, F>>
 where
     P: Port,
     S: SocketSyscalls,
@@ -183,22 +251,46 @@ where
         ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
         _ => return Err((not_open(), send)),
     }
-    if registration.handler().is_stream_broken() {
-        return Err((SendError::StreamBroken, send));
+    let core = registration.handler();
+    if let Some(error) = core.refuses_sends() {
+        return Err((error, send));
     }
-    registration.add(Direction::Out, send).map(drop).map_err(|refused| {
-        let error = match refused.error {
-            AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
-            AddError::Inherited(_) => SendError::Inherited,
-            AddError::PortFailed => SendError::PortFailed,
-            _ => not_open(),
-        };
-        (error, refused.returned)
+    let length = send.payload.total_length();
+    let Some(more) = core.make_more() else { return Err((SendError::OutOfMemory { bytes_sent: 0 }, send)) };
+    // Codes_SRS_SOCKET_01_081
+    let queued_bytes = more.add_queued(length);
+    if queued_bytes > 0 && more.high_water_mark().is_some_and(|mark| queued_bytes >= mark) {
+        more.remove_queued(length);
+        return Err((SendError::TooMuchQueued { queued_bytes }, send));
+    }
+    // Codes_SRS_SOCKET_01_100
+    let deadline = send.deadline;
+    if deadline.is_some_and(|deadline| !arm(registration, deadline)) {
+        more.remove_queued(length);
+        return Err((SendError::OutOfMemory { bytes_sent: 0 }, send));
+    }
+    let added = registration.add(Direction::Out, send).map(Some);
+    if let Some(deadline) = deadline {
+        arm(registration, deadline);
+    }
+    added.map_err(|refused| {
+        more.remove_queued(length);
+        (add_error(refused.error, not_open), refused.returned)
     })
 }
 
+/// Why an operation could not be queued for sending.
+pub(crate) fn add_error(error: AddError, not_open: impl FnOnce() -> SendError) -> SendError {
+    match error {
+        AddError::OutOfMemory => SendError::OutOfMemory { bytes_sent: 0 },
+        AddError::Inherited(_) => SendError::Inherited,
+        AddError::PortFailed => SendError::PortFailed,
+        _ => not_open(),
+    }
+}
+
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
-fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32) -> SendError {
+pub(crate) fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32) -> SendError {
     let errno = match fault {
         Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
         Fault::BuffersChanged => return SendError::BuffersChanged { bytes_sent },

@@ -10,15 +10,16 @@ use crate::kinds::{PendingPooled, PendingReceive};
 use crate::lent::{Lent, Room, is_boxed};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sending::{send, send_boxed};
-use crate::socket_core::{SocketCore, state_in};
+use crate::sending::{send, send_boxed_within};
+use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
-    AsyncSocket, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
+    AsyncSocket, Cancel, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SocketState,
 };
 use completion_port::{
-    AddError, CompletionPort, CreatePortError, Direction, Phase, Port, RegisterError, Registration, log_caught,
+    AddError, CompletionPort, CreatePortError, Direction, OperationId, Phase, Port, RegisterError, Registration,
+    log_caught,
 };
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
@@ -92,7 +93,7 @@ pub enum CreateError {
 pub struct AsyncSocketLinux<P: Port = CompletionPort, S: SocketSyscalls = Kernel> {
     // Dropping the registration closes the socket and gives up the port, whatever our own `drop` below does.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022
-    registration: Registration<SocketCore<S>, P>,
+    pub(crate) registration: Registration<SocketCore<S>, P>,
 }
 
 impl AsyncSocketLinux {
@@ -115,11 +116,23 @@ impl AsyncSocketLinux {
             None => platform::get_completion_port(),
         };
         match port {
-            // Codes_SRS_PLATFORM_01_006
-            Ok(port) if port.is_inherited() => Err(Refused { error: CreateError::Inherited, returned: socket }),
-            Ok(port) => Self::try_create_with(port, Kernel, socket),
+            Ok(port) => Self::create_on(port, socket),
             Err(error) => Err(Refused { error: error.into(), returned: socket }),
         }
+    }
+
+    /// [`create`](Self::create) on a chosen port, for instance [`ExecutionEngine::port`] or the
+    /// [port of another socket](Self::port).
+    ///
+    /// # Errors
+    /// [`CreateError`] and the descriptor.
+    // Codes_SRS_SOCKET_01_067
+    pub fn create_on(port: CompletionPort, socket: OwnedFd) -> Result<Self, Refused<OwnedFd, CreateError>> {
+        // Codes_SRS_PLATFORM_01_006
+        if port.is_inherited() {
+            return Err(Refused { error: CreateError::Inherited, returned: socket });
+        }
+        Self::try_create_with(port, Kernel, socket)
     }
 }
 
@@ -157,7 +170,11 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// # Errors
     /// [`ReceiveError`]; the callback then never runs.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_008
-    pub fn receive_pooled_async<F>(&self, pool: &BufferPool, on_receive_complete: F) -> Result<(), ReceiveError>
+    pub fn receive_pooled_async<F>(
+        &self,
+        pool: &BufferPool,
+        on_receive_complete: F,
+    ) -> Result<OperationId, ReceiveError>
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
@@ -166,13 +183,13 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
         let resumer = self.registration.resumer();
         let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
-        self.registration.add(Direction::In, receive).map(drop).map_err(|refused| self.receive_error(refused.error))
+        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_078, Codes_SRS_ASYNC_SOCKET_LINUX_11_102
     #[inline(always)]
-    fn receive<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
+    fn receive<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<OperationId, Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
@@ -181,7 +198,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let receive = PendingReceive { buffers: payload.into_buffers(), on_complete: on_receive_complete };
         self.registration
             .add(Direction::In, receive)
-            .map(drop)
             .map_err(|refused| Refused { error: self.receive_error(refused.error), returned: refused.returned.buffers })
     }
 
@@ -190,26 +206,31 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         &self,
         buffers: Lent<B>,
         on_receive_complete: F,
-    ) -> Result<(), Refused<Lent<B>, ReceiveError>>
+    ) -> Result<OperationId, Refused<Lent<B>, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
     {
         self.receive(buffers, |received: ReceiveCompletion<Lent<B>>| {
             let buffers = received.buffers.into_inner();
-            let (result, os_error, bytes) = (received.result, received.os_error, received.bytes_received);
-            on_receive_complete(ReceiveCompletion::new(result, os_error, bytes, buffers));
+            on_receive_complete(ReceiveCompletion::new(received.reason, received.bytes_received, buffers));
         })
     }
 
     #[cold]
-    fn receive_error(&self, error: AddError) -> ReceiveError {
+    pub(crate) fn receive_error(&self, error: AddError) -> ReceiveError {
         match error {
             AddError::OutOfMemory => ReceiveError::OutOfMemory,
             AddError::Inherited(_) => ReceiveError::Inherited,
             AddError::PortFailed => ReceiveError::PortFailed,
             _ => ReceiveError::NotOpen { state: self.state() },
         }
+    }
+
+    /// The port that the socket lives on. With it another socket can be created on the same thread.
+    #[must_use]
+    pub fn port(&self) -> &P {
+        self.registration.port()
     }
 
     /// The state at this moment. Another thread may change it at any time.
@@ -248,6 +269,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
 }
 
 impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
+    type OperationId = OperationId;
+
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_031
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_032, Codes_SRS_ASYNC_SOCKET_LINUX_11_033
     fn open_async<F>(&self, on_open_complete: F) -> Result<(), OpenError>
@@ -260,7 +283,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         });
         opened.map_err(|error| {
             let descriptor = self.descriptor_number();
-            let error = open_error(error, self.registration.handler());
+            let error = open_error(error, descriptor);
             log_caught(|| tracing::debug!(descriptor, %error, "socket not opened"));
             error
         })
@@ -276,7 +299,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
-    fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<(), Refused<B, SendError>>
+    fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<Option<OperationId>, Refused<B, SendError>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
@@ -287,12 +310,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
         };
-        send_boxed(&self.registration, room.fill(buffers), on_send_complete).map_err(given_back)
+        send_boxed_within(&self.registration, room.fill(buffers), on_send_complete, None).map_err(given_back)
     }
 
     // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
-    fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<(), Refused<B, ReceiveError>>
+    fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<OperationId, Refused<B, ReceiveError>>
     where
         B: IoBufsMut,
         F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
@@ -305,10 +328,19 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         };
         self.receive_boxed(room.fill(buffers), on_receive_complete).map_err(given_back)
     }
+
+    // Codes_SRS_SOCKET_01_090, Codes_SRS_SOCKET_01_091, Codes_SRS_SOCKET_01_092
+    fn cancel(&self, operation: OperationId) -> Cancel {
+        match self.registration.cancel(operation) {
+            completion_port::Cancel::Cancelled => Cancel::Cancelled,
+            completion_port::Cancel::NotWaiting => Cancel::NotWaiting,
+            completion_port::Cancel::Started => Cancel::Started,
+        }
+    }
 }
 
 #[inline(always)]
-fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
+pub(crate) fn given_back<B, E>(refused: Refused<Lent<B>, E>) -> Refused<B, E> {
     Refused { error: refused.error, returned: refused.returned.into_inner() }
 }
 
@@ -333,13 +365,12 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
 
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
 // Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011, Codes_SRS_SOCKET_01_050
-fn open_error<S: SocketSyscalls>(error: RegisterError, core: &SocketCore<S>) -> OpenError {
-    let descriptor = core.descriptor;
+fn open_error(error: RegisterError, descriptor: RawFd) -> OpenError {
     match error {
         RegisterError::Inherited(_) => OpenError::Inherited,
         RegisterError::AlreadyUsed(Phase::Removed) => OpenError::DescriptorClosed,
         RegisterError::AlreadyUsed(phase) => OpenError::NotClosed { state: state_in(phase) },
-        RegisterError::Unusable(source) => match core.unsupported_kind(&source) {
+        RegisterError::Unusable(source) => match unsupported_kind(&source) {
             Some(kind) => OpenError::UnsupportedKind { descriptor, kind },
             None => OpenError::NotASocket { descriptor, source },
         },

@@ -10,7 +10,7 @@ use rustix::net::sockopt::{
     set_socket_linger, socket_acceptconn, socket_domain, socket_error, socket_linger, socket_protocol, socket_type,
 };
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, SocketType, getpeername, ipproto,
+    AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, Shutdown, SocketType, getpeername, ipproto,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -98,6 +98,10 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     /// `poll(2)` without waiting: whether the kernel reports a hang-up. If `poll` reports an error that `SO_ERROR` did
     /// not report, a message has just come to the error queue. It has an event of its own.
     fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
+    /// `shutdown(2)` with `SHUT_WR`. By default it is the real call.
+    fn shut_down_sending(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        rustix::net::shutdown(fd, Shutdown::Write)
+    }
     /// `close(2)`
     fn close(&self, fd: OwnedFd);
 }

@@ -179,7 +179,7 @@ fn a_pooled_receive_for_which_no_buffer_can_be_made_ends_if_none_can_come_back()
 
     let completion = taken(&received);
     let no_memory = Some(Errno::NOMEM.raw_os_error());
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, no_memory));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Error, no_memory));
     assert_eq!(pool.buffers_made(), 0);
 }
 
@@ -273,9 +273,9 @@ impl Setup {
         }
     }
 
-    fn count<T, E>(&mut self, result: Result<(), Refused<T, E>>) -> Option<(T, E)> {
+    fn count<T, I, E>(&mut self, result: Result<I, Refused<T, E>>) -> Option<(T, E)> {
         match result {
-            Ok(()) => {
+            Ok(_) => {
                 self.accepted += 1;
                 None
             }
@@ -306,7 +306,7 @@ impl Setup {
     fn receive_pooled(&mut self) {
         let result = self.socket().receive_pooled_async(&self.pool, self.report());
         self.accepted += usize::from(result.is_ok());
-        assert!(matches!(result, Ok(()) | Err(ReceiveError::OutOfMemory)), "{result:?}");
+        assert!(matches!(result, Ok(_) | Err(ReceiveError::OutOfMemory)), "{result:?}");
     }
 
     /// Takes a buffer of the pool, by a receive on another socket.
@@ -474,7 +474,7 @@ fn an_engine_for_which_there_is_no_memory_is_an_error(#[case] threads: usize) {
 static ALLOCATOR: FailingAllocator = FailingAllocator;
 
 /// Repeats a call without memory until it has used up the reserved room.
-fn refused_for_lack_of_memory<E>(mut call: impl FnMut() -> Result<(), E>) -> E {
+fn refused_for_lack_of_memory<T, E>(mut call: impl FnMut() -> Result<T, E>) -> E {
     (0..100).find_map(|_| without_memory(&mut call).err()).expect("a queue does not hold 100 without growing")
 }
 

@@ -52,6 +52,8 @@ pub enum SocketCall {
     IsBroken,
     /// `setsockopt(SO_LINGER)`: off.
     StopLingering,
+    /// `shutdown` of the sending half.
+    ShutDownSending,
     /// `close`: the descriptor.
     Close(RawFd),
 }
@@ -74,6 +76,7 @@ struct State {
     kind: VecDeque<Result<bool, Errno>>,
     unsupported_kinds: VecDeque<Result<Option<UnsupportedKind>, Errno>>,
     connecting: bool,
+    shutdowns: VecDeque<Errno>,
     lingers: VecDeque<Result<bool, Errno>>,
     is_unix_stream: bool,
     error_messages: usize,
@@ -125,6 +128,16 @@ impl ScriptedSockets {
     /// The socket's connect is still in progress when it is opened.
     pub fn connect_in_progress(&self) {
         self.state.lock().connecting = true;
+    }
+
+    /// The connect is over, well or not.
+    pub fn connect_is_over(&self) {
+        self.state.lock().connecting = false;
+    }
+
+    /// Lets the next shutdown of the sending half fail.
+    pub fn fail_next_shutdown(&self, errno: Errno) {
+        self.state.lock().shutdowns.push_back(errno);
     }
 
     /// Sets the answer to the next question whether `close` may wait. It is `Ok(false)` unless set.
@@ -288,6 +301,10 @@ impl SocketSyscalls for ScriptedSockets {
 
     fn is_broken(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(!self.begin(SocketCall::IsBroken).only_messages)
+    }
+
+    fn shut_down_sending(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.begin(SocketCall::ShutDownSending).shutdowns.pop_front().map_or(Ok(()), Err)
     }
 
     fn close(&self, fd: OwnedFd) {

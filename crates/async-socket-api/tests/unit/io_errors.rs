@@ -1,8 +1,8 @@
 //! Refusals and completions, converted into the types of `std::io`.
 
 use async_socket_api::{
-    IoBuf, OpenError, Payload, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendCompletion,
-    SendError, SendResult, SocketState, UnsupportedKind,
+    EndReason, IoBuf, OpenError, Payload, PayloadError, ReceiveCompletion, ReceiveError, Refused, SendCompletion,
+    SendError, SocketState, UnsupportedKind,
 };
 use rstest::rstest;
 use std::cell::Cell;
@@ -101,18 +101,21 @@ fn outcome(result: &io::Result<usize>) -> Result<usize, (ErrorKind, Option<i32>)
 
 // Tests_SRS_LENT_BUFFERS_01_008
 #[rstest]
-#[case::bytes(ReceiveResult::Ok, None, 2, Ok(2))]
-#[case::end(ReceiveResult::Abandoned, None, 0, Ok(0))]
-#[case::reset(ReceiveResult::Abandoned, Some(ECONNRESET), 0, Err((ErrorKind::ConnectionReset, Some(ECONNRESET))))]
-#[case::error(ReceiveResult::Error, Some(110), 0, Err((ErrorKind::TimedOut, Some(110))))]
-#[case::error_without_a_number(ReceiveResult::Error, None, 0, Err((ErrorKind::Other, None)))]
+#[case::bytes(EndReason::Completed, 2, Ok(2))]
+#[case::end(EndReason::PeerFinished, 0, Ok(0))]
+#[case::closed(EndReason::Closed, 0, Ok(0))]
+#[case::reset(EndReason::PeerReset, 0, Err((ErrorKind::ConnectionReset, Some(ECONNRESET))))]
+#[case::error(EndReason::Os(110), 0, Err((ErrorKind::TimedOut, Some(110))))]
+#[case::timed_out(EndReason::TimedOut, 0, Err((ErrorKind::TimedOut, None)))]
+#[case::cancelled(EndReason::Cancelled, 0, Err((ErrorKind::Other, None)))]
+#[case::changed(EndReason::BuffersChanged, 0, Err((ErrorKind::InvalidInput, None)))]
+#[case::error_without_a_number(EndReason::HungUp, 0, Err((ErrorKind::Other, None)))]
 fn a_receive_ends_as_a_read_does(
-    #[case] result: ReceiveResult,
-    #[case] os_error: Option<i32>,
+    #[case] reason: EndReason,
     #[case] bytes: u32,
     #[case] expected: Result<usize, (ErrorKind, Option<i32>)>,
 ) {
-    let completion = ReceiveCompletion::new(result, os_error, bytes, vec![7, 8]);
+    let completion = ReceiveCompletion::new(reason, bytes, vec![7, 8]);
 
     assert_eq!(outcome(&completion.io_result()), expected);
     let (result, buffers) = completion.into_io_result();
@@ -121,18 +124,20 @@ fn a_receive_ends_as_a_read_does(
 
 // Tests_SRS_LENT_BUFFERS_01_008
 #[rstest]
-#[case::bytes(SendResult::Ok, None, 2, Ok(2))]
-#[case::closed(SendResult::Abandoned, None, 0, Err((ErrorKind::ConnectionAborted, None)))]
-#[case::reset(SendResult::Abandoned, Some(ECONNRESET), 1, Err((ErrorKind::ConnectionReset, Some(ECONNRESET))))]
-#[case::error(SendResult::Error, Some(EPIPE), 1, Err((ErrorKind::BrokenPipe, Some(EPIPE))))]
-#[case::error_without_a_number(SendResult::Error, None, 0, Err((ErrorKind::Other, None)))]
+#[case::bytes(EndReason::Completed, 2, Ok(2))]
+#[case::closed(EndReason::Closed, 0, Err((ErrorKind::ConnectionAborted, None)))]
+#[case::finished(EndReason::PeerFinished, 0, Err((ErrorKind::UnexpectedEof, None)))]
+#[case::reset(EndReason::PeerReset, 1, Err((ErrorKind::ConnectionReset, Some(ECONNRESET))))]
+#[case::broken(EndReason::StreamBroken, 0, Err((ErrorKind::BrokenPipe, None)))]
+#[case::timed_out(EndReason::TimedOut, 1, Err((ErrorKind::TimedOut, None)))]
+#[case::error(EndReason::Os(EPIPE), 1, Err((ErrorKind::BrokenPipe, Some(EPIPE))))]
+#[case::error_without_a_number(EndReason::BufferPanicked, 0, Err((ErrorKind::Other, None)))]
 fn a_send_ends_as_a_write_of_all_does(
-    #[case] result: SendResult,
-    #[case] os_error: Option<i32>,
+    #[case] reason: EndReason,
     #[case] bytes: u32,
     #[case] expected: Result<usize, (ErrorKind, Option<i32>)>,
 ) {
-    let completion = SendCompletion::new(result, os_error, bytes, vec![7, 8]);
+    let completion = SendCompletion::new(reason, bytes, vec![7, 8]);
 
     assert_eq!(outcome(&completion.io_result()), expected);
     let (result, buffers) = completion.into_io_result();

@@ -1,7 +1,7 @@
 //! The numbers of the results, which the C ABI passes on, and the messages of the errors.
 
 use async_socket_api::{
-    OpenError, OpenResult, Payload, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, Refused,
+    EndReason, OpenError, OpenResult, Payload, PayloadError, ReceiveCompletion, ReceiveError, ReceiveResult, Refused,
     SendCompletion, SendError, SendResult, SendSyncResult, SocketState,
 };
 use rstest::rstest;
@@ -97,10 +97,49 @@ fn a_refusal_keeps_what_was_handed_over_and_never_prints_it() {
 
 #[test]
 fn completions_are_what_they_were_made_of() {
-    let send = SendCompletion::new(SendResult::Error, Some(5), 6, "sent");
-    assert_eq!((send.result, send.os_error, send.bytes_sent, send.buffers), (SendResult::Error, Some(5), 6, "sent"));
+    let send = SendCompletion::new(EndReason::Os(5), 6, "sent");
+    assert_eq!((send.result, send.os_error(), send.bytes_sent, send.buffers), (SendResult::Error, Some(5), 6, "sent"));
 
-    let receive = ReceiveCompletion::new(ReceiveResult::Ok, None, 2, [7, 8]);
-    assert_eq!((receive.result, receive.os_error), (ReceiveResult::Ok, None));
+    let receive = ReceiveCompletion::new(EndReason::Completed, 2, [7, 8]);
+    assert_eq!((receive.result, receive.os_error()), (ReceiveResult::Ok, None));
     assert_eq!((receive.bytes_received, receive.buffers), (2, [7, 8]));
+}
+
+// Tests_SRS_SOCKET_01_060, Tests_SRS_SOCKET_01_061
+#[rstest]
+#[case(EndReason::Completed, SendResult::Ok, ReceiveResult::Ok)]
+#[case(EndReason::PeerFinished, SendResult::Abandoned, ReceiveResult::Abandoned)]
+#[case(EndReason::PeerReset, SendResult::Abandoned, ReceiveResult::Abandoned)]
+#[case(EndReason::Closed, SendResult::Abandoned, ReceiveResult::Abandoned)]
+#[case(EndReason::Cancelled, SendResult::Abandoned, ReceiveResult::Abandoned)]
+#[case(EndReason::StreamBroken, SendResult::Abandoned, ReceiveResult::Abandoned)]
+#[case(EndReason::TimedOut, SendResult::Error, ReceiveResult::Error)]
+#[case(EndReason::BuffersChanged, SendResult::Error, ReceiveResult::Error)]
+#[case(EndReason::BufferPanicked, SendResult::Error, ReceiveResult::Error)]
+#[case(EndReason::HungUp, SendResult::Error, ReceiveResult::Error)]
+#[case(EndReason::Os(110), SendResult::Error, ReceiveResult::Error)]
+fn the_result_follows_from_the_reason(
+    #[case] reason: EndReason,
+    #[case] sent: SendResult,
+    #[case] received: ReceiveResult,
+) {
+    assert_eq!(SendCompletion::new(reason, 0, ()).result, sent);
+    assert_eq!(ReceiveCompletion::new(reason, 0, ()).result, received);
+}
+
+// Tests_SRS_SOCKET_01_060
+#[test]
+fn a_reset_is_told_apart_from_every_other_errno_and_keeps_its_number() {
+    assert_eq!(EndReason::of_os_error(104), EndReason::PeerReset);
+    assert_eq!(EndReason::PeerReset.os_error(), Some(104));
+    assert_eq!(EndReason::of_os_error(110), EndReason::Os(110));
+    assert_eq!(EndReason::Os(110).os_error(), Some(110));
+    assert_eq!(EndReason::TimedOut.os_error(), None);
+}
+
+// Tests_SRS_SOCKET_01_060
+#[test]
+fn a_completion_is_no_larger_than_its_reason_needs() {
+    assert_eq!(size_of::<SendCompletion<()>>(), 16);
+    assert_eq!(size_of::<ReceiveCompletion<()>>(), 16);
 }

@@ -1,7 +1,7 @@
 //! A range of a lent buffer as a buffer, and the received part of a completion.
 
 use async_socket_api::{
-    IoBuf, IoBufMut, IoBufs, IoBufsMut, Payload, PayloadError, ReceiveCompletion, ReceiveResult, Slice,
+    EndReason, IoBuf, IoBufMut, IoBufs, IoBufsMut, Payload, PayloadError, ReceiveCompletion, Slice,
 };
 use proptest::prelude::*;
 use rstest::rstest;
@@ -191,7 +191,7 @@ fn a_slice_of_a_buffer_that_shrinks_shows_nothing_and_does_not_panic() {
 }
 
 fn received<B>(bytes: u32, buffers: B) -> ReceiveCompletion<B> {
-    ReceiveCompletion::new(ReceiveResult::Ok, None, bytes, buffers)
+    ReceiveCompletion::new(EndReason::Completed, bytes, buffers)
 }
 
 // Tests_SRS_LENT_BUFFERS_01_007
@@ -247,7 +247,7 @@ fn what_was_received_into_a_list_is_a_slice_for_each_buffer_that_has_some(
 // Tests_SRS_LENT_BUFFERS_01_007
 #[test]
 fn nothing_was_received_by_a_receive_that_ended_otherwise() {
-    let ended = || ReceiveCompletion::new(ReceiveResult::Abandoned, None, 0, BYTES.to_vec());
+    let ended = || ReceiveCompletion::new(EndReason::PeerFinished, 0, BYTES.to_vec());
 
     assert_eq!((ended().received(), ended().received_slices().count()), (&b""[..], 0));
     assert_eq!((ended().into_slice().len(), ended().into_received()), (0, vec![]));

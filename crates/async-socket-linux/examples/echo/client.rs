@@ -211,7 +211,7 @@ impl Connection {
         let connection = Arc::clone(&self);
         let accepted = self.socket.send_async(message, move |sent| {
             if sent.result != SendResult::Ok {
-                connection.end(Err(reason(sent.os_error)));
+                connection.end(Err(reason(sent.os_error())));
             }
         });
         if let Err(refused) = accepted {
@@ -265,7 +265,7 @@ impl Conversation {
 
     fn received(mut self: Box<Self>, received: ReceiveCompletion<Vec<u8>>) {
         if received.result != ReceiveResult::Ok {
-            return self.connection.end(Err(reason(received.os_error)));
+            return self.connection.end(Err(reason(received.os_error())));
         }
         self.check(received.received());
         if !self.missing.is_empty() {

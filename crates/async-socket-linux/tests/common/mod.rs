@@ -227,7 +227,7 @@ impl<B: Send + 'static> Outcome<SendCompletion<B>> {
     pub fn ended(&self, result: SendResult) -> (Option<i32>, u32) {
         let completion = self.take();
         assert_eq!(completion.result, result);
-        (completion.os_error, completion.bytes_sent)
+        (completion.os_error(), completion.bytes_sent)
     }
 }
 
@@ -237,7 +237,7 @@ impl<B: Send + 'static> Outcome<ReceiveCompletion<B>> {
     pub fn ended(&self, result: ReceiveResult) -> Option<i32> {
         let completion = self.take();
         assert_eq!((completion.result, completion.bytes_received), (result, 0));
-        completion.os_error
+        completion.os_error()
     }
 }
 
@@ -246,7 +246,7 @@ impl Outcome<ReceiveCompletion<Vec<u8>>> {
     #[track_caller]
     pub fn received(&self) -> Vec<u8> {
         let mut completion = self.take();
-        assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+        assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Ok, None));
         completion.buffers.truncate(completion.bytes_received as usize);
         completion.buffers
     }

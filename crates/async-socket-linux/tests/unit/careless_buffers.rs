@@ -101,7 +101,7 @@ fn a_queued_send_whose_buffer_changes_ends_in_an_error_and_nothing_follows(#[cas
     fixture.fire(Action::Out);
 
     let completion = send.take();
-    assert_eq!((completion.result, completion.os_error), (SendResult::Error, None));
+    assert_eq!((completion.result, completion.os_error()), (SendResult::Error, None));
     assert_eq!(completion.bytes_sent, 3);
     assert_eq!(next.take().result, SendResult::Abandoned);
     assert_eq!(fixture.sys.sent(), [7; 3]);
@@ -296,7 +296,7 @@ fn a_queued_send_whose_buffer_panics_after_a_part_has_gone_out_breaks_the_stream
     fixture.fire(Action::Out);
 
     let completion = send.take();
-    assert_eq!((completion.result, completion.os_error), (SendResult::Error, None));
+    assert_eq!((completion.result, completion.os_error()), (SendResult::Error, None));
     assert_eq!(completion.bytes_sent as usize, fixture.sys.sent().len());
     assert_eq!(next.take().result, SendResult::Abandoned);
 }
@@ -317,7 +317,7 @@ fn a_large_array_is_sent_in_its_turn_and_comes_back() {
 
     assert_eq!(first.ended(SendResult::Ok), (None, 5));
     let completion = large.take();
-    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Ok, None, 64 * 1024));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_sent), (SendResult::Ok, None, 64 * 1024));
     assert!(completion.buffers == LARGE);
     assert_eq!(last.ended(SendResult::Ok), (None, 4));
     assert!(fixture.sys.sent() == [b"first".as_slice(), &LARGE, b"last"].concat());
@@ -346,7 +346,7 @@ fn a_large_array_is_received_into_and_comes_back() {
     fixture.fire(Action::In);
 
     let completion = receive.take();
-    assert_eq!((completion.result, completion.os_error, completion.bytes_received), (ReceiveResult::Ok, None, 3));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_received), (ReceiveResult::Ok, None, 3));
     assert_eq!(&completion.buffers[..4], b"abc\x05");
 }
 

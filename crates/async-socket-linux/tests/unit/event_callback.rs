@@ -98,7 +98,7 @@ fn a_receive_into_one_buffer_makes_one_recv_and_is_called_back_with_what_arrived
     fixture.fire(Action::In);
 
     let completion = receive.take();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Ok, None));
     assert_eq!((completion.bytes_received, completion.buffers.as_slice()), (5, b"hello\x09\x09\x09".as_slice()));
     assert_eq!(fixture.sys.calls()[1..], [SocketCall::Recv(8, RECEIVE_FLAGS)]);
     assert_eq!(fixture.port.queued(Direction::In), 0);
@@ -175,7 +175,7 @@ fn what_follows_a_full_chunk_shows_on_the_next_receive(
     fixture.fire(Action::In);
 
     let completion = first.take();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Ok, None));
     assert_eq!(completion.bytes_received as usize, IOV_MAX);
     match next {
         Some((result, errno)) => assert_eq!(second.ended(result), errno.map(Errno::raw_os_error)),
@@ -292,7 +292,7 @@ fn a_receive_that_finds_the_end_of_the_stream_is_abandoned(#[case] buffers: Vec<
     fixture.fire(Action::In);
 
     let completion = receive.take();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Abandoned, None));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Abandoned, None));
     assert_eq!((completion.bytes_received, completion.buffers), (0, buffers));
     assert_eq!(fixture.port.queued(Direction::In), 0);
 }
@@ -749,7 +749,9 @@ fn an_echo_sends_from_the_receive_callback() {
     let (echoed, report) = Outcome::new();
     let socket = Arc::clone(&fixture.socket);
     fixture
-        .receive_async(vec![0; 4], move |received| socket.send_async(received.buffers, report).expect("accepted"))
+        .receive_async(vec![0; 4], move |received| {
+            socket.send_async(received.buffers, report).expect("accepted");
+        })
         .expect("accepted");
     fixture.sys.script_recv([Step::bytes("echo")]);
 

@@ -5,17 +5,23 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod cancel;
 mod careless_buffers;
 mod close;
+mod close_async;
 mod create;
 mod destroy;
+mod end_reasons;
 mod error_event_without_error_queue;
 mod event_callback;
+mod high_water;
+mod into_fd;
 mod io_results;
 mod kinds;
 mod open;
 mod pool;
 mod receive;
 mod send;
+mod shutdown;
 mod sys;
 mod transfer;

@@ -63,7 +63,7 @@ fn the_callback_gets_just_the_bytes_that_arrived_and_can_change_them() {
     fixture.fire(Action::In);
 
     let completion = received.take();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Ok, None));
+    assert_eq!((completion.result, completion.os_error()), (ReceiveResult::Ok, None));
     let mut buffer = completion.buffer.expect("the bytes");
     buffer[0] = b'j';
     assert_eq!(&*buffer, b"jello");
@@ -207,7 +207,7 @@ fn an_end_without_bytes_gives_no_buffer(
     fixture.fire(Action::In);
 
     let completion = received.take();
-    assert_eq!((completion.result, completion.os_error), (result, errno.map(Errno::raw_os_error)));
+    assert_eq!((completion.result, completion.os_error()), (result, errno.map(Errno::raw_os_error)));
     assert!(completion.buffer.is_none());
     assert_eq!(counts(&pool), (1, 1));
 }
@@ -435,7 +435,10 @@ fn an_error_that_the_receive_before_it_has_met_after_bytes_ends_a_pooled_receive
 
     assert_eq!(first.take().bytes_received, 1024);
     let completion = received.take();
-    assert_eq!((completion.result, completion.os_error), (ReceiveResult::Error, Some(Errno::TIMEDOUT.raw_os_error())));
+    assert_eq!(
+        (completion.result, completion.os_error()),
+        (ReceiveResult::Error, Some(Errno::TIMEDOUT.raw_os_error()))
+    );
     assert_eq!(counts(&pool), (0, 0));
 }
 

@@ -164,7 +164,9 @@ fn a_receive_from_inside_a_receive_callback_follows_it() {
     let (inner, report) = Outcome::new();
     let socket = Arc::clone(&fixture.socket);
     fixture
-        .receive_async(vec![0; 3], move |_| socket.receive_async(vec![0; 3], report).expect("accepted"))
+        .receive_async(vec![0; 3], move |_| {
+            socket.receive_async(vec![0; 3], report).expect("accepted");
+        })
         .expect("accepted");
     fixture.sys.script_recv([Step::bytes("one"), Step::bytes("two")]);
 

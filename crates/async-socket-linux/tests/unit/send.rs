@@ -91,7 +91,7 @@ fn one_buffer_goes_at_once_through_one_send_and_is_called_back_with_ok() {
 
     assert!(result.is_ok());
     let completion = outcome.take();
-    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Ok, None, 5));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_sent), (SendResult::Ok, None, 5));
     assert_eq!(completion.buffers, "hello");
     assert_eq!(fixture.sys.calls()[1..], [SocketCall::Send(b"hello".to_vec(), FLAGS)]);
     assert_eq!(fixture.port.calls().len(), 1, "the port has nothing to do");
@@ -415,7 +415,11 @@ fn a_send_from_inside_a_send_callback_is_queued() {
     let (inner, report) = Outcome::new();
     let socket = Arc::clone(&fixture.socket);
 
-    fixture.send_async("outer", move |_| socket.send_async("inner", report).expect("accepted")).expect("accepted");
+    fixture
+        .send_async("outer", move |_| {
+            socket.send_async("inner", report).expect("accepted");
+        })
+        .expect("accepted");
 
     inner.assert_pending();
     assert_eq!(fixture.sys.sent(), b"outer");
@@ -430,7 +434,10 @@ fn a_send_from_inside_a_send_callback_of_another_socket_is_queued_too() {
     let (inner, report) = Outcome::new();
     let socket = Arc::clone(&two.socket);
 
-    one.send_async("outer", move |_| socket.send_async("inner", report).expect("accepted")).expect("accepted");
+    one.send_async("outer", move |_| {
+        socket.send_async("inner", report).expect("accepted");
+    })
+    .expect("accepted");
 
     inner.assert_pending();
     two.fire(Action::Out);
@@ -528,6 +535,6 @@ fn a_queued_send_whose_buffer_panics_ends_in_an_error_and_the_next_goes_on() {
     fixture.fire(Action::Out);
 
     let completion = blocked.take();
-    assert_eq!((completion.result, completion.os_error, completion.bytes_sent), (SendResult::Error, None, 0));
+    assert_eq!((completion.result, completion.os_error(), completion.bytes_sent), (SendResult::Error, None, 0));
     assert_eq!(next.take().result, SendResult::Ok);
 }

@@ -88,14 +88,14 @@ fn transfer_whole(plan: &Plan) {
     while arrived.len() < everything.len() {
         connection.keep_receiving();
         let receive = connection.next_received();
-        assert_eq!((receive.result, receive.os_error), (ReceiveResult::Ok, None));
+        assert_eq!((receive.result, receive.os_error()), (ReceiveResult::Ok, None));
         arrived.extend(filled(&receive));
     }
     assert!(arrived == everything, "the bytes arrive as they were sent");
     let mut returned = Vec::new();
     for send in connection.all_sent() {
         let payload = send.buffers.concat();
-        assert_eq!((send.result, send.os_error, send.bytes_sent as usize), (SendResult::Ok, None, payload.len()));
+        assert_eq!((send.result, send.os_error(), send.bytes_sent as usize), (SendResult::Ok, None, payload.len()));
         returned.extend(payload);
     }
     assert!(returned == everything, "the buffers come back untouched");
@@ -165,7 +165,7 @@ impl Connection {
             let buffers: Vec<Vec<u8>> = lengths.iter().map(|length| rest.drain(..*length).collect()).collect();
             let report = self.report.clone();
             match self.sender.send_async(buffers, move |sent| report.send(Event::Sent(number, sent)).unwrap_or(())) {
-                Ok(()) => self.sends_waiting += 1,
+                Ok(_) => self.sends_waiting += 1,
                 Err(refused) => on_refused(&refused.error),
             }
         }

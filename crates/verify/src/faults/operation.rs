@@ -272,12 +272,12 @@ fn length_of_two(list: &Vec<Buffer>) -> usize {
 
 /// Makes a call. Returns a refusal as its reason and the number of returned bytes. If a buffer panics in the caller,
 /// both are absent.
-fn attempt<B, E>(
-    call: impl FnOnce() -> Result<(), Refused<B, E>>,
+fn attempt<B, I, E>(
+    call: impl FnOnce() -> Result<I, Refused<B, E>>,
     length: impl Fn(&B) -> usize,
 ) -> Result<(), Option<(E, usize)>> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map_err(|refused| Some((refused.error, length(&refused.returned)))),
+        Ok(result) => result.map(drop).map_err(|refused| Some((refused.error, length(&refused.returned)))),
         Err(_) => Err(None),
     }
 }

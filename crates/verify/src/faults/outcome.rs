@@ -69,7 +69,7 @@ pub(super) fn sent<B>(
         operation.run(length(&completion.buffers), |operation| {
             let (account, whole) = (&operation.account, completion.bytes_sent as usize == operation.length);
             note_sent(account, completion.bytes_sent);
-            match (completion.result, completion.os_error) {
+            match (completion.result, completion.os_error()) {
                 (SendResult::Ok, None) if whole => {}
                 // A send that broke the stream makes the library abandon the sends behind it. The connection goes on.
                 (SendResult::Abandoned, None) => {}
@@ -106,12 +106,12 @@ pub(super) fn received<B>(
         }
         operation.run(returned, |operation| {
             let (account, ledger) = (&operation.account, &operation.simulation.ledger);
-            match (completion.result, completion.os_error) {
+            match (completion.result, completion.os_error()) {
                 (ReceiveResult::Ok, None) if !bytes.is_empty() => account.incoming.receive(bytes, ledger),
                 (ReceiveResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
                 (ReceiveResult::Abandoned | ReceiveResult::Error, _) if bytes.is_empty() => {
                     if operation.simulation.program.calm && !account.incoming.cut.load(SeqCst) {
-                        let outcome = (completion.result, completion.os_error);
+                        let outcome = (completion.result, completion.os_error());
                         ledger.violation(format!("a receive ended as {outcome:?} on a connection that is well"));
                     }
                     account.cut();

@@ -67,7 +67,8 @@ impl Mocked {
         let (shared, lent) = (Arc::clone(&self.shared), list.clone());
         let result = self.socket.send_async(list.clone(), move |completion: SendCompletion<Vec<Vec<u8>>>| {
             assert_eq!(completion.buffers, lent, "the buffers come back");
-            let SendCompletion { result, os_error, bytes_sent: bytes, .. } = completion;
+            let os_error = completion.os_error();
+            let SendCompletion { result, bytes_sent: bytes, .. } = completion;
             shared.log.lock().push(Outcome { number, result: result as u32, os_error, bytes, data: Vec::new() });
         });
         result.map_or_else(
@@ -75,7 +76,7 @@ impl Mocked {
                 assert_eq!(refused.returned, list, "the buffers come back");
                 Answer::Send(refused.error)
             },
-            |()| Answer::Accepted,
+            |_| Answer::Accepted,
         )
     }
 
@@ -151,7 +152,8 @@ fn receive(socket: &Weak<Socket>, shared: &Arc<Shared>, lengths: &[usize], again
     let list: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
     let (own, socket, lengths) = (Arc::clone(shared), Weak::clone(socket), lengths.to_vec());
     let result = strong.receive_async(list.clone(), move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
-        let ReceiveCompletion { result, os_error, bytes_received: bytes, buffers, .. } = completion;
+        let os_error = completion.os_error();
+        let ReceiveCompletion { result, bytes_received: bytes, buffers, .. } = completion;
         assert!(buffers.iter().map(Vec::len).eq(lengths.iter().copied()), "the buffers come back");
         let mut data = buffers.concat();
         assert!(data[bytes as usize..].iter().all(|byte| *byte == 0), "nothing is written behind what arrived");
@@ -166,7 +168,7 @@ fn receive(socket: &Weak<Socket>, shared: &Arc<Shared>, lengths: &[usize], again
             assert_eq!(refused.returned, list, "the buffers come back");
             Answer::Receive(refused.error)
         },
-        |()| Answer::Accepted,
+        |_| Answer::Accepted,
     )
 }
 

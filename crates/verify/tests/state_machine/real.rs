@@ -46,11 +46,12 @@ impl Real {
         let list: Vec<Vec<u8>> = lengths.iter().map(|length| rest.drain(..*length).collect()).collect();
         let report = self.report.clone();
         let result = self.socket.send_async(list, move |completion: SendCompletion<Vec<Vec<u8>>>| {
-            let SendCompletion { result, os_error, bytes_sent: bytes, .. } = completion;
+            let os_error = completion.os_error();
+            let SendCompletion { result, bytes_sent: bytes, .. } = completion;
             let _ = report.send(Outcome { number, result: result as u32, os_error, bytes, data: Vec::new() });
         });
         match result.map_err(|refused| refused.error) {
-            Ok(()) => Answer::Accepted,
+            Ok(_) => Answer::Accepted,
             Err(SendError::NotOpen { .. }) => Answer::NotOpen,
             Err(SendError::Disconnected { bytes_sent: 0, .. }) => Answer::Disconnected,
             Err(SendError::StreamBroken) => Answer::StreamBroken,
@@ -63,7 +64,8 @@ impl Real {
         let list: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
         let report = self.report.clone();
         let result = self.socket.receive_async(list, move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
-            let ReceiveCompletion { result, os_error, bytes_received: bytes, buffers, .. } = completion;
+            let os_error = completion.os_error();
+            let ReceiveCompletion { result, bytes_received: bytes, buffers, .. } = completion;
             let mut data = buffers.concat();
             data.truncate(bytes as usize);
             let _ = report.send(Outcome { number, result: result as u32, os_error, bytes, data });

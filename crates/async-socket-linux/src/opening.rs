@@ -1,0 +1,82 @@
+//! Creating and opening a socket in one call.
+
+use crate::engine::ExecutionEngine;
+use crate::socket::{AsyncSocketLinux, CreateError};
+use async_socket_api::{AsyncSocket, OpenError, Refused};
+use completion_port::CompletionPort;
+use std::io;
+use std::os::fd::OwnedFd;
+use thiserror::Error;
+
+/// Why [`AsyncSocketLinux::open`] gives no socket.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SetUpError {
+    /// The socket could not be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The socket could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+}
+
+/// As the error inside converts.
+// Codes_SRS_LENT_BUFFERS_01_009
+impl From<SetUpError> for io::Error {
+    fn from(error: SetUpError) -> Self {
+        match error {
+            SetUpError::Create(error) => error.into(),
+            SetUpError::Open(error) => error.into(),
+        }
+    }
+}
+
+impl AsyncSocketLinux {
+    /// Makes an open socket of a connected descriptor, on the next port of an engine. `None` means the process-wide
+    /// engine.
+    ///
+    /// # Errors
+    /// [`SetUpError`] and the descriptor. There is no descriptor if memory has run out meanwhile; it is closed then.
+    ///
+    /// ```
+    /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine};
+    /// use std::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let engine = ExecutionEngine::builder().build()?;
+    /// let client = AsyncSocketLinux::open(&engine, TcpStream::connect(listener.local_addr()?)?)?;
+    /// let server = AsyncSocketLinux::open(None, listener.accept()?.0)?;
+    /// client.send_async("hello", |_| {})?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    // Codes_SRS_SOCKET_01_065, Codes_SRS_SOCKET_01_066
+    pub fn open<'e>(
+        on: impl Into<Option<&'e ExecutionEngine>>,
+        descriptor: impl Into<OwnedFd>,
+    ) -> Result<Self, Refused<Option<OwnedFd>, SetUpError>> {
+        opened(Self::create(on.into(), descriptor.into()))
+    }
+
+    /// [`open`](Self::open) on a chosen port.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open).
+    // Codes_SRS_SOCKET_01_065, Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_067
+    pub fn open_on(
+        port: CompletionPort,
+        descriptor: impl Into<OwnedFd>,
+    ) -> Result<Self, Refused<Option<OwnedFd>, SetUpError>> {
+        opened(Self::create_on(port, descriptor.into()))
+    }
+}
+
+fn opened(
+    created: Result<AsyncSocketLinux, Refused<OwnedFd, CreateError>>,
+) -> Result<AsyncSocketLinux, Refused<Option<OwnedFd>, SetUpError>> {
+    let socket =
+        created.map_err(|refused| Refused { error: refused.error.into(), returned: Some(refused.returned) })?;
+    match socket.open_async(|_| {}) {
+        Ok(()) => Ok(socket),
+        Err(error) => Err(Refused { error: error.into(), returned: socket.into_fd().ok() }),
+    }
+}

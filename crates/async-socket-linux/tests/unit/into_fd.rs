@@ -1,0 +1,121 @@
+//! `into_fd`: the descriptor comes back when nothing waits. `open`: create and open in one call.
+
+use crate::common::Fixture;
+use async_socket_linux::sys::Errno;
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, ExecutionEngine, IntoFdError, OpenError, SetUpError, SocketState, UnsupportedKind,
+};
+use completion_port::Port;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::sync::Arc;
+use test_doubles::{PortCall, Step};
+
+type Socket = crate::common::Socket;
+
+/// The socket of a fixture, and its mocks.
+fn alone(fixture: Fixture) -> (Socket, Fixture) {
+    let other = Fixture::closed();
+    let Fixture { port, sys, socket, descriptor } = fixture;
+    let mocks = Fixture { port, sys, descriptor, socket: other.socket };
+    (Arc::into_inner(socket).expect("the only reference"), mocks)
+}
+
+// Tests_SRS_SOCKET_01_074
+#[test]
+fn an_open_socket_gives_its_descriptor_back_deleted_from_epoll_and_not_closed() {
+    let (socket, mocks) = alone(Fixture::open());
+
+    let descriptor = socket.into_fd().expect("nothing waits");
+
+    assert_eq!(descriptor.as_raw_fd(), mocks.descriptor);
+    assert_eq!(mocks.port.calls(), [PortCall::Attach(mocks.descriptor), PortCall::Detach(mocks.descriptor)]);
+    assert_eq!(mocks.close_calls(), 0);
+}
+
+// Tests_SRS_SOCKET_01_074
+#[test]
+fn a_socket_that_was_never_opened_gives_its_descriptor_back() {
+    let (socket, mocks) = alone(Fixture::closed());
+
+    assert_eq!(socket.into_fd().expect("nothing waits").as_raw_fd(), mocks.descriptor);
+
+    assert_eq!((mocks.port.calls(), mocks.close_calls()), (vec![], 0));
+}
+
+// Tests_SRS_SOCKET_01_075
+#[test]
+fn while_operations_wait_the_socket_comes_back_unchanged() {
+    let fixture = Fixture::open();
+    let (first, second) = (fixture.receive(vec![0; 1]), fixture.receive(vec![0; 1]));
+    let send = fixture.blocked_send("blocked", 0);
+    let (socket, mocks) = alone(fixture);
+
+    let refused = socket.into_fd().expect_err("operations wait");
+
+    assert_eq!(refused.error, IntoFdError::OperationsWait { receives: 2, sends: 1 });
+    assert_eq!(refused.returned.state(), SocketState::Open);
+    for pending in [&first, &second] {
+        pending.assert_pending();
+    }
+    send.assert_pending();
+    mocks.sys.script_recv([Step::bytes("a"), Step::bytes("b")]);
+    mocks.fire(completion_port::Action::In);
+    assert_eq!((first.received(), second.received()), (b"a".to_vec(), b"b".to_vec()));
+}
+
+// Tests_SRS_SOCKET_01_075
+#[test]
+fn a_closed_socket_has_no_descriptor_to_give() {
+    let (socket, mocks) = alone(Fixture::after_close());
+
+    let refused = socket.into_fd().expect_err("it is closed");
+
+    assert_eq!(refused.error, IntoFdError::DescriptorClosed);
+    drop(refused);
+    assert_eq!(mocks.close_calls(), 1);
+}
+
+// Tests_SRS_SOCKET_01_075
+#[test]
+fn a_socket_that_could_not_be_opened_still_gives_its_descriptor_back() {
+    let fixture = Fixture::closed();
+    fixture.sys.script_unsupported_kind(Err(Errno::NOTSOCK));
+    fixture.try_open().0.expect_err("it is no socket");
+    let (socket, mocks) = alone(fixture);
+
+    assert_eq!(socket.into_fd().expect("nothing waits").as_raw_fd(), mocks.descriptor);
+}
+
+// Tests_SRS_SOCKET_01_065, Tests_SRS_SOCKET_01_067
+#[test]
+fn open_gives_an_open_socket_on_the_engine_or_the_port_that_was_asked_for() {
+    let engine = ExecutionEngine::builder().threads(2).build().expect("an engine");
+    let (one, two) = UnixStream::pair().expect("a pair");
+    let one = AsyncSocketLinux::open(&engine, one).expect("a socket");
+    let second = engine.port(1).expect("two ports");
+    let two = AsyncSocketLinux::open_on(second.clone(), two).expect("a socket");
+
+    assert_eq!((one.state(), two.state()), (SocketState::Open, SocketState::Open));
+    assert!(engine.port(2).is_none());
+    let (done, thread) = std::sync::mpsc::channel();
+    two.receive_async([0], move |_| done.send(second.is_current_thread()).unwrap_or(())).expect("accepted");
+    one.send_async("x", |_| {}).expect("accepted");
+    assert!(thread.recv().expect("called back"), "it runs on the chosen port");
+}
+
+// Tests_SRS_SOCKET_01_066
+#[test]
+fn what_cannot_be_opened_comes_back_with_the_reason() {
+    let (datagrams, _other) = UnixDatagram::pair().expect("a pair");
+    let datagrams = OwnedFd::from(datagrams);
+    let number = datagrams.as_raw_fd();
+
+    let refused = AsyncSocketLinux::open(None, datagrams).expect_err("not a stream");
+
+    let SetUpError::Open(OpenError::UnsupportedKind { kind, .. }) = refused.error else { panic!("{refused}") };
+    assert_eq!(kind, UnsupportedKind::Datagram);
+    let descriptor = refused.returned.expect("there is memory");
+    assert_eq!(descriptor.as_raw_fd(), number);
+    UnixDatagram::from(descriptor).send(b"still open").expect("it is as it was");
+}
