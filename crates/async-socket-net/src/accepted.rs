@@ -1,9 +1,9 @@
 //! A connection that a listener has accepted.
 
 use crate::address::Address;
-use crate::opening::{NotOpened, open_socket};
+use crate::opening::open_socket;
 use crate::sys::{Credentials, Kernel, NetSyscalls};
-use async_socket_linux::AsyncSocketLinux;
+use async_socket_linux::{AsyncSocketLinux, SetUpError};
 use completion_port::{CompletionPort, Port};
 use std::fmt;
 use std::io;
@@ -45,9 +45,9 @@ impl<P: Port, N: NetSyscalls> Accepted<P, N> {
     /// An open socket on the next port of the listener's engine, or on the listener's own port if it was made for one.
     ///
     /// # Errors
-    /// [`NotOpened`]; the connection is closed then.
+    /// [`SetUpError`]; the connection is closed then.
     // Codes_SRS_ASYNC_SOCKET_NET_01_004, Codes_SRS_ASYNC_SOCKET_NET_01_005
-    pub fn open(mut self) -> Result<AsyncSocketLinux<P>, NotOpened> {
+    pub fn open(mut self) -> Result<AsyncSocketLinux<P>, SetUpError> {
         let Some(descriptor) = self.descriptor.take() else { unreachable!("only the end of a value takes it") };
         open_socket(self.port.clone(), descriptor)
     }

@@ -1,10 +1,10 @@
 //! Why a connect did not end with a socket.
 
 use crate::address::Address;
-use crate::opening::NotOpened;
 use crate::resolver::ResolveError;
 use crate::sys::Errno;
 use crate::target::TargetError;
+use async_socket_linux::SetUpError;
 use std::fmt;
 use std::io;
 use std::time::Duration;
@@ -45,7 +45,7 @@ pub enum ConnectError {
     Cancelled,
     /// The connection was made, but did not become a socket.
     #[error("the connection could not be opened")]
-    Open(#[source] NotOpened),
+    Open(#[source] SetUpError),
     /// The completion port has no room for the connect, or was made before a `fork`.
     #[error("the completion port refused the connect")]
     Port(#[source] io::Error),

@@ -75,7 +75,6 @@ pub use address::{Address, Family, UnixAddress};
 pub use connect_error::{AttemptError, Attempts, ConnectError, ConnectErrorKind};
 pub use connector::{Connecting, Connector, connect};
 pub use listener::{Listener, ListenerBuilder, ListenerMetrics};
-pub use opening::NotOpened;
 pub use options::{KeepAlive, OptionError, SocketOption, SocketOptions};
 pub use resolver::{ResolveError, Resolver};
 pub use sys::Credentials;

@@ -243,11 +243,11 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         accepted: impl FnMut(Result<Accepted<CompletionPort, N>, AcceptError>) + Clone + Send + 'static,
     ) -> Result<Vec<Listener<CompletionPort, N>>, ListenError> {
         let mut listeners = Vec::new();
-        for _ in 0..on.threads() {
+        for port in (0..on.threads()).filter_map(|index| on.port(index)) {
             let (descriptor, bound) = self.bind(address)?;
             // The kernel has chosen the port of the first.
             address = bound;
-            listeners.push(self.listen_on(on.completion_port(), descriptor, accepted.clone())?);
+            listeners.push(self.listen_on(port, descriptor, accepted.clone())?);
         }
         Ok(listeners)
     }

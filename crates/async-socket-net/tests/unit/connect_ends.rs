@@ -2,8 +2,9 @@
 
 use crate::connect::{LONG, addresses, start};
 use crate::script::{Inbox, doubles, inet};
+use async_socket_linux::SetUpError;
 use async_socket_net::sys::Errno;
-use async_socket_net::{AttemptError, ConnectError, ConnectErrorKind, Connector, NotOpened, TargetError, UnixAddress};
+use async_socket_net::{AttemptError, ConnectError, ConnectErrorKind, Connector, TargetError, UnixAddress};
 use completion_port::Action;
 use parking_lot::Mutex;
 use rstest::rstest;
@@ -251,7 +252,7 @@ fn a_connection_that_cannot_be_opened_is_closed_and_is_an_error() {
     port.run_scheduled();
 
     let error = outcome.only().unwrap_err();
-    assert!(matches!(error, ConnectError::Open(NotOpened::Open(_))), "{error:?}");
+    assert!(matches!(error, ConnectError::Open(SetUpError::Open(_))), "{error:?}");
     assert_eq!(port.references(), 1);
 }
 
