@@ -219,3 +219,41 @@ fn an_endless_chain_of_sends_runs_in_constant_stack() {
     reading.join().unwrap();
     assert!(deepest.load(Ordering::Relaxed) <= 2, "{deepest:?}");
 }
+
+// Tests_SRS_COMPLETION_PORT_01_180, Tests_SRS_COMPLETION_PORT_01_181
+#[test]
+fn reads_that_ask_for_the_readiness_miss_no_byte() {
+    const BYTES: usize = 50_000;
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let sending = spawn("the sender", move || {
+        for number in 0..BYTES {
+            peer.write_all(&[number as u8])?;
+        }
+        Ok::<_, std::io::Error>(peer)
+    });
+    let mut bytes = Vec::new();
+    while bytes.len() < BYTES {
+        let Ok(claim) = registration.try_claim(Direction::In) else {
+            std::thread::yield_now();
+            continue;
+        };
+        let mut some = [0; 64];
+        let read = if claim.is_ready() { read(claim.descriptor(), &mut some) } else { Err(Errno::AGAIN) };
+        match read {
+            Ok(count) => {
+                bytes.extend(&some[..count]);
+                if count < some.len() {
+                    claim.drained();
+                }
+            }
+            Err(_) => {
+                let (tell, told) = inbox();
+                claim.queue(reads(1).then(move |done| tell.put(done.bytes))).expect("there is memory");
+                bytes.extend(told.only());
+            }
+        }
+    }
+    assert!(bytes.iter().copied().eq((0..BYTES).map(|number| number as u8)));
+    drop(sending.join().unwrap());
+}

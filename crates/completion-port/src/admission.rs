@@ -149,6 +149,12 @@ impl<H: Handler> Core<H> {
         (Some(ClaimedLane { locked, number, before: self.latch.get() }), After::Nothing)
     }
 
+    /// The attempt of a claim has read everything.
+    #[inline]
+    pub(crate) fn claim_drained(&self, claimed: &ClaimedLane<'_, H>) {
+        self.latch.drained_since(claimed.before);
+    }
+
     /// Puts an operation that got `EAGAIN` into the slot. Does not end the claim.
     // Codes_SRS_COMPLETION_PORT_01_021
     pub(crate) fn push_front<N: IntoOperation<H::Operation>>(

@@ -44,6 +44,29 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
         descriptor.expect("a claim is inside its lane until it ends")
     }
 
+    /// Whether the descriptor may be ready in this direction. If not, a system call would only get `EAGAIN`, so it can be
+    /// left out before [`queue`](Self::queue). A direction is not ready before its first event, which comes soon after the
+    /// registration.
+    // Codes_SRS_COMPLETION_PORT_01_180
+    #[must_use]
+    #[inline]
+    pub fn is_ready(&self) -> bool {
+        self.registration.core.latch.get().is_anything_for(self.direction)
+    }
+
+    /// A read has taken everything that the kernel had, as a short read from a TCP socket does. The direction is then not
+    /// ready until the next event. Does nothing if an event came since the claim began, or if more may follow a short read,
+    /// for instance an error. Only for [`Direction::In`]. If in doubt, do not call it.
+    // Codes_SRS_COMPLETION_PORT_01_181
+    #[inline]
+    pub fn drained(&self) {
+        if self.direction == Direction::In
+            && let Some(claimed) = &self.claimed
+        {
+            self.registration.core.claim_drained(claimed);
+        }
+    }
+
     /// The attempt has completed the operation. Ends the claim, then runs the callback. A panic is caught and logged.
     // Codes_SRS_COMPLETION_PORT_01_023
     #[inline]

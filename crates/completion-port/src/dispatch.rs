@@ -115,7 +115,7 @@ impl<S: PortSyscalls> Shared<S> {
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
             } else {
-                self.prepare_to_wait(turns, &mut events, LONGEST_WAIT);
+                self.prepare_to_wait(turns, &mut events, None);
             }
             self.dispatch(turns, &events);
         }
@@ -127,7 +127,7 @@ impl<S: PortSyscalls> Shared<S> {
         if self.flags().contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
             return Turn::Over;
         }
-        let fired = self.prepare_to_wait(turns, events, at_most);
+        let fired = self.prepare_to_wait(turns, events, Some(at_most));
         let works = fired || !events.is_empty() || turns.table.remaining > 0 || self.has_pending();
         self.dispatch(turns, events);
         if works { Turn::Worked } else { Turn::Idle }
@@ -242,15 +242,17 @@ impl<S: PortSyscalls> Shared<S> {
         });
     }
 
-    /// Asks for events, and sleeps only if there is nothing else to do. Returns whether timers have fired.
+    /// Asks for events, and sleeps only if there is nothing else to do. With a limit, it does not sleep after timers have
+    /// fired, because the caller wants to know. Returns whether there were any.
     #[cold]
     #[inline(never)]
-    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Milliseconds) -> bool {
+    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, limit: Option<Milliseconds>) -> bool {
         if self.flags_before_sleep().intersects(PortFlags::PENDING) {
             // Drops the sources that were removed in the last round, instead of keeping them until the next event.
             self.apply_pending(turns);
         }
         let fired = self.fire_timers(turns);
+        let at_most = limit.map_or(LONGEST_WAIT, |limit| if fired { 0 } else { limit });
         let Turns { table, clock } = turns;
         // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
         // last reference to the port, which wakes no thread if the port thread drops it.

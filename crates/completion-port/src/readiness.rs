@@ -208,6 +208,15 @@ impl Latch {
         self.0.fetch_and(!drained.bits(), Ordering::AcqRel);
     }
 
+    /// An attempt on any thread took all there was. It is ignored if an event came since.
+    // Codes_SRS_COMPLETION_PORT_01_181
+    #[inline]
+    pub(crate) fn drained_since(&self, before: Remembered) {
+        const MAY_BE_MORE: Remembered = Remembered::INPUT_LASTS.union(Remembered::WAS_URGENT);
+        let is_all = |now: Remembered| now.is_as_old_as(before) && !now.intersects(MAY_BE_MORE);
+        self.change(|now| if is_all(now) { now.difference(Remembered::INPUT) } else { now });
+    }
+
     /// An error was found: every operation that waits is to be told.
     pub(crate) fn begin_error_broadcast(&self) {
         self.0.fetch_or(Remembered::BROADCASTS_ERROR.bits(), Ordering::AcqRel);

@@ -311,3 +311,67 @@ fn what_a_claim_left_is_attempted_by_the_port_like_any_other() {
     port.fire(Action::Out);
     assert_eq!(registration.handler().completed(), ["a"]);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_180
+#[rstest]
+#[case::receiving(Direction::In, Action::In)]
+#[case::sending(Direction::Out, Action::Out)]
+fn a_direction_is_ready_from_its_event_until_its_eagain(#[case] direction: Direction, #[case] event: Action) {
+    let (port, registration) = mocked();
+    assert!(!registration.try_claim(direction).unwrap().is_ready(), "no event yet");
+
+    port.fire(event);
+    let claim = registration.try_claim(direction).unwrap();
+    assert!(claim.is_ready());
+    claim.queue(op("a")).unwrap();
+
+    registration.cancel(registration.add(direction, op("b")).unwrap());
+    assert_eq!(registration.queued(direction), 1);
+    port.fire(event);
+    assert!(registration.try_claim(direction).unwrap().is_ready(), "the operation has left the readiness");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_181
+#[test]
+fn what_is_drained_is_not_ready_until_the_next_event() {
+    let (port, registration) = mocked();
+    port.fire(Action::In);
+    registration.try_claim(Direction::In).unwrap().drained();
+
+    let claim = registration.try_claim(Direction::In).unwrap();
+    assert!(!claim.is_ready());
+    claim.queue(op("a")).unwrap();
+    port.fire(Action::In);
+
+    assert_eq!(registration.handler().completed(), ["a"]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_181
+#[rstest]
+#[case::an_event_since(Readiness::IN, true)]
+#[case::half_close(Readiness::IN | Readiness::READ_HANG_UP, false)]
+#[case::hang_up(Readiness::IN | Readiness::HANG_UP, false)]
+#[case::error(Readiness::IN | Readiness::ERROR, false)]
+#[case::urgent(Readiness::IN | Readiness::URGENT, false)]
+fn a_drained_direction_stays_ready_if_more_may_follow(#[case] reported: Readiness, #[case] during: bool) {
+    let (port, registration) = mocked();
+    port.deliver(if during { Readiness::IN } else { reported });
+    let claim = registration.try_claim(Direction::In).unwrap();
+    if during {
+        port.deliver(reported);
+    }
+
+    claim.drained();
+
+    assert!(claim.is_ready());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_181
+#[test]
+fn only_receiving_is_drained() {
+    let (port, registration) = mocked();
+    port.fire(Action::Out);
+    let claim = registration.try_claim(Direction::Out).unwrap();
+    claim.drained();
+    assert!(claim.is_ready());
+}
