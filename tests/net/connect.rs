@@ -4,7 +4,7 @@ use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
 use async_socket_net::{
     ConnectError, ConnectErrorKind, Connecting, Connector, SocketOptions, ToTarget, UnixAddress, connect,
 };
-use integration_tests::call::{Inbox, engine, received};
+use integration_tests::call::{Inbox, engine, received, round_trip};
 use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
 use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -52,7 +52,7 @@ fn silent() -> (SocketAddr, Vec<Socket>) {
     (address.as_socket().expect("set-up"), sockets)
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_040, Tests_SRS_ASYNC_SOCKET_NET_01_041
+// Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_041, Tests_SRS_ASYNC_SOCKET_NET_01_050
 #[test]
 fn a_connect_gives_an_open_socket_on_the_ports_thread() {
     let engine = engine(1);
@@ -187,6 +187,27 @@ fn a_silent_address_gets_250_ms_before_the_next_is_tried_beside_it_and_is_closed
     listener.accept().unwrap();
     drop(socket);
     assert_eq!(descriptors(), before);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_040
+#[test]
+fn an_answer_that_comes_late_is_found_by_its_event() {
+    let engine = engine(1);
+    let (address, sockets) = silent();
+    let (_connecting, outcome) = start(&engine, address, LIMIT);
+    round_trip(&engine);
+    assert!(outcome.is_pending());
+
+    // Makes room in the backlog. One of the kernel's further tries gets through.
+    sockets[0].set_nonblocking(true).unwrap();
+    let mut ended = None;
+    eventually("the connect ends", || {
+        let _ = sockets[0].accept();
+        ended = outcome.try_next();
+        ended.is_some()
+    });
+
+    let _socket = ended.unwrap().unwrap();
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_043, Tests_SRS_ASYNC_SOCKET_NET_01_044

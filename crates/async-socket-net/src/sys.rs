@@ -54,6 +54,8 @@ pub trait NetSyscalls: Clone + Send + Sync + 'static {
     fn listen(&self, fd: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno>;
     /// `connect(2)`
     fn connect(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno>;
+    /// `connect(2)` once more, for a connect that is in progress: `EALREADY` if it still is, and otherwise how it went.
+    fn connect_again(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno>;
     /// `getsockopt(SO_ERROR)`: takes the socket's pending error, if it has one.
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno>;
     /// `setsockopt(2)`
@@ -126,6 +128,10 @@ impl NetSyscalls for Kernel {
             Address::Inet(address) => net::connect(fd, address),
             Address::Unix(address) => net::connect(fd, &address.to_kernel()?),
         }
+    }
+
+    fn connect_again(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
+        self.connect(fd, address)
     }
 
     fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {

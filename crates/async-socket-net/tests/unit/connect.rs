@@ -7,6 +7,7 @@ use async_socket_net::{
     ConnectError, ConnectErrorKind, Connecting, Connector, Family, SocketOption, SocketOptions, ToTarget, UnixAddress,
 };
 use completion_port::{Action, Direction};
+use rstest::rstest;
 use std::net::SocketAddr;
 use std::time::Duration;
 use test_doubles::MockPort;
@@ -38,7 +39,8 @@ pub(crate) fn addresses(list: &[&str]) -> Vec<SocketAddr> {
 fn a_connect_in_progress_waits_until_the_socket_is_writable_and_has_no_error() {
     let (port, script) = doubles();
     let (connecting, outcome) = start(&port, &script, addresses(&["10.0.0.1:80"]));
-    assert_eq!(script.calls(), [Call::Socket(Family::V4), Call::Connect("10.0.0.1:80".into())]);
+    let calls = [Call::Socket(Family::V4), Call::Connect("10.0.0.1:80".into()), Call::ConnectAgain];
+    assert_eq!(script.calls(), calls);
     assert_eq!(port.queued(Direction::Out), 1);
     assert!(outcome.is_empty() && !connecting.is_over());
 
@@ -91,6 +93,41 @@ fn an_error_event_without_an_error_leaves_the_attempt_waiting() {
 
     port.fire(Action::Error);
     assert!(outcome.is_empty());
+    port.fire(Action::Out);
+
+    assert!(outcome.only().is_ok());
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_050
+#[rstest]
+#[case(Ok(()), true)]
+#[case(Err(Errno::ISCONN), true)]
+#[case(Err(Errno::CONNREFUSED), false)]
+fn a_connect_that_is_over_when_it_is_asked_again_waits_for_no_event(
+    #[case] again: Result<(), Errno>,
+    #[case] succeeds: bool,
+) {
+    let (port, script) = doubles();
+    script.connects_again([again]);
+
+    let (_connecting, outcome) = start(&port, &script, inet("10.0.0.1:80"));
+
+    assert_eq!(outcome.only().is_ok(), succeeds);
+    assert_eq!(script.count(&Call::TakeError), 0);
+    assert_eq!(script.connected_to().len(), 1);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_050
+#[rstest]
+#[case(Errno::ALREADY)]
+#[case(Errno::INPROGRESS)]
+#[case(Errno::INTR)]
+fn a_connect_that_is_not_over_when_it_is_asked_again_waits_for_its_event(#[case] again: Errno) {
+    let (port, script) = doubles();
+    script.connects_again([Err(again)]);
+    let (_connecting, outcome) = start(&port, &script, inet("10.0.0.1:80"));
+    assert!(outcome.is_empty());
+
     port.fire(Action::Out);
 
     assert!(outcome.only().is_ok());
@@ -181,6 +218,7 @@ fn options_and_the_local_address_are_set_before_the_connect() {
             Call::SetOption(SocketOption::NoDelay(true)),
             Call::Bind("10.9.9.9:0".into()),
             Call::Connect("10.0.0.1:80".into()),
+            Call::ConnectAgain,
         ]
     );
     drop(connecting);

@@ -20,13 +20,15 @@ pub(crate) enum Call {
     Bind(String),
     Listen(i32),
     Connect(String),
+    ConnectAgain,
     TakeError,
     SetOption(SocketOption),
     PeerCredentials,
     Close(RawFd),
 }
 
-/// Scripted calls. After the end of a script, `accept` finds nothing, `connect` is in progress, and everything else works.
+/// Scripted calls. After the end of a script, `accept` finds nothing, `connect` is in progress and stays so, and everything else
+/// works.
 #[derive(Clone)]
 pub(crate) struct Script {
     state: Arc<Mutex<State>>,
@@ -40,6 +42,7 @@ struct State {
     sockets: VecDeque<Result<(), Errno>>,
     binds: VecDeque<Result<(), Errno>>,
     connects: VecDeque<Result<(), Errno>>,
+    connects_again: VecDeque<Result<(), Errno>>,
     errors: VecDeque<Result<Option<Errno>, Errno>>,
     options: VecDeque<Result<(), Errno>>,
     /// The other ends of the descriptors that were made, which keep them connected.
@@ -75,6 +78,10 @@ impl Script {
 
     pub(crate) fn connects(&self, outcomes: impl IntoIterator<Item = Result<(), Errno>>) {
         self.state.lock().connects.extend(outcomes);
+    }
+
+    pub(crate) fn connects_again(&self, outcomes: impl IntoIterator<Item = Result<(), Errno>>) {
+        self.state.lock().connects_again.extend(outcomes);
     }
 
     /// What `SO_ERROR` says.
@@ -163,6 +170,12 @@ impl NetSyscalls for Script {
         let mut state = self.state.lock();
         state.calls.push(Call::Connect(address.to_string()));
         next(&mut state.connects, Err(Errno::INPROGRESS))
+    }
+
+    fn connect_again(&self, _: BorrowedFd<'_>, _: &Address) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        state.calls.push(Call::ConnectAgain);
+        next(&mut state.connects_again, Err(Errno::ALREADY))
     }
 
     fn take_error(&self, _: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
