@@ -1,5 +1,6 @@
 //! Connecting: to addresses, lists and Unix sockets, and every way in which that ends.
 
+use crate::bound;
 use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
 use async_socket_net::{
     ConnectError, ConnectErrorKind, Connecting, Connector, SocketOptions, ToTarget, UnixAddress, connect,
@@ -11,7 +12,7 @@ use nix::sys::socket::{getsockopt, sockopt};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -23,12 +24,6 @@ type Outcome = Result<AsyncSocketLinux, ConnectError>;
 fn start(engine: &ExecutionEngine, to: impl ToTarget, within: Duration) -> (Connecting, Inbox<Outcome>) {
     let (done, outcome) = inbox();
     (connect(engine, to, within, move |it| done.put(it)), outcome)
-}
-
-fn bound() -> (TcpListener, SocketAddr) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("set-up");
-    let address = listener.local_addr().expect("set-up");
-    (listener, address)
 }
 
 /// An address that refuses.
