@@ -1,6 +1,6 @@
 //! Connecting: to addresses, lists and Unix sockets, and every way in which that ends.
 
-use crate::bound;
+use crate::{bound, loopback};
 use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
 use async_socket_net::{
     ConnectError, ConnectErrorKind, Connecting, Connector, SocketOptions, ToTarget, UnixAddress, connect,
@@ -26,9 +26,11 @@ fn start(engine: &ExecutionEngine, to: impl ToTarget, within: Duration) -> (Conn
     (connect(engine, to, within, move |it| done.put(it)), outcome)
 }
 
-/// An address that refuses.
+/// An address that refuses, because nothing has ever listened there.
 fn closed() -> SocketAddr {
-    bound().1
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::new(loopback(), 0).into()).expect("bound");
+    socket.local_addr().expect("its address").as_socket().expect("IPv4")
 }
 
 /// An address whose backlog is full, so that a connect to it stays in progress. The sockets keep it full.

@@ -9,7 +9,7 @@ mod without_descriptors;
 
 use async_socket_net::{AcceptError, Accepted};
 use integration_tests::call::{Inbox, Outbox};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU8, Ordering};
 
 /// What an accept callback got.
@@ -21,12 +21,16 @@ fn into_inbox() -> (impl FnMut(Outcome) + Clone + Send + 'static, Inbox<Outcome>
     (move |outcome| done.put(outcome), accepted)
 }
 
-/// A listener on a loopback address that no other test of this binary has, so that its port is refused once it is closed.
-fn bound() -> (TcpListener, SocketAddr) {
+/// A loopback address that no other test has.
+fn loopback() -> IpAddr {
     static NEXT: AtomicU8 = AtomicU8::new(1);
     let process = u8::try_from(std::process::id() % 200).expect("below 200");
-    let address = Ipv4Addr::new(127, 1 + process, 0, NEXT.fetch_add(1, Ordering::Relaxed));
-    let listener = TcpListener::bind((address, 0)).expect("a listener");
+    Ipv4Addr::new(127, 1 + process, 0, NEXT.fetch_add(1, Ordering::Relaxed)).into()
+}
+
+/// A listener on an address that no other test has, so that the address is refused once it is closed.
+fn bound() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind((loopback(), 0)).expect("a listener");
     let address = listener.local_addr().expect("its address");
     (listener, address)
 }
