@@ -67,6 +67,9 @@ unsafe impl<T: ?Sized + Send + Sync> Send for TryArc<T> {}
 // SAFETY: as above; a `&TryArc` can be cloned.
 unsafe impl<T: ?Sized + Send + Sync> Sync for TryArc<T> {}
 
+// A reference can move, while its value stays.
+impl<T: ?Sized> Unpin for TryArc<T> {}
+
 impl<T> TryArc<T> {
     /// The first reference to the value.
     ///

@@ -1,0 +1,216 @@
+//! The tasks of one port: a queue that the port's thread runs.
+//!
+//! Invariants:
+//! * While a task is in the queue, the worker is scheduled on its port or is running the queue. So no wake-up is lost.
+//! * A round runs a bounded number of tasks. So tasks that are always ready do not hold up events and timers.
+//! * A task of a worker runs on the thread of its port, and on no other.
+
+use crate::budget;
+use crate::task::Tasks;
+use async_task::Runnable;
+use completion_port::memory::TryArc;
+use completion_port::{CompletionPort, Direction, Dispatch, Port, PortExt, Readiness, Source, Token, log_caught};
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+/// The most tasks that run before the port looks at its events again.
+const TASKS_PER_ROUND: usize = 128;
+
+thread_local! {
+    /// The worker of the port that this thread serves.
+    static CURRENT: RefCell<Option<Arc<Worker>>> = const { RefCell::new(None) };
+    /// A port calls an [`Io`](crate::io::Io) of this crate, which wakes a task. The task can run at once.
+    static MAY_RUN_AT_ONCE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Wakes a task from an event of its port. If the task belongs to this port, it runs at once, inside this call. So the
+/// usual event costs no queueing.
+// Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
+#[inline]
+pub(crate) fn wake_in_dispatch(waker: Waker) {
+    MAY_RUN_AT_ONCE.set(true);
+    waker.wake();
+    MAY_RUN_AT_ONCE.set(false);
+}
+
+#[derive(Default)]
+struct Queue {
+    tasks: VecDeque<Runnable>,
+    /// Nothing runs any more.
+    is_stopped: bool,
+}
+
+pub(crate) struct Worker {
+    port: CompletionPort,
+    token: OnceLock<Token>,
+    queue: Mutex<Queue>,
+    tasks: Arc<Tasks>,
+    /// The port was asked to run the queue, or runs it.
+    is_scheduled: AtomicBool,
+}
+
+impl Worker {
+    /// Puts a worker on a port.
+    pub(crate) fn start(port: CompletionPort, tasks: Arc<Tasks>) -> io::Result<Arc<Self>> {
+        let worker = Arc::new(Self {
+            port,
+            token: OnceLock::new(),
+            queue: Mutex::default(),
+            tasks,
+            is_scheduled: AtomicBool::new(false),
+        });
+        let source = TryArc::try_new(RunsTasks(Arc::clone(&worker)));
+        let source = source.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let token = worker.port.insert(source.into())?;
+        let _first = worker.token.set(token);
+        Ok(worker)
+    }
+
+    pub(crate) fn port(&self) -> &CompletionPort {
+        &self.port
+    }
+
+    /// The tasks among which those of this worker count.
+    pub(crate) fn tasks(&self) -> &Arc<Tasks> {
+        &self.tasks
+    }
+
+    /// The worker whose task or future the calling thread is in.
+    pub(crate) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Queues a task that was woken.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010
+    #[inline]
+    pub(crate) fn schedule(&self, task: Runnable) {
+        if MAY_RUN_AT_ONCE.get() && self.port.is_current_thread() {
+            // Tasks that this one wakes are queued.
+            MAY_RUN_AT_ONCE.set(false);
+            return run(task);
+        }
+        self.push(task);
+    }
+
+    fn push(&self, task: Runnable) {
+        let mut queue = self.queue();
+        if queue.is_stopped {
+            drop(queue);
+            // Ends the task as aborted.
+            return drop(task);
+        }
+        queue.tasks.push_back(task);
+        drop(queue);
+        if !self.is_scheduled.swap(true, Ordering::AcqRel)
+            && let Some(token) = self.token.get()
+        {
+            self.port.schedule(*token);
+        }
+    }
+
+    /// Makes this the current worker of the thread of its port, for as long as that thread lives.
+    pub(crate) fn settle(self: &Arc<Self>) -> io::Result<()> {
+        let own = Arc::clone(self);
+        Ok(self.port.post(move || drop(CURRENT.replace(Some(own))))?)
+    }
+
+    /// Makes this the current worker of the calling thread.
+    pub(crate) fn enter(self: &Arc<Self>) -> Entered {
+        Entered(CURRENT.replace(Some(Arc::clone(self))))
+    }
+
+    /// Takes the worker off its port, and drops the tasks that wait. Only on the thread of the port, because tasks need
+    /// not be `Send`.
+    pub(crate) fn stop(&self) {
+        // The worker would keep its port alive through it.
+        let is_own = |current: &Option<Arc<Self>>| current.as_ref().is_some_and(|it| std::ptr::eq(&**it, self));
+        if CURRENT.with_borrow(is_own) {
+            drop(CURRENT.take());
+        }
+        if let Some(token) = self.token.get() {
+            self.port.forget(*token);
+        }
+        loop {
+            // Dropped without the lock, because dropping a task runs foreign code, which may wake other tasks.
+            let mut queue = self.queue();
+            queue.is_stopped = true;
+            let tasks = std::mem::take(&mut queue.tasks);
+            drop(queue);
+            if tasks.is_empty() {
+                return;
+            }
+            drop(tasks);
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010, Codes_SRS_ASYNC_SOCKET_FUTURES_01_011
+    fn run_round(&self) -> Dispatch {
+        for _ in 0..TASKS_PER_ROUND {
+            let task = self.queue().tasks.pop_front();
+            let Some(task) = task else { return self.end_round() };
+            // A task catches its own panics. This one is of a waker or of a destructor.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(task))) {
+                log_caught(|| tracing::error!("a task panicked while it was dropped"));
+                std::mem::forget(payload);
+            }
+        }
+        Dispatch::Yielded
+    }
+
+    fn end_round(&self) -> Dispatch {
+        self.is_scheduled.store(false, Ordering::Release);
+        std::sync::atomic::fence(Ordering::SeqCst);
+        // A task may have been queued before the store, by a thread that left the scheduling to this one.
+        if !self.queue().tasks.is_empty() && !self.is_scheduled.swap(true, Ordering::AcqRel) {
+            return Dispatch::Yielded;
+        }
+        Dispatch::Idle
+    }
+}
+
+#[inline]
+fn run(task: Runnable) {
+    budget::begin();
+    task.run();
+    budget::end();
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("port", &self.port).finish_non_exhaustive()
+    }
+}
+
+/// While it lives, a worker is the current one.
+pub(crate) struct Entered(Option<Arc<Worker>>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let before = CURRENT.replace(self.0.take());
+        // Dropped without the borrow.
+        drop(before);
+    }
+}
+
+/// The source through which the port runs the queue.
+struct RunsTasks(Arc<Worker>);
+
+impl Source for RunsTasks {
+    fn on_ready(&self, _: Readiness) -> Dispatch {
+        self.0.run_round()
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+}
