@@ -289,6 +289,8 @@ impl<S: SocketSyscalls, K: Kind<S>> IntoOperation<Queued<S>> for Within<K> {
 impl<S: SocketSyscalls, K: Kind<S>> Kind<S> for Within<K> {
     const FAILED: &'static str = K::FAILED;
     type Done = K::Done;
+    type Completion = K::Completion;
+    type Callback = K::Callback;
 
     #[inline(always)]
     fn is_fast_path(core: &SocketCore<S>) -> bool {
@@ -305,7 +307,7 @@ impl<S: SocketSyscalls, K: Kind<S>> Kind<S> for Within<K> {
         self.operation.attempt(core, attempt, is_fast_path)
     }
 
-    fn succeed(self, done: K::Done) -> impl FnOnce() {
+    fn succeed(self, done: K::Done) -> (K::Callback, K::Completion) {
         self.operation.succeed(done)
     }
 

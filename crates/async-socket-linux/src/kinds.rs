@@ -88,6 +88,8 @@ where
 {
     const FAILED: &'static str = "send ended";
     type Done = ();
+    type Completion = SendCompletion<B>;
+    type Callback = F;
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
     #[inline]
@@ -112,10 +114,9 @@ where
     }
 
     #[inline(always)]
-    fn succeed(self, (): ()) -> impl FnOnce() {
+    fn succeed(self, (): ()) -> (F, SendCompletion<B>) {
         let Self { payload, on_complete, cursor, .. } = self;
-        let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
-        || on_complete(sent)
+        (on_complete, SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers()))
     }
 
     fn bytes_sent(&self) -> Option<u32> {
@@ -147,6 +148,8 @@ where
     const FAILED: &'static str = "receive ended";
     /// How many bytes arrived.
     type Done = u32;
+    type Completion = ReceiveCompletion<B>;
+    type Callback = F;
 
     #[inline(always)]
     fn is_fast_path(core: &SocketCore<S>) -> bool {
@@ -175,10 +178,9 @@ where
     }
 
     #[inline(always)]
-    fn succeed(self, bytes: u32) -> impl FnOnce() {
+    fn succeed(self, bytes: u32) -> (F, ReceiveCompletion<B>) {
         let Self { buffers, on_complete } = self;
-        let received = ReceiveCompletion::new(EndReason::Completed, bytes, buffers);
-        || on_complete(received)
+        (on_complete, ReceiveCompletion::new(EndReason::Completed, bytes, buffers))
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_090, Codes_SRS_ASYNC_SOCKET_LINUX_11_095
@@ -223,6 +225,8 @@ where
     const FAILED: &'static str = "pooled receive ended";
     /// The bytes that arrived.
     type Done = PooledBuffer;
+    type Completion = PooledCompletion;
+    type Callback = F;
 
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
     #[inline]
@@ -262,9 +266,8 @@ where
     }
 
     #[inline]
-    fn succeed(self, buffer: PooledBuffer) -> impl FnOnce() {
-        let on_complete = self.on_complete;
-        || on_complete(PooledCompletion::new(EndReason::Completed, Some(buffer)))
+    fn succeed(self, buffer: PooledBuffer) -> (F, PooledCompletion) {
+        (self.on_complete, PooledCompletion::new(EndReason::Completed, Some(buffer)))
     }
 
     // Codes_SRS_BUFFER_POOL_01_007

@@ -38,6 +38,9 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     const FAILED: &'static str;
     /// The outcome of a successful try, for the callback.
     type Done;
+    /// What the callback gets.
+    type Completion;
+    type Callback: FnOnce(Self::Completion);
 
     /// Whether a try is to take its fast path. Only receives have a slow path.
     #[inline(always)]
@@ -53,8 +56,9 @@ pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
         is_fast_path: bool,
     ) -> Progress<Self::Done>;
 
-    /// Returns a closure that calls back with the result. The completion is made before the operation leaves its slot.
-    fn succeed(self, done: Self::Done) -> impl FnOnce();
+    /// Returns the callback and what it gets. The completion is made before the operation leaves its slot. They are not one
+    /// closure, because that would be copied.
+    fn succeed(self, done: Self::Done) -> (Self::Callback, Self::Completion);
 
     /// The number of bytes that went out, if the operation is a send.
     fn bytes_sent(&self) -> Option<u32> {
@@ -221,7 +225,9 @@ fn go_on<S: SocketSyscalls, K: Kind<S>>(
     match operation.attempt(core, &attempt, is_fast_path) {
         Progress::Done { done, drained } => {
             let Some(operation) = slot[0].take() else { return };
-            attempt.complete(drained, recycled(slot), operation.succeed(done));
+            let (callback, completion) = operation.succeed(done);
+            attempt.complete(drained, recycled(slot), || ());
+            callback(completion);
         }
         Progress::Part => attempt.partial(slot),
         Progress::Blocked => attempt.pending(slot),

@@ -155,6 +155,8 @@ where
 {
     const FAILED: &'static str = "shutdown ended";
     type Done = ();
+    type Completion = SendCompletion<()>;
+    type Callback = F;
 
     // Codes_SRS_SOCKET_01_076
     fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>, _: bool) -> Progress<()> {
@@ -169,8 +171,8 @@ where
         }
     }
 
-    fn succeed(self, (): ()) -> impl FnOnce() {
-        || (self.on_complete)(SendCompletion::new(EndReason::Completed, 0, ()))
+    fn succeed(self, (): ()) -> (F, SendCompletion<()>) {
+        (self.on_complete, SendCompletion::new(EndReason::Completed, 0, ()))
     }
 
     // Codes_SRS_SOCKET_01_078

@@ -1,0 +1,78 @@
+//! From a descriptor to a socket in one call, and back.
+
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, IntoFdError, OpenError, SetUpError, SocketState};
+use integration_tests::call::{engine, receive};
+use integration_tests::process::is_open;
+use integration_tests::{Transport, send_now};
+use rstest::rstest;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+// Tests_SRS_SOCKET_01_074, Tests_SRS_SOCKET_01_075, Tests_SRS_SOCKET_01_065
+#[test]
+fn a_descriptor_comes_back_connected_with_every_byte_that_was_not_received() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let number = ours.as_raw_fd();
+    let engine = engine(1);
+    let socket = AsyncSocketLinux::open(&engine, ours).unwrap();
+    send_now(&socket, b"from the socket ");
+    let waiting = receive(&socket, vec![0; 4]);
+
+    let refused = socket.into_fd().unwrap_err();
+    assert_eq!(refused.error, IntoFdError::OperationsWait { receives: 1, sends: 0 });
+    theirs.write_all(b"four and more").unwrap();
+    assert_eq!(waiting.only().received(), b"four");
+
+    let mut ours = UnixStream::from(refused.returned.into_fd().expect("nothing waits"));
+    assert_eq!(ours.as_raw_fd(), number);
+    let mut rest = [0; 9];
+    ours.read_exact(&mut rest).unwrap();
+    assert_eq!(&rest, b" and more");
+    ours.write_all(b"and by hand").unwrap();
+    let mut all = [0; 27];
+    theirs.read_exact(&mut all).unwrap();
+    assert_eq!(&all, b"from the socket and by hand");
+
+    // It can become a socket again.
+    let again = AsyncSocketLinux::open(&engine, ours).unwrap();
+    assert_eq!(again.state(), SocketState::Open);
+}
+
+// Tests_SRS_SOCKET_01_066
+#[test]
+fn what_cannot_be_opened_comes_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = listener.as_raw_fd();
+
+    let refused = AsyncSocketLinux::open(&engine(1), listener).unwrap_err();
+
+    assert!(matches!(refused.error, SetUpError::Open(OpenError::UnsupportedKind { .. })), "{refused}");
+    let listener = TcpListener::from(refused.returned.expect("there is memory"));
+    assert!(listener.as_raw_fd() == number && is_open(number));
+    assert!(listener.local_addr().is_ok());
+}
+
+// Tests_SRS_SOCKET_01_067
+#[rstest]
+fn a_socket_lives_on_the_port_that_was_chosen(#[values(0, 1, 2)] index: usize) {
+    let engine = engine(3);
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let port = engine.port(index).unwrap();
+    let first = Arc::new(AsyncSocketLinux::open_on(port, descriptor).unwrap());
+    let (descriptor, mut other) = Transport::Unix.pair();
+    let second = AsyncSocketLinux::open_on(first.port().clone(), descriptor).unwrap();
+    let thread = |socket: &AsyncSocketLinux| {
+        let (done, ran) = integration_tests::inbox();
+        socket.receive_async([0; 1], move |_| done.put(std::thread::current().id())).unwrap();
+        ran
+    };
+    let (one, two) = (thread(&first), thread(&second));
+    peer.write_all(b"x").unwrap();
+    other.write_all(b"x").unwrap();
+
+    assert_eq!(one.only(), two.only(), "one thread for both");
+    assert!(engine.port(3).is_none());
+}
