@@ -99,7 +99,6 @@ static const TEST tests[] = {
     WITH_PLATFORM(a_listener_takes_a_descriptor_that_listens_or_leaves_it),
     WITH_PLATFORM(a_listener_can_be_destroyed_in_its_callback),
     WITH_PLATFORM(a_connect_says_why_there_is_no_socket),
-    WITH_PLATFORM(what_a_child_of_fork_inherits_does_nothing_there),
 };
 
 int main(int argc, char** argv)

@@ -4,7 +4,6 @@
 #include "additions.h"
 
 #include <sys/un.h>
-#include <sys/wait.h>
 
 /* ---- Listeners and connects ---- */
 
@@ -189,38 +188,6 @@ static void a_connect_says_why_there_is_no_socket(void)
     CHECK(async_socket_connect_async(too_long, 0, 1, on_connected, &late, &handle) != 0 && handle == NULL);
     CHECK(async_socket_connect_async("", 1, 1, on_connected, &late, NULL) != 0);
     CHECK(calls_of(&late.seen) == 1);
-}
-
-/* Of a child, what it inherited is refused or freed, runs no callback, and disturbs nothing of the parent. */
-static void what_a_child_of_fork_inherits_does_nothing_there(void)
-{
-    ACCEPTED accepted = {NOTHING_SEEN, -1, ""};
-    CONNECTED cancelled = {NOTHING_SEEN, NULL, ""};
-    SEEN fired = NOTHING_SEEN, done = NOTHING_SEEN;
-    int status = 0;
-    ASYNC_SOCKET_LISTENER_HANDLE listener = async_socket_listener_start("127.0.0.1", 0, on_accept, &accepted);
-    PLATFORM_TIMER_HANDLE timer = platform_timer_start(NULL, 60000, on_done, &fired);
-    CHECK(listener != NULL && timer != NULL);
-    fflush(NULL);
-    pid_t child = fork();
-    CHECK(child >= 0);
-    if (child == 0) {
-        alarm(LIMIT);
-        CHECK(platform_timer_reset(timer, 1) != 0 && platform_timer_cancel(timer) != 0);
-        CHECK(async_socket_listener_resume(listener) != 0);
-        CHECK(async_socket_listener_stop_async(listener, on_done, &done) != 0);
-        async_socket_listener_destroy(listener);
-        CHECK(platform_post(NULL, on_done, &done) != 0);
-        CHECK(async_socket_connect_async("127.0.0.1", 1, 1, on_connected, &cancelled, NULL) != 0);
-        CHECK(calls_of(&done) == 0 && calls_of(&fired) == 0 && calls_of(&cancelled.seen) == 0);
-        _exit(EXIT_SUCCESS);
-    }
-    CHECK(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SUCCESS);
-    serve_one(listener, &accepted, "127.0.0.1", "127.0.0.1:");
-    async_socket_listener_destroy(listener);
-    CHECK(platform_timer_reset(timer, 1) == 0);
-    wait_for_calls(&fired, 1);
-    CHECK(platform_timer_cancel(timer) != 0);
 }
 
 #endif /* CONFORMANCE_NET_H */
