@@ -105,12 +105,8 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     let core = registration.handler();
-    let sent = if core.may_send() {
-        Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
-    } else {
-        None
-    };
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
+    let sent = core.may_send().then(|| send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()));
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
     if sent == Some(Ok(payload.total_length() as usize)) {
         claim.complete(|| {
             let bytes = payload.total_length();
@@ -148,19 +144,7 @@ where
     let mut send = unsent.send;
     let claim = unsent.claim;
     let core = registration.handler();
-    let sent = match unsent.sent {
-        Some(sent) => sent,
-        None => {
-            if let Some(error) = core.refuses_sends() {
-                return Err((error, send));
-            }
-            let sent = send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default());
-            if matches!(sent, Ok(1..)) {
-                core.touch();
-            }
-            sent
-        }
-    };
+    let Some(sent) = unsent.sent else { return Err((core.refuses_sends().unwrap_or(SendError::ShutDown), send)) };
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);

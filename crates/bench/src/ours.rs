@@ -8,14 +8,19 @@ use async_socket_linux::{
 };
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Serves a connection on a port of `engine`, as `arguments` ask.
+/// Serves a connection on a port of `engine`, as `arguments` ask, with an idle time-out if there is one.
 ///
 /// # Errors
 /// If the socket cannot be created or opened.
-pub fn serve(engine: Option<&ExecutionEngine>, stream: OwnedFd, arguments: &Arguments) -> Result<()> {
-    let socket = Arc::new(AsyncSocketLinux::create(engine, stream)?);
-    socket.open_async(|_| {})?;
+pub fn serve(
+    engine: Option<&ExecutionEngine>,
+    stream: OwnedFd,
+    arguments: &Arguments,
+    idle: Option<Duration>,
+) -> Result<()> {
+    let socket = open(engine, stream, idle)?;
     let bytes = vec![0; arguments.buffer].into_boxed_slice();
     match arguments.role {
         Role::Echo => echo(&socket, EchoBuffer { bytes, filled: 0 }),
@@ -28,15 +33,27 @@ pub fn serve(engine: Option<&ExecutionEngine>, stream: OwnedFd, arguments: &Argu
     Ok(())
 }
 
-/// Echoes a connection's bytes through the buffers of `pool`.
+/// Echoes a connection's bytes through the buffers of `pool`, with an idle time-out if there is one.
 ///
 /// # Errors
 /// If the socket cannot be created or opened.
-pub fn serve_pooled(engine: Option<&ExecutionEngine>, stream: OwnedFd, pool: &BufferPool) -> Result<()> {
+pub fn serve_pooled(
+    engine: Option<&ExecutionEngine>,
+    stream: OwnedFd,
+    pool: &BufferPool,
+    idle: Option<Duration>,
+) -> Result<()> {
+    echo_pooled(&open(engine, stream, idle)?, pool);
+    Ok(())
+}
+
+fn open(engine: Option<&ExecutionEngine>, stream: OwnedFd, idle: Option<Duration>) -> Result<Arc<AsyncSocketLinux>> {
     let socket = Arc::new(AsyncSocketLinux::create(engine, stream)?);
     socket.open_async(|_| {})?;
-    echo_pooled(&socket, pool);
-    Ok(())
+    if idle.is_some() {
+        socket.set_idle_timeout(idle)?;
+    }
+    Ok(socket)
 }
 
 fn echo_pooled(socket: &Arc<AsyncSocketLinux>, pool: &BufferPool) {
