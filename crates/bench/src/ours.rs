@@ -10,17 +10,13 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Serves a connection on a port of `engine`, as `arguments` ask, with an idle time-out if there is one.
+/// Serves a connection on a port of `engine`, as `arguments` ask.
 ///
 /// # Errors
 /// If the socket cannot be created or opened.
-pub fn serve(
-    engine: Option<&ExecutionEngine>,
-    stream: OwnedFd,
-    arguments: &Arguments,
-    idle: Option<Duration>,
-) -> Result<()> {
-    let socket = open(engine, stream, idle)?;
+pub fn serve(engine: Option<&ExecutionEngine>, stream: OwnedFd, arguments: &Arguments) -> Result<()> {
+    let socket = Arc::new(AsyncSocketLinux::create(engine, stream)?);
+    socket.open_async(|_| {})?;
     let bytes = vec![0; arguments.buffer].into_boxed_slice();
     match arguments.role {
         Role::Echo => echo(&socket, EchoBuffer { bytes, filled: 0 }),
@@ -33,27 +29,34 @@ pub fn serve(
     Ok(())
 }
 
-/// Echoes a connection's bytes through the buffers of `pool`, with an idle time-out if there is one.
+/// Echoes a connection's bytes with an idle time-out, through the buffers of `pool` if there is one.
 ///
 /// # Errors
-/// If the socket cannot be created or opened.
-pub fn serve_pooled(
-    engine: Option<&ExecutionEngine>,
+/// If the socket cannot be opened, or there is no memory.
+pub fn serve_with_idle_timeout(
     stream: OwnedFd,
-    pool: &BufferPool,
-    idle: Option<Duration>,
+    arguments: &Arguments,
+    pool: Option<&BufferPool>,
+    idle: Duration,
 ) -> Result<()> {
-    echo_pooled(&open(engine, stream, idle)?, pool);
+    let socket = Arc::new(AsyncSocketLinux::open(None, stream)?);
+    socket.set_idle_timeout(Some(idle))?;
+    match pool {
+        Some(pool) => echo_pooled(&socket, pool),
+        None => echo(&socket, EchoBuffer { bytes: vec![0; arguments.buffer].into_boxed_slice(), filled: 0 }),
+    }
     Ok(())
 }
 
-fn open(engine: Option<&ExecutionEngine>, stream: OwnedFd, idle: Option<Duration>) -> Result<Arc<AsyncSocketLinux>> {
+/// Echoes a connection's bytes through the buffers of `pool`.
+///
+/// # Errors
+/// If the socket cannot be created or opened.
+pub fn serve_pooled(engine: Option<&ExecutionEngine>, stream: OwnedFd, pool: &BufferPool) -> Result<()> {
     let socket = Arc::new(AsyncSocketLinux::create(engine, stream)?);
     socket.open_async(|_| {})?;
-    if idle.is_some() {
-        socket.set_idle_timeout(idle)?;
-    }
-    Ok(socket)
+    echo_pooled(&socket, pool);
+    Ok(())
 }
 
 fn echo_pooled(socket: &Arc<AsyncSocketLinux>, pool: &BufferPool) {

@@ -17,19 +17,15 @@ struct Ours {
     /// Look for events for this many microseconds before sleeping.
     #[arg(long, default_value_t = 0)]
     busy_poll: u64,
-    /// Give every connection an idle time-out of this many seconds.
-    #[arg(long)]
-    idle_timeout: Option<u64>,
 }
 
 fn main() -> Result<()> {
-    let Ours { arguments, pool, busy_poll, idle_timeout } = Ours::parse();
-    let idle = idle_timeout.map(Duration::from_secs);
+    let Ours { arguments, pool, busy_poll } = Ours::parse();
     let builder = ExecutionEngine::builder().threads(arguments.threads).busy_poll(Duration::from_micros(busy_poll));
     let engine = (arguments.threads > 1 || busy_poll > 0).then(|| builder.build()).transpose()?;
     let pool = pool.map(|limit| BufferPool::new(arguments.buffer, limit)).transpose()?;
     run_server(move |stream| match &pool {
-        Some(pool) => ours::serve_pooled(engine.as_ref(), stream.into(), pool, idle),
-        None => ours::serve(engine.as_ref(), stream.into(), &arguments, idle),
+        Some(pool) => ours::serve_pooled(engine.as_ref(), stream.into(), pool),
+        None => ours::serve(engine.as_ref(), stream.into(), &arguments),
     })
 }
