@@ -113,6 +113,17 @@ impl MockPort {
         self.turn(source, events);
     }
 
+    /// The port fails, as after other code has closed its epoll instance: every source is told, and then gets a turn.
+    pub fn fail(&self) {
+        let sources: Vec<_> = self.state.lock().sources.values().cloned().collect();
+        for source in &sources {
+            source.on_port_failure();
+        }
+        for source in sources {
+            self.turn(source, Readiness::empty());
+        }
+    }
+
     /// Gives a turn to every source that asks for one without an event, until none asks. Returns the number of turns.
     pub fn run_scheduled(&self) -> usize {
         let mut turns = 0;
@@ -159,7 +170,8 @@ impl MockPort {
         if let Some(again) = again
             && state.sources.contains_key(&token.0)
         {
-            state.timers.entry(token.0).or_insert(again);
+            let armed = state.timers.entry(token.0).or_insert(again);
+            *armed = again.min(*armed);
         }
         if dispatch == Dispatch::Yielded {
             state.scheduled.push_back(source);

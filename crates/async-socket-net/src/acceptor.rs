@@ -1,0 +1,237 @@
+//! What a listener's registration does: accepts connections one after the other, and hands them to the program.
+//!
+//! Invariants:
+//! * One operation waits in the registration from the beginning to the end. It is put back before the program's callback
+//!   runs, so a callback may drop the listener.
+//! * The callback is here or in the hands of the port thread that runs it. Once the listener is over it is here no more.
+
+use crate::accept_error::{AcceptError, Failure};
+use crate::accepted::Accepted;
+use crate::address::{Address, Family};
+use crate::alarm::Alarm;
+use crate::backoff::Backoff;
+use crate::options::SocketOptions;
+use crate::sys::{Errno, NetSyscalls};
+use completion_port::process::Generation;
+use completion_port::sys::retry_interrupted;
+use completion_port::{Action, Attempt, Handler, Port, log_caught};
+use std::mem;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// The first pause after an error that may pass.
+pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+pub(crate) type Callback<P, N> = dyn FnMut(Result<Accepted<P, N>, AcceptError>) + Send;
+
+/// What belongs to the program.
+pub(crate) struct Program<P: Port, N: NetSyscalls> {
+    pub(crate) callback: Box<Callback<P, N>>,
+    /// The port of the next connection.
+    pub(crate) next_port: Box<dyn Fn() -> P + Send>,
+}
+
+pub(crate) struct Acceptor<P: Port, N: NetSyscalls> {
+    pub(crate) sys: N,
+    family: Family,
+    options: SocketOptions,
+    pub(crate) counters: Counters,
+    port_failed: AtomicBool,
+    /// The next pause is not the first. Saves a lock for each connection.
+    has_backed_off: AtomicBool,
+    made_in: Generation,
+    parts: Mutex<Parts<P, N>>,
+}
+
+struct Parts<P: Port, N: NetSyscalls> {
+    /// `None` while the callback runs, and once the listener is over.
+    program: Option<Program<P, N>>,
+    alarm: Option<Alarm<P>>,
+    backoff: Backoff,
+    is_over: bool,
+}
+
+/// What has happened so far. Only the port thread writes, so no addition is lost.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) accepted: AtomicU64,
+    pub(crate) failed_clients: AtomicU64,
+    pub(crate) pauses: AtomicU64,
+    pub(crate) is_paused: AtomicBool,
+    pub(crate) is_lost: AtomicBool,
+}
+
+/// The operation that waits.
+#[derive(Debug)]
+pub(crate) struct Accepting;
+
+impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
+    pub(crate) fn new(sys: N, family: Family, options: SocketOptions, program: Program<P, N>) -> Self {
+        let backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
+        let parts = Parts { program: Some(program), alarm: None, backoff, is_over: false };
+        Self {
+            sys,
+            family,
+            options,
+            counters: Counters::default(),
+            port_failed: AtomicBool::new(false),
+            has_backed_off: AtomicBool::new(false),
+            made_in: Generation::current(),
+            parts: Mutex::new(parts),
+        }
+    }
+
+    pub(crate) fn set_alarm(&self, alarm: Alarm<P>) {
+        self.parts().alarm = Some(alarm);
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts<P, N>> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_006
+    fn hand_over(&self, descriptor: OwnedFd, peer: Address) {
+        if self.has_backed_off.load(Ordering::Relaxed) {
+            self.has_backed_off.store(false, Ordering::Relaxed);
+            self.parts().backoff.reset();
+        }
+        count(&self.counters.accepted);
+        log_caught(|| tracing::trace!(%peer, "connection accepted"));
+        match self.options.apply(&self.sys, descriptor.as_fd(), self.family) {
+            Ok(()) => self.call(|program| Ok(Accepted::new(descriptor, peer, (program.next_port)(), self.sys.clone()))),
+            Err(source) => {
+                self.sys.close(descriptor);
+                count(&self.counters.failed_clients);
+                self.report(AcceptError::Options { peer: peer.as_inet(), source });
+            }
+        }
+    }
+
+    fn report(&self, error: AcceptError) {
+        log_caught(|| tracing::debug!(%error, "not accepted"));
+        self.call(|_| Err(error));
+    }
+
+    /// Runs the callback without a lock. A panic leaves through here; the port catches it.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_012
+    fn call(&self, outcome: impl FnOnce(&Program<P, N>) -> Result<Accepted<P, N>, AcceptError>) {
+        let Some(program) = self.parts().program.take() else { return };
+        let mut lent = Lent { acceptor: self, program: Some(program) };
+        if let Some(program) = &mut lent.program {
+            let outcome = outcome(program);
+            (program.callback)(outcome);
+        }
+    }
+
+    /// Suspends the operation until the alarm rings or the program resumes it.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_010, Codes_SRS_ASYNC_SOCKET_NET_01_011
+    fn pause(&self, attempt: Attempt<'_, Self>, operation: Accepting, errno: Errno) {
+        let mut parts = self.parts();
+        let pause = parts.backoff.next_pause();
+        let set = parts.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(pause));
+        drop(parts);
+        self.has_backed_off.store(true, Ordering::Relaxed);
+        self.counters.is_paused.store(true, Ordering::Relaxed);
+        count(&self.counters.pauses);
+        match set {
+            Ok(()) => attempt.suspend(operation),
+            // Without the timer it must try again at once, or it would never.
+            Err(_) => attempt.partial(operation),
+        }
+        log_caught(|| tracing::warn!(error = %errno, ?pause, "listener pauses"));
+        self.report(AcceptError::Paused { source: errno.into(), pause });
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_NET_01_015
+    fn lose(&self, attempt: Attempt<'_, Self>, errno: Errno) {
+        attempt.complete(false, None, || {
+            self.counters.is_lost.store(true, Ordering::Relaxed);
+            log_caught(|| tracing::error!(error = %errno, "listener lost"));
+            self.report(AcceptError::Lost { source: errno.into() });
+        });
+    }
+}
+
+impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
+    type Descriptor = OwnedFd;
+    type Operation = Accepting;
+
+    /// Accepts one connection. The port repeats it until nothing is there or other descriptors must have their turn.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_008
+    fn attempt(&self, operation: Accepting, action: Action, attempt: Attempt<'_, Self>) {
+        if matches!(action, Action::Abandoned | Action::Cancelled) {
+            return attempt.complete(false, None, || ());
+        }
+        self.counters.is_paused.store(false, Ordering::Relaxed);
+        let accept = |descriptor: &OwnedFd| retry_interrupted(|| self.sys.accept(descriptor.as_fd()));
+        let port_failed = || self.port_failed.load(Ordering::Relaxed);
+        match attempt.run(accept).unwrap_or(Err(Errno::IO)) {
+            Ok((descriptor, peer)) => {
+                attempt.partial(operation);
+                self.hand_over(descriptor, peer);
+            }
+            Err(errno) => match Failure::of(errno) {
+                Failure::NothingThere if port_failed() => self.lose(attempt, Errno::BADF),
+                Failure::NothingThere => attempt.pending(operation),
+                Failure::OfOneClient => {
+                    attempt.partial(operation);
+                    count(&self.counters.failed_clients);
+                    self.report(AcceptError::Client { source: errno.into() });
+                }
+                // Without a port there is no timer.
+                Failure::OfTheMoment if !port_failed() => self.pause(attempt, operation, errno),
+                Failure::OfTheMoment | Failure::OfTheListener => self.lose(attempt, errno),
+            },
+        }
+    }
+
+    /// The next attempt, which the port makes with an error, finds nothing and loses the listener.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_021
+    fn port_failed(&self) {
+        self.port_failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Closes the descriptor, so that the address is free, and gives up what belongs to the program.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_013, Codes_SRS_ASYNC_SOCKET_NET_01_081
+    fn release(&self, descriptor: OwnedFd) {
+        self.sys.close(descriptor);
+        if self.made_in.is_inherited() {
+            // A thread of the parent may have held the lock at the fork.
+            return;
+        }
+        let mut parts = self.parts();
+        parts.is_over = true;
+        let given_up = (parts.alarm.take(), parts.program.take());
+        drop(parts);
+        drop(given_up);
+    }
+}
+
+/// The program's part while its callback runs.
+struct Lent<'a, P: Port, N: NetSyscalls> {
+    acceptor: &'a Acceptor<P, N>,
+    program: Option<Program<P, N>>,
+}
+
+impl<P: Port, N: NetSyscalls> Drop for Lent<'_, P, N> {
+    // Codes_SRS_ASYNC_SOCKET_NET_01_012
+    fn drop(&mut self) {
+        if self.acceptor.made_in.is_inherited() {
+            // The callback has forked, and this is the child.
+            return mem::forget(self.program.take());
+        }
+        let mut parts = self.acceptor.parts();
+        if !parts.is_over {
+            parts.program = self.program.take();
+        }
+    }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}

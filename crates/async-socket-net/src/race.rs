@@ -1,0 +1,431 @@
+//! One connect: which address is tried when, and how it ends.
+//!
+//! Invariants:
+//! * `Run` holds everything that a connect needs, the program's callback included. The end takes it out of its lock, so a
+//!   connect ends once.
+//! * Only the port's thread begins attempts, in [`advance`](Race::advance). It looks at the state and the time and does what
+//!   is due, so an extra call does no harm. Any thread may end the connect meanwhile.
+//! * No lock is held while the program's callback runs or a registration is removed.
+
+use crate::address::Address;
+use crate::attempts::{Conditions, Tried, try_to_connect};
+use crate::backoff::Backoff;
+use crate::caught::run_caught;
+use crate::connect_error::{AttemptError, Attempts, ConnectError};
+use crate::dialer::Dialer;
+use crate::opening::open_socket;
+use crate::order::interleaved;
+use crate::resolver::{Lookup, ResolveError};
+use crate::sys::{Errno, NetSyscalls};
+use async_socket_linux::AsyncSocketLinux;
+use completion_port::memory::TryArc;
+use completion_port::process::Generation;
+use completion_port::{Direction, Dispatch, Port, Readiness, Registration, Source, Token, log_caught};
+use std::collections::VecDeque;
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// The pauses between attempts on a Unix socket whose backlog is full, for which the kernel reports no event.
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+const LONGEST_RETRY: Duration = Duration::from_millis(64);
+
+pub(crate) type Done<P> = dyn FnOnce(Result<AsyncSocketLinux<P>, ConnectError>) + Send;
+
+pub(crate) struct Race<P: Port, N: NetSyscalls> {
+    conditions: Conditions<N>,
+    made_in: Generation,
+    /// `None` once it is over.
+    run: Mutex<Option<Run<P, N>>>,
+}
+
+/// A connect that is not over.
+pub(crate) struct Run<P: Port, N: NetSyscalls> {
+    done: Box<Done<P>>,
+    port: P,
+    within: Duration,
+    deadline: Option<Instant>,
+    stagger: Duration,
+    token: Option<Token>,
+    /// For attempts to hold. It is a cycle until the end.
+    race: Option<TryArc<Race<P, N>>>,
+    /// Its addresses are known.
+    has_begun: bool,
+    looking_up: Option<(String, Option<Lookup>)>,
+    /// What ends it at the next step.
+    error: Option<ConnectError>,
+    /// The addresses that were not tried yet.
+    waiting: VecDeque<Address>,
+    attempts: Vec<OneAttempt<P, N>>,
+    /// When the next address is tried, if an attempt is under way.
+    next_at: Option<Instant>,
+}
+
+struct OneAttempt<P: Port, N: NetSyscalls> {
+    address: Address,
+    stage: Stage<P, N>,
+}
+
+enum Stage<P: Port, N: NetSyscalls> {
+    /// In the hands of the port's thread.
+    Trying,
+    /// The kernel will report how it went.
+    Watched(Registration<Dialer<P, N>, P>),
+    /// It is tried again at this time.
+    Paused(Instant, Backoff),
+    Failed(AttemptError),
+}
+
+/// What is due.
+enum Step {
+    Try(usize, Address),
+    End(ConnectError),
+    Wait(Option<Instant>),
+}
+
+impl<P: Port, N: NetSyscalls> Run<P, N> {
+    pub(crate) fn new(port: P, within: Duration, stagger: Duration, done: Box<Done<P>>) -> Self {
+        let deadline = port.now().checked_add(within);
+        Self {
+            done,
+            port,
+            within,
+            deadline,
+            stagger,
+            token: None,
+            race: None,
+            has_begun: false,
+            looking_up: None,
+            error: None,
+            waiting: VecDeque::new(),
+            attempts: Vec::new(),
+            next_at: None,
+        }
+    }
+
+    fn begin(&mut self, addresses: VecDeque<Address>) {
+        self.waiting = addresses;
+        self.has_begun = true;
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_NET_01_037, Codes_SRS_ASYNC_SOCKET_NET_01_038
+    fn next_step(&mut self, now: Instant) -> Step {
+        if let Some(error) = self.error.take() {
+            return Step::End(error);
+        }
+        // Codes_SRS_ASYNC_SOCKET_NET_01_043
+        if self.deadline.is_some_and(|deadline| deadline <= now) {
+            let attempts = self.take_attempts(Errno::TIMEDOUT);
+            return Step::End(ConnectError::TimedOut { within: self.within, attempts });
+        }
+        if !self.has_begun {
+            return Step::Wait(self.deadline);
+        }
+        if let Some(index) = self.attempts.iter().position(|attempt| attempt.is_due(now)) {
+            return Step::Try(index, self.attempts[index].address.clone());
+        }
+        let under_way = self.attempts.iter().any(OneAttempt::is_under_way);
+        if !under_way || self.next_at.is_none_or(|at| at <= now) {
+            if let Some(address) = self.waiting.pop_front() {
+                self.next_at = now.checked_add(self.stagger);
+                self.attempts.push(OneAttempt { address: address.clone(), stage: Stage::Trying });
+                return Step::Try(self.attempts.len() - 1, address);
+            }
+            if !under_way {
+                return Step::End(ConnectError::Failed { attempts: self.take_attempts(Errno::CANCELED) });
+            }
+        }
+        Step::Wait(self.wakes_at())
+    }
+
+    fn wakes_at(&self) -> Option<Instant> {
+        let next = self.next_at.filter(|_| !self.waiting.is_empty());
+        let retries = self.attempts.iter().filter_map(OneAttempt::retries_at);
+        retries.chain(next).chain(self.deadline).min()
+    }
+
+    /// The errors of all attempts. Those under way get `errno`, and stay until the end of the run.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_044
+    fn take_attempts(&mut self, errno: Errno) -> Attempts {
+        let error = |attempt: &mut OneAttempt<P, N>| match mem::replace(&mut attempt.stage, Stage::Trying) {
+            Stage::Failed(error) => error,
+            other => {
+                attempt.stage = other;
+                AttemptError::new(attempt.address.clone(), "connect", errno)
+            }
+        };
+        Attempts(self.attempts.iter_mut().map(error).collect())
+    }
+}
+
+impl<P: Port, N: NetSyscalls> OneAttempt<P, N> {
+    fn is_under_way(&self) -> bool {
+        !matches!(self.stage, Stage::Failed(_))
+    }
+
+    fn retries_at(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Paused(at, _) => Some(at),
+            _ => None,
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.retries_at().is_some_and(|at| at <= now)
+    }
+}
+
+impl<P: Port, N: NetSyscalls> Race<P, N> {
+    pub(crate) fn new(conditions: Conditions<N>, run: Run<P, N>) -> Self {
+        Self { conditions, made_in: Generation::current(), run: Mutex::new(Some(run)) }
+    }
+
+    fn run(&self) -> MutexGuard<'_, Option<Run<P, N>>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the race a source of its port. From now on the port's thread calls [`advance`](Self::advance).
+    pub(crate) fn attach(this: &TryArc<Self>) -> io::Result<()> {
+        let mut run = this.run();
+        let Some(run) = run.as_mut() else { return Ok(()) };
+        let token = run.port.insert(this.clone().into())?;
+        run.token = Some(token);
+        run.race = Some(this.clone());
+        Ok(())
+    }
+
+    /// The addresses to try. Nothing is tried inside this call.
+    pub(crate) fn begin(&self, addresses: VecDeque<Address>) {
+        self.change(|run| run.begin(addresses));
+    }
+
+    /// Ends the race at the port thread's next step.
+    pub(crate) fn fail(&self, error: ConnectError) {
+        self.change(|run| run.error = Some(error));
+    }
+
+    /// A name is being looked up, and nothing is tried meanwhile.
+    pub(crate) fn wait_for_lookup(&self, host: &str) {
+        self.change(|run| run.looking_up = Some((host.to_owned(), None)));
+    }
+
+    /// Takes over the look-up, to drop it at the end. The end may have come already, and so may the result.
+    pub(crate) fn keep_lookup(&self, lookup: Lookup) {
+        let mut run = self.run();
+        let mut lookup = Some(lookup);
+        if let Some((_, kept)) = run.as_mut().and_then(|run| run.looking_up.as_mut()) {
+            *kept = lookup.take();
+        }
+        drop(run);
+        // What is left is dropped without the lock.
+        drop(lookup);
+    }
+
+    /// The look-up's result, from a thread of the resolver.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_030
+    pub(crate) fn resolved(&self, result: Result<Vec<SocketAddr>, ResolveError>) {
+        self.change(|run| {
+            let Some((host, _)) = run.looking_up.take() else { return };
+            match result {
+                Ok(addresses) if addresses.is_empty() => {
+                    run.error = Some(ConnectError::Resolver { host, source: ResolveError::NoAddress });
+                }
+                Ok(addresses) => run.begin(interleaved(addresses)),
+                Err(source) => run.error = Some(ConnectError::Resolver { host, source }),
+            }
+        });
+    }
+
+    /// Changes the run, and lets the port's thread look at it.
+    fn change(&self, change: impl FnOnce(&mut Run<P, N>)) {
+        let mut guard = self.run();
+        let Some(run) = guard.as_mut() else { return };
+        change(run);
+        let scheduled = run.token.map(|token| (run.port.clone(), token));
+        drop(guard);
+        if let Some((port, token)) = scheduled {
+            port.schedule(token);
+        }
+    }
+
+    /// Does what is due, on the port's thread.
+    pub(crate) fn advance(&self) {
+        loop {
+            let mut guard = self.run();
+            let Some(run) = guard.as_mut() else { return };
+            let now = run.port.now();
+            match run.next_step(now) {
+                Step::Wait(at) => {
+                    let Some(token) = run.token else { return };
+                    let Err(error) = run.port.set_timer(token, at) else { return };
+                    drop(guard);
+                    return self.end(|_| Err(ConnectError::Port(error)));
+                }
+                Step::End(error) => {
+                    drop(guard);
+                    return self.end(|_| Err(error));
+                }
+                Step::Try(index, address) => {
+                    drop(guard);
+                    self.try_address(index, address);
+                }
+            }
+        }
+    }
+
+    /// Begins an attempt, without a lock. If another thread ends the race meanwhile, the descriptor is closed.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_039
+    fn try_address(&self, index: usize, address: Address) {
+        log_caught(|| tracing::trace!(%address, "connecting"));
+        match try_to_connect(&self.conditions, &address) {
+            Tried::Connected(descriptor) => self.win(descriptor),
+            Tried::InProgress(descriptor) => self.watch(index, address, descriptor),
+            Tried::BacklogFull => self.pause(index),
+            Tried::Failed(call, errno) => self.set_failed(index, AttemptError::new(address, call, errno)),
+        }
+    }
+
+    fn watch(&self, index: usize, address: Address, descriptor: OwnedFd) {
+        let parts = self.run().as_ref().and_then(|run| Some((run.race.clone()?, run.port.clone())));
+        let Some((race, port)) = parts else { return self.conditions.sys.close(descriptor) };
+        match Dialer::start(race, index, self.conditions.sys.clone(), port, descriptor) {
+            Ok(registration) => self.set_stage(index, Stage::Watched(registration)),
+            Err(errno) => self.set_failed(index, AttemptError::new(address, "epoll_ctl", errno)),
+        }
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_NET_01_042
+    fn pause(&self, index: usize) {
+        let mut guard = self.run();
+        let Some(run) = guard.as_mut() else { return };
+        let now = run.port.now();
+        let attempt = &mut run.attempts[index];
+        let mut backoff = match mem::replace(&mut attempt.stage, Stage::Trying) {
+            Stage::Paused(_, backoff) => backoff,
+            _ => Backoff::new(FIRST_RETRY, LONGEST_RETRY),
+        };
+        attempt.stage = Stage::Paused(now + backoff.next_pause(), backoff);
+    }
+
+    fn set_failed(&self, index: usize, error: AttemptError) {
+        log_caught(|| tracing::debug!(%error, "attempt failed"));
+        let mut guard = self.run();
+        if let Some(run) = guard.as_mut() {
+            // Codes_SRS_ASYNC_SOCKET_NET_01_038
+            run.next_at = None;
+        }
+        drop(guard);
+        self.set_stage(index, Stage::Failed(error));
+    }
+
+    /// What was there before is dropped without the lock, because that removes a registration.
+    fn set_stage(&self, index: usize, stage: Stage<P, N>) {
+        let mut stage = stage;
+        let mut guard = self.run();
+        if let Some(run) = guard.as_mut() {
+            mem::swap(&mut run.attempts[index].stage, &mut stage);
+        }
+        drop(guard);
+        drop(stage);
+    }
+
+    /// How an attempt went that was under way. On the port's thread, in a callback of the attempt's registration.
+    pub(crate) fn settle(&self, index: usize, outcome: Result<(), Errno>) {
+        let mut guard = self.run();
+        let Some(run) = guard.as_mut() else { return };
+        let attempt = &mut run.attempts[index];
+        let Stage::Watched(registration) = mem::replace(&mut attempt.stage, Stage::Trying) else { return };
+        let address = attempt.address.clone();
+        drop(guard);
+        match outcome {
+            Ok(()) => {
+                if let Some(descriptor) = Dialer::finish(&registration) {
+                    drop(registration);
+                    self.win(descriptor);
+                }
+            }
+            Err(errno) => {
+                drop(registration);
+                self.set_failed(index, AttemptError::new(address, "connect", errno));
+                self.advance();
+            }
+        }
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_NET_01_041
+    fn win(&self, descriptor: OwnedFd) {
+        let mut descriptor = Some(descriptor);
+        self.end(|port| {
+            let Some(descriptor) = descriptor.take() else { return Err(ConnectError::Cancelled) };
+            open_socket(port, descriptor).map_err(ConnectError::Open)
+        });
+        // Another thread has ended the race before.
+        if let Some(descriptor) = descriptor {
+            self.conditions.sys.close(descriptor);
+        }
+    }
+
+    /// Ends the race, unless it is over. The losers are closed before the callback runs.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_041, Codes_SRS_ASYNC_SOCKET_NET_01_046
+    fn end(&self, outcome: impl FnOnce(P) -> Result<AsyncSocketLinux<P>, ConnectError>) {
+        let Some(run) = self.run().take() else { return };
+        let Run { done, port, token, race, looking_up, attempts, .. } = run;
+        if let Some(token) = token {
+            port.forget(token);
+        }
+        drop(looking_up);
+        drop(attempts);
+        let outcome = outcome(port);
+        if let Err(error) = &outcome {
+            log_caught(|| tracing::debug!(%error, "not connected"));
+        }
+        run_caught("callback", || done(outcome));
+        drop(race);
+    }
+
+    /// Ends the race as cancelled, on any thread.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_047, Codes_SRS_ASYNC_SOCKET_NET_01_081
+    pub(crate) fn cancel(&self) {
+        // A thread of the parent may have held the lock at the fork.
+        if !self.made_in.is_inherited() {
+            self.end(|_| Err(ConnectError::Cancelled));
+        }
+    }
+
+    /// Ends the race before it has begun, because the port refused it.
+    pub(crate) fn refuse(&self, error: io::Error) {
+        self.end(|_| Err(ConnectError::Port(error)));
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.made_in.is_inherited() || self.run().is_none()
+    }
+}
+
+impl<P: Port, N: NetSyscalls> Source for Race<P, N> {
+    fn on_ready(&self, _: Readiness) -> Dispatch {
+        if !self.made_in.is_inherited() {
+            self.advance();
+        }
+        Dispatch::Idle
+    }
+
+    fn on_timer(&self, _: Instant) -> (Dispatch, Option<Instant>) {
+        // Sets the next timer itself, if there is one.
+        (self.on_ready(Readiness::empty()), None)
+    }
+
+    fn queued(&self, _: Direction) -> usize {
+        0
+    }
+
+    // Codes_SRS_ASYNC_SOCKET_NET_01_048
+    fn on_port_failure(&self) {
+        if !self.made_in.is_inherited() {
+            self.fail(ConnectError::Port(Errno::BADF.into()));
+        }
+    }
+}

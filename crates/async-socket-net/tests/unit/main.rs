@@ -1,0 +1,11 @@
+//! Listeners and connects over a mock port and scripted system calls, a file per subject.
+
+mod address;
+mod connect;
+mod connect_ends;
+mod listener;
+mod listener_errors;
+mod resolver;
+mod script;
+mod target;
+mod tracker;

@@ -1,0 +1,385 @@
+//! Connecting: to addresses, lists and Unix sockets, and every way in which that ends.
+
+use crate::{bound, loopback};
+use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
+use async_socket_net::{
+    ConnectError, ConnectErrorKind, Connecting, Connector, SocketOptions, ToTarget, UnixAddress, connect,
+};
+use integration_tests::call::{Inbox, engine, received, round_trip};
+use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
+use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
+use nix::sys::socket::{getsockopt, sockopt};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+use socket2::{Domain, Socket, Type};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+type Outcome = Result<AsyncSocketLinux, ConnectError>;
+
+fn start(engine: &ExecutionEngine, to: impl ToTarget, within: Duration) -> (Connecting, Inbox<Outcome>) {
+    let (done, outcome) = inbox();
+    (connect(engine, to, within, move |it| done.put(it)), outcome)
+}
+
+/// An address that refuses, because nothing has ever listened there.
+fn closed() -> SocketAddr {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::new(loopback(), 0).into()).expect("bound");
+    socket.local_addr().expect("its address").as_socket().expect("IPv4")
+}
+
+/// An address whose backlog is full, so that a connect to it stays in progress. The sockets keep it full.
+fn silent() -> (SocketAddr, Vec<Socket>) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("set-up");
+    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("set-up").into()).expect("set-up");
+    listener.listen(0).expect("set-up");
+    let address = listener.local_addr().expect("set-up");
+    let mut sockets = vec![listener];
+    for _ in 0..3 {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("set-up");
+        client.set_nonblocking(true).expect("set-up");
+        let _ = client.connect(&address);
+        sockets.push(client);
+    }
+    (address.as_socket().expect("set-up"), sockets)
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_041, Tests_SRS_ASYNC_SOCKET_NET_01_050
+#[test]
+fn a_connect_gives_an_open_socket_on_the_ports_thread() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (done, outcome) = inbox();
+    let connecting = connect(&engine, address, LIMIT, move |it| done.put((this_thread(), it)));
+
+    let (mut peer, _) = listener.accept().unwrap();
+    let (thread, socket) = outcome.only();
+
+    assert_ne!(thread, this_thread());
+    assert!(connecting.is_over());
+    let socket = socket.unwrap();
+    send_now(&socket, b"hello");
+    let mut bytes = [0; 5];
+    peer.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"hello");
+    let pending = receive(&socket, vec![0; 5]);
+    peer.write_all(b"there").unwrap();
+    assert_eq!(received(&pending.only()), b"there");
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_031
+#[test]
+fn unix_sockets_are_reached_by_path_and_by_abstract_name() {
+    let engine = engine(1);
+    let folder = std::env::temp_dir().join(format!("async-socket-net-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("socket");
+    let by_path = UnixListener::bind(&path).unwrap();
+    let name = format!("async-socket-net-connect-{}", std::process::id());
+    let abstract_address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let by_name = UnixListener::bind_addr(&abstract_address).unwrap();
+    let check = |listener: &UnixListener, outcome: Inbox<Outcome>| {
+        let socket = outcome.only().unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        send_now(&socket, b"x");
+        peer.read_exact(&mut [0]).unwrap();
+    };
+
+    let (_connecting, outcome) = start(&engine, path.as_path(), LIMIT);
+    check(&by_path, outcome);
+    let (_connecting, outcome) = start(&engine, abstract_address, LIMIT);
+    check(&by_name, outcome);
+    let (_connecting, outcome) = start(&engine, UnixAddress::of_abstract_name(&name).unwrap(), LIMIT);
+    check(&by_name, outcome);
+
+    std::fs::remove_dir_all(&folder).unwrap();
+    let (_connecting, outcome) = start(&engine, path.as_path(), LIMIT);
+    assert_eq!(outcome.only().unwrap_err().kind(), ConnectErrorKind::Refused);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_044, Tests_SRS_ASYNC_SOCKET_NET_01_045
+#[test]
+fn when_every_address_refuses_the_error_has_each_attempt() {
+    let engine = engine(1);
+    let addresses = [closed(), closed(), closed()];
+
+    let (_connecting, outcome) = start(&engine, addresses, LIMIT);
+
+    let error = outcome.only().unwrap_err();
+    assert_eq!(error.kind(), ConnectErrorKind::Refused);
+    let tried: Vec<_> = error.attempts().iter().map(|attempt| attempt.address.as_inet().unwrap()).collect();
+    assert_eq!(tried, addresses);
+    let text = error.to_string();
+    assert!(
+        addresses.iter().all(|address| text.contains(&format!("{address}: connect: Connection refused"))),
+        "{text}"
+    );
+    assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::ConnectionRefused);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_045
+#[test]
+fn an_address_without_a_route_is_unreachable() {
+    let engine = engine(1);
+    // The discard prefix of RFC 6666 has no route on a machine without a default route, and none on a loopback either.
+    let address: SocketAddr = "[100::1]:9".parse().unwrap();
+    let plainly = Socket::new(Domain::IPV6, Type::STREAM, None).and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.connect(&address.into())
+    });
+    let Some(nix::libc::ENETUNREACH | nix::libc::EHOSTUNREACH) = plainly.unwrap_err().raw_os_error() else {
+        eprintln!("this machine has a route to {address} or no IPv6: nothing to see");
+        return;
+    };
+
+    let (_connecting, outcome) = start(&engine, address, LIMIT);
+
+    assert_eq!(outcome.only().unwrap_err().kind(), ConnectErrorKind::Unreachable);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_038
+#[test]
+fn after_a_refusal_the_next_address_is_tried_at_once() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (done, outcome) = inbox();
+    let connector = Connector::new().stagger(LIMIT);
+    let began = Instant::now();
+
+    let _connecting = connector.connect(&engine, [closed(), address], LIMIT, move |it| done.put(it));
+
+    let _socket = outcome.only().unwrap();
+    assert!(began.elapsed() < LIMIT / 2);
+    listener.accept().unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_037, Tests_SRS_ASYNC_SOCKET_NET_01_041
+#[test]
+fn a_silent_address_gets_250_ms_before_the_next_is_tried_beside_it_and_is_closed_when_that_wins() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child(
+            "a_silent_address_gets_250_ms_before_the_next_is_tried_beside_it_and_is_closed_when_that_wins",
+            |_| {},
+        );
+    }
+    let engine = engine(1);
+    let (silent, _full) = silent();
+    let (listener, address) = bound();
+    let before = descriptors();
+    let began = Instant::now();
+
+    let (_connecting, outcome) = start(&engine, [silent, address], LIMIT);
+
+    let socket = outcome.only().unwrap();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(250), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
+    assert_eq!(descriptors(), before + 1, "the winner's alone is left");
+    listener.accept().unwrap();
+    drop(socket);
+    assert_eq!(descriptors(), before);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_040
+#[test]
+fn an_answer_that_comes_late_is_found_by_its_event() {
+    let engine = engine(1);
+    let (address, sockets) = silent();
+    let (_connecting, outcome) = start(&engine, address, LIMIT);
+    round_trip(&engine);
+    assert!(outcome.is_pending());
+
+    // Makes room in the backlog. One of the kernel's further tries gets through.
+    sockets[0].set_nonblocking(true).unwrap();
+    let mut ended = None;
+    eventually("the connect ends", || {
+        let _ = sockets[0].accept();
+        ended = outcome.try_next();
+        ended.is_some()
+    });
+
+    let _socket = ended.unwrap().unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_043, Tests_SRS_ASYNC_SOCKET_NET_01_044
+#[test]
+fn a_connect_that_gets_no_answer_times_out_and_names_the_address() {
+    let engine = engine(1);
+    let (address, _full) = silent();
+    let began = Instant::now();
+
+    let (_connecting, outcome) = start(&engine, address, Duration::from_millis(120));
+
+    let error = outcome.only().unwrap_err();
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(120), "{took:?}");
+    assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
+    assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
+    assert_eq!(error.attempts().len(), 1);
+    assert_eq!(error.attempts()[0].address.as_inet(), Some(address));
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_047
+#[test]
+fn dropping_a_connect_cancels_it_inside_the_drop_and_closes_its_descriptors() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("dropping_a_connect_cancels_it_inside_the_drop_and_closes_its_descriptors", |_| {});
+    }
+    let engine = engine(1);
+    let (address, _full) = silent();
+    let before = descriptors();
+    let (connecting, outcome) = start(&engine, address, LIMIT);
+    eventually("an attempt is under way", || descriptors() == before + 1);
+
+    drop(connecting);
+
+    let error = outcome.try_next().expect("inside the drop").unwrap_err();
+    assert!(matches!(error, ConnectError::Cancelled));
+    assert_eq!(error.kind(), ConnectErrorKind::Cancelled);
+    assert!(outcome.is_dead());
+    assert_eq!(descriptors(), before);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_049
+#[test]
+fn a_detached_connect_goes_on_without_its_value() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (connecting, outcome) = start(&engine, address, LIMIT);
+
+    connecting.detach();
+
+    let _socket = outcome.only().unwrap();
+    listener.accept().unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_046, Tests_SRS_ASYNC_SOCKET_NET_01_047
+#[test]
+fn a_cancel_that_races_with_the_connection_ends_it_once() {
+    const ROUNDS: u32 = 300;
+    let engine = engine(2);
+    let (listener, address) = bound();
+    let accepting = integration_tests::spawn("accept", move || {
+        listener.incoming().map_while(Result::ok).take_while(|peer| peer.peer_addr().is_ok()).count();
+    });
+    let mut cancelled = 0;
+    for round in 0..ROUNDS {
+        let (connecting, outcome) = start(&engine, address, LIMIT);
+        let end = Instant::now() + Duration::from_micros(u64::from(round % 100));
+        while Instant::now() < end {
+            std::hint::spin_loop();
+        }
+        drop(connecting);
+        match outcome.only() {
+            Ok(socket) => drop(socket),
+            Err(ConnectError::Cancelled) => cancelled += 1,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    eprintln!("{cancelled} of {ROUNDS} were cancelled");
+    drop(accepting);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_039
+#[test]
+fn options_and_the_local_address_are_set_before_the_connect() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (done, outcome) = inbox();
+    let options = SocketOptions::new().no_delay(true).receive_buffer(60_000);
+    let connector = Connector::new().options(options).local("127.0.0.2:0".parse::<SocketAddr>().unwrap());
+
+    let _connecting = connector.connect(&engine, address, LIMIT, move |it| done.put(it));
+
+    let socket = outcome.only().unwrap();
+    let (_, peer) = listener.accept().unwrap();
+    assert_eq!(peer.ip().to_string(), "127.0.0.2");
+    let descriptor = duplicate(socket.descriptor_number());
+    assert!(getsockopt(&descriptor, sockopt::TcpNoDelay).unwrap());
+    // The kernel doubles it.
+    assert_eq!(getsockopt(&descriptor, sockopt::RcvBuf).unwrap(), 120_000);
+}
+
+/// A duplicate of a descriptor that is known by its number only.
+fn duplicate(number: i32) -> OwnedFd {
+    let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("pidfd_open");
+    pidfd_getfd(process, number, PidfdGetfdFlags::empty()).expect("pidfd_getfd")
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_042
+#[test]
+fn a_unix_listener_with_a_full_backlog_is_tried_again_until_it_accepts() {
+    let engine = engine(1);
+    let name = UnixAddress::of_abstract_name(format!("async-socket-net-full-{}", std::process::id())).unwrap();
+    let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+    let std_address = std::os::unix::net::SocketAddr::from_abstract_name(name.abstract_name().unwrap()).unwrap();
+    let bytes = [b"\0", std_address.as_abstract_name().unwrap()].concat();
+    listener.bind(&socket2::SockAddr::unix(std::ffi::OsStr::from_bytes(&bytes)).unwrap()).unwrap();
+    listener.listen(0).unwrap();
+    let _first = UnixStream::connect_addr(&std_address).unwrap();
+
+    let (_connecting, outcome) = start(&engine, name, LIMIT);
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(outcome.is_pending(), "nothing has ended it");
+    let _accepted = listener.accept().unwrap();
+
+    let socket = outcome.only().unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    send_now(&socket, b"x");
+    peer.read_exact(&mut [0]).unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_080
+#[test]
+fn a_panic_of_the_callback_ends_neither_the_port_nor_other_connects() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let connecting = connect(&engine, address, LIMIT, |_| panic!("the panic of this test"));
+    listener.accept().unwrap();
+    eventually("the first is over", || connecting.is_over());
+
+    let (_connecting, outcome) = start(&engine, address, LIMIT);
+
+    let _socket = outcome.only().unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_046
+#[test]
+fn a_connect_keeps_its_port_until_it_ends() {
+    let engine = engine(1);
+    let (address, _full) = silent();
+    let (connecting, outcome) = start(&engine, address, Duration::from_millis(150));
+
+    within("dropping the engine", move || drop(engine));
+
+    assert_eq!(outcome.only().unwrap_err().kind(), ConnectErrorKind::TimedOut);
+    drop(connecting);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_047
+#[test]
+fn a_connect_can_be_started_and_cancelled_inside_the_callback_of_another() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (full, _sockets) = silent();
+    let (done, outcomes) = inbox();
+    let (inner, on) = (done.clone(), engine.clone());
+    let _connecting = connect(&engine, address, LIMIT, move |first| {
+        let cancelled = inner.clone();
+        drop(connect(&on, full, LIMIT, move |second| {
+            cancelled.put(("second", second.map(drop).map_err(|it| it.kind())));
+        }));
+        inner.put(("first", first.map(drop).map_err(|it| it.kind())));
+    });
+
+    assert_eq!(outcomes.take(2), [("second", Err(ConnectErrorKind::Cancelled)), ("first", Ok(()))]);
+    listener.accept().unwrap();
+    drop(done);
+}

@@ -1,0 +1,107 @@
+//! A port whose epoll instance other code has closed, and a process that was forked.
+#![allow(unsafe_code, reason = "forks, and closes a descriptor that it does not own")]
+
+use crate::into_inbox;
+use async_socket_net::{AcceptError, Connector, Listener, Tracker};
+use integration_tests::call::engine;
+use integration_tests::process::{alone, is_child, run_child};
+use integration_tests::{LIMIT, NeverCalled, inbox};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::{ForkResult, alarm, fork};
+use std::net::{TcpListener, TcpStream};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// The numbers of this process's epoll instances.
+fn epoll_instances() -> Vec<i32> {
+    let is_epoll = |entry: &std::fs::DirEntry| {
+        std::fs::read_link(entry.path()).is_ok_and(|link| link.to_string_lossy().contains("eventpoll"))
+    };
+    let entries = std::fs::read_dir("/proc/self/fd").expect("/proc").flatten();
+    entries.filter(is_epoll).filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_021, Tests_SRS_ASYNC_SOCKET_NET_01_048
+#[test]
+fn a_port_that_other_code_has_broken_loses_its_listener_and_ends_its_connects() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("a_port_that_other_code_has_broken_loses_its_listener_and_ends_its_connects", |_| {});
+    }
+    let engine = engine(1);
+    let (callback, accepted) = into_inbox();
+    let listener = Listener::new(&engine, TcpListener::bind("127.0.0.1:0").unwrap(), callback).unwrap();
+    // No one answers here (RFC 5737), or there is no route, which ends the connect too.
+    let (done, outcome) = inbox();
+    let _connecting = Connector::new().connect(&engine, ("192.0.2.1", 9), LIMIT * 10, move |it| done.put(it));
+
+    let [epoll] = epoll_instances()[..] else { panic!("one port") };
+    // SAFETY: the port's own number, as code that closes everything would do it. The port is built for that.
+    unsafe { nix::libc::close(epoll) };
+
+    let error = accepted.next().unwrap_err();
+    assert!(matches!(error, AcceptError::Lost { .. }), "{error:?}");
+    assert!(!listener.metrics().is_accepting);
+    assert!(outcome.only().is_err());
+    // What remains may not close numbers that are no longer its own.
+    std::process::exit(0);
+}
+
+/// Runs `what` in a fork of this process. The fork must neither panic nor hang.
+fn in_a_fork(what: impl FnOnce()) {
+    // SAFETY: the child runs what any program does after a fork; libc's allocator allows it.
+    match unsafe { fork() }.expect("a fork") {
+        ForkResult::Child => {
+            alarm::set(30);
+            let done = catch_unwind(AssertUnwindSafe(what));
+            // SAFETY: ends the child, in which nothing else shall run.
+            unsafe { nix::libc::_exit(if done.is_ok() { 0 } else { 101 }) }
+        }
+        ForkResult::Parent { child } => {
+            assert_eq!(waitpid(child, None).expect("a child"), WaitStatus::Exited(child, 0));
+        }
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_081
+#[test]
+fn the_child_of_a_fork_drops_what_it_inherits_without_effect_on_the_parent() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("the_child_of_a_fork_drops_what_it_inherits_without_effect_on_the_parent", |_| {});
+    }
+    let engine = engine(1);
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = bound.local_addr().unwrap();
+    let (callback, accepted) = into_inbox();
+    let listener = Listener::new(&engine, bound, callback).unwrap();
+    let (done, outcome) = inbox();
+    let connecting = Connector::new().connect(&engine, ("192.0.2.1", 9), LIMIT * 10, move |it| done.put(it));
+    let tracker = Tracker::new();
+    let tracked = tracker.track(|| ());
+
+    let mut inherited = Some((listener, connecting, tracked));
+    in_a_fork(|| {
+        let never = NeverCalled::default();
+        let mut callback = Some(never.callback());
+        let refused = Listener::new(&engine, TcpListener::bind("127.0.0.1:0").unwrap(), move |outcome| {
+            callback.take().into_iter().for_each(|callback| callback(outcome.is_ok()));
+        });
+        assert!(refused.is_err(), "the engine is the parent's");
+        let (done, outcome) = inbox();
+        drop(Connector::new().connect(&engine, address, LIMIT, move |it| done.put(it)));
+        assert!(outcome.only().is_err());
+        drop(inherited.take());
+        let own = integration_tests::call::engine(1);
+        let (done, outcome) = inbox();
+        let _connecting = Connector::new().connect(&own, address, LIMIT, move |it| done.put(it));
+        outcome.only().unwrap();
+    });
+
+    // The child's own connect, and one of the parent's.
+    accepted.next().unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    accepted.next().unwrap();
+    assert_eq!(tracker.open(), 1);
+    drop(inherited);
+    assert!(outcome.only().is_err());
+}
