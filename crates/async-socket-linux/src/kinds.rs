@@ -228,20 +228,15 @@ where
     type Completion = PooledCompletion;
     type Callback = F;
 
-    #[inline(always)]
-    fn is_fast_path(core: &SocketCore<S>) -> bool {
-        core.is_fast_path()
-    }
-
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
     #[inline]
     fn attempt(
         &mut self,
         core: &SocketCore<S>,
         attempt: &Attempt<'_, SocketCore<S>>,
-        is_fast_path: bool,
+        _: bool,
     ) -> Progress<PooledBuffer> {
-        if !is_fast_path && let Some(errno) = core.take_late_error() {
+        if let Some(errno) = core.take_late_error() {
             return Progress::Failed(reason_of(Fault::Os(errno)));
         }
         let mut buffer = match self.place.take(|| try_box(self.resumer.clone()).ok().map(|note| note as Note)) {
@@ -249,7 +244,7 @@ where
             FromPool::Empty => return Progress::Suspended,
             FromPool::OutOfMemory => return Progress::Failed(reason_of(Fault::Os(Errno::NOMEM))),
         };
-        let short_read = if is_fast_path { ShortRead::Drained } else { core.short_read() };
+        let short_read = core.short_read();
         let read = match short_read {
             ShortRead::DrainedUnlessFdsPassed => receive_into_noting_scm_rights::<S>,
             _ => receive_into::<S>,
@@ -257,7 +252,7 @@ where
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
             Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
-                if !is_fast_path && core.touches() {
+                if core.touches() {
                     core.touch();
                 }
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
