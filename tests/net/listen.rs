@@ -196,6 +196,29 @@ fn what_cannot_be_listened_on_is_refused_with_the_reason() {
     assert!(matches!(refuse(udp.into()), ListenError::UnsupportedKind(_)));
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_001, Tests_SRS_ASYNC_SOCKET_NET_01_002
+#[test]
+fn several_listeners_share_a_port_and_end_one_by_one() {
+    let engine = engine(1);
+    let mut listeners: Vec<_> = (0..3)
+        .map(|_| {
+            let (listener, address) = bound();
+            let (callback, accepted) = into_inbox();
+            (Listener::new(&engine, listener, callback).unwrap(), address, accepted)
+        })
+        .collect();
+
+    while let Some((listener, address, accepted)) = listeners.pop() {
+        for (_, address, accepted) in &listeners {
+            let client = TcpStream::connect(address).unwrap();
+            assert_eq!(accepted.next().unwrap().peer().as_inet(), client.local_addr().ok());
+        }
+        drop(listener);
+        accepted.assert_dead();
+        assert_refused(address);
+    }
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_012
 #[test]
 fn a_panicking_accept_callback_does_not_leave_a_deaf_listener() {
