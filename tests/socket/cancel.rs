@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 fn start_receive(socket: &Socket) -> (OperationId, Inbox<ReceiveCompletion<Vec<u8>>>) {
     let (done, ended) = inbox();
-    (socket.receive_async(vec![0; 16], move |completion| done.put(completion)).unwrap(), ended)
+    (socket.receive_async(vec![0; 16], move |completion| done.put(completion)).expect("accepted"), ended)
 }
 
 // Tests_SRS_SOCKET_01_090, Tests_SRS_SOCKET_01_092

@@ -14,7 +14,7 @@ const MS: Duration = Duration::from_millis(1);
 fn start(socket: &Socket, within: Duration) -> Inbox<(ReceiveCompletion<Vec<u8>>, Instant)> {
     let (done, ended) = inbox();
     let report = move |completion| done.put((completion, Instant::now()));
-    socket.receive_async_within(vec![0; 16], within, report).unwrap();
+    socket.receive_async_within(vec![0; 16], within, report).expect("accepted");
     ended
 }
 

@@ -39,3 +39,4 @@ mod several_ports;
 mod shutdown;
 mod unreliable_buffers;
 mod urgent_data;
+mod with_descriptor;

@@ -1,17 +1,18 @@
 //! Receives from a pool on real sockets: many connections, few buffers, nothing lost.
 
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, BufferPool, ExecutionEngine, PooledCompletion, ReceiveError, ReceiveResult,
-    SocketState,
+    AsyncSocket, AsyncSocketLinux, BufferPool, EndReason, ExecutionEngine, PooledCompletion, ReceiveError,
+    ReceiveResult, SocketState,
 };
 use integration_tests::call::{engine, open, round_trip};
 use integration_tests::kernel::HeldKernel;
 use integration_tests::wire::pattern;
-use integration_tests::{Inbox, NeverCalled, Peer, Socket, Transport, inbox};
+use integration_tests::{Inbox, NeverCalled, Outbox, Peer, Socket, Transport, inbox};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 fn receive(socket: &Socket, pool: &BufferPool) -> Inbox<PooledCompletion> {
     let (done, received) = inbox();
@@ -182,4 +183,54 @@ fn a_closed_socket_refuses() {
     socket.close();
     let refused = socket.receive_pooled_async(&pool, never.callback()).unwrap_err();
     assert_eq!(refused, ReceiveError::NotOpen { state: SocketState::Closed });
+}
+
+/// Echoes with a deadline for each send, and closes a connection whose peer does not read.
+fn echo_within(socket: &Arc<Socket>, pool: &BufferPool, within: Duration, cut_off: &Outbox<EndReason>) {
+    let (next, again, cut_off) = (Arc::clone(socket), pool.clone(), cut_off.clone());
+    let _ = socket.receive_pooled_async(pool, move |completion| {
+        let Some(buffer) = completion.buffer else { return };
+        let socket = Arc::clone(&next);
+        let _ = socket.send_async_within(buffer, within, move |sent| {
+            let reason = sent.reason;
+            drop(sent);
+            if reason == EndReason::Completed {
+                echo_within(&next, &again, within, &cut_off);
+            } else {
+                cut_off.put(reason);
+            }
+        });
+    });
+}
+
+// Tests_SRS_BUFFER_POOL_01_013
+#[test]
+fn peers_that_do_not_read_hold_the_pool_no_longer_than_their_deadline() {
+    integration_tests::within("peers that do not read", || {
+        let (engine, pool) = (engine(1), BufferPool::new(64 * 1024, 2).unwrap());
+        let (cut, cut_off) = inbox();
+        let mut slow = Vec::new();
+        for _ in 0..2 {
+            let (descriptor, peer) = Transport::Unix.narrow_pair();
+            let socket = open(&engine, descriptor);
+            echo_within(&socket, &pool, Duration::from_millis(100), &cut);
+            // Never reads, and writes until its own end is full as well.
+            let mut writer = peer.try_clone();
+            let _ =
+                integration_tests::spawn("a peer that writes", move || while writer.write_all(&[1; 4096]).is_ok() {});
+            slow.push((socket, peer));
+        }
+        let (descriptor, mut peer) = Transport::Unix.pair();
+        let quick = open(&engine, descriptor);
+        assert_eq!(cut_off.take(2), [EndReason::TimedOut; 2]);
+
+        echo_within(&quick, &pool, Duration::from_secs(10), &cut);
+        peer.write_all(b"still served").unwrap();
+
+        assert_eq!(peer.read_bytes(12), b"still served");
+        for (socket, _) in slow {
+            socket.close();
+        }
+        peer.finish();
+    });
 }

@@ -8,7 +8,7 @@ use std::io::Write;
 
 fn shut_down(socket: &Socket) -> Inbox<EndReason> {
     let (done, ended) = inbox();
-    socket.shutdown_async(move |completion| done.put(completion.reason)).unwrap();
+    socket.shutdown_async(move |completion| done.put(completion.reason)).expect("accepted");
     ended
 }
 

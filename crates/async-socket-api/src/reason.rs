@@ -12,7 +12,7 @@ use std::io;
 /// ```
 /// use async_socket_api::{EndReason, ReceiveCompletion};
 ///
-/// let ended = ReceiveCompletion::new(EndReason::PeerFinished, 0, Vec::new());
+/// let ended = ReceiveCompletion::new(EndReason::PeerFinished, 0, vec![0; 64]);
 /// match ended.reason {
 ///     EndReason::PeerFinished => {} // answer, then close
 ///     EndReason::TimedOut => {}     // cut the peer off

@@ -255,6 +255,10 @@ struct Stopped {
 impl Drop for Stopped {
     fn drop(&mut self) {
         self.port.forget(self.token);
+        let tasks = self.worker.tasks();
+        tasks.close();
+        // This queues the tasks that wait, so that they are dropped.
+        tasks.abort_all();
         self.worker.stop();
     }
 }

@@ -235,14 +235,6 @@ impl Ready {
         }
     }
 
-    #[inline]
-    fn wake(&self, direction: Direction) {
-        let waker = self.waiters.lock()[direction as usize].take();
-        if let Some(waker) = waker {
-            wake_in_dispatch(waker);
-        }
-    }
-
     fn wake_all(&self) {
         let wakers = std::mem::take(&mut *self.waiters.lock());
         wakers.into_iter().flatten().for_each(Waker::wake);
@@ -254,13 +246,17 @@ impl Source for Ready {
     fn on_ready(&self, events: Readiness) -> Dispatch {
         // Only the port's thread notes events, so the count is exact.
         let merge = |now| Some(State(now).merged(events).0);
-        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, merge);
-        let now = self.get();
-        if now.is(Direction::In) {
-            self.wake(Direction::In);
+        let (Ok(before) | Err(before)) = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, merge);
+        let now = State(before).merged(events);
+        let mut waiters = self.waiters.lock();
+        let [reader, writer] = [Direction::In, Direction::Out]
+            .map(|direction| if now.is(direction) { waiters[direction as usize].take() } else { None });
+        drop(waiters);
+        if let Some(reader) = reader {
+            wake_in_dispatch(reader);
         }
-        if now.is(Direction::Out) {
-            self.wake(Direction::Out);
+        if let Some(writer) = writer {
+            wake_in_dispatch(writer);
         }
         Dispatch::Idle
     }

@@ -42,10 +42,17 @@
 //! })??;
 //! # Ok::<_, Box<dyn std::error::Error>>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+/// The example of the README, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 mod budget;
 mod engine;
+#[cfg(feature = "hyper")]
+mod hyper_rt;
 mod io;
 mod listener;
 mod stream;
@@ -54,7 +61,9 @@ mod time;
 mod worker;
 
 pub use engine::{Engine, EngineBuilder, NoEngine, block_on, spawn_local};
+#[cfg(feature = "hyper")]
+pub use hyper_rt::{LocalExecutor, PortTimer};
 pub use listener::Listener;
-pub use stream::{ReadHalf, Send, Stream, WriteHalf};
+pub use stream::{Read, ReadHalf, Send, Stream, WriteAll, WriteHalf};
 pub use task::{JoinError, JoinHandle};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_until, timeout};

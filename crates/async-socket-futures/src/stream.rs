@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 /// A connected TCP or Unix stream socket.
 ///
@@ -79,9 +79,7 @@ impl Stream {
         let stream = Self::new(socket)?;
         poll_fn(|context| {
             stream.io.poll(context, Direction::Out, |fd| {
-                if let Err(error) = rustix::net::sockopt::socket_error(fd)? {
-                    return Err(error);
-                }
+                rustix::net::sockopt::socket_error(fd)??;
                 // Without an error and without a peer the connect is still in progress.
                 match getpeername(fd) {
                     Ok(_) => Ok(Tried { value: (), drained: false }),
@@ -118,12 +116,30 @@ impl<P: Port> Stream<P> {
     ///
     /// # Errors
     /// Those of `recv(2)`.
+    #[inline]
     pub fn poll_read(&self, context: &Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let room = buffer.len();
         self.io.poll(context, Direction::In, |fd| {
             let (count, _) = recv(fd, &mut *buffer, RecvFlags::empty())?;
             Ok(Tried { value: count, drained: count < room && count > 0 && self.short_read_drains })
         })
+    }
+
+    /// Reads into a buffer. 0 is the end of the stream.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`.
+    pub fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Read<'a, P> {
+        Read { stream: self, buffer }
+    }
+
+    /// Writes all of a buffer. If the future is dropped before its end, a part of the buffer may have been sent; use
+    /// [`send`](Self::send) to know how much.
+    ///
+    /// # Errors
+    /// Those of `send(2)`.
+    pub fn write_all<'a>(&'a self, buffer: &'a [u8]) -> WriteAll<'a, P> {
+        WriteAll { stream: self, left: buffer }
     }
 
     /// Looks at the bytes that come next, and leaves them in the kernel.
@@ -144,6 +160,7 @@ impl<P: Port> Stream<P> {
     ///
     /// # Errors
     /// Those of `send(2)`.
+    #[inline]
     pub fn poll_write(&self, context: &Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
         self.io.poll(context, Direction::Out, |fd| {
             let value = send(fd, buffer, SendFlags::NOSIGNAL)?;
@@ -190,6 +207,7 @@ impl<P: Port> Stream<P> {
     }
 
     /// The two directions, for two tasks. The stream is closed when both are dropped.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_037
     #[must_use]
     pub fn into_split(self) -> (ReadHalf<P>, WriteHalf<P>) {
         let stream = Arc::new(self);
@@ -253,6 +271,46 @@ impl TryFrom<UnixStream> for Stream {
 impl<P: Port> AsFd for Stream<P> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.io.as_fd()
+    }
+}
+
+/// The future of [`Stream::read`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct Read<'a, P: Port = CompletionPort> {
+    stream: &'a Stream<P>,
+    buffer: &'a mut [u8],
+}
+
+impl<P: Port> Future for Read<'_, P> {
+    type Output = io::Result<usize>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.stream.poll_read(context, this.buffer)
+    }
+}
+
+/// The future of [`Stream::write_all`].
+#[derive(Debug)]
+#[must_use = "futures do nothing unless they are polled"]
+pub struct WriteAll<'a, P: Port = CompletionPort> {
+    stream: &'a Stream<P>,
+    left: &'a [u8],
+}
+
+impl<P: Port> Future for WriteAll<'_, P> {
+    type Output = io::Result<()>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        while !this.left.is_empty() {
+            let sent = ready!(this.stream.poll_write(context, this.left))?;
+            this.left = &this.left[sent..];
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -390,6 +448,7 @@ through_a_stream!(write &Stream<P>, self => &self);
 through_a_stream!(read ReadHalf<P>, self => &self.0);
 through_a_stream!(write WriteHalf<P>, self => &self.stream);
 
+// Codes_SRS_ASYNC_SOCKET_FUTURES_01_061
 #[cfg(feature = "tokio")]
 mod for_tokio {
     use super::{ReadHalf, Stream, WriteHalf};

@@ -20,7 +20,7 @@ use crate::sys::SocketSyscalls;
 use async_socket_api::{
     EndReason, IoBufs, IoBufsMut, Payload, ReceiveCompletion, ReceiveError, Refused, SendCompletion, SendError,
 };
-use completion_port::{Attempt, Direction, IntoOperation, OperationId, Port, Registration, TimerFired};
+use completion_port::{Attempt, Direction, IntoOperation, OperationId, Phase, Port, Registration, TimerFired};
 use std::cell::Cell;
 use std::io;
 use std::time::{Duration, Instant};
@@ -187,6 +187,10 @@ pub(crate) fn arm<P: Port, S: SocketSyscalls>(
     registration: &Registration<SocketCore<S>, P>,
     deadline: Instant,
 ) -> bool {
+    // This is also so in a child of `fork`, where no lock may be touched.
+    if registration.phase() != Phase::Registered {
+        return true;
+    }
     let core = registration.handler();
     let (Some(extras), Some(more)) = (core.make_extras(), core.make_more()) else { return false };
     let mut armed = more.armed();

@@ -1,12 +1,20 @@
-//! Taking the descriptor back.
+//! The descriptor in the hands of the program: for a moment, or for good.
+//!
+//! Invariant: while a closure has the descriptor, it is not closed. A close meanwhile leaves it to the last of these
+//! closures.
+#![allow(unsafe_code, reason = "the registration has the descriptor, and lends it only to operations")]
 
-use crate::extras::Kept;
+use crate::event::close;
+use crate::extras::{Kept, More};
 use crate::socket::AsyncSocketLinux;
-use crate::socket_core::state_in;
+use crate::socket_core::{SocketCore, state_in};
 use crate::sys::SocketSyscalls;
 use async_socket_api::{Refused, SocketState};
 use completion_port::{Direction, Phase, Port};
-use std::os::fd::OwnedFd;
+use rustix::net::SocketAddrAny;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use thiserror::Error;
 
 /// Why a descriptor is not given back.
@@ -30,6 +38,72 @@ pub enum IntoFdError {
 }
 
 impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
+    /// Lends the descriptor to a closure, for instance to read or set an option with `socket2::SockRef` or `rustix`, beside
+    /// the operations that run. `None` if the socket is not open, or if there is no memory.
+    ///
+    /// A close meanwhile does not wait for the closure. The descriptor is then closed when the closure returns, on its
+    /// thread, and the peer learns of the close only then. The closure may call everything on the socket.
+    ///
+    /// Do not send or receive on the descriptor, nor shut it down or make it block: the socket would not know. The first call
+    /// on a socket allocates about a hundred bytes, which stay. Options that are set before the open cost none.
+    ///
+    /// ```
+    /// use async_socket_linux::AsyncSocketLinux;
+    /// use socket2::SockRef;
+    /// use std::net::{TcpListener, TcpStream};
+    ///
+    /// let listener = TcpListener::bind("127.0.0.1:0")?;
+    /// let socket = AsyncSocketLinux::open(None, TcpStream::connect(listener.local_addr()?)?)?;
+    /// let set = socket.with_descriptor(|descriptor| SockRef::from(&descriptor).set_tcp_nodelay(true));
+    /// set.expect("it is open")?;
+    /// # Ok::<_, Box<dyn std::error::Error>>(())
+    /// ```
+    // Codes_SRS_SOCKET_01_070, Codes_SRS_SOCKET_01_071
+    pub fn with_descriptor<T>(&self, lend: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        let core = self.registration.handler();
+        let is_open = || self.registration.phase() == Phase::Registered;
+        // In a child of `fork` this is false, and no lock is touched.
+        if !is_open() {
+            return None;
+        }
+        // Counted before the phase is looked at again, so that a close sees the borrower, or the borrower the close.
+        let _borrower = Borrower::new(core)?;
+        if !is_open() {
+            return None;
+        }
+        // SAFETY: the descriptor was open after the borrower was counted, and is not closed while one is counted.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(core.descriptor) };
+        Some(lend(descriptor))
+    }
+
+    /// The socket's own address (`getsockname(2)`), if it is an Internet address.
+    ///
+    /// # Errors
+    /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is not open,
+    /// [`Unsupported`](io::ErrorKind::Unsupported) for another kind of address, and what the kernel says.
+    // Codes_SRS_SOCKET_01_072
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.address(S::local_address)
+    }
+
+    /// The peer's address (`getpeername(2)`), if it is an Internet address.
+    ///
+    /// # Errors
+    /// Those of [`local_addr`](Self::local_addr).
+    // Codes_SRS_SOCKET_01_072
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.address(S::peer_address)
+    }
+
+    fn address(
+        &self,
+        ask: impl FnOnce(&S, BorrowedFd<'_>) -> Result<SocketAddrAny, crate::sys::Errno>,
+    ) -> io::Result<SocketAddr> {
+        let answer = self.with_descriptor(|fd| ask(&self.registration.handler().sys, fd));
+        let address = answer.ok_or(io::ErrorKind::NotConnected)??;
+        SocketAddr::try_from(address).map_err(|_| io::ErrorKind::Unsupported.into())
+    }
+
     /// Ends the socket and gives its descriptor back, as it is: still connected, still non-blocking. Like the drop, it
     /// first waits for callbacks of the socket on other threads.
     ///
@@ -62,6 +136,34 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             }
             // The socket is used up inside one of its own attempts.
             (None, _) => Err(Refused { error: IntoFdError::DescriptorClosed, returned: self }),
+        }
+    }
+}
+
+/// A closure that has the descriptor.
+struct Borrower<'a, S: SocketSyscalls> {
+    core: &'a SocketCore<S>,
+    more: &'a More,
+}
+
+impl<'a, S: SocketSyscalls> Borrower<'a, S> {
+    /// `None` if there is no memory.
+    fn new(core: &'a SocketCore<S>) -> Option<Self> {
+        let more = core.make_more()?;
+        more.lent().borrowers += 1;
+        Some(Self { core, more })
+    }
+}
+
+impl<S: SocketSyscalls> Drop for Borrower<'_, S> {
+    // Codes_SRS_SOCKET_01_071
+    fn drop(&mut self) {
+        let mut lent = self.more.lent();
+        lent.borrowers -= 1;
+        let left = if lent.borrowers == 0 { lent.left.take() } else { None };
+        drop(lent);
+        if let Some(descriptor) = left {
+            close(self.core, descriptor);
         }
     }
 }

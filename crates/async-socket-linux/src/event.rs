@@ -1,7 +1,6 @@
 //! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
 use crate::deadline::{as_usual, ends_started, timer_fired};
-use crate::extras::More;
 use crate::operation::{Queued, reason_of};
 use crate::socket_core::{SocketCore, unsupported};
 use crate::sys::{Errno, SocketSyscalls};
@@ -66,22 +65,35 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         self.note_event_error(Some(Errno::BADF));
     }
 
-    /// On a port thread `close` must not wait for a peer, because all other sockets of the port would wait too. Neither
-    /// must a close that promises not to wait. Without lingering, `close` returns at once and the kernel goes on sending.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039, Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
-    // Codes_SRS_SOCKET_01_097
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039
     fn release(&self, descriptor: OwnedFd) {
-        // Codes_SRS_SOCKET_01_074
-        if let Some(kept) = self.more().and_then(More::kept) {
-            return kept.put(descriptor);
+        if let Some(more) = self.more() {
+            // Codes_SRS_SOCKET_01_074
+            if let Some(kept) = more.kept() {
+                return kept.put(descriptor);
+            }
+            // Codes_SRS_SOCKET_01_071
+            let mut lent = more.lent();
+            if lent.borrowers > 0 {
+                lent.left = Some(descriptor);
+                return;
+            }
         }
-        let fd = descriptor.as_fd();
-        if (is_port_thread() || self.never_lingers()) && retry_interrupted(|| self.sys.lingers(fd)) == Ok(true) {
-            // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
-            let _ = retry_interrupted(|| self.sys.stop_lingering(fd));
-        }
-        self.sys.close(descriptor);
+        close(self, descriptor);
     }
+}
+
+/// Closes the descriptor. On a port thread `close` must not wait for a peer, because all other sockets of the port would wait
+/// too. Neither must a close that promises not to wait. Without lingering, `close` returns at once and the kernel goes on
+/// sending.
+// Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003, Codes_SRS_SOCKET_01_097
+pub(crate) fn close<S: SocketSyscalls>(core: &SocketCore<S>, descriptor: OwnedFd) {
+    let fd = descriptor.as_fd();
+    if (is_port_thread() || core.never_lingers()) && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
+        // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
+        let _ = retry_interrupted(|| core.sys.stop_lingering(fd));
+    }
+    core.sys.close(descriptor);
 }
 
 /// Decides an operation's fate.

@@ -25,8 +25,18 @@ pub(crate) struct More {
     high_water_mark: AtomicUsize,
     /// The earliest deadline of the operations that wait. The registration's timer comes then or earlier.
     armed: Mutex<Option<Instant>>,
+    lent: Mutex<LentDescriptor>,
     /// Where the descriptor is left at the end, if the program wants it back.
     kept: OnceBox<[Kept; 1]>,
+}
+
+/// The descriptor in the hands of the program.
+#[derive(Default)]
+pub(crate) struct LentDescriptor {
+    /// The number of closures that have it.
+    pub(crate) borrowers: u32,
+    /// The descriptor, if the socket was closed meanwhile. The last borrower closes it.
+    pub(crate) left: Option<OwnedFd>,
 }
 
 /// A place for a descriptor that the program takes back.
@@ -65,6 +75,7 @@ impl Default for More {
             queued_bytes: AtomicUsize::new(0),
             high_water_mark: AtomicUsize::new(usize::MAX),
             armed: Mutex::new(None),
+            lent: Mutex::default(),
             kept: OnceBox::new(),
         }
     }
@@ -95,6 +106,10 @@ impl More {
 
     pub(crate) fn armed(&self) -> MutexGuard<'_, Option<Instant>> {
         self.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn lent(&self) -> MutexGuard<'_, LentDescriptor> {
+        self.lent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the descriptor in `kept` at the end. False if there is no memory, or another place.

@@ -7,26 +7,30 @@
 //! * [`AsyncSocketLinux`] is the socket. Its methods are those of the trait [`AsyncSocket`].
 //! * [`ExecutionEngine`] says how many threads there are. [`platform`] holds the process-wide engine.
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
+//! * [`EndReason`] says why an operation ended.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
 //! The other crates: [`async_socket_api`] has the trait, the buffers that can be lent, and the results; all of it is
 //! exported here too. [`completion_port`] watches descriptors that are no sockets. `async-socket-ffi` is the C ABI.
 //! `test-doubles` has mocks and faulty system calls for tests.
 //!
-//! One module has `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface.
+//! Two modules have `unsafe` code: `upper_layer`, because `getsockopt(TCP_ULP)` has no safe interface, and `descriptor`,
+//! because it lends the descriptor beside operations.
 //!
 //! # Threads
 //! Every call can be made from any thread, also inside any callback. [`AsyncSocket`] has the details. In short:
 //!
 //! * The *port thread* is the one thread of the socket's completion port. Receives, and sends that had to wait, call
 //!   back there, one at a time for all sockets of the port. A callback that blocks holds up all of them.
-//! * A send that the kernel takes at once calls back inside `send_async`. An open calls back inside `open_async`.
-//!   Operations that close or drop abandons call back inside that call. All these callbacks run on the caller's thread
-//!   and stack.
+//! * A send that the kernel takes at once calls back inside `send_async`, and a shutdown that need not wait inside
+//!   `shutdown_async`. An open calls back inside `open_async`. Operations that close or drop abandons, or that `cancel`
+//!   ends, call back inside that call. All these callbacks run on the caller's thread and stack.
+//! * What times out calls back on the port thread.
 //! * Callbacks of one socket can overlap if one of them runs inside a call. If two threads send, their bytes go out in
 //!   the order of the sends, but the callbacks may begin and end in the other order.
 //! * Hold no lock that a callback takes while you open, send, close or drop. Close and drop also wait for callbacks on
-//!   other threads. Two callbacks on two threads that close each other's sockets wait for ever.
+//!   other threads. Two callbacks on two threads that close each other's sockets wait for ever;
+//!   [`close_async`](AsyncSocketLinux::close_async) does not wait.
 //! * Dropping the socket waits until none of its callbacks runs or will run. Callbacks that contain the drop are
 //!   excepted.
 //! * A pending receive whose callback holds an `Arc` of its own socket keeps it open. Call
@@ -39,10 +43,8 @@
 //! use std::sync::mpsc::channel;
 //!
 //! let (ours, theirs) = UnixStream::pair()?;
-//! let ours = AsyncSocketLinux::create(None, ours.into())?;
-//! let theirs = AsyncSocketLinux::create(None, theirs.into())?;
-//! ours.open_async(|_| {})?;
-//! theirs.open_async(|_| {})?;
+//! let ours = AsyncSocketLinux::open(None, ours)?;
+//! let theirs = AsyncSocketLinux::open(None, theirs)?;
 //!
 //! let (done, received) = channel();
 //! theirs.receive_async(vec![0; 64], move |completion| drop(done.send(completion)))?;

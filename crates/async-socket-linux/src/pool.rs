@@ -41,6 +41,21 @@ pub enum PoolError {
 /// the kernel. So the limit bounds the memory, whatever the number of connections. If the program keeps all buffers,
 /// the receives wait for ever.
 ///
+/// # Peers that do not read
+/// A pool takes no buffer back. A program that sends its buffers on, such as an echo or a proxy, leaves them in sends that
+/// wait if the peer does not read, and all connections that share the pool suffer. Bound both how many buffers a connection
+/// can hold and for how long:
+///
+/// * [`set_high_water_mark`](crate::AsyncSocketLinux::set_high_water_mark)`(Some(1))` lets one send wait at most. The next
+///   is refused, and its buffer goes back to the pool with the refusal.
+/// * [`send_async_within`](crate::AsyncSocketLinux::send_async_within) or
+///   [`set_idle_timeout`](crate::AsyncSocketLinux::set_idle_timeout) ends a send that waits for too long.
+///
+/// Then `limit` slow peers can stop a pool of `limit` buffers no longer than that time. A limit above the number of peers
+/// that are slow at the same time is never reached by them.
+///
+/// # What a pool keeps alive
+///
 /// A receive that waits for a buffer keeps its port alive, as every pending operation does. Once it is done, or its
 /// socket is closed, the pool keeps nothing of it.
 ///
@@ -300,6 +315,7 @@ impl IoBuf for PooledBuffer {
 
 impl Drop for PooledBuffer {
     // Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010
+    // Codes_SRS_BUFFER_POOL_01_013
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if self.pool.made_in.is_inherited() {

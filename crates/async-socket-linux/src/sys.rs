@@ -10,13 +10,14 @@ use rustix::net::sockopt::{
     set_socket_linger, socket_acceptconn, socket_domain, socket_error, socket_linger, socket_protocol, socket_type,
 };
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, Shutdown, SocketType, getpeername, ipproto,
+    AddressFamily, RecvAncillaryBuffer, ReturnFlags, SendAncillaryBuffer, Shutdown, SocketType, getpeername,
+    getsockname, ipproto,
 };
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 pub use rustix::io::Errno;
-pub use rustix::net::{RecvFlags, SendFlags};
+pub use rustix::net::{RecvFlags, SendFlags, SocketAddrAny};
 
 /// The flags of every send: no `SIGPIPE`, and no blocking, whatever mode the descriptor is in.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
@@ -98,6 +99,14 @@ pub trait SocketSyscalls: Send + Sync + 'static {
     /// `poll(2)` without waiting: whether the kernel reports a hang-up. If `poll` reports an error that `SO_ERROR` did
     /// not report, a message has just come to the error queue. It has an event of its own.
     fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno>;
+    /// `getsockname(2)`. By default it is the real call.
+    fn local_address(&self, fd: BorrowedFd<'_>) -> Result<SocketAddrAny, Errno> {
+        getsockname(fd)
+    }
+    /// `getpeername(2)`. By default it is the real call.
+    fn peer_address(&self, fd: BorrowedFd<'_>) -> Result<SocketAddrAny, Errno> {
+        getpeername(fd)?.ok_or(Errno::AFNOSUPPORT)
+    }
     /// `shutdown(2)` with `SHUT_WR`. By default it is the real call.
     fn shut_down_sending(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         rustix::net::shutdown(fd, Shutdown::Write)

@@ -1,6 +1,6 @@
 //! Whether a TCP socket has an upper layer protocol, kernel TLS for instance.
 //!
-//! The only module of this crate with `unsafe` code: no safe interface to `TCP_ULP` exists.
+//! It has `unsafe` code, because no safe interface to `TCP_ULP` exists.
 #![allow(unsafe_code, reason = "getsockopt(TCP_ULP) has no safe interface")]
 
 use rustix::io::Errno;

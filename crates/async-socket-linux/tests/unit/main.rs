@@ -27,3 +27,4 @@ mod send;
 mod shutdown;
 mod sys;
 mod transfer;
+mod with_descriptor;

@@ -3,11 +3,13 @@
 use crate::common::{Fixture, Journal, Outcome};
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{
-    AsyncSocket, BufferPool, PoolError, PooledCompletion, ReceiveError, ReceiveResult, SendResult, SocketState,
+    AsyncSocket, BufferPool, PoolError, PooledBuffer, PooledCompletion, ReceiveError, ReceiveResult, SendCompletion,
+    SendError, SendResult, SocketState,
 };
 use completion_port::Action;
 use rstest::rstest;
 use std::sync::Arc;
+use std::time::Duration;
 use test_doubles::{SocketCall, Step};
 
 fn pool(limit: usize) -> BufferPool {
@@ -453,4 +455,54 @@ fn a_pool_and_its_buffers_can_be_shown() {
 
     assert_eq!(format!("{pool:?}"), "BufferPool { buffer_bytes: 16, limit: 3, made: 1, free: 0, waiting: 0 }");
     assert_eq!(format!("{buffer:?}"), "PooledBuffer { filled: 4, .. }");
+}
+
+/// Takes the only buffer of a pool into a send that waits.
+fn held_by_a_send(fixture: &Fixture, pool: &BufferPool, within: Duration) -> Outcome<SendCompletion<PooledBuffer>> {
+    fixture.sys.script_recv([Step::bytes("held")]);
+    let received = receive(fixture, pool);
+    fixture.fire(Action::In);
+    let buffer = received.take().buffer.expect("the only buffer");
+    fixture.sys.script_send([Step::Fails(Errno::AGAIN)]);
+    let (sent, report) = Outcome::new();
+    fixture.send_async_within(buffer, within, report).expect("accepted");
+    sent
+}
+
+// Tests_SRS_BUFFER_POOL_01_013
+#[rstest]
+#[case::deadline(|fixture: &Fixture| fixture.port.advance(Duration::from_millis(5)))]
+#[case::close(|fixture: &Fixture| fixture.close())]
+#[case::error(|fixture: &Fixture| fixture.fire(Action::Error))]
+fn a_buffer_that_a_peer_does_not_read_comes_back_when_its_send_ends_and_the_others_go_on(#[case] end: fn(&Fixture)) {
+    let (slow, other, pool) = (Fixture::open(), Fixture::open(), pool(1));
+    let sent = held_by_a_send(&slow, &pool, Duration::from_millis(5));
+    other.sys.script_recv([Step::bytes("next")]);
+    let waiting = receive(&other, &pool);
+    other.fire(Action::In);
+    waiting.assert_pending();
+
+    end(&slow);
+    drop(sent.take());
+    other.port.run_scheduled();
+
+    assert_eq!(waiting.take().buffer.as_deref(), Some(b"next".as_slice()));
+}
+
+// Tests_SRS_BUFFER_POOL_01_013
+#[test]
+fn with_a_high_water_mark_a_peer_that_does_not_read_holds_one_buffer() {
+    let (slow, pool) = (Fixture::open(), pool(3));
+    slow.set_high_water_mark(Some(1)).expect("there is memory");
+    let _first = held_by_a_send(&slow, &pool, Duration::from_secs(1));
+    slow.sys.script_recv([Step::bytes("more")]);
+    let second = receive(&slow, &pool);
+    slow.fire(Action::In);
+    let second = second.take().buffer.expect("another buffer");
+
+    let refused = slow.send_async(second, |_| {}).expect_err("one waits already");
+    assert_eq!(refused.error, SendError::TooMuchQueued { queued_bytes: 4 });
+    drop(refused);
+
+    assert_eq!(counts(&pool), (2, 1));
 }

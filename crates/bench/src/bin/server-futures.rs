@@ -5,7 +5,7 @@ use async_socket_futures::{Engine, Stream};
 use bench::pattern::Pattern;
 use bench::{Arguments, Role, run_server};
 use clap::Parser;
-use futures_util::{AsyncReadExt, AsyncWriteExt};
+use futures_util::AsyncWriteExt;
 use std::io;
 use std::sync::Arc;
 
@@ -23,9 +23,9 @@ fn main() -> Result<()> {
 async fn serve(stream: Stream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {
     if arguments.role == Role::Echo {
         loop {
-            match (&stream).read(&mut buffer).await? {
+            match stream.read(&mut buffer).await? {
                 0 => return Ok(()),
-                received => (&stream).write_all(&buffer[..received]).await?,
+                received => stream.write_all(&buffer[..received]).await?,
             }
         }
     }
@@ -40,13 +40,13 @@ async fn serve(stream: Stream, mut buffer: Vec<u8>, arguments: &Arguments) -> io
             }
         });
         drop(sending.map_err(io::Error::other)?);
-        while (&*stream).read(&mut buffer).await? > 0 {}
+        while stream.read(&mut buffer).await? > 0 {}
         return Ok(());
     }
     let mut total: u64 = 0;
     loop {
-        match (&*stream).read(&mut buffer).await? {
-            0 => return (&*stream).write_all(&total.to_le_bytes()).await,
+        match stream.read(&mut buffer).await? {
+            0 => return stream.write_all(&total.to_le_bytes()).await,
             received => total += received as u64,
         }
     }

@@ -1,0 +1,7 @@
+//! async/await on real ports and sockets, with load, and under other executors.
+
+#![allow(clippy::unwrap_used, reason = "a test fails with it")]
+
+mod adapters;
+mod executors;
+mod ports;
