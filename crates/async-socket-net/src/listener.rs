@@ -114,7 +114,9 @@ impl<P: Port, N: NetSyscalls> Listener<P, N> {
     // Codes_SRS_ASYNC_SOCKET_NET_01_014
     pub fn resume(&self) -> bool {
         let has_paused = self.registration.handler().counters.is_paused.load(Ordering::Relaxed);
-        has_paused && self.registration.resumer().resume(Direction::In)
+        // In any case, because an attempt that is about to pause has not said so yet.
+        self.registration.resumer().resume(Direction::In);
+        has_paused
     }
 
     /// Accepts no more connections and closes the descriptor, without waiting. `done` runs once, when no callback of the listener
