@@ -6,9 +6,10 @@ use completion_port::Action;
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use test_doubles::{FailingAllocator, MockPort, failing_nth, with_memory};
+use test_doubles::{FailingAllocator, MockPort, failing_nth, with_memory, without_memory};
 
 #[global_allocator]
 static ALLOCATOR: FailingAllocator = FailingAllocator;
@@ -81,4 +82,20 @@ fn an_accept_allocates_nothing() {
     assert_eq!(tried, 0);
     let accepted = accepted.lock().expect("no panic");
     assert!(accepted.len() == 3 && accepted.iter().all(Result::is_ok));
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_016
+#[test]
+fn a_stop_without_memory_stops_all_the_same() {
+    let port = MockPort::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("its address");
+    let listener = Listener::builder().listen_on(port, listener, drop).expect("it listens");
+    let stopped = Arc::new(AtomicBool::new(false));
+    let ours = Arc::clone(&stopped);
+
+    without_memory(|| listener.stop(move || ours.store(true, Ordering::Relaxed)));
+
+    assert!(stopped.load(Ordering::Relaxed));
+    assert!(TcpStream::connect(address).is_err());
 }

@@ -5,6 +5,7 @@ mod connect;
 mod connect_ends;
 mod listener;
 mod listener_errors;
+mod random;
 mod resolver;
 mod script;
 mod target;
