@@ -11,24 +11,45 @@ use crate::handler::{Attempt, Handler};
 use crate::lane::{NO_OPERATION, NOTHING, SUSPENDED};
 use crate::sync::thread::yield_now;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 /// The name of an accepted operation. No other operation of the registration ever has the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OperationId(u64);
+pub struct OperationId(NonZeroU64);
 
 impl OperationId {
     #[inline(always)]
     pub(crate) const fn new(number: u64, direction: Direction) -> Self {
-        Self(number << 1 | direction as u64)
+        match NonZeroU64::new(number << 1 | direction as u64) {
+            Some(id) => Self(id),
+            // Numbers are never 0.
+            None => Self(NonZeroU64::MAX),
+        }
+    }
+
+    /// The id as a number, for an interface without types. It is never 0.
+    #[must_use]
+    pub const fn to_raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id that [`to_raw`](Self::to_raw) gave. `None` for 0. A number that is no id of the registration names no
+    /// operation.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Option<Self> {
+        match NonZeroU64::new(raw) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
     }
 
     const fn number(self) -> u64 {
-        self.0 >> 1
+        self.0.get() >> 1
     }
 
     const fn direction(self) -> Direction {
-        if self.0 & 1 == Direction::In as u64 { Direction::In } else { Direction::Out }
+        if self.0.get() & 1 == Direction::In as u64 { Direction::In } else { Direction::Out }
     }
 }
 

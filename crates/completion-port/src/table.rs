@@ -209,6 +209,16 @@ impl PendingChanges {
         Some(is_earlier)
     }
 
+    /// Arms a timer again that has come, unless another thread has armed it for an earlier time meanwhile.
+    // Codes_SRS_COMPLETION_PORT_01_170
+    pub(crate) fn arm_again(&mut self, token: Token, at: Instant, now: impl FnOnce() -> Instant) {
+        let tick = self.epoch.tick_from(at);
+        if self.timers.armed_for(token.index()).is_none_or(|armed| tick < armed) {
+            // The entry of the timer is there, so this needs no memory.
+            let _ = self.arm(token, at, now);
+        }
+    }
+
     pub(crate) fn disarm(&mut self, token: Token) {
         if self.slot(token).is_some() {
             self.timers.disarm(token.index());
