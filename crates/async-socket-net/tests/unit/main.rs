@@ -1,6 +1,7 @@
 //! Listeners and connects over a mock port and scripted system calls, a file per subject.
 
 mod address;
+mod auto_traits;
 mod connect;
 mod connect_ends;
 mod listener;
