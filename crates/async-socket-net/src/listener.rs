@@ -28,7 +28,8 @@ const BACKLOG: i32 = 4096;
 /// it panics, the panic is logged, the connection is closed, and the next one is accepted.
 ///
 /// Dropping the listener closes its descriptor: clients in its backlog are reset. Accepted connections are not affected.
-/// When the drop returns, no callback of the listener runs or will run, except one that it is dropped in.
+/// When the drop returns, no callback of the listener runs or will run, except one that it is dropped in. So it waits for a
+/// callback on another thread; [`stop`](Self::stop) does not.
 ///
 /// # Without descriptors or memory
 /// At `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM` the listener pauses for 10 ms, twice as long each time, at most a second, and
