@@ -148,7 +148,7 @@ impl<H: Handler> Core<H> {
         is_wanted: impl FnMut(u64, &H::Operation) -> bool,
     ) -> Option<Result<H::Operation, Cancel>> {
         let mut cold = self.cold.lock();
-        let backlog = &mut cold.backlogs.as_mut()?[0][direction as usize];
+        let backlog = cold.backlog(direction)?;
         let taken = backlog.take(is_wanted, |operation| self.may_cancel(operation))?;
         Some(taken.ok_or(Cancel::Started))
     }
