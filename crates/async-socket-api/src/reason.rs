@@ -83,6 +83,7 @@ impl EndReason {
     }
 
     /// The specification's result of a send that ended so.
+    // Codes_SRS_SOCKET_01_061
     #[must_use]
     pub const fn send_result(self) -> SendResult {
         match self {
@@ -93,6 +94,7 @@ impl EndReason {
     }
 
     /// The specification's result of a receive that ended so.
+    // Codes_SRS_SOCKET_01_061
     #[must_use]
     pub const fn receive_result(self) -> ReceiveResult {
         match self {

@@ -45,6 +45,7 @@ pub struct JoinHandle<T> {
     /// There until the handle is dropped.
     task: Option<FallibleTask<Outcome<T>>>,
     abort: Arc<Abort>,
+    tasks: Arc<Tasks>,
 }
 
 impl<T> JoinHandle<T> {
@@ -52,7 +53,7 @@ impl<T> JoinHandle<T> {
     /// [`JoinError::Aborted`]. Does nothing to a task that has ended.
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_021
     pub fn abort(&self) {
-        self.abort.abort();
+        self.abort.abort(&self.tasks);
     }
 
     /// Whether the task has ended.
@@ -95,7 +96,8 @@ struct Abort {
 }
 
 impl Abort {
-    fn abort(&self) {
+    fn abort(&self, tasks: &Tasks) {
+        tasks.aborts.store(true, Ordering::Release);
         if !self.wanted.swap(true, Ordering::AcqRel)
             && let Some(waker) = self.waker.get()
         {
@@ -107,6 +109,8 @@ impl Abort {
 /// The tasks of an engine that have not ended.
 #[derive(Default)]
 pub(crate) struct Tasks {
+    /// Set once a task was aborted. Until then no task looks at its own flag, which would cost it a cache line.
+    aborts: AtomicBool,
     state: Mutex<Live>,
     ended: Condvar,
 }
@@ -149,7 +153,7 @@ impl Tasks {
 
     pub(crate) fn abort_all(&self) {
         let all: Vec<_> = self.live().tasks.iter().flatten().cloned().collect();
-        all.iter().for_each(|task| task.abort());
+        all.iter().for_each(|task| task.abort(self));
     }
 
     /// Waits until all tasks have ended, but not after `until`. Returns how many have not ended.
@@ -205,7 +209,11 @@ impl<F: Future> Future for Guarded<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if this.abort.wanted.load(Ordering::Acquire) || this.member.is_none() {
+        // A task without a place was begun after the end of its engine.
+        let may_go_on = |member: &Member| {
+            !member.tasks.aborts.load(Ordering::Acquire) || !this.abort.wanted.load(Ordering::Acquire)
+        };
+        if !this.member.as_ref().is_some_and(may_go_on) {
             return Poll::Ready(Err(JoinError::Aborted));
         }
         match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
@@ -227,7 +235,7 @@ where
     let of = Arc::clone(worker);
     let (runnable, task) = async_task::spawn(guarded, move |runnable| of.schedule(runnable));
     begin(&abort, runnable);
-    JoinHandle { task: Some(task.fallible()), abort }
+    JoinHandle { task: Some(task.fallible()), abort, tasks: Arc::clone(worker.tasks()) }
 }
 
 /// Begins a task on the calling thread, which is the thread of the worker's port.
@@ -239,7 +247,7 @@ where
     let of = Arc::clone(worker);
     let (runnable, task) = async_task::spawn_local(guarded, move |runnable| of.schedule(runnable));
     begin(&abort, runnable);
-    JoinHandle { task: Some(task.fallible()), abort }
+    JoinHandle { task: Some(task.fallible()), abort, tasks: Arc::clone(worker.tasks()) }
 }
 
 fn guard<F>(tasks: &Arc<Tasks>, future: F) -> (Guarded<F>, Arc<Abort>) {

@@ -256,13 +256,14 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
     // Deadlines that are armed from now on are kept.
     let more = extras.more().inspect(|more| *more.armed() = None);
     let both = [Direction::In, Direction::Out];
-    let is_idle = extras.idle.is_over(now, || {
+    let waits = || {
         let mut waits = false;
         for direction in both {
             timer.end_waiting(direction, only_looks(&mut waits));
         }
         waits
-    });
+    };
+    let is_idle = extras.idle.is_over(now, || core.take_touched(), waits);
     let mut earliest = None::<Instant>;
     if is_idle || more.is_some() {
         let _set = EndsStarted::set(true);

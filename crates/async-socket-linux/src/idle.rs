@@ -1,20 +1,20 @@
 //! The idle time-out: ends the operations of a socket on which no byte moves.
 //!
 //! Invariants:
-//! * A message costs a store: it sets `touched`. The registration's timer looks at the flag at each tick, an eighth of the
-//!   time-out.
+//! * A message costs a store: it sets `SocketCore::touched`. The registration's timer looks at the flag at each tick, an
+//!   eighth of the time-out.
 //! * Only time counts during which operations wait.
 
 use crate::deadline::rearmed;
 use crate::operation::Queued;
 use crate::socket::AsyncSocketLinux;
-use crate::socket_core::{SocketCore, state_in};
+use crate::socket_core::state_in;
 use crate::sys::SocketSyscalls;
 use async_socket_api::SocketState;
 use completion_port::Port;
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
@@ -62,16 +62,9 @@ pub(crate) struct IdleCount {
     next: AtomicU32,
     /// Ticks since a byte moved or an operation began to wait, or `NOTHING_WAITED`.
     ticks: AtomicU8,
-    /// A byte has moved since the last tick.
-    touched: AtomicBool,
 }
 
 impl IdleCount {
-    #[inline(always)]
-    pub(crate) fn touch(&self) {
-        self.touched.store(true, Ordering::Relaxed);
-    }
-
     fn tick(&self) -> Option<Duration> {
         let tick = self.tick.load(Ordering::Relaxed);
         (tick > 0).then(|| Duration::from_millis(tick.into()))
@@ -107,12 +100,17 @@ impl IdleCount {
 
     /// Counts a tick, if one is due. Returns whether the socket has been idle for too long.
     // Codes_SRS_SOCKET_01_110, Codes_SRS_SOCKET_01_111
-    pub(crate) fn is_over(&self, now: Instant, waits: impl FnOnce() -> bool) -> bool {
+    pub(crate) fn is_over(
+        &self,
+        now: Instant,
+        take_touched: impl FnOnce() -> bool,
+        waits: impl FnOnce() -> bool,
+    ) -> bool {
         if self.tick().is_none() || self.left(now) > 0 {
             return false;
         }
         self.set_next(now);
-        let touched = self.touched.swap(false, Ordering::Relaxed);
+        let touched = take_touched();
         let ticks = match (waits(), self.ticks.load(Ordering::Relaxed)) {
             (false, _) => NOTHING_WAITED,
             (true, NOTHING_WAITED) => 0,
@@ -189,16 +187,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
                 _ => TimeoutError::OutOfMemory,
             }
         })
-    }
-}
-
-impl<S: SocketSyscalls> SocketCore<S> {
-    /// A byte has moved. For sockets that count, see [`touches`](Self::touches).
-    #[inline(always)]
-    pub(crate) fn touch(&self) {
-        if let Some(extras) = self.extras() {
-            extras.idle.touch();
-        }
     }
 }
 

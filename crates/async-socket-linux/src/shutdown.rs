@@ -128,6 +128,7 @@ where
 }
 
 /// Makes the call. False if it has to wait, because a shutdown would end a connect that is in progress.
+// Codes_SRS_SOCKET_01_079
 fn shut_down<S: SocketSyscalls>(core: &SocketCore<S>, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
     if core.was_connecting() && retry_interrupted(|| core.sys.is_connecting(fd))? {
         if let Some(errno) = retry_interrupted(|| core.sys.take_error(fd))? {

@@ -11,67 +11,47 @@ use completion_port::memory::try_box;
 use once_cell::race::OnceBox;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The state of one socket that is not in its registration.
 pub(crate) struct SocketCore<S> {
     pub(crate) sys: S,
     /// The descriptor's number, for messages.
     pub(crate) descriptor: RawFd,
-    /// See [`bits`].
-    bits: AtomicU32,
+    /// See [`flag`].
+    flags: AtomicU8,
+    /// A byte has moved since the last tick of the idle time-out.
+    touched: AtomicBool,
+    /// An error that a receive met after bytes had arrived. The next receive reports it. 0 is none.
+    late_error: AtomicU8,
+    /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could not be
+    /// made. 0 if the kernel named none.
+    event_error: AtomicU8,
     extras: OnceBox<[Extras; 1]>,
 }
 
-/// The parts of `SocketCore::bits`. They share a word because an idle socket should be small. Only rare events change
-/// them.
+/// The bits of `SocketCore::flags`. Only rare events change them.
 ///
-/// The bits of `RECEIVING` are 0 if a receive has nothing else to check: it is a TCP socket without an idle time-out, and
-/// no error is kept. Those of `SENDING` are 0 if a send has nothing to check.
-mod bits {
+/// Those of `RECEIVING` are 0 if a receive has nothing else to check, as on a TCP socket. Those of `SENDING` are 0 if a send
+/// has nothing to check.
+mod flag {
     /// A `ShortRead`.
-    pub(super) const SHORT_READ: u32 = 0b11;
-    /// An error that a receive met after bytes had arrived. The next receive reports it.
-    pub(super) const LATE_ERROR: Errno = Errno { shift: 2 };
+    pub(super) const SHORT_READ: u8 = 0b11;
+    /// There is a late error.
+    pub(super) const LATE_ERROR: u8 = 1 << 2;
     /// A message resets the idle time-out.
-    pub(super) const TOUCHES: u32 = 1 << 13;
-    pub(super) const RECEIVING: u32 = (1 << 14) - 1;
-
+    pub(super) const TOUCHES: u8 = 1 << 3;
     /// A payload broke off in the middle.
-    pub(super) const BROKEN: u32 = 1 << 14;
+    pub(super) const BROKEN: u8 = 1 << 4;
     /// The sending half is shut down, or will be, behind what is queued.
-    pub(super) const SHUT_DOWN: u32 = 1 << 15;
-    pub(super) const SENDING: u32 = TOUCHES | BROKEN | SHUT_DOWN;
-
+    pub(super) const SHUT_DOWN: u8 = 1 << 5;
     /// The program closes without waiting, so a close does not wait for the peer either.
-    pub(super) const NEVER_LINGERS: u32 = 1 << 17;
+    pub(super) const NEVER_LINGERS: u8 = 1 << 6;
     /// The connect was still in progress at open.
-    pub(super) const CONNECTING: u32 = 1 << 18;
-    /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could
-    /// not be made.
-    pub(super) const EVENT_ERROR: Errno = Errno { shift: 20 };
+    pub(super) const CONNECTING: u8 = 1 << 7;
 
-    /// Room for an `errno`. 0 is none. Linux's numbers are below 1200 on every architecture.
-    #[derive(Clone, Copy)]
-    pub(super) struct Errno {
-        shift: u32,
-    }
-
-    const LARGEST: u32 = (1 << 11) - 1;
-
-    impl Errno {
-        pub(super) fn get(self, bits: u32) -> Option<crate::sys::Errno> {
-            match bits >> self.shift & LARGEST {
-                0 => None,
-                errno => Some(crate::sys::Errno::from_raw_os_error(errno.cast_signed())),
-            }
-        }
-
-        pub(super) fn set(self, bits: u32, errno: Option<crate::sys::Errno>) -> u32 {
-            let number = errno.map_or(0, |errno| errno.raw_os_error().unsigned_abs().min(LARGEST));
-            bits & !(LARGEST << self.shift) | number << self.shift
-        }
-    }
+    pub(super) const RECEIVING: u8 = SHORT_READ | LATE_ERROR | TOUCHES;
+    pub(super) const SENDING: u8 = TOUCHES | BROKEN | SHUT_DOWN;
 }
 
 const KINDS: [UnsupportedKind; 6] = [
@@ -101,17 +81,30 @@ pub(crate) fn unsupported_kind(error: &io::Error) -> Option<UnsupportedKind> {
 
 impl<S> SocketCore<S> {
     pub(crate) fn new(sys: S, descriptor: RawFd) -> Self {
-        Self { sys, descriptor, bits: AtomicU32::new(ShortRead::ProvesNothing as u32), extras: OnceBox::new() }
+        Self {
+            sys,
+            descriptor,
+            flags: AtomicU8::new(ShortRead::ProvesNothing as u8),
+            touched: AtomicBool::new(false),
+            late_error: AtomicU8::new(0),
+            event_error: AtomicU8::new(0),
+            extras: OnceBox::new(),
+        }
     }
 
     #[inline(always)]
-    fn bits(&self) -> u32 {
-        self.bits.load(Ordering::Relaxed)
+    fn has(&self, flags: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flags != 0
     }
 
-    fn change(&self, change: impl Fn(u32) -> u32) {
-        // Always succeeds.
-        let _ = self.bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |bits| Some(change(bits)));
+    /// Sets or clears flags. Returns whether one of them was set.
+    fn set(&self, flags: u8, to: bool) -> bool {
+        let before = if to {
+            self.flags.fetch_or(flags, Ordering::Relaxed)
+        } else {
+            self.flags.fetch_and(!flags, Ordering::Relaxed)
+        };
+        before & flags != 0
     }
 
     /// What few sockets need, if this one has ever needed it.
@@ -133,29 +126,56 @@ impl<S> SocketCore<S> {
         self.make_extras()?.make_more()
     }
 
+    // ---- the idle time-out
+
     /// Whether a message resets the idle time-out.
     #[inline(always)]
     pub(crate) fn touches(&self) -> bool {
-        self.bits() & bits::TOUCHES != 0
+        self.has(flag::TOUCHES)
     }
 
     pub(crate) fn set_touches(&self, touches: bool) {
-        self.change(|bits| bits & !bits::TOUCHES | if touches { bits::TOUCHES } else { 0 });
+        self.set(flag::TOUCHES, touches);
+    }
+
+    /// A byte has moved.
+    #[inline(always)]
+    pub(crate) fn touch(&self) {
+        self.touched.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a byte has moved since the last call.
+    pub(crate) fn take_touched(&self) -> bool {
+        self.touched.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether none of `flags` is set except `TOUCHES`. The usual case is one comparison.
+    #[inline(always)]
+    fn has_nothing_but_touches(&self, flags: u8) -> bool {
+        if !self.has(flags) {
+            return true;
+        }
+        unlikely();
+        let only = self.flags.load(Ordering::Relaxed) & flags == flag::TOUCHES;
+        if only {
+            self.touch();
+        }
+        only
     }
 
     // ---- receiving; changed by the port thread only
 
-    /// Whether a short read means that there is no more, and no error is kept. A receive then has nothing else to
-    /// check.
+    /// Whether a receive has nothing to check: a short read means that there is no more, and no error is kept. Resets the
+    /// idle time-out if so.
     #[inline(always)]
     pub(crate) fn is_fast_path(&self) -> bool {
-        self.bits() & bits::RECEIVING == 0
+        self.has_nothing_but_touches(flag::RECEIVING)
     }
 
     pub(crate) fn short_read(&self) -> ShortRead {
-        const DRAINED: u32 = ShortRead::Drained as u32;
-        const UNLESS_FDS_PASSED: u32 = ShortRead::DrainedUnlessFdsPassed as u32;
-        match self.bits() & bits::SHORT_READ {
+        const DRAINED: u8 = ShortRead::Drained as u8;
+        const UNLESS_FDS_PASSED: u8 = ShortRead::DrainedUnlessFdsPassed as u8;
+        match self.flags.load(Ordering::Relaxed) & flag::SHORT_READ {
             DRAINED => ShortRead::Drained,
             UNLESS_FDS_PASSED => ShortRead::DrainedUnlessFdsPassed,
             _ => ShortRead::ProvesNothing,
@@ -164,26 +184,30 @@ impl<S> SocketCore<S> {
 
     /// Notes at open what a short read means.
     pub(crate) fn set_short_read(&self, short_read: ShortRead) {
-        self.change(|bits| bits & !bits::SHORT_READ | short_read as u32);
+        self.set(flag::SHORT_READ, false);
+        self.set(short_read as u8, true);
     }
 
     /// Keeps an error for the next receive.
     pub(crate) fn keep_late_error(&self, errno: Errno) {
-        self.change(|bits| bits::LATE_ERROR.set(bits, Some(errno)));
+        self.late_error.store(small(errno), Ordering::Relaxed);
+        self.set(flag::LATE_ERROR, true);
     }
 
     pub(crate) fn take_late_error(&self) -> Option<Errno> {
-        let errno = bits::LATE_ERROR.get(self.bits())?;
-        self.change(|bits| bits::LATE_ERROR.set(bits, None));
-        Some(errno)
+        if !self.has(flag::LATE_ERROR) {
+            return None;
+        }
+        self.set(flag::LATE_ERROR, false);
+        errno_of(self.late_error.load(Ordering::Relaxed))
     }
 
     // ---- sending
 
-    /// Whether a send has nothing to check: the stream is whole, its end is not sent, and there is no idle time-out.
+    /// Whether a send has nothing to check: the stream is whole, and its end is not sent. Resets the idle time-out if so.
     #[inline(always)]
     pub(crate) fn may_send(&self) -> bool {
-        self.bits() & bits::SENDING == 0
+        self.has_nothing_but_touches(flag::SENDING)
     }
 
     /// Notes that a send failed. If a part of its payload went out, nothing may follow, because the peer would see a
@@ -196,25 +220,25 @@ impl<S> SocketCore<S> {
 
     /// Notes that a payload broke off in the middle, so nothing may be sent any more.
     pub(crate) fn break_stream(&self) {
-        self.bits.fetch_or(bits::BROKEN, Ordering::Relaxed);
+        self.set(flag::BROKEN, true);
     }
 
     pub(crate) fn is_stream_broken(&self) -> bool {
-        self.bits() & bits::BROKEN != 0
+        self.has(flag::BROKEN)
     }
 
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.bits() & bits::SHUT_DOWN != 0
+        self.has(flag::SHUT_DOWN)
     }
 
     /// Notes that nothing is sent after what is queued. False if that was so already.
     pub(crate) fn begin_shutdown(&self) -> bool {
-        self.bits.fetch_or(bits::SHUT_DOWN, Ordering::Relaxed) & bits::SHUT_DOWN == 0
+        !self.set(flag::SHUT_DOWN, true)
     }
 
     /// The shutdown was not made.
     pub(crate) fn revoke_shutdown(&self) {
-        self.bits.fetch_and(!bits::SHUT_DOWN, Ordering::Relaxed);
+        self.set(flag::SHUT_DOWN, false);
     }
 
     /// Why nothing is accepted for sending.
@@ -238,27 +262,22 @@ impl<S> SocketCore<S> {
 
     /// Notes that a close must not wait for the peer, whichever thread ends it. False if that was noted already.
     pub(crate) fn set_never_lingers(&self, never: bool) -> bool {
-        let set = if never {
-            self.bits.fetch_or(bits::NEVER_LINGERS, Ordering::Relaxed)
-        } else {
-            self.bits.fetch_and(!bits::NEVER_LINGERS, Ordering::Relaxed)
-        };
-        set & bits::NEVER_LINGERS == 0
+        !self.set(flag::NEVER_LINGERS, never)
     }
 
     pub(crate) fn never_lingers(&self) -> bool {
-        self.bits() & bits::NEVER_LINGERS != 0
+        self.has(flag::NEVER_LINGERS)
     }
 
     // ---- what the descriptor is
 
     /// Notes at open whether the connect is still in progress.
     pub(crate) fn set_connecting(&self, connecting: bool) {
-        self.change(|bits| bits & !bits::CONNECTING | if connecting { bits::CONNECTING } else { 0 });
+        self.set(flag::CONNECTING, connecting);
     }
 
     pub(crate) fn was_connecting(&self) -> bool {
-        self.bits() & bits::CONNECTING != 0
+        self.has(flag::CONNECTING)
     }
 
     // ---- errors that the kernel tells once
@@ -267,12 +286,12 @@ impl<S> SocketCore<S> {
     /// could not be made.
     pub(crate) fn note_event_error(&self, errno: Option<Errno>) {
         if errno.is_some() || !self.was_connecting() {
-            self.change(|bits| bits::EVENT_ERROR.set(bits, errno));
+            self.event_error.store(errno.map_or(0, small), Ordering::Relaxed);
         }
     }
 
     pub(crate) fn event_error(&self) -> Option<Errno> {
-        bits::EVENT_ERROR.get(self.bits())
+        errno_of(self.event_error.load(Ordering::Relaxed))
     }
 
     /// The error to report for `errno`, or for the end of the stream if that is `None`.
@@ -304,4 +323,20 @@ pub(crate) fn state_in(phase: Phase) -> SocketState {
         Phase::Registered => SocketState::Open,
         Phase::Removing => SocketState::Closing,
     }
+}
+
+/// Tells the compiler to put a branch aside.
+#[cold]
+fn unlikely() {}
+
+fn errno_of(stored: u8) -> Option<Errno> {
+    match stored {
+        0 => None,
+        errno => Some(Errno::from_raw_os_error(errno.into())),
+    }
+}
+
+/// The numbers of errors that sockets have are below 256 on every architecture.
+fn small(errno: Errno) -> u8 {
+    u8::try_from(errno.raw_os_error()).unwrap_or(u8::MAX)
 }

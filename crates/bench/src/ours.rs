@@ -8,6 +8,7 @@ use async_socket_linux::{
 };
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Serves a connection on a port of `engine`, as `arguments` ask.
 ///
@@ -24,6 +25,25 @@ pub fn serve(engine: Option<&ExecutionEngine>, stream: OwnedFd, arguments: &Argu
             receive_all(&socket, bytes, 0);
             send_all(&socket, Chunk { pattern: Pattern::new(arguments.buffer), position: 0 });
         }
+    }
+    Ok(())
+}
+
+/// Echoes a connection's bytes with an idle time-out, through the buffers of `pool` if there is one.
+///
+/// # Errors
+/// If the socket cannot be opened, or there is no memory.
+pub fn serve_with_idle_timeout(
+    stream: OwnedFd,
+    arguments: &Arguments,
+    pool: Option<&BufferPool>,
+    idle: Duration,
+) -> Result<()> {
+    let socket = Arc::new(AsyncSocketLinux::open(None, stream)?);
+    socket.set_idle_timeout(Some(idle))?;
+    match pool {
+        Some(pool) => echo_pooled(&socket, pool),
+        None => echo(&socket, EchoBuffer { bytes: vec![0; arguments.buffer].into_boxed_slice(), filled: 0 }),
     }
     Ok(())
 }

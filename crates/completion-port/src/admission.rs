@@ -115,8 +115,8 @@ impl<H: Handler> Core<H> {
         } else if cold.phase == Phase::Registered {
             self.set_flags(LaneFlags::backlog(direction));
             let number = self.take_number();
-            match cold.backlog(direction) {
-                Some(backlog) => backlog.push(number, new),
+            match cold.make_rare() {
+                Some(rare) => rare.backlogs[direction as usize].push(number, new),
                 None => Err(new),
             }
             .map(|()| OperationId::new(number, direction))
@@ -314,9 +314,7 @@ impl<H: Handler> Core<H> {
         if self.lane(direction).oldest() != NOTHING {
             return;
         }
-        // The end of a removal has taken the backlogs.
-        if let Some(backlogs) = &mut cold.backlogs {
-            let backlog = &mut backlogs[0][direction as usize];
+        if let Some(backlog) = cold.backlog(direction) {
             if let Some(number) = backlog.pop(&mut locked.slot) {
                 self.lane(direction).set_oldest(number);
             }
@@ -333,8 +331,8 @@ impl<H: Handler> Core<H> {
             return 0;
         }
         // Under this lock nothing is promoted.
-        let cold = self.cold.lock();
-        let behind = cold.backlogs.as_ref().map_or(0, |backlogs| backlogs[0][direction as usize].len());
+        let mut cold = self.cold.lock();
+        let behind = cold.backlog(direction).map_or(0, |backlog| backlog.len());
         behind + usize::from(self.lane(direction).oldest() < NO_OPERATION)
     }
 }

@@ -11,16 +11,37 @@ use crate::handler::{Attempt, Handler};
 use crate::lane::{NO_OPERATION, NOTHING, SUSPENDED};
 use crate::sync::thread::yield_now;
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Instant;
 
 /// The name of an accepted operation. No other operation of the registration ever has the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct OperationId(u64);
+pub struct OperationId(NonZeroU64);
 
 impl OperationId {
     #[inline(always)]
     pub(crate) const fn new(number: u64, direction: Direction) -> Self {
-        Self(number << 1 | direction as u64)
+        match NonZeroU64::new(number << 1 | direction as u64) {
+            Some(id) => Self(id),
+            // Numbers are never 0.
+            None => Self(NonZeroU64::MAX),
+        }
+    }
+
+    /// The id as a number, for an interface without types. It is never 0.
+    #[must_use]
+    pub const fn to_raw(self) -> u64 {
+        self.0.get()
+    }
+
+    /// The id that [`to_raw`](Self::to_raw) gave. `None` for 0. A number that is no id of the registration names no
+    /// operation.
+    #[must_use]
+    pub const fn from_raw(raw: u64) -> Option<Self> {
+        match NonZeroU64::new(raw) {
+            Some(id) => Some(Self(id)),
+            None => None,
+        }
     }
 
     /// The name as a number other than 0, for a program that keeps it outside of Rust.
@@ -42,11 +63,11 @@ impl OperationId {
     }
 
     const fn number(self) -> u64 {
-        self.0 >> 1
+        self.0.get() >> 1
     }
 
     const fn direction(self) -> Direction {
-        if self.0 & 1 == Direction::In as u64 { Direction::In } else { Direction::Out }
+        if self.0.get() & 1 == Direction::In as u64 { Direction::In } else { Direction::Out }
     }
 }
 
@@ -114,7 +135,7 @@ impl<H: Handler> Core<H> {
         let lane = self.lane(direction);
         while lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED) {
             if let Some(mut locked) = lane.try_lock() {
-                let is_there = lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED);
+                let is_there = self.is_still_there(lane.oldest(), &mut is_wanted);
                 let taken = match &locked.slot {
                     Some(operation) if is_there && and(operation) => {
                         if self.may_cancel(operation) {
@@ -145,9 +166,18 @@ impl<H: Handler> Core<H> {
         is_wanted: impl FnMut(u64, &H::Operation) -> bool,
     ) -> Option<Result<H::Operation, Cancel>> {
         let mut cold = self.cold.lock();
-        let backlog = &mut cold.backlogs.as_mut()?[0][direction as usize];
+        let backlog = cold.backlog(direction)?;
         let taken = backlog.take(is_wanted, |operation| self.may_cancel(operation))?;
         Some(taken.ok_or(Cancel::Started))
+    }
+
+    /// Whether the slot's operation is the wanted one, as seen with the lane locked.
+    fn is_still_there(&self, number: u64, is_wanted: &mut impl FnMut(u64) -> bool) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("cancels whatever is there") {
+            return true;
+        }
+        number < NO_OPERATION && is_wanted(number & !SUSPENDED)
     }
 
     /// A panic of the handler counts as no.

@@ -71,12 +71,16 @@ pub(crate) struct ColdState<H: Handler> {
     pub(crate) parked_lanes: Lanes,
     pub(crate) parked_callbacks: u32,
     pub(crate) token: Token,
-    pub(crate) backlogs: Option<Box<[Backlogs<H::Operation>; 1]>>,
+    /// What few registrations ever have.
+    rare: Option<Box<[Rare<H>; 1]>>,
+}
+
+/// State with an allocation of its own, so that the other registrations need no memory for it.
+pub(crate) struct Rare<H: Handler> {
+    pub(crate) backlogs: [Backlog<H::Operation>; 2],
     /// The callback of a removal that no thread waits for.
     pub(crate) ending: Option<Box<dyn Ending<H::Descriptor>>>,
 }
-
-pub(crate) type Backlogs<O> = [Backlog<O>; 2];
 
 /// Flag in `callbacks`: a removal has begun, and every callback that ends notifies it.
 pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
@@ -118,8 +122,7 @@ impl<H: Handler> Core<H> {
                 parked_lanes: Lanes::empty(),
                 parked_callbacks: 0,
                 token: Token(0),
-                backlogs: None,
-                ending: None,
+                rare: None,
             }),
             quiesced: Condvar::new(),
             number,
@@ -201,13 +204,35 @@ impl<H: Handler> Core<H> {
 }
 
 impl<H: Handler> ColdState<H> {
-    /// The backlog of a direction; `None` if there is no memory for it.
-    pub(crate) fn backlog(&mut self, direction: Direction) -> Option<&mut Backlog<H::Operation>> {
-        let backlogs = match &mut self.backlogs {
-            Some(backlogs) => backlogs,
-            none => none.insert(try_box([Backlog::new(), Backlog::new()]).ok()?),
+    /// The rare state, which is made if it is not there. `None` if there is no memory for it.
+    pub(crate) fn make_rare(&mut self) -> Option<&mut Rare<H>> {
+        let rare = match &mut self.rare {
+            Some(rare) => rare,
+            none => none.insert(try_box(Rare { backlogs: [Backlog::new(), Backlog::new()], ending: None }).ok()?),
         };
-        Some(&mut backlogs[0][direction as usize])
+        Some(&mut rare[0])
+    }
+
+    pub(crate) fn rare(&mut self) -> Option<&mut Rare<H>> {
+        self.rare.as_mut().map(|rare| &mut rare[0])
+    }
+
+    /// The backlog of a direction, if it was ever needed.
+    pub(crate) fn backlog(&mut self, direction: Direction) -> Option<&mut Backlog<H::Operation>> {
+        self.rare().map(|rare| &mut rare.backlogs[direction as usize])
+    }
+
+    /// The callback of a removal that no thread waits for.
+    pub(crate) fn take_ending(&mut self) -> Option<Box<dyn Ending<H::Descriptor>>> {
+        self.rare()?.ending.take()
+    }
+
+    pub(crate) fn has_ending(&self) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("nobody can detach") {
+            return false;
+        }
+        self.rare.as_ref().is_some_and(|rare| rare[0].ending.is_some())
     }
 }
 

@@ -226,8 +226,7 @@ impl<S: PortSyscalls> Shared<S> {
                 turns.table.enqueue(token.index());
             }
             if let Some(again) = again {
-                // The entry of the timer is there, so this needs no memory.
-                self.pending.lock().arm(token, again, || self.sys.now());
+                self.pending.lock().arm_again(token, again, || self.sys.now());
             }
         }
         turns.clock.look_again();

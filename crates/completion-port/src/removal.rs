@@ -12,6 +12,7 @@
 //! * A thread that unlocks a lane or ends a callback of a closed registration notifies the remover.
 
 use crate::action::{Action, Direction};
+use crate::backlog::Backlog;
 use crate::callback::{depth, enter, leave, run_caught};
 use crate::core::{ColdState, Core, Locked, REMOVAL_WAITS};
 use crate::flags::{LaneFlags, Lanes};
@@ -166,7 +167,7 @@ impl<H: Handler> Core<H> {
         let is_removing = cold.phase == Phase::Removing;
         if is_removing
             && cold.step == Step::Detach
-            && (worker.detach.is_some() || cold.ending.is_some())
+            && (worker.detach.is_some() || cold.has_ending())
             && let Some(descriptor) = self.a_descriptor()
         {
             cold.step = Step::Detaching;
@@ -209,7 +210,10 @@ impl<H: Handler> Core<H> {
         }
         cold.step = Step::Release;
         // Only recycled operations are left. Dropping them only frees memory.
-        drop((cold.backlogs.take(), input.slot.take(), output.slot.take(), output.descriptor.take()));
+        if let Some(rare) = cold.rare() {
+            rare.backlogs = [Backlog::new(), Backlog::new()];
+        }
+        drop((input.slot.take(), output.slot.take(), output.descriptor.take()));
         Some(Task::Release(input.descriptor.take()))
     }
 
@@ -290,7 +294,7 @@ impl<H: Handler> Core<H> {
 
     #[inline(never)]
     fn detach(&self, descriptor: TryArc<H::Descriptor>, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
-        let ending = if detach.is_none() { self.cold.lock().ending.take() } else { None };
+        let ending = if detach.is_none() { self.cold.lock().take_ending() } else { None };
         run_caught("detaching", || match (&ending, detach) {
             (Some(ending), _) => ending.detach(&descriptor, token),
             (None, Some(detach)) => detach(&descriptor, token),
@@ -304,7 +308,9 @@ impl<H: Handler> Core<H> {
         } else {
             let mut cold = self.cold.lock();
             cold.step = Step::Quiesce;
-            cold.ending = ending.or(cold.ending.take());
+            if let Some(rare) = cold.rare() {
+                rare.ending = ending.or(rare.ending.take());
+            }
         }
         self.end_task();
     }
@@ -323,7 +329,7 @@ impl<H: Handler> Core<H> {
         if !self.is_inherited() {
             let mut cold = self.cold.lock();
             cold.phase = Phase::Removed;
-            let ending = cold.ending.take();
+            let ending = cold.take_ending();
             drop(cold);
             if let Some(ending) = ending {
                 run_caught("callback", || ending.done());

@@ -47,12 +47,14 @@ impl<H: Handler> Core<H> {
     {
         let ending = try_box(OnPort { port, done }).map_err(|it| (AddError::OutOfMemory, it.done))?;
         let mut cold = self.cold.lock();
-        if cold.phase != Phase::Registered {
+        let is_registered = cold.phase == Phase::Registered;
+        let rare = if is_registered { cold.make_rare() } else { None };
+        let Some(rare) = rare else {
             drop(cold);
             let [OnPort { port: _port, done }] = *ending;
-            return Err((AddError::NotRegistered, done));
-        }
-        cold.ending = Some(ending);
+            return Err((if is_registered { AddError::OutOfMemory } else { AddError::NotRegistered }, done));
+        };
+        rare.ending = Some(ending);
         self.begin_removal_locked(&mut cold);
         drop(cold);
         self.go_on(Role::Passer, None);

@@ -204,9 +204,27 @@ impl PendingChanges {
         if !self.timers.arm(token, tick) {
             return None;
         }
-        let is_earlier = tick < self.next_look;
+        let is_earlier = self.is_before_next_look(tick);
         self.next_look = self.next_look.min(tick);
         Some(is_earlier)
+    }
+
+    fn is_before_next_look(&self, tick: u64) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("a timer wakes nobody") {
+            return false;
+        }
+        tick < self.next_look
+    }
+
+    /// Arms a timer again that has come, unless another thread has armed it for an earlier time meanwhile.
+    // Codes_SRS_COMPLETION_PORT_01_170
+    pub(crate) fn arm_again(&mut self, token: Token, at: Instant, now: impl FnOnce() -> Instant) {
+        let tick = self.epoch.tick_from(at);
+        if self.timers.armed_for(token.index()).is_none_or(|armed| tick < armed) {
+            // The entry of the timer is there, so this needs no memory.
+            let _ = self.arm(token, at, now);
+        }
     }
 
     pub(crate) fn disarm(&mut self, token: Token) {

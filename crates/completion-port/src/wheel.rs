@@ -85,6 +85,11 @@ impl Wheel {
         true
     }
 
+    /// The time for which the timer of a source is armed.
+    pub(crate) fn armed_for(&self, index: u32) -> Option<u64> {
+        self.entries.get(index as usize).filter(|entry| entry.place != UNARMED).map(|entry| entry.at)
+    }
+
     /// Disarms the timer of the source with this index, if it has one.
     pub(crate) fn disarm(&mut self, index: u32) {
         let Some(entry) = self.entries.get_mut(index as usize) else { return };

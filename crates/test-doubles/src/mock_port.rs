@@ -170,7 +170,8 @@ impl MockPort {
         if let Some(again) = again
             && state.sources.contains_key(&token.0)
         {
-            state.timers.entry(token.0).or_insert(again);
+            let armed = state.timers.entry(token.0).or_insert(again);
+            *armed = again.min(*armed);
         }
         if dispatch == Dispatch::Yielded {
             state.scheduled.push_back(source);

@@ -3,7 +3,7 @@
 
 use super::limits::{self, Figure};
 use super::load::Held;
-use super::servers::{EPOLL, Kind, MIO, OURS, OURS_C, Programs, SMOL, TOKIO};
+use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, Programs, SMOL, TOKIO};
 use super::{heap, plural, require, table};
 
 const LOADS: [(usize, u64, u64); 2] = [(1, 1_000, 5_000), (64, 50, 150)];
@@ -11,9 +11,9 @@ const LOADS: [(usize, u64, u64); 2] = [(1, 1_000, 5_000), (64, 50, 150)];
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
-    let all = [OURS, OURS_C, EPOLL, MIO, TOKIO, SMOL];
+    let all = [OURS, OURS_C, FUTURES, EPOLL, MIO, TOKIO, SMOL];
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
-    for kind in if check { &all[..2] } else { &all[..] } {
+    for kind in if check { &all[..3] } else { &all[..] } {
         let mut row = vec![kind.name.to_owned()];
         for load in LOADS {
             let figure = per_echo(&programs, kind, load)?;

@@ -6,7 +6,7 @@
 
 use super::callgrind::{self, Load};
 use super::limits::{self, Figure};
-use super::servers::{EPOLL, MIO, OURS, OURS_C, Programs, SMOL, TOKIO};
+use super::servers::{EPOLL, FUTURES, MIO, OURS, OURS_C, Programs, SMOL, TOKIO};
 use super::{plural, require, table};
 
 const LOADS: [Load; 2] = [(64, 50, 450), (2_000, 10, 110)];
@@ -18,10 +18,10 @@ const MISSES: [&str; 2] = ["D1mr", "D1mw"];
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
-    let all = [EPOLL, OURS, OURS_C, MIO, TOKIO, SMOL];
+    let all = [EPOLL, OURS, OURS_C, FUTURES, MIO, TOKIO, SMOL];
     let mut figures = Vec::new();
     let mut rows = Vec::new();
-    for kind in if check { &all[1..3] } else { &all[..] } {
+    for kind in if check { &all[1..4] } else { &all[..] } {
         let mut row = vec![kind.name.to_owned()];
         for load in LOADS {
             let figure = callgrind::per_echo(&programs, kind, load, &CACHES, &MISSES)?;

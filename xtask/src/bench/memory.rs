@@ -5,7 +5,7 @@
 
 use super::limits::{self, Figure};
 use super::load::Held;
-use super::servers::{EPOLL, Kind, MIO, OURS, OURS_C, OURS_POOLED, Programs, SMOL, Server, TOKIO};
+use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_POOLED, Programs, SMOL, Server, TOKIO};
 use super::{heap, require, table};
 use anyhow::Context as _;
 use std::fs;
@@ -19,9 +19,9 @@ const C_BUFFER: u64 = 64 * 1024;
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
-    let all = [OURS, OURS_POOLED, OURS_C, EPOLL, MIO, TOKIO, SMOL];
+    let all = [OURS, OURS_POOLED, OURS_C, FUTURES, EPOLL, MIO, TOKIO, SMOL];
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
-    for kind in if check { &all[..3] } else { &all[..] } {
+    for kind in if check { &all[..4] } else { &all[..] } {
         let heap = heap_per_connection(&programs, kind)?;
         figures.push(Figure::exact(format!("{}, heap", kind.name), heap));
         let mut row = vec![kind.name.to_owned(), format!("{heap:.0}")];

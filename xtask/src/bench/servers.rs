@@ -31,6 +31,8 @@ pub(crate) const OURS_POLLING: Kind = kind("ours, polling 50 us", "server-ours",
 pub(crate) const OURS_TWO_PORTS: Kind = kind("ours, two ports", "server-ours", &["--threads", "2"]);
 /// The example program of the C ABI, which only echoes.
 pub(crate) const OURS_C: Kind = kind("ours, C ABI", "echo_server", &[]);
+/// async-socket-futures, a task for each connection.
+pub(crate) const FUTURES: Kind = kind("futures", "server-futures", &[]);
 pub(crate) const MIO: Kind = kind("mio", "server-mio", &[]);
 pub(crate) const TOKIO: Kind = kind("tokio", "server-tokio", &[]);
 pub(crate) const TOKIO_MULTI: Kind = kind("tokio, two threads", "server-tokio", &["--threads", "2"]);

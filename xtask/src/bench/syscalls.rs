@@ -3,7 +3,7 @@
 
 use super::limits::{self, Figure};
 use super::load::Held;
-use super::servers::{EPOLL, Kind, MIO, OURS, OURS_C, OURS_TWO_PORTS, Programs, SMOL, Server, TOKIO};
+use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_TWO_PORTS, Programs, SMOL, Server, TOKIO};
 use super::{plural, require, table};
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
@@ -20,9 +20,9 @@ type Calls = BTreeMap<String, f64>;
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("strace", "strace")?;
     let programs = Programs::build(!check)?;
-    let all = [EPOLL, OURS, OURS_C, OURS_TWO_PORTS, MIO, TOKIO, SMOL];
+    let all = [EPOLL, OURS, OURS_C, FUTURES, OURS_TWO_PORTS, MIO, TOKIO, SMOL];
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
-    for kind in if check { &all[..3] } else { &all[..] } {
+    for kind in if check { &all[..4] } else { &all[..] } {
         for (connections, short, long) in LOADS {
             let calls = per_echo(&programs, kind, connections, short, long)?;
             let total: f64 = calls.values().sum();

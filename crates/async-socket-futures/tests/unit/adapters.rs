@@ -7,7 +7,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_060
-#[cfg(feature = "hyper")]
 #[test]
 fn a_read_of_hyper_gets_the_bytes_and_no_more() {
     let (port, mut stream, mut peer) = unix();
@@ -25,7 +24,6 @@ fn a_read_of_hyper_gets_the_bytes_and_no_more() {
 }
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_061
-#[cfg(feature = "tokio")]
 #[test]
 fn a_read_of_tokio_gets_the_bytes_behind_what_was_filled() {
     let (port, mut stream, mut peer) = unix();

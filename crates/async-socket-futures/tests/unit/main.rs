@@ -1,5 +1,6 @@
 //! The crate over a mock port where that can show it, otherwise over real ports.
 
+#[cfg(all(feature = "hyper", feature = "tokio"))]
 mod adapters;
 mod listener;
 mod running;

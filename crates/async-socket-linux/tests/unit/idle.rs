@@ -115,6 +115,24 @@ fn a_byte_sent_at_once_or_later_begins_the_time_anew() {
     assert_eq!(fixture.refused_send("late").error, SendError::StreamBroken);
 }
 
+// Tests_SRS_SOCKET_01_111
+#[test]
+fn sends_that_only_wait_do_not_begin_the_time_anew() {
+    let fixture = with_timeout(Fixture::open());
+    let _blocked = fixture.blocked_send("blocked", 0);
+
+    let elapsed = until(&fixture, || {
+        let waiting = fixture.port.queued(completion_port::Direction::Out);
+        if waiting > 0 {
+            let _ = fixture.send("more");
+        }
+        waiting == 0
+    });
+
+    assert!(is_in_time(elapsed), "{elapsed:?}");
+    assert_eq!(fixture.queued_bytes(), 0);
+}
+
 // Tests_SRS_SOCKET_01_110
 #[test]
 fn time_without_an_operation_that_waits_does_not_count() {

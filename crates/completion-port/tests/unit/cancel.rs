@@ -292,3 +292,16 @@ fn a_cancel_on_another_thread_calls_back_on_that_thread() {
 
     assert_eq!(received(&told, "the callback"), canceller);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_151
+#[test]
+fn an_id_goes_through_a_number_and_a_made_up_number_names_nothing() {
+    let (_port, registration) = mocked();
+    let [a, ..] = three(&registration, Direction::In);
+    assert_eq!(OperationId::from_raw(a.to_raw()), Some(a));
+    assert_eq!(OperationId::from_raw(0), None);
+    for raw in [1, 2, 3, u64::MAX, u64::MAX >> 1] {
+        assert_eq!(registration.cancel(OperationId::from_raw(raw).unwrap()), Cancel::NotWaiting);
+    }
+    assert_eq!(registration.queued(Direction::In), 3);
+}

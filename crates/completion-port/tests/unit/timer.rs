@@ -483,3 +483,38 @@ fn a_mocked_registration_has_no_timer_by_default() {
     port.advance(2 * MS);
     assert_eq!(registration.handler().seen(), []);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_170
+#[test]
+fn a_timer_that_is_set_while_it_comes_keeps_the_earlier_of_the_two_times() {
+    /// Arms the timer inside its own call, as another thread could.
+    struct Sets(Mutex<Option<(Held, Instant)>>, Mutex<Vec<Instant>>);
+    type Held = Arc<Registration<Setting, CompletionPort>>;
+    #[derive(Clone)]
+    struct Setting(Arc<Sets>);
+    impl Handler for Setting {
+        type Descriptor = OwnedFd;
+        type Operation = ();
+        fn attempt(&self, (): (), _: Action, attempt: Attempt<'_, Self>) {
+            attempt.complete(false, None, || ());
+        }
+        fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+            self.0.1.lock().push(timer.now());
+            let (registration, earlier) = self.0.0.lock().take()?;
+            registration.set_timer(Some(earlier)).expect("it is registered");
+            Some(timer.now() + Duration::from_secs(3600))
+        }
+    }
+    watch_over_all();
+    let handler = Setting(Arc::new(Sets(Mutex::new(None), Mutex::default())));
+    let port = CompletionPort::create().unwrap();
+    let registration = Arc::new(Registration::new(port, handler.clone(), any_descriptor_that_polls()));
+    registration.register(|| ()).unwrap();
+    let begin = Instant::now();
+    *handler.0.0.lock() = Some((Arc::clone(&registration), begin + 20 * MS));
+
+    registration.set_timer(Some(begin + MS)).unwrap();
+
+    eventually("it comes twice", || handler.0.1.lock().len() == 2);
+    assert!(handler.0.1.lock()[1] >= begin + 20 * MS);
+}
