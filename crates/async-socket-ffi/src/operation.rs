@@ -56,7 +56,7 @@ impl Callback {
 unsafe fn store(place: *mut ASYNC_SOCKET_OPERATION_ID, id: Option<OperationId>) {
     if !place.is_null() {
         // SAFETY: the caller's promise.
-        unsafe { place.write(id.map_or(0, OperationId::to_bits)) };
+        unsafe { place.write(id.map_or(0, OperationId::to_raw)) };
     }
 }
 
@@ -252,7 +252,7 @@ pub unsafe extern "C" fn async_socket_cancel(
             reject(NAME, "async_socket", "is NULL");
             return ASYNC_SOCKET_CANCEL_ERROR;
         };
-        let Some(id) = OperationId::from_bits(operation_id) else {
+        let Some(id) = OperationId::from_raw(operation_id) else {
             reject(NAME, "operation_id", "is 0");
             return ASYNC_SOCKET_CANCEL_ERROR;
         };

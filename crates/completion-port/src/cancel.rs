@@ -44,24 +44,6 @@ impl OperationId {
         }
     }
 
-    /// The name as a number other than 0, for a program that keeps it outside of Rust.
-    // Codes_SRS_COMPLETION_PORT_01_153
-    #[must_use]
-    pub const fn to_bits(self) -> u64 {
-        // Numbers are far from using all bits.
-        self.0 + 1
-    }
-
-    /// The name that a number of [`to_bits`](Self::to_bits) stands for. Any other number but 0 names no operation, or another one.
-    // Codes_SRS_COMPLETION_PORT_01_153
-    #[must_use]
-    pub const fn from_bits(bits: u64) -> Option<Self> {
-        match bits {
-            0 => None,
-            bits => Some(Self(bits - 1)),
-        }
-    }
-
     const fn number(self) -> u64 {
         self.0.get() >> 1
     }

@@ -40,20 +40,6 @@ fn a_waiting_operation_completes_as_cancelled_and_the_others_stay_in_order(
     assert_eq!(registration.queued(direction), 0);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_153
-#[rstest]
-fn a_name_survives_as_a_number_that_is_not_zero(#[values(Direction::In, Direction::Out)] direction: Direction) {
-    let (_port, registration) = mocked();
-    let ids = three(&registration, direction);
-
-    assert_eq!(ids.map(|id| OperationId::from_bits(id.to_bits())), ids.map(Some));
-    assert_eq!(OperationId::from_bits(0), None);
-    assert_eq!(OperationId::from_bits(u64::MAX).map(OperationId::to_bits), Some(u64::MAX));
-    let again = OperationId::from_bits(ids[1].to_bits()).expect("it is not 0");
-    assert_eq!(registration.cancel(again), Cancel::Cancelled);
-    assert_eq!(registration.handler().seen(), [Attempted("b", Action::Cancelled), Completed("b")]);
-}
-
 // Tests_SRS_COMPLETION_PORT_01_151
 #[test]
 fn an_operation_is_cancelled_or_completed_but_never_both() {
