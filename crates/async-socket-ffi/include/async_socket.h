@@ -839,8 +839,7 @@ void async_socket_listener_destroy(ASYNC_SOCKET_LISTENER_HANDLE listener);
  * `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored before this returns,
  * but the callback may run before that. So point it to a variable of the caller, not into something that the callback frees.
  *
- * This is the one call for which the process may end if memory runs out after it returned, because the system's resolver and the
- * texts of errors need memory.
+ * A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the system's resolver.
  *
  * Requires:
  * `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with its context

@@ -10,12 +10,14 @@ use crate::platform::next_port;
 use crate::refusal::{out_of_memory, reject};
 use crate::socket::{ASYNC_SOCKET, ASYNC_SOCKET_HANDLE, Socket};
 use ASYNC_SOCKET_CONNECT_RESULT::*;
-use async_socket_net::{ConnectError, ConnectErrorKind, Connecting, Connector, Target, ToTarget as _, UnixAddress};
+use async_socket_net::{ConnectError, ConnectErrorKind, Connecting, Connector, Target, UnixAddress};
 use completion_port::CompletionPort;
 use completion_port::memory::{Reserved, TryArc};
+use std::collections::TryReserveError;
 use std::error::Error;
 use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::time::Duration;
@@ -79,8 +81,7 @@ pub type ASYNC_SOCKET_CONNECT_HANDLE = *mut ASYNC_SOCKET_CONNECT;
 /// `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored before this returns,
 /// but the callback may run before that. So point it to a variable of the caller, not into something that the callback frees.
 ///
-/// This is the one call for which the process may end if memory runs out after it returned, because the system's resolver and the
-/// texts of errors need memory.
+/// A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the system's resolver.
 ///
 /// # Safety
 /// `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with its context
@@ -106,9 +107,16 @@ pub unsafe extern "C" fn async_socket_connect_async(
             return 1;
         }
         // SAFETY: NUL-terminated.
-        let Some(target) = target(unsafe { CStr::from_ptr(host) }, port) else {
-            reject(NAME, "host", "is neither an address, a name nor a path");
-            return 1;
+        let target = match target(unsafe { CStr::from_ptr(host) }, port) {
+            Ok(Some(target)) => target,
+            Ok(None) => {
+                reject(NAME, "host", "is neither an address, a name nor a path");
+                return 1;
+            }
+            Err(_) => {
+                out_of_memory(NAME);
+                return 1;
+            }
         };
         let Some(on_complete) = on_connect_complete else {
             reject(NAME, "on_connect_complete", "is NULL");
@@ -140,12 +148,23 @@ pub unsafe extern "C" fn async_socket_connect_async(
     })
 }
 
-fn target(host: &CStr, port: u16) -> Option<Target> {
+/// `None` if the text names no host.
+fn target(host: &CStr, port: u16) -> Result<Option<Target>, TryReserveError> {
     let bytes = host.to_bytes();
     if bytes.contains(&b'/') {
-        return UnixAddress::of_path(OsStr::from_bytes(bytes)).ok().map(Target::Unix);
+        return Ok(UnixAddress::of_path(OsStr::from_bytes(bytes)).ok().map(Target::Unix));
     }
-    (host.to_str().ok()?, port).to_target().ok()
+    let Some(text) = host.to_str().ok().filter(|text| !text.is_empty()) else { return Ok(None) };
+    if let Ok(address) = text.parse::<IpAddr>() {
+        let mut addresses = Vec::new();
+        addresses.try_reserve_exact(1)?;
+        addresses.push((address, port).into());
+        return Ok(Some(Target::Addresses(addresses)));
+    }
+    let mut host = String::new();
+    host.try_reserve_exact(text.len())?;
+    host.push_str(text);
+    Ok(Some(Target::Name { host, port }))
 }
 
 // Codes_SRS_C_LIBRARY_01_067
@@ -165,6 +184,11 @@ fn call(
         Err(error) => {
             let mut text = Line::new();
             let mut next: Option<&dyn Error> = Some(&error);
+            // The standard library's texts of errors need memory.
+            if !is_plenty() {
+                next = None;
+                let _ = text.write_str("not connected; there is no memory to say why");
+            }
             while let Some(error) = next {
                 next = error.source();
                 let _ = write!(text, "{error}{}", if next.is_some() { ": " } else { "" });
