@@ -113,8 +113,8 @@ typedef enum ASYNC_SOCKET_RECEIVE_RESULT {
 } ASYNC_SOCKET_RECEIVE_RESULT;
 
 /**
- * Why an operation ended. The specification's result follows from it: COMPLETED is OK; PEER_FINISHED, PEER_RESET, CLOSED, CANCELLED and
- * STREAM_BROKEN are ABANDONED; TIMED_OUT and OS_ERROR are ERROR.
+ * Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`, CLOSED, CANCELLED and
+ * `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
  */
 typedef enum ASYNC_SOCKET_END_REASON {
     /**
@@ -564,9 +564,9 @@ int async_socket_close_async(ASYNC_SOCKET_HANDLE async_socket,
  * `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of sends wait
  * in one queue, and everything else is as there.
  *
- * If the kernel has not taken every byte within `within_milliseconds`, the send ends as TIMED_OUT on the port's thread, never early and
+ * If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's thread, never early and
  * usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0, the stream is broken: later sends
- * are refused, and those that wait end as STREAM_BROKEN once the kernel would take more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
+ * are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
  *
  * `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was refused. It is
  * stored before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
@@ -587,7 +587,7 @@ enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_send_async_within(ASYNC_SOCKET_H
  * `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of receives
  * wait in one queue, and everything else is as there.
  *
- * If no byte has arrived within `within_milliseconds`, the receive ends as TIMED_OUT on the port's thread, never early and usually less
+ * If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never early and usually less
  * than two milliseconds late. No byte is lost, and the socket goes on. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
  * `async_socket_set_idle_timeout` is cheaper for long times.
  *
@@ -639,7 +639,7 @@ enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_shutdown_async(ASYNC_SOCKET_HAND
 
 /**
  * Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte was received or
- * sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as TIMED_OUT, the others with
+ * sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as `…_TIMED_OUT`, the others with
  * `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes of a send had gone out, the stream is broken,
  * and later sends are refused.
  *

@@ -4,8 +4,8 @@ use async_socket_linux::EndReason;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 
-/// Why an operation ended. The specification's result follows from it: COMPLETED is OK; PEER_FINISHED, PEER_RESET, CLOSED, CANCELLED and
-/// STREAM_BROKEN are ABANDONED; TIMED_OUT and OS_ERROR are ERROR.
+/// Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`, CLOSED, CANCELLED and
+/// `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub enum ASYNC_SOCKET_END_REASON {

@@ -140,8 +140,10 @@ fn handle_or_errno(
             io::ErrorKind::OutOfMemory => libc::ENOMEM,
             _ => error.raw_os_error().unwrap_or(libc::EINVAL),
         };
+        // SAFETY: needs nothing.
+        let place = unsafe { libc::__errno_location() };
         // SAFETY: this thread's `errno`.
-        unsafe { *libc::__errno_location() = errno };
+        unsafe { place.write(errno) };
         ptr::null_mut()
     })
 }

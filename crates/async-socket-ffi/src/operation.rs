@@ -67,9 +67,9 @@ fn limit(milliseconds: u32) -> Option<Duration> {
 /// `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of sends wait
 /// in one queue, and everything else is as there.
 ///
-/// If the kernel has not taken every byte within `within_milliseconds`, the send ends as TIMED_OUT on the port's thread, never early and
+/// If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's thread, never early and
 /// usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0, the stream is broken: later sends
-/// are refused, and those that wait end as STREAM_BROKEN once the kernel would take more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
+/// are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
 ///
 /// `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was refused. It is
 /// stored before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
@@ -150,7 +150,7 @@ fn send_buffers<B: IoBufs>(
 /// `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of receives
 /// wait in one queue, and everything else is as there.
 ///
-/// If no byte has arrived within `within_milliseconds`, the receive ends as TIMED_OUT on the port's thread, never early and usually less
+/// If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never early and usually less
 /// than two milliseconds late. No byte is lost, and the socket goes on. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
 /// `async_socket_set_idle_timeout` is cheaper for long times.
 ///

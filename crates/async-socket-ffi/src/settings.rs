@@ -22,7 +22,7 @@ unsafe fn known(function: &'static str, async_socket: ASYNC_SOCKET_HANDLE) -> Op
 }
 
 /// Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte was received or
-/// sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as TIMED_OUT, the others with
+/// sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as `…_TIMED_OUT`, the others with
 /// `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes of a send had gone out, the stream is broken,
 /// and later sends are refused.
 ///

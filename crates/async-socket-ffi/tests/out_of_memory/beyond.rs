@@ -107,12 +107,13 @@ pub(crate) fn settings_of_a_socket(which: Which) -> usize {
     let mut socket = Open::new();
     let set = || {
         // SAFETY: a valid handle.
-        unsafe {
-            let _ = async_socket_set_idle_timeout(socket.handle, 60_000);
-            let _ = async_socket_set_high_water_mark(socket.handle, 1 << 20);
-            assert_eq!(async_socket_queued_bytes(socket.handle), 0);
-            assert!(async_socket_get_descriptor(socket.handle) >= 0);
-        }
+        let _ = unsafe { async_socket_set_idle_timeout(socket.handle, 60_000) };
+        // SAFETY: a valid handle.
+        let _ = unsafe { async_socket_set_high_water_mark(socket.handle, 1 << 20) };
+        // SAFETY: a valid handle.
+        assert_eq!(unsafe { async_socket_queued_bytes(socket.handle) }, 0);
+        // SAFETY: a valid handle.
+        assert!(unsafe { async_socket_get_descriptor(socket.handle) } >= 0);
     };
     let ((), tried) = failing(which, set);
     works(socket.handle, &mut socket.peer);
