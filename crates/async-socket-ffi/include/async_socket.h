@@ -113,8 +113,8 @@ typedef enum ASYNC_SOCKET_RECEIVE_RESULT {
 } ASYNC_SOCKET_RECEIVE_RESULT;
 
 /**
- * Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`, CLOSED, CANCELLED and
- * `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
+ * Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`,
+ * CLOSED, CANCELLED and `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
  */
 typedef enum ASYNC_SOCKET_END_REASON {
     /**
@@ -274,8 +274,8 @@ typedef void (*ON_ASYNC_SOCKET_CLOSE_COMPLETE)(void *context);
 /**
  * Called when an operation has ended.
  *
- * `end_reason` says why, and `os_error` is the kernel's errno if it gave one, otherwise 0. `bytes` is how many bytes were received or
- * sent. Of a send that failed, it is how many bytes the kernel had taken before.
+ * `end_reason` says why, and `os_error` is the kernel's errno if it gave one, otherwise 0. `bytes` is how many bytes were
+ * received or sent. Of a send that failed, it is how many bytes the kernel had taken before.
  */
 typedef void (*ON_ASYNC_SOCKET_OPERATION_COMPLETE)(void *context,
                                                    enum ASYNC_SOCKET_END_REASON end_reason,
@@ -290,14 +290,15 @@ typedef void (*ON_PLATFORM_WORK)(void *context);
 /**
  * Called for each connection, and for each failure to accept one, on the listener's port's thread.
  *
- * With `ASYNC_SOCKET_ACCEPT_OK`, `socket` is a new connection, which belongs to the callback: non-blocking, close-on-exec, and ready for
- * `async_socket_create_and_open`. `peer` is its client's address as text, valid until the callback returns: `127.0.0.1:80`,
- * `[::1]:80`, the path of a Unix client, or `(unnamed)`.
+ * With `ASYNC_SOCKET_ACCEPT_OK`, `socket` is a new connection, which belongs to the callback: non-blocking,
+ * close-on-exec, and ready for `async_socket_create_and_open`. `peer` is its client's address as text, valid until the
+ * callback returns: `127.0.0.1:80`, `[::1]:80`, the path of a Unix client, or `(unnamed)`.
  *
- * Otherwise `socket` is `INVALID_SOCKET`, `peer` is NULL, and `os_error` is the kernel's errno, or 0. `…_CLIENT_FAILED`: one connection
- * broke before it was accepted; the next one is accepted as usual. `…_PAUSED`: no descriptor or memory is left (`EMFILE` for instance);
- * clients wait in the backlog, and the listener goes on after 10 ms to 1 s, or at `async_socket_listener_resume`. `…_LOST`: the listener
- * accepts nothing any more, because other code has closed its descriptor, or the port has failed.
+ * Otherwise `socket` is `INVALID_SOCKET`, `peer` is NULL, and `os_error` is the kernel's errno, or 0. `…_CLIENT_FAILED`: one
+ * connection broke before it was accepted; the next one is accepted as usual. `…_PAUSED`: no descriptor or memory is left
+ * (`EMFILE` for instance); clients wait in the backlog, and the listener goes on after 10 ms to 1 s, or at
+ * `async_socket_listener_resume`. `…_LOST`: the listener accepts nothing any more, because other code has closed its
+ * descriptor, or the port has failed.
  */
 typedef void (*ON_ASYNC_SOCKET_ACCEPT)(void *context,
                                        enum ASYNC_SOCKET_ACCEPT_RESULT accept_result,
@@ -313,9 +314,9 @@ typedef void (*ON_ASYNC_SOCKET_LISTENER_STOPPED)(void *context);
 /**
  * Called when a connect has ended.
  *
- * With `ASYNC_SOCKET_CONNECT_OK`, `async_socket` is an open socket, which belongs to the program, and `error` is NULL. Otherwise
- * `async_socket` is NULL, and `error` is a text for a reader, valid until the callback returns. It names each address that was tried,
- * and why it failed.
+ * With `ASYNC_SOCKET_CONNECT_OK`, `async_socket` is an open socket, which belongs to the program, and `error` is NULL.
+ * Otherwise `async_socket` is NULL, and `error` is a text for a reader, valid until the callback returns. It names each
+ * address that was tried, and why it failed.
  */
 typedef void (*ON_ASYNC_SOCKET_CONNECT_COMPLETE)(void *context,
                                                  enum ASYNC_SOCKET_CONNECT_RESULT connect_result,
@@ -526,32 +527,31 @@ const char *async_socket_version(void);
 int async_socket_is_answering(void);
 
 /**
- * The name of a reason, `"ASYNC_SOCKET_END_TIMED_OUT"` for instance, or `"UNKNOWN"` for a value that is none. The string is valid
- * for ever.
+ * The name of a reason, `"ASYNC_SOCKET_END_TIMED_OUT"` for instance, or `"UNKNOWN"` for a value that is none. The string is
+ * valid for ever.
  */
 const char *async_socket_end_reason_to_string(enum ASYNC_SOCKET_END_REASON end_reason);
 
 /**
- * `async_socket_create` and `async_socket_open_async` in one call, without a callback: a socket that is open. Returns NULL if one of
- * the two fails. Then the descriptor is still the caller's.
+ * `async_socket_create` and `async_socket_open_async` in one call, without a callback: a socket that is open. Returns
+ * NULL if one of the two fails. Then the descriptor is still the caller's.
  *
  * Requires:
  * `socket_handle` is a descriptor that the caller owns, or negative.
  */
-ASYNC_SOCKET_HANDLE async_socket_create_and_open(EXECUTION_ENGINE_HANDLE execution_engine,
-                                                 SOCKET_HANDLE socket_handle);
+ASYNC_SOCKET_HANDLE async_socket_create_and_open(EXECUTION_ENGINE_HANDLE execution_engine, SOCKET_HANDLE socket_handle);
 
 /**
- * Closes a socket as `async_socket_close` does, but never waits: neither for callbacks on other threads nor for the peer. It is
- * safe in every callback on every thread, so two callbacks can close each other's sockets.
+ * Closes a socket as `async_socket_close` does, but never waits: neither for callbacks on other threads nor for the peer.
+ * It is safe in every callback on every thread, so two callbacks can close each other's sockets.
  *
- * Returns 0 on success. The operations that wait are abandoned, oldest first, and then `on_close_complete` runs, exactly once. If callbacks
- * of the socket run on other threads, the last of them does that when it ends, on its thread. Otherwise it happens inside this
- * call. Otherwise returns non-zero, and nothing has changed: a NULL argument, the socket is not open or is being closed
- * already, or no memory. `async_socket_close` needs none.
+ * Returns 0 on success. The operations that wait are abandoned, oldest first, and then `on_close_complete` runs, exactly
+ * once. If callbacks of the socket run on other threads, the last of them does that when it ends, on its thread.
+ * Otherwise it happens inside this call. Otherwise returns non-zero, and nothing has changed: a NULL argument, the socket
+ * is not open or is being closed already, or no memory. `async_socket_close` needs none.
  *
- * To free the socket without waiting, destroy it in `on_close_complete`. Destroying it before waits as always. If `SO_LINGER` is on with
- * a time other than 0, it is switched off, and the kernel goes on sending what it has.
+ * To free the socket without waiting, destroy it in `on_close_complete`. Destroying it before waits as always. If
+ * `SO_LINGER` is on with a time other than 0, it is switched off, and the kernel goes on sending what it has.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle; `on_close_complete` may be called with its context on another thread.
@@ -561,16 +561,17 @@ int async_socket_close_async(ASYNC_SOCKET_HANDLE async_socket,
                              void *on_close_complete_context);
 
 /**
- * `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of sends wait
- * in one queue, and everything else is as there.
+ * `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of
+ * sends wait in one queue, and everything else is as there.
  *
- * If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's thread, never early and
- * usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0, the stream is broken: later sends
- * are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
+ * If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's
+ * thread, never early and usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0,
+ * the stream is broken: later sends are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take
+ * more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
  *
- * `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was refused. It is
- * stored before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
- * that the callback frees.
+ * `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was
+ * refused. It is stored before this returns, but the callback may run before that. So point it to a variable of the
+ * caller, not into something that the callback frees.
  *
  * Requires:
  * That of `async_socket_send_async`; `operation_id` is NULL or can be written until this returns.
@@ -584,12 +585,12 @@ enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_send_async_within(ASYNC_SOCKET_H
                                                                   ASYNC_SOCKET_OPERATION_ID *operation_id);
 
 /**
- * `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of receives
- * wait in one queue, and everything else is as there.
+ * `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of
+ * receives wait in one queue, and everything else is as there.
  *
- * If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never early and usually less
- * than two milliseconds late. No byte is lost, and the socket goes on. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
- * `async_socket_set_idle_timeout` is cheaper for long times.
+ * If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never
+ * early and usually less than two milliseconds late. No byte is lost, and the socket goes on.
+ * `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit. `async_socket_set_idle_timeout` is cheaper for long times.
  *
  * `operation_id` is as for `async_socket_send_async_within`. Returns 0 on success, otherwise non-zero without a callback.
  *
@@ -607,12 +608,12 @@ int async_socket_receive_async_within(ASYNC_SOCKET_HANDLE async_socket,
 /**
  * Ends an operation that waits. The socket goes on, no byte is lost, and the order of the other operations stays.
  *
- * `ASYNC_SOCKET_CANCEL_OK`: the callback has run inside this call, with `ASYNC_SOCKET_END_CANCELLED`. No other outcome runs it:
- * `…_NOT_WAITING`: the operation is complete, or its callback runs or is about to. `…_STARTED`: it is a send of which bytes have gone
- * out, and it goes on, because the peer would see a gap. `…_ERROR`: a NULL handle, or the id 0.
+ * `ASYNC_SOCKET_CANCEL_OK`: the callback has run inside this call, with `ASYNC_SOCKET_END_CANCELLED`. No other outcome
+ * runs it: `…_NOT_WAITING`: the operation is complete, or its callback runs or is about to. `…_STARTED`: it is a send of
+ * which bytes have gone out, and it goes on, because the peer would see a gap. `…_ERROR`: a NULL handle, or the id 0.
  *
- * Needs no memory and no event. If another thread tries the operation, this waits for the end of that system call. Hold no lock
- * that the operation's callback takes.
+ * Needs no memory and no event. If another thread tries the operation, this waits for the end of that system call. Hold
+ * no lock that the operation's callback takes.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -621,13 +622,13 @@ enum ASYNC_SOCKET_CANCEL_RESULT async_socket_cancel(ASYNC_SOCKET_HANDLE async_so
                                                     ASYNC_SOCKET_OPERATION_ID operation_id);
 
 /**
- * Ends the sending half of the connection (`shutdown(2)` with `SHUT_WR`) when the kernel has taken everything that was sent before.
- * The peer then sees the end of the stream. Receiving goes on.
+ * Ends the sending half of the connection (`shutdown(2)` with `SHUT_WR`) when the kernel has taken everything that was
+ * sent before. The peer then sees the end of the stream. Receiving goes on.
  *
- * It is a send of the end of the stream, and behaves as one: it waits behind the sends that wait, it can be cancelled, and a close
- * abandons it. If nothing waits, the callback runs inside this call, otherwise on the port's thread. `bytes` is 0. Sends
- * after this call are refused with `ASYNC_SOCKET_SEND_SYNC_ABANDONED`, and so is a second shutdown. If the shutdown is cancelled or
- * fails, sends are accepted again. `operation_id` is as for `async_socket_send_async_within`.
+ * It is a send of the end of the stream, and behaves as one: it waits behind the sends that wait, it can be cancelled,
+ * and a close abandons it. If nothing waits, the callback runs inside this call, otherwise on the port's thread. `bytes`
+ * is 0. Sends after this call are refused with `ASYNC_SOCKET_SEND_SYNC_ABANDONED`, and so is a second shutdown. If the
+ * shutdown is cancelled or fails, sends are accepted again. `operation_id` is as for `async_socket_send_async_within`.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle; `operation_id` is NULL or can be written until this returns.
@@ -638,17 +639,17 @@ enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_shutdown_async(ASYNC_SOCKET_HAND
                                                                ASYNC_SOCKET_OPERATION_ID *operation_id);
 
 /**
- * Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte was received or
- * sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as `…_TIMED_OUT`, the others with
- * `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes of a send had gone out, the stream is broken,
- * and later sends are refused.
+ * Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte
+ * was received or sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as
+ * `…_TIMED_OUT`, the others with `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes
+ * of a send had gone out, the stream is broken, and later sends are refused.
  *
- * Time during which no operation waits does not count. The operations end after the time and less than an eighth more, apart
- * from some milliseconds. The time is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a store. 0, the
- * default, is no time-out.
+ * Time during which no operation waits does not count. The operations end after the time and less than an eighth more,
+ * apart from some milliseconds. The time is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a
+ * store. 0, the default, is no time-out.
  *
- * Returns 0 on success. Otherwise returns non-zero, and nothing has changed: NULL, not open, or no memory. Works inside every
- * callback.
+ * Returns 0 on success. Otherwise returns non-zero, and nothing has changed: NULL, not open, or no memory. Works inside
+ * every callback.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -657,8 +658,8 @@ int async_socket_set_idle_timeout(ASYNC_SOCKET_HANDLE async_socket,
                                   uint32_t milliseconds);
 
 /**
- * How many bytes of accepted sends the kernel has not taken yet. A figure that grows belongs to a peer that reads too slowly, or is
- * gone. 0 for NULL. Works inside every callback.
+ * How many bytes of accepted sends the kernel has not taken yet. A figure that grows belongs to a peer that reads too
+ * slowly, or is gone. 0 for NULL. Works inside every callback.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -666,11 +667,12 @@ int async_socket_set_idle_timeout(ASYNC_SOCKET_HANDLE async_socket,
 size_t async_socket_queued_bytes(ASYNC_SOCKET_HANDLE async_socket);
 
 /**
- * Refuses sends, with `ASYNC_SOCKET_SEND_SYNC_ERROR`, while this many bytes or more wait. So at most the mark and one payload
- * wait, or several payloads if several threads send at the same time. A send that finds nothing waiting is never refused. 0, the default,
- * is no mark. `async_socket_queued_bytes` tells this refusal from others.
+ * Refuses sends, with `ASYNC_SOCKET_SEND_SYNC_ERROR`, while this many bytes or more wait. So at most the mark and one
+ * payload wait, or several payloads if several threads send at the same time. A send that finds nothing waiting is never
+ * refused. 0, the default, is no mark. `async_socket_queued_bytes` tells this refusal from others.
  *
- * Returns 0 on success. Otherwise returns non-zero, and the mark is unchanged: NULL, or no memory. Works inside every callback.
+ * Returns 0 on success. Otherwise returns non-zero, and the mark is unchanged: NULL, or no memory. Works inside every
+ * callback.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -679,11 +681,12 @@ int async_socket_set_high_water_mark(ASYNC_SOCKET_HANDLE async_socket,
                                      size_t bytes);
 
 /**
- * The socket's descriptor, to read or set options or to ask for addresses. `INVALID_SOCKET` if the socket is not open, or for NULL.
+ * The socket's descriptor, to read or set options or to ask for addresses. `INVALID_SOCKET` if the socket is not open, or
+ * for NULL.
  *
- * It stays the socket's. Do not close it, send or receive on it, shut it down, or make it block. A close on another thread ends
- * it, and its number may then be another file's. So use it in a callback of the socket that a close waits for, or where the program
- * knows that nothing closes the socket. Works inside every callback.
+ * It stays the socket's. Do not close it, send or receive on it, shut it down, or make it block. A close on another
+ * thread ends it, and its number may then be another file's. So use it in a callback of the socket that a close waits
+ * for, or where the program knows that nothing closes the socket. Works inside every callback.
  *
  * Requires:
  * `async_socket` is NULL or a valid handle.
@@ -691,14 +694,14 @@ int async_socket_set_high_water_mark(ASYNC_SOCKET_HANDLE async_socket,
 SOCKET_HANDLE async_socket_get_descriptor(ASYNC_SOCKET_HANDLE async_socket);
 
 /**
- * Runs `on_work` on a port's thread soon, exactly once, and never inside this call. Work that one thread posts to one port runs in the
- * order of the calls. `completion_port` says which port. NULL means the next one of the platform, so with several ports a program
- * that needs an order names one. `context` may be NULL.
+ * Runs `on_work` on a port's thread soon, exactly once, and never inside this call. Work that one thread posts to one
+ * port runs in the order of the calls. `completion_port` says which port. NULL means the next one of the platform, so
+ * with several ports a program that needs an order names one. `context` may be NULL.
  *
  * The work keeps the port's thread until it has run, so it runs even if the platform is stopped meanwhile.
  *
- * Returns 0 on success. Otherwise returns non-zero, and `on_work` does not run: it is NULL, the platform is not started, the port has
- * failed or is a parent process's, or no memory. Works inside every callback.
+ * Returns 0 on success. Otherwise returns non-zero, and `on_work` does not run: it is NULL, the platform is not started,
+ * the port has failed or is a parent process's, or no memory. Works inside every callback.
  *
  * Requires:
  * `completion_port` is NULL or a reference that the caller has; `on_work` may be called with `context` on another thread.
@@ -708,12 +711,12 @@ int platform_post(COMPLETION_PORT_HANDLE completion_port,
                   void *context);
 
 /**
- * Runs `on_timer` once on a port's thread, `milliseconds` from now: never earlier, and usually less than two milliseconds later. Time
- * during which the system sleeps does not count. `completion_port` and `context` are as for `platform_post`.
+ * Runs `on_timer` once on a port's thread, `milliseconds` from now: never earlier, and usually less than two milliseconds
+ * later. Time during which the system sleeps does not count. `completion_port` and `context` are as for `platform_post`.
  *
- * Returns a handle, which `platform_timer_cancel` frees, also when the timer has fired. The callback may run before this returns. The
- * timer keeps the port's thread until the handle is freed. There is no limit to the number of timers; none has a thread or a
- * descriptor of its own.
+ * Returns a handle, which `platform_timer_cancel` frees, also when the timer has fired. The callback may run before this
+ * returns. The timer keeps the port's thread until the handle is freed. There is no limit to the number of timers; none
+ * has a thread or a descriptor of its own.
  *
  * Returns NULL, and `on_timer` does not run, for the reasons of `platform_post`. Works inside every callback.
  *
@@ -726,23 +729,22 @@ PLATFORM_TIMER_HANDLE platform_timer_start(COMPLETION_PORT_HANDLE completion_por
                                            void *context);
 
 /**
- * Moves a timer: it fires `milliseconds` from now. Moving it to a later time costs a store, however many timers there are, and needs
- * no memory. Returns 0 if that was in time. Otherwise returns non-zero: the callback has run or runs, or `timer` is NULL. Works inside
- * every callback.
+ * Moves a timer: it fires `milliseconds` from now. Moving it to a later time costs a store, however many timers there
+ * are, and needs no memory. Returns 0 if that was in time. Otherwise returns non-zero: the callback has run or runs, or
+ * `timer` is NULL. Works inside every callback.
  *
  * Requires:
  * `timer` is NULL or a valid handle.
  */
-int platform_timer_reset(PLATFORM_TIMER_HANDLE timer,
-                         uint32_t milliseconds);
+int platform_timer_reset(PLATFORM_TIMER_HANDLE timer, uint32_t milliseconds);
 
 /**
- * Cancels a timer and frees its handle. Each timer needs this once, also one that has fired. Returns 0 if that was in time: the callback
- * has not run and never will, so what its context points to can be freed. Otherwise returns non-zero: the callback has run or runs, or
- * `timer` is NULL.
+ * Cancels a timer and frees its handle. Each timer needs this once, also one that has fired. Returns 0 if that was in
+ * time: the callback has not run and never will, so what its context points to can be freed. Otherwise returns non-zero:
+ * the callback has run or runs, or `timer` is NULL.
  *
- * Never waits, not even for a callback that runs on another thread. Works inside every callback, also the timer's own. In a
- * child of `fork` it frees nothing and returns non-zero.
+ * Never waits, not even for a callback that runs on another thread. Works inside every callback, also the timer's own. In
+ * a child of `fork` it frees nothing and returns non-zero.
  *
  * Requires:
  * `timer` is NULL or a handle that the program does not use again.
@@ -750,17 +752,19 @@ int platform_timer_reset(PLATFORM_TIMER_HANDLE timer,
 int platform_timer_cancel(PLATFORM_TIMER_HANDLE timer);
 
 /**
- * Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/` in it for a
- * Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a name. With `port` 0 the
- * kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at once after an earlier listener
- * (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as `net.core.somaxconn` says.
+ * Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/`
+ * in it for a Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a
+ * name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
+ * once after an earlier listener (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as
+ * `net.core.somaxconn` says.
  *
- * Returns a handle. The callback may run before this returns. Returns NULL if that fails, with the reason in `errno`: `EINVAL` for
- * a NULL callback, a `host` that is no address, or without `platform_init`; `ENOMEM`; or what `socket`, `bind` or `listen` say,
- * `EADDRINUSE` for instance. Works inside every callback.
+ * Returns a handle. The callback may run before this returns. Returns NULL if that fails, with the reason in `errno`:
+ * `EINVAL` for a NULL callback, a `host` that is no address, or without `platform_init`; `ENOMEM`; or what `socket`,
+ * `bind` or `listen` say, `EADDRINUSE` for instance. Works inside every callback.
  *
  * Requires:
- * `host` is NULL or NUL-terminated; `on_accept` may be called with its context on another thread until the listener has stopped.
+ * `host` is NULL or NUL-terminated; `on_accept` may be called with its context on another thread until the listener has
+ * stopped.
  */
 ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start(const char *host,
                                                          uint16_t port,
@@ -768,8 +772,9 @@ ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start(const char *host,
                                                          void *on_accept_context);
 
 /**
- * `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which `listen(2)` was
- * called, one that systemd hands over for instance. It becomes non-blocking, and is the listener's from then on.
+ * `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which
+ * `listen(2)` was called, one that systemd hands over for instance. It becomes non-blocking, and is the listener's from
+ * then on.
  *
  * Returns NULL if that fails, with the reason in `errno`. The descriptor is then still the caller's.
  *
@@ -789,8 +794,8 @@ ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start_on(SOCKET_HANDLE socket
 uint16_t async_socket_listener_get_port(ASYNC_SOCKET_LISTENER_HANDLE listener);
 
 /**
- * Ends a pause (`ASYNC_SOCKET_ACCEPT_PAUSED`) now, for a program that has closed a descriptor. Returns 0 if the listener had paused,
- * otherwise non-zero. Works inside every callback.
+ * Ends a pause (`ASYNC_SOCKET_ACCEPT_PAUSED`) now, for a program that has closed a descriptor. Returns 0 if the listener
+ * had paused, otherwise non-zero. Works inside every callback.
  *
  * Requires:
  * `listener` is NULL or a valid handle.
@@ -798,12 +803,13 @@ uint16_t async_socket_listener_get_port(ASYNC_SOCKET_LISTENER_HANDLE listener);
 int async_socket_listener_resume(ASYNC_SOCKET_LISTENER_HANDLE listener);
 
 /**
- * Accepts no more connections and closes the listening descriptor, without waiting. Clients in the backlog are reset. Connections that were
- * accepted go on.
+ * Accepts no more connections and closes the listening descriptor, without waiting. Clients in the backlog are reset.
+ * Connections that were accepted go on.
  *
- * Returns 0 on success. Then `on_stopped` runs exactly once, when no other callback of the listener runs or will run, except one that the
- * stop is called in: inside this call, or on the thread of the callback that was in the way. If the listener was stopped before, it
- * runs inside this call. Otherwise returns non-zero without a callback: a NULL argument, or a parent process's listener.
+ * Returns 0 on success. Then `on_stopped` runs exactly once, when no other callback of the listener runs or will run,
+ * except one that the stop is called in: inside this call, or on the thread of the callback that was in the way. If the
+ * listener was stopped before, it runs inside this call. Otherwise returns non-zero without a callback: a NULL argument,
+ * or a parent process's listener.
  *
  * Works inside every callback. The handle stays valid; destroying it in `on_stopped` does not wait.
  *
@@ -815,9 +821,9 @@ int async_socket_listener_stop_async(ASYNC_SOCKET_LISTENER_HANDLE listener,
                                      void *on_stopped_context);
 
 /**
- * Stops a listener and frees it. NULL is ignored. When this returns, no callback of the listener runs or will run, except one that this is
- * called from. So two callbacks on two threads that destroy each other's listeners wait for each other for ever;
- * `async_socket_listener_stop_async` does not wait.
+ * Stops a listener and frees it. NULL is ignored. When this returns, no callback of the listener runs or will run, except
+ * one that this is called from. So two callbacks on two threads that destroy each other's listeners wait for each other
+ * for ever; `async_socket_listener_stop_async` does not wait.
  *
  * Requires:
  * `listener` is NULL or a handle that the program does not use again.
@@ -827,23 +833,26 @@ void async_socket_listener_destroy(ASYNC_SOCKET_LISTENER_HANDLE listener);
 /**
  * Connects to `host` and `port`, or to a Unix socket, and calls back with an open socket.
  *
- * `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is looked up by the
- * system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the families take turns, and
- * the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all of it, the look-up included;
- * `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
+ * `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is
+ * looked up by the system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the
+ * families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
+ * of it, the look-up included; `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
  *
- * Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the socket lives too. It
- * runs inside this call if the port can take nothing, and inside `async_socket_connect_cancel`. Otherwise returns non-zero without a callback:
- * a NULL `host` or callback, a `host` that can be none, the platform is not started, or no memory. Works inside every callback.
+ * Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the
+ * socket lives too. It runs inside this call if the port can take nothing, and inside `async_socket_connect_cancel`.
+ * Otherwise returns non-zero without a callback: a NULL `host` or callback, a `host` that can be none, the platform is
+ * not started, or no memory. Works inside every callback.
  *
- * `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored before this returns,
- * but the callback may run before that. So point it to a variable of the caller, not into something that the callback frees.
+ * `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored
+ * before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
+ * that the callback frees.
  *
- * A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the system's resolver.
+ * A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the
+ * system's resolver.
  *
  * Requires:
- * `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with its context
- * on another thread.
+ * `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with
+ * its context on another thread.
  */
 int async_socket_connect_async(const char *host,
                                uint16_t port,
@@ -856,8 +865,8 @@ int async_socket_connect_async(const char *host,
  * Ends a connect and frees its handle. Each handle needs this once, also when the connect is over. NULL is ignored.
  *
  * If the connect is not over, its descriptors are closed, and its callback runs inside this call with
- * `ASYNC_SOCKET_CONNECT_CANCELLED`. If it is over, nothing else happens; its callback may still run on the port's thread. A look-up
- * that runs goes on without effect. Never waits. Works inside every callback, also the connect's own.
+ * `ASYNC_SOCKET_CONNECT_CANCELLED`. If it is over, nothing else happens; its callback may still run on the port's thread.
+ * A look-up that runs goes on without effect. Never waits. Works inside every callback, also the connect's own.
  *
  * Requires:
  * `connect` is NULL or a handle that the program does not use again.

@@ -46,9 +46,9 @@ pub enum ASYNC_SOCKET_CONNECT_RESULT {
 
 /// Called when a connect has ended.
 ///
-/// With `ASYNC_SOCKET_CONNECT_OK`, `async_socket` is an open socket, which belongs to the program, and `error` is NULL. Otherwise
-/// `async_socket` is NULL, and `error` is a text for a reader, valid until the callback returns. It names each address that was tried,
-/// and why it failed.
+/// With `ASYNC_SOCKET_CONNECT_OK`, `async_socket` is an open socket, which belongs to the program, and `error` is NULL.
+/// Otherwise `async_socket` is NULL, and `error` is a text for a reader, valid until the callback returns. It names each
+/// address that was tried, and why it failed.
 pub type ON_ASYNC_SOCKET_CONNECT_COMPLETE = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -69,23 +69,26 @@ pub type ASYNC_SOCKET_CONNECT_HANDLE = *mut ASYNC_SOCKET_CONNECT;
 
 /// Connects to `host` and `port`, or to a Unix socket, and calls back with an open socket.
 ///
-/// `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is looked up by the
-/// system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the families take turns, and
-/// the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all of it, the look-up included;
-/// `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
+/// `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is
+/// looked up by the system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the
+/// families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
+/// of it, the look-up included; `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
 ///
-/// Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the socket lives too. It
-/// runs inside this call if the port can take nothing, and inside `async_socket_connect_cancel`. Otherwise returns non-zero without a callback:
-/// a NULL `host` or callback, a `host` that can be none, the platform is not started, or no memory. Works inside every callback.
+/// Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the
+/// socket lives too. It runs inside this call if the port can take nothing, and inside `async_socket_connect_cancel`.
+/// Otherwise returns non-zero without a callback: a NULL `host` or callback, a `host` that can be none, the platform is
+/// not started, or no memory. Works inside every callback.
 ///
-/// `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored before this returns,
-/// but the callback may run before that. So point it to a variable of the caller, not into something that the callback frees.
+/// `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored
+/// before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
+/// that the callback frees.
 ///
-/// A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the system's resolver.
+/// A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the
+/// system's resolver.
 ///
 /// # Safety
-/// `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with its context
-/// on another thread.
+/// `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with
+/// its context on another thread.
 // Codes_SRS_C_LIBRARY_01_066, Codes_SRS_C_LIBRARY_01_070
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_connect_async(
@@ -213,8 +216,8 @@ fn result_of(error: &ConnectError) -> ASYNC_SOCKET_CONNECT_RESULT {
 /// Ends a connect and frees its handle. Each handle needs this once, also when the connect is over. NULL is ignored.
 ///
 /// If the connect is not over, its descriptors are closed, and its callback runs inside this call with
-/// `ASYNC_SOCKET_CONNECT_CANCELLED`. If it is over, nothing else happens; its callback may still run on the port's thread. A look-up
-/// that runs goes on without effect. Never waits. Works inside every callback, also the connect's own.
+/// `ASYNC_SOCKET_CONNECT_CANCELLED`. If it is over, nothing else happens; its callback may still run on the port's thread.
+/// A look-up that runs goes on without effect. Never waits. Works inside every callback, also the connect's own.
 ///
 /// # Safety
 /// `connect` is NULL or a handle that the program does not use again.

@@ -4,8 +4,8 @@ use async_socket_linux::EndReason;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 
-/// Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`, CLOSED, CANCELLED and
-/// `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
+/// Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`,
+/// CLOSED, CANCELLED and `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub enum ASYNC_SOCKET_END_REASON {
@@ -60,8 +60,8 @@ impl From<EndReason> for ASYNC_SOCKET_END_REASON {
     }
 }
 
-/// The name of a reason, `"ASYNC_SOCKET_END_TIMED_OUT"` for instance, or `"UNKNOWN"` for a value that is none. The string is valid
-/// for ever.
+/// The name of a reason, `"ASYNC_SOCKET_END_TIMED_OUT"` for instance, or `"UNKNOWN"` for a value that is none. The string is
+/// valid for ever.
 // Codes_SRS_C_LIBRARY_01_041
 #[unsafe(no_mangle)]
 pub extern "C" fn async_socket_end_reason_to_string(end_reason: MaybeUninit<ASYNC_SOCKET_END_REASON>) -> *const c_char {
@@ -73,8 +73,8 @@ pub extern "C" fn async_socket_end_reason_to_string(end_reason: MaybeUninit<ASYN
 
 /// Called when an operation has ended.
 ///
-/// `end_reason` says why, and `os_error` is the kernel's errno if it gave one, otherwise 0. `bytes` is how many bytes were received or
-/// sent. Of a send that failed, it is how many bytes the kernel had taken before.
+/// `end_reason` says why, and `os_error` is the kernel's errno if it gave one, otherwise 0. `bytes` is how many bytes were
+/// received or sent. Of a send that failed, it is how many bytes the kernel had taken before.
 pub type ON_ASYNC_SOCKET_OPERATION_COMPLETE = Option<
     unsafe extern "C" fn(context: *mut c_void, end_reason: ASYNC_SOCKET_END_REASON, os_error: c_int, bytes: u32),
 >;

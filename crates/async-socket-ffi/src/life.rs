@@ -14,8 +14,8 @@ use std::ptr;
 /// Called when a close has ended: the descriptor is closed, and no other callback of the socket runs or will run.
 pub type ON_ASYNC_SOCKET_CLOSE_COMPLETE = Option<unsafe extern "C" fn(context: *mut c_void)>;
 
-/// `async_socket_create` and `async_socket_open_async` in one call, without a callback: a socket that is open. Returns NULL if one of
-/// the two fails. Then the descriptor is still the caller's.
+/// `async_socket_create` and `async_socket_open_async` in one call, without a callback: a socket that is open. Returns
+/// NULL if one of the two fails. Then the descriptor is still the caller's.
 ///
 /// # Safety
 /// `socket_handle` is a descriptor that the caller owns, or negative.
@@ -44,16 +44,16 @@ pub unsafe extern "C" fn async_socket_create_and_open(
     })
 }
 
-/// Closes a socket as `async_socket_close` does, but never waits: neither for callbacks on other threads nor for the peer. It is
-/// safe in every callback on every thread, so two callbacks can close each other's sockets.
+/// Closes a socket as `async_socket_close` does, but never waits: neither for callbacks on other threads nor for the peer.
+/// It is safe in every callback on every thread, so two callbacks can close each other's sockets.
 ///
-/// Returns 0 on success. The operations that wait are abandoned, oldest first, and then `on_close_complete` runs, exactly once. If callbacks
-/// of the socket run on other threads, the last of them does that when it ends, on its thread. Otherwise it happens inside this
-/// call. Otherwise returns non-zero, and nothing has changed: a NULL argument, the socket is not open or is being closed
-/// already, or no memory. `async_socket_close` needs none.
+/// Returns 0 on success. The operations that wait are abandoned, oldest first, and then `on_close_complete` runs, exactly
+/// once. If callbacks of the socket run on other threads, the last of them does that when it ends, on its thread.
+/// Otherwise it happens inside this call. Otherwise returns non-zero, and nothing has changed: a NULL argument, the socket
+/// is not open or is being closed already, or no memory. `async_socket_close` needs none.
 ///
-/// To free the socket without waiting, destroy it in `on_close_complete`. Destroying it before waits as always. If `SO_LINGER` is on with
-/// a time other than 0, it is switched off, and the kernel goes on sending what it has.
+/// To free the socket without waiting, destroy it in `on_close_complete`. Destroying it before waits as always. If
+/// `SO_LINGER` is on with a time other than 0, it is switched off, and the kernel goes on sending what it has.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `on_close_complete` may be called with its context on another thread.

@@ -38,14 +38,15 @@ pub enum ASYNC_SOCKET_ACCEPT_RESULT {
 
 /// Called for each connection, and for each failure to accept one, on the listener's port's thread.
 ///
-/// With `ASYNC_SOCKET_ACCEPT_OK`, `socket` is a new connection, which belongs to the callback: non-blocking, close-on-exec, and ready for
-/// `async_socket_create_and_open`. `peer` is its client's address as text, valid until the callback returns: `127.0.0.1:80`,
-/// `[::1]:80`, the path of a Unix client, or `(unnamed)`.
+/// With `ASYNC_SOCKET_ACCEPT_OK`, `socket` is a new connection, which belongs to the callback: non-blocking,
+/// close-on-exec, and ready for `async_socket_create_and_open`. `peer` is its client's address as text, valid until the
+/// callback returns: `127.0.0.1:80`, `[::1]:80`, the path of a Unix client, or `(unnamed)`.
 ///
-/// Otherwise `socket` is `INVALID_SOCKET`, `peer` is NULL, and `os_error` is the kernel's errno, or 0. `…_CLIENT_FAILED`: one connection
-/// broke before it was accepted; the next one is accepted as usual. `…_PAUSED`: no descriptor or memory is left (`EMFILE` for instance);
-/// clients wait in the backlog, and the listener goes on after 10 ms to 1 s, or at `async_socket_listener_resume`. `…_LOST`: the listener
-/// accepts nothing any more, because other code has closed its descriptor, or the port has failed.
+/// Otherwise `socket` is `INVALID_SOCKET`, `peer` is NULL, and `os_error` is the kernel's errno, or 0. `…_CLIENT_FAILED`: one
+/// connection broke before it was accepted; the next one is accepted as usual. `…_PAUSED`: no descriptor or memory is left
+/// (`EMFILE` for instance); clients wait in the backlog, and the listener goes on after 10 ms to 1 s, or at
+/// `async_socket_listener_resume`. `…_LOST`: the listener accepts nothing any more, because other code has closed its
+/// descriptor, or the port has failed.
 pub type ON_ASYNC_SOCKET_ACCEPT = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
@@ -69,17 +70,19 @@ pub struct ASYNC_SOCKET_LISTENER {
 /// A listener, from `async_socket_listener_start` to `async_socket_listener_destroy`.
 pub type ASYNC_SOCKET_LISTENER_HANDLE = *mut ASYNC_SOCKET_LISTENER;
 
-/// Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/` in it for a
-/// Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a name. With `port` 0 the
-/// kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at once after an earlier listener
-/// (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as `net.core.somaxconn` says.
+/// Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/`
+/// in it for a Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a
+/// name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
+/// once after an earlier listener (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as
+/// `net.core.somaxconn` says.
 ///
-/// Returns a handle. The callback may run before this returns. Returns NULL if that fails, with the reason in `errno`: `EINVAL` for
-/// a NULL callback, a `host` that is no address, or without `platform_init`; `ENOMEM`; or what `socket`, `bind` or `listen` say,
-/// `EADDRINUSE` for instance. Works inside every callback.
+/// Returns a handle. The callback may run before this returns. Returns NULL if that fails, with the reason in `errno`:
+/// `EINVAL` for a NULL callback, a `host` that is no address, or without `platform_init`; `ENOMEM`; or what `socket`,
+/// `bind` or `listen` say, `EADDRINUSE` for instance. Works inside every callback.
 ///
 /// # Safety
-/// `host` is NULL or NUL-terminated; `on_accept` may be called with its context on another thread until the listener has stopped.
+/// `host` is NULL or NUL-terminated; `on_accept` may be called with its context on another thread until the listener has
+/// stopped.
 // Codes_SRS_C_LIBRARY_01_060, Codes_SRS_C_LIBRARY_01_070
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_start(
@@ -97,8 +100,9 @@ pub unsafe extern "C" fn async_socket_listener_start(
     })
 }
 
-/// `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which `listen(2)` was
-/// called, one that systemd hands over for instance. It becomes non-blocking, and is the listener's from then on.
+/// `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which
+/// `listen(2)` was called, one that systemd hands over for instance. It becomes non-blocking, and is the listener's from
+/// then on.
 ///
 /// Returns NULL if that fails, with the reason in `errno`. The descriptor is then still the caller's.
 ///
@@ -247,8 +251,8 @@ pub unsafe extern "C" fn async_socket_listener_get_port(listener: ASYNC_SOCKET_L
     })
 }
 
-/// Ends a pause (`ASYNC_SOCKET_ACCEPT_PAUSED`) now, for a program that has closed a descriptor. Returns 0 if the listener had paused,
-/// otherwise non-zero. Works inside every callback.
+/// Ends a pause (`ASYNC_SOCKET_ACCEPT_PAUSED`) now, for a program that has closed a descriptor. Returns 0 if the listener
+/// had paused, otherwise non-zero. Works inside every callback.
 ///
 /// # Safety
 /// `listener` is NULL or a valid handle.
@@ -265,12 +269,13 @@ pub unsafe extern "C" fn async_socket_listener_resume(listener: ASYNC_SOCKET_LIS
     })
 }
 
-/// Accepts no more connections and closes the listening descriptor, without waiting. Clients in the backlog are reset. Connections that were
-/// accepted go on.
+/// Accepts no more connections and closes the listening descriptor, without waiting. Clients in the backlog are reset.
+/// Connections that were accepted go on.
 ///
-/// Returns 0 on success. Then `on_stopped` runs exactly once, when no other callback of the listener runs or will run, except one that the
-/// stop is called in: inside this call, or on the thread of the callback that was in the way. If the listener was stopped before, it
-/// runs inside this call. Otherwise returns non-zero without a callback: a NULL argument, or a parent process's listener.
+/// Returns 0 on success. Then `on_stopped` runs exactly once, when no other callback of the listener runs or will run,
+/// except one that the stop is called in: inside this call, or on the thread of the callback that was in the way. If the
+/// listener was stopped before, it runs inside this call. Otherwise returns non-zero without a callback: a NULL argument,
+/// or a parent process's listener.
 ///
 /// Works inside every callback. The handle stays valid; destroying it in `on_stopped` does not wait.
 ///
@@ -305,9 +310,9 @@ pub unsafe extern "C" fn async_socket_listener_stop_async(
     })
 }
 
-/// Stops a listener and frees it. NULL is ignored. When this returns, no callback of the listener runs or will run, except one that this is
-/// called from. So two callbacks on two threads that destroy each other's listeners wait for each other for ever;
-/// `async_socket_listener_stop_async` does not wait.
+/// Stops a listener and frees it. NULL is ignored. When this returns, no callback of the listener runs or will run, except
+/// one that this is called from. So two callbacks on two threads that destroy each other's listeners wait for each other
+/// for ever; `async_socket_listener_stop_async` does not wait.
 ///
 /// # Safety
 /// `listener` is NULL or a handle that the program does not use again.

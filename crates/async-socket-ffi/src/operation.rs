@@ -15,8 +15,8 @@ use async_socket_linux::{
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
-/// The name of an operation that waits, for `async_socket_cancel`. No other operation of the socket ever has the same name. 0 is no
-/// operation.
+/// The name of an operation that waits, for `async_socket_cancel`. No other operation of the socket ever has the same name. 0
+/// is no operation.
 pub type ASYNC_SOCKET_OPERATION_ID = u64;
 
 /// A time limit in milliseconds that never ends.
@@ -64,16 +64,17 @@ fn limit(milliseconds: u32) -> Option<Duration> {
     (milliseconds != ASYNC_SOCKET_NO_TIME_LIMIT).then(|| Duration::from_millis(milliseconds.into()))
 }
 
-/// `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of sends wait
-/// in one queue, and everything else is as there.
+/// `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of
+/// sends wait in one queue, and everything else is as there.
 ///
-/// If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's thread, never early and
-/// usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0, the stream is broken: later sends
-/// are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
+/// If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's
+/// thread, never early and usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0,
+/// the stream is broken: later sends are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take
+/// more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
 ///
-/// `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was refused. It is
-/// stored before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
-/// that the callback frees.
+/// `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was
+/// refused. It is stored before this returns, but the callback may run before that. So point it to a variable of the
+/// caller, not into something that the callback frees.
 ///
 /// # Safety
 /// That of `async_socket_send_async`; `operation_id` is NULL or can be written until this returns.
@@ -147,12 +148,12 @@ fn send_buffers<B: IoBufs>(
     .map_err(|refused| refused.error)
 }
 
-/// `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of receives
-/// wait in one queue, and everything else is as there.
+/// `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of
+/// receives wait in one queue, and everything else is as there.
 ///
-/// If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never early and usually less
-/// than two milliseconds late. No byte is lost, and the socket goes on. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
-/// `async_socket_set_idle_timeout` is cheaper for long times.
+/// If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never
+/// early and usually less than two milliseconds late. No byte is lost, and the socket goes on.
+/// `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit. `async_socket_set_idle_timeout` is cheaper for long times.
 ///
 /// `operation_id` is as for `async_socket_send_async_within`. Returns 0 on success, otherwise non-zero without a callback.
 ///
@@ -230,12 +231,12 @@ fn receive_buffers<B: IoBufsMut>(
 
 /// Ends an operation that waits. The socket goes on, no byte is lost, and the order of the other operations stays.
 ///
-/// `ASYNC_SOCKET_CANCEL_OK`: the callback has run inside this call, with `ASYNC_SOCKET_END_CANCELLED`. No other outcome runs it:
-/// `…_NOT_WAITING`: the operation is complete, or its callback runs or is about to. `…_STARTED`: it is a send of which bytes have gone
-/// out, and it goes on, because the peer would see a gap. `…_ERROR`: a NULL handle, or the id 0.
+/// `ASYNC_SOCKET_CANCEL_OK`: the callback has run inside this call, with `ASYNC_SOCKET_END_CANCELLED`. No other outcome
+/// runs it: `…_NOT_WAITING`: the operation is complete, or its callback runs or is about to. `…_STARTED`: it is a send of
+/// which bytes have gone out, and it goes on, because the peer would see a gap. `…_ERROR`: a NULL handle, or the id 0.
 ///
-/// Needs no memory and no event. If another thread tries the operation, this waits for the end of that system call. Hold no lock
-/// that the operation's callback takes.
+/// Needs no memory and no event. If another thread tries the operation, this waits for the end of that system call. Hold
+/// no lock that the operation's callback takes.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
@@ -264,13 +265,13 @@ pub unsafe extern "C" fn async_socket_cancel(
     })
 }
 
-/// Ends the sending half of the connection (`shutdown(2)` with `SHUT_WR`) when the kernel has taken everything that was sent before.
-/// The peer then sees the end of the stream. Receiving goes on.
+/// Ends the sending half of the connection (`shutdown(2)` with `SHUT_WR`) when the kernel has taken everything that was
+/// sent before. The peer then sees the end of the stream. Receiving goes on.
 ///
-/// It is a send of the end of the stream, and behaves as one: it waits behind the sends that wait, it can be cancelled, and a close
-/// abandons it. If nothing waits, the callback runs inside this call, otherwise on the port's thread. `bytes` is 0. Sends
-/// after this call are refused with `ASYNC_SOCKET_SEND_SYNC_ABANDONED`, and so is a second shutdown. If the shutdown is cancelled or
-/// fails, sends are accepted again. `operation_id` is as for `async_socket_send_async_within`.
+/// It is a send of the end of the stream, and behaves as one: it waits behind the sends that wait, it can be cancelled,
+/// and a close abandons it. If nothing waits, the callback runs inside this call, otherwise on the port's thread. `bytes`
+/// is 0. Sends after this call are refused with `ASYNC_SOCKET_SEND_SYNC_ABANDONED`, and so is a second shutdown. If the
+/// shutdown is cancelled or fails, sends are accepted again. `operation_id` is as for `async_socket_send_async_within`.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `operation_id` is NULL or can be written until this returns.

@@ -21,17 +21,17 @@ unsafe fn known(function: &'static str, async_socket: ASYNC_SOCKET_HANDLE) -> Op
     handle
 }
 
-/// Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte was received or
-/// sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as `…_TIMED_OUT`, the others with
-/// `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes of a send had gone out, the stream is broken,
-/// and later sends are refused.
+/// Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte
+/// was received or sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as
+/// `…_TIMED_OUT`, the others with `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes
+/// of a send had gone out, the stream is broken, and later sends are refused.
 ///
-/// Time during which no operation waits does not count. The operations end after the time and less than an eighth more, apart
-/// from some milliseconds. The time is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a store. 0, the
-/// default, is no time-out.
+/// Time during which no operation waits does not count. The operations end after the time and less than an eighth more,
+/// apart from some milliseconds. The time is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a
+/// store. 0, the default, is no time-out.
 ///
-/// Returns 0 on success. Otherwise returns non-zero, and nothing has changed: NULL, not open, or no memory. Works inside every
-/// callback.
+/// Returns 0 on success. Otherwise returns non-zero, and nothing has changed: NULL, not open, or no memory. Works inside
+/// every callback.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
@@ -54,8 +54,8 @@ pub unsafe extern "C" fn async_socket_set_idle_timeout(async_socket: ASYNC_SOCKE
     })
 }
 
-/// How many bytes of accepted sends the kernel has not taken yet. A figure that grows belongs to a peer that reads too slowly, or is
-/// gone. 0 for NULL. Works inside every callback.
+/// How many bytes of accepted sends the kernel has not taken yet. A figure that grows belongs to a peer that reads too
+/// slowly, or is gone. 0 for NULL. Works inside every callback.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
@@ -69,11 +69,12 @@ pub unsafe extern "C" fn async_socket_queued_bytes(async_socket: ASYNC_SOCKET_HA
     })
 }
 
-/// Refuses sends, with `ASYNC_SOCKET_SEND_SYNC_ERROR`, while this many bytes or more wait. So at most the mark and one payload
-/// wait, or several payloads if several threads send at the same time. A send that finds nothing waiting is never refused. 0, the default,
-/// is no mark. `async_socket_queued_bytes` tells this refusal from others.
+/// Refuses sends, with `ASYNC_SOCKET_SEND_SYNC_ERROR`, while this many bytes or more wait. So at most the mark and one
+/// payload wait, or several payloads if several threads send at the same time. A send that finds nothing waiting is never
+/// refused. 0, the default, is no mark. `async_socket_queued_bytes` tells this refusal from others.
 ///
-/// Returns 0 on success. Otherwise returns non-zero, and the mark is unchanged: NULL, or no memory. Works inside every callback.
+/// Returns 0 on success. Otherwise returns non-zero, and the mark is unchanged: NULL, or no memory. Works inside every
+/// callback.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
@@ -94,11 +95,12 @@ pub unsafe extern "C" fn async_socket_set_high_water_mark(async_socket: ASYNC_SO
     })
 }
 
-/// The socket's descriptor, to read or set options or to ask for addresses. `INVALID_SOCKET` if the socket is not open, or for NULL.
+/// The socket's descriptor, to read or set options or to ask for addresses. `INVALID_SOCKET` if the socket is not open, or
+/// for NULL.
 ///
-/// It stays the socket's. Do not close it, send or receive on it, shut it down, or make it block. A close on another thread ends
-/// it, and its number may then be another file's. So use it in a callback of the socket that a close waits for, or where the program
-/// knows that nothing closes the socket. Works inside every callback.
+/// It stays the socket's. Do not close it, send or receive on it, shut it down, or make it block. A close on another
+/// thread ends it, and its number may then be another file's. So use it in a callback of the socket that a close waits
+/// for, or where the program knows that nothing closes the socket. Works inside every callback.
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.

@@ -39,14 +39,14 @@ unsafe fn port(function: &'static str, completion_port: COMPLETION_PORT_HANDLE) 
     port.map(|port| port.port.clone())
 }
 
-/// Runs `on_work` on a port's thread soon, exactly once, and never inside this call. Work that one thread posts to one port runs in the
-/// order of the calls. `completion_port` says which port. NULL means the next one of the platform, so with several ports a program
-/// that needs an order names one. `context` may be NULL.
+/// Runs `on_work` on a port's thread soon, exactly once, and never inside this call. Work that one thread posts to one
+/// port runs in the order of the calls. `completion_port` says which port. NULL means the next one of the platform, so
+/// with several ports a program that needs an order names one. `context` may be NULL.
 ///
 /// The work keeps the port's thread until it has run, so it runs even if the platform is stopped meanwhile.
 ///
-/// Returns 0 on success. Otherwise returns non-zero, and `on_work` does not run: it is NULL, the platform is not started, the port has
-/// failed or is a parent process's, or no memory. Works inside every callback.
+/// Returns 0 on success. Otherwise returns non-zero, and `on_work` does not run: it is NULL, the platform is not started,
+/// the port has failed or is a parent process's, or no memory. Works inside every callback.
 ///
 /// # Safety
 /// `completion_port` is NULL or a reference that the caller has; `on_work` may be called with `context` on another thread.
@@ -77,12 +77,12 @@ pub unsafe extern "C" fn platform_post(
     })
 }
 
-/// Runs `on_timer` once on a port's thread, `milliseconds` from now: never earlier, and usually less than two milliseconds later. Time
-/// during which the system sleeps does not count. `completion_port` and `context` are as for `platform_post`.
+/// Runs `on_timer` once on a port's thread, `milliseconds` from now: never earlier, and usually less than two milliseconds
+/// later. Time during which the system sleeps does not count. `completion_port` and `context` are as for `platform_post`.
 ///
-/// Returns a handle, which `platform_timer_cancel` frees, also when the timer has fired. The callback may run before this returns. The
-/// timer keeps the port's thread until the handle is freed. There is no limit to the number of timers; none has a thread or a
-/// descriptor of its own.
+/// Returns a handle, which `platform_timer_cancel` frees, also when the timer has fired. The callback may run before this
+/// returns. The timer keeps the port's thread until the handle is freed. There is no limit to the number of timers; none
+/// has a thread or a descriptor of its own.
 ///
 /// Returns NULL, and `on_timer` does not run, for the reasons of `platform_post`. Works inside every callback.
 ///
@@ -121,9 +121,9 @@ pub unsafe extern "C" fn platform_timer_start(
     })
 }
 
-/// Moves a timer: it fires `milliseconds` from now. Moving it to a later time costs a store, however many timers there are, and needs
-/// no memory. Returns 0 if that was in time. Otherwise returns non-zero: the callback has run or runs, or `timer` is NULL. Works inside
-/// every callback.
+/// Moves a timer: it fires `milliseconds` from now. Moving it to a later time costs a store, however many timers there
+/// are, and needs no memory. Returns 0 if that was in time. Otherwise returns non-zero: the callback has run or runs, or
+/// `timer` is NULL. Works inside every callback.
 ///
 /// # Safety
 /// `timer` is NULL or a valid handle.
@@ -143,12 +143,12 @@ pub unsafe extern "C" fn platform_timer_reset(timer: PLATFORM_TIMER_HANDLE, mill
     })
 }
 
-/// Cancels a timer and frees its handle. Each timer needs this once, also one that has fired. Returns 0 if that was in time: the callback
-/// has not run and never will, so what its context points to can be freed. Otherwise returns non-zero: the callback has run or runs, or
-/// `timer` is NULL.
+/// Cancels a timer and frees its handle. Each timer needs this once, also one that has fired. Returns 0 if that was in
+/// time: the callback has not run and never will, so what its context points to can be freed. Otherwise returns non-zero:
+/// the callback has run or runs, or `timer` is NULL.
 ///
-/// Never waits, not even for a callback that runs on another thread. Works inside every callback, also the timer's own. In a
-/// child of `fork` it frees nothing and returns non-zero.
+/// Never waits, not even for a callback that runs on another thread. Works inside every callback, also the timer's own. In
+/// a child of `fork` it frees nothing and returns non-zero.
 ///
 /// # Safety
 /// `timer` is NULL or a handle that the program does not use again.
