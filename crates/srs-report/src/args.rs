@@ -15,6 +15,9 @@ pub struct Args {
     /// Accept the requirements' texts as reviewed: rewrite the snapshot
     #[arg(long, conflicts_with_all = ["check", "explain", "run", "results", "mutants", "prove", "output"])]
     pub(super) bless: bool,
+    /// Bring the requirement texts that tags quote up to date with the documents
+    #[arg(long, conflicts_with_all = ["bless", "explain", "run", "prove"])]
+    pub(super) fix: bool,
     /// Show one requirement whole
     #[arg(long, value_name = "ID", conflicts_with = "check")]
     pub(super) explain: Option<String>,

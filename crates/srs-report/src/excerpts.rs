@@ -38,7 +38,7 @@ impl Excerpts {
 
     fn text(&self, path: &str) -> Rc<str> {
         let mut files = self.files.borrow_mut();
-        let read = || fs::read_to_string(self.root.join(path)).unwrap_or_default().into();
+        let read = || String::from_utf8_lossy(&fs::read(self.root.join(path)).unwrap_or_default()).into();
         Rc::clone(files.entry(path.to_owned()).or_insert_with(read))
     }
 }

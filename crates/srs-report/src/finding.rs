@@ -1,7 +1,6 @@
 //! The faults of a project's tracing: where each is and how to mend it.
 
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 
 /// One fault, shown as `file:line: error[kind]: message` and a line with a hint.
@@ -26,10 +25,10 @@ impl fmt::Display for Finding {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $kind:ident = $name:literal, $hint:literal;)*) => {
+    ($(#[doc = $doc:literal] $kind:ident = $name:literal, $hint:literal;)*) => {
         /// The kinds of findings.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) enum Kind { $($(#[$doc])* $kind,)* }
+        pub(super) enum Kind { $(#[doc = $doc] $kind,)* }
 
         impl Kind {
             pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
@@ -37,6 +36,11 @@ macro_rules! kinds {
             /// The name between the brackets of the output.
             pub(super) fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }
+            }
+
+            /// What is wrong, in a sentence.
+            pub(super) fn about(self) -> &'static str {
+                match self { $(Self::$kind => $doc.trim_ascii(),)* }
             }
 
             /// The way to mend the fault.
@@ -48,7 +52,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// A document starts or ends a requirement in another form than `**ID: [** text **]**`.
+    /// A document starts or ends a requirement in another form than `**ID: [** text **]**`, or has an id that no requirement has.
     MalformedRequirement = "malformed-requirement", "write `**ID: [** text **]**` in one paragraph or list item";
     /// A document begins a requirement with an id that does not match the project's pattern.
     MalformedId = "malformed-id", "give it an id that the project's `id` pattern accepts";
@@ -62,7 +66,7 @@ kinds! {
     SnapshotUnknownId = "snapshot-unknown-id", "if the requirement was dropped on purpose, drop its line with --bless";
     /// There is no snapshot.
     NoSnapshot = "no-snapshot", "make it with --bless and commit it";
-    /// A list of tags has an entry that is not a tag.
+    /// A comment begins with something like a tag, or a list of tags has an entry that is not a tag.
     MalformedTag = "malformed-tag", "write nothing but tags and commas, and the explanation on a line of its own";
     /// A tag names an id that no document has.
     UnknownId = "unknown-id", "correct the id, or write the requirement";
@@ -72,12 +76,20 @@ kinds! {
     CodeTagOnTest = "code-tag-on-test", "use the tests' word, or put the tag on the code itself";
     /// A test tag is on an item that is not a test.
     TestTagOnCode = "test-tag-on-code", "use the code's word, or put the tag on the test itself";
+    /// The text behind a tag differs from the text of the requirement in its document.
+    TextDiffers = "text-differs", "correct the text at the tag (--fix does), or the document";
+    /// A test has no tag. The check is off unless `srs.toml` says `untagged_tests = true`.
+    UntaggedTest = "untagged-test", "tag it with the requirement that it shows, or write `no-srs` in a comment above it";
     /// No code has the requirement's tag.
     NotCoded = "not-coded", "tag the code that does it, or waive \"code\" with a reason";
     /// No unit test has the requirement's tag.
     NotUnitTested = "not-unit-tested", "tag the unit test that shows it, or waive \"unit\" with a reason";
     /// No integration test has the requirement's tag.
     NotIntegrationTested = "not-integration-tested", "tag the integration test that shows it, or waive \"integration\" with a reason";
+    /// No test of a required level has the requirement's tag, or no test at all if any level suffices.
+    NotTested = "not-tested", "tag the test that shows it, or waive it with a reason";
+    /// A requirement needs to be covered by another document's, and no requirement there covers it.
+    NotCovered = "not-covered", "cover it in the other document, or drop the need";
     /// A waiver does not say why.
     WaiverWithoutReason = "waiver-without-reason", "say why in `reason`";
     /// A waiver names an id that no document has.
@@ -86,6 +98,16 @@ kinds! {
     WaiverNotNeeded = "waiver-not-needed", "drop it from `missing`";
     /// A waiver's date is over.
     WaiverExpired = "waiver-expired", "do what it put off, or give it a new `until`";
+    /// A file or a folder cannot be read.
+    UnreadableFile = "unreadable-file", "mend or remove it, or name it in `exclude`";
+    /// A source file has syntax that the parser does not know. Its tags count, without the items they belong to.
+    NotParsed = "not-parsed", "correct the syntax, or name the file in `exclude`";
+    /// A file of an unknown language has tags.
+    UnknownLanguage = "unknown-language", "name its extension in `[languages]` of srs.toml, or the file in `exclude`";
+    /// A Rust file has tags, and no module of its package declares it.
+    UndeclaredFile = "undeclared-file", "declare it with `mod`, or remove it: cargo does not compile it";
+    /// A file, folder or pattern of `srs.toml` matches nothing.
+    MatchesNothing = "matches-nothing", "correct it, or remove it";
     /// The file of proofs does not have the requirement yet.
     ProofMissing = "proof-missing", "prove it with --prove --own-tests --only ID, or add it as not-tried with --bless";
     /// The file of proofs has an id that no document has.
@@ -103,7 +125,7 @@ kinds! {
 }
 
 /// A line of a file; the path is relative to the project's root.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Location {
     pub(super) path: Arc<str>,
     pub(super) line: usize,
@@ -113,11 +135,6 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.path, self.line)
     }
-}
-
-/// `path` relative to `root` if it lies in it, otherwise `path`.
-pub(super) fn relative(root: &Path, path: &Path) -> Arc<str> {
-    path.strip_prefix(root).unwrap_or(path).to_string_lossy().into()
 }
 
 /// Finds the line (from 1) of a byte offset.

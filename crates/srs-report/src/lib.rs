@@ -1,4 +1,7 @@
-//! `cargo xtask srs-report`: shows the code and the tests of each requirement, and reports missing ones.
+//! Shows the code and the tests of each requirement, and reports what is missing.
+//!
+//! This library is the program `srs-report`, so that another program can have it as a command of its own. [`run`] does
+//! everything; what it prints is the interface.
 //!
 //! The report is a pipeline with one file per stage. [`documents`], [`sources`], [`exceptions`], [`notes`],
 //! [`snapshot`], [`results`] and [`mutants`] read. [`model`] joins their results, and [`status`] judges it without
@@ -12,6 +15,7 @@ mod documents;
 mod exceptions;
 mod excerpts;
 mod finding;
+mod fix;
 mod hash;
 mod model;
 mod mutants;
@@ -24,6 +28,7 @@ mod snapshot;
 mod sources;
 mod status;
 mod toml_file;
+mod walk;
 
 pub use args::Args;
 
@@ -32,7 +37,8 @@ use config::Config;
 use date::Date;
 use documents::Document;
 use excerpts::Excerpts;
-use model::{Model, Parts};
+use finding::Finding;
+use model::{Aspect, Model, Parts};
 use mutants::{Choice, Mutants};
 use proofs::Proofs;
 use render::Format;
@@ -64,29 +70,44 @@ fn report(args: &Args, home: &Path) -> anyhow::Result<usize> {
         Some(root) => root.clone(),
         None => home.to_owned(),
     };
-    let (config, ids) = Config::read(&root)?;
+    let config = Config::read(&root)?;
     let mut findings = Vec::new();
-    let documents = documents::read(&root, &config.documents, &ids, &mut findings)?;
+    let documents = documents::read(&root, &config, &mut findings)?;
     if args.bless {
         return bless(&root, &config, &documents);
     }
-    snapshot::compare(&root, &config.snapshot, &documents, &mut findings)?;
     if let Some(id) = args.ids().find(|id| !has(&documents, id)) {
         bail!("no document has {id}");
     }
-    let tags = sources::read(&root, &config, &ids, &mut findings)?;
-    let waivers = exceptions::read(&root, &config.exceptions)?;
-    let notes = notes::read(&root, &config.notes, &ids, &mut findings)?;
-    let results = results_of(args, &root, &tags)?;
-    let proofs = proofs_of(args, &root, &config, &documents, &tags)?;
+    let model = model(args, &root, &config, documents, findings)?;
+    write(args, &rendered(args, &model, &root)?)?;
+    Ok(if args.explain.is_some() { 0 } else { model.findings.len() })
+}
+
+/// Reads everything but the documents, and joins it.
+fn model(
+    args: &Args,
+    root: &Path,
+    config: &Config,
+    documents: Vec<Document>,
+    mut findings: Vec<Finding>,
+) -> anyhow::Result<Model> {
+    snapshot::compare(root, &config.snapshot, config.needs_snapshot, &documents, &mut findings)?;
+    if args.fix {
+        let tags = sources::read(root, config, &mut Vec::new())?;
+        println!("{}", fix::fix(root, &documents, &tags)?);
+    }
+    let tags = sources::read(root, config, &mut findings)?;
+    let waivers = exceptions::read(root, &config.exceptions, &config.levels)?;
+    let notes = notes::read(root, config, &mut findings)?;
+    let results = results_of(args, root, config, &tags)?;
+    let proofs = proofs_of(args, root, config, &documents, &tags)?;
     if let Some(proofs) = &proofs {
         proofs.check(&config.proven, &documents, &mut findings);
     }
-    let mutants = mutants_of(args, &root, &tags)?;
-    let today = Date::today();
-    let model = Model::join(Parts { documents, tags, waivers, notes, results, mutants, proofs, findings, today });
-    write(args, &rendered(args, &model, &root)?)?;
-    Ok(if args.explain.is_some() { 0 } else { model.findings.len() })
+    let mutants = mutants_of(args, root, &tags)?;
+    let (aspects, today) = (Aspect::all(&config.levels), Date::today());
+    Ok(Model::join(Parts { aspects, documents, tags, waivers, notes, results, mutants, proofs, findings, today }))
 }
 
 fn bless(root: &Path, config: &Config, documents: &[Document]) -> anyhow::Result<usize> {
@@ -104,10 +125,10 @@ fn has(documents: &[Document], id: &str) -> bool {
 }
 
 /// The requested results. To explain a requirement, the results of the last run will do.
-fn results_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<Results>> {
+fn results_of(args: &Args, root: &Path, config: &Config, tags: &[Tag]) -> anyhow::Result<Option<Results>> {
     let mut files: Vec<PathBuf> = args.results.clone();
     if args.run {
-        files.push(results::run(root)?);
+        files.push(results::run(root, config.run.as_deref())?);
     }
     if files.is_empty() && args.explain.is_some() {
         files.extend(results::last(root).ok().filter(|file| file.is_file()));
@@ -115,7 +136,7 @@ fn results_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<R
     if files.is_empty() {
         return Ok(None);
     }
-    Results::read(&files, tags).map(Some)
+    Results::read(&files, tags, &config.names).map(Some)
 }
 
 /// The known proofs. With `--own-tests`, a run updates them first.

@@ -1,6 +1,6 @@
 //! Reads the notes on decisions, `docs/decisions.md`, and finds the requirements that each mentions.
 
-use super::config::Ids;
+use super::config::Config;
 use super::finding::{Finding, Kind, Location};
 use anyhow::Context as _;
 use std::collections::HashMap;
@@ -25,9 +25,9 @@ const COLUMN: &str = "Requirements";
 const NONE: &str = "none: ";
 
 /// Reads the files that are there.
-pub(super) fn read(root: &Path, files: &[String], ids: &Ids, findings: &mut Vec<Finding>) -> anyhow::Result<Notes> {
+pub(super) fn read(root: &Path, config: &Config, findings: &mut Vec<Finding>) -> anyhow::Result<Notes> {
     let mut notes = Notes::new();
-    for file in files {
+    for file in &config.notes {
         let text = match fs::read_to_string(root.join(file)) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -36,13 +36,13 @@ pub(super) fn read(root: &Path, files: &[String], ids: &Ids, findings: &mut Vec<
         let path: Arc<str> = file.as_str().into();
         let mut columns = Columns::default();
         for (line, block) in blocks(&text) {
-            if columns.lacks_id(line, &block, ids) {
+            if columns.lacks_id(line, &block, config) {
                 let location = Location { path: Arc::clone(&path), line };
                 let message = format!("a decision names no requirement in its column `{COLUMN}`");
                 findings.push(Finding::new(&location, Kind::DecisionWithoutId, message));
             }
             let note = Note { location: Location { path: Arc::clone(&path), line }, text: block.as_str().into() };
-            let mut mentioned: Vec<&str> = ids.mentioned(&block).collect();
+            let mut mentioned: Vec<&str> = config.mentioned(&block).collect();
             mentioned.sort_unstable();
             mentioned.dedup();
             for id in mentioned {
@@ -65,7 +65,7 @@ struct Columns {
 impl Columns {
     /// Whether this is a decision that names no requirement and gives no reason for it. Check the blocks in their
     /// order.
-    fn lacks_id(&mut self, line: usize, block: &str, ids: &Ids) -> bool {
+    fn lacks_id(&mut self, line: usize, block: &str, config: &Config) -> bool {
         let Some(row) = block.strip_prefix('|') else {
             *self = Self::default();
             return false;
@@ -79,7 +79,7 @@ impl Columns {
         }
         let is_rule = cells.iter().all(|cell| !cell.is_empty() && cell.bytes().all(|byte| matches!(byte, b'-' | b':')));
         let has_reason = last.strip_prefix(NONE).is_some_and(|reason| !reason.trim().is_empty());
-        self.has_requirements && !is_rule && !has_reason && ids.mentioned(last).next().is_none()
+        self.has_requirements && !is_rule && !has_reason && config.mentioned(last).next().is_none()
     }
 }
 
@@ -105,12 +105,14 @@ mod tests {
 
     #[test]
     fn a_decision_names_requirements_or_says_why_none() {
-        let ids = Ids::new("REQ-[0-9]+").expect("a pattern");
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("srs.toml"), "id = \"REQ-[0-9]+\"\n").expect("a file");
+        let config = Config::read(folder.path()).expect("settings");
         let lacking = |text: &str| {
             let mut columns = Columns::default();
             blocks(text)
                 .into_iter()
-                .filter(|(line, row)| columns.lacks_id(*line, row, &ids))
+                .filter(|(line, row)| columns.lacks_id(*line, row, &config))
                 .map(|(line, _)| line)
                 .collect::<Vec<_>>()
         };

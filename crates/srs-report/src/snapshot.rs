@@ -20,6 +20,7 @@ const HEADER: &str = "# The text each requirement had when its code and tests we
 pub(super) fn compare(
     root: &Path,
     path: &str,
+    is_needed: bool,
     documents: &[Document],
     findings: &mut Vec<Finding>,
 ) -> anyhow::Result<()> {
@@ -28,7 +29,9 @@ pub(super) fn compare(
     let text = match fs::read_to_string(root.join(path)) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => {
-            findings.push(Finding::new(&at(1), Kind::NoSnapshot, "there is no such file".to_owned()));
+            if is_needed {
+                findings.push(Finding::new(&at(1), Kind::NoSnapshot, "there is no such file".to_owned()));
+            }
             return Ok(());
         }
         Err(error) => return Err(error).with_context(|| format!("cannot read {path}")),

@@ -1,6 +1,6 @@
 //! The status of a requirement: one pure function of its evidence.
 
-use super::model::{Aspect, AspectStatus, Row};
+use super::model::{AspectStatus, Row};
 use super::mutants::Verdict;
 use super::results::Outcome;
 
@@ -42,7 +42,7 @@ impl Status {
 
 /// The status of a requirement.
 pub(super) fn status(row: &Row) -> Status {
-    let aspects = Aspect::ALL.map(|aspect| row.aspect(aspect));
+    let aspects: Vec<AspectStatus> = row.aspects().iter().map(|aspect| row.aspect(aspect)).collect();
     let outcomes: Vec<Option<Outcome>> = row.tests().map(|test| test.ran.map(|ran| ran.outcome)).collect();
     let all_are = |outcome| !outcomes.is_empty() && outcomes.iter().all(|it| *it == Some(outcome));
     let viable = || row.mutants.iter().filter(|mutant| mutant.verdict != Verdict::Unviable);
@@ -53,7 +53,7 @@ pub(super) fn status(row: &Row) -> Status {
         Status::Missing
     } else if outcomes.contains(&Some(Outcome::NotRun)) {
         Status::NotRun
-    } else if aspects.iter().all(|aspect| *aspect == AspectStatus::Waived) {
+    } else if aspects.contains(&AspectStatus::Waived) && !aspects.contains(&AspectStatus::Present) {
         Status::Waived
     } else if all_caught {
         Status::ProvenByMutation

@@ -1,10 +1,10 @@
-//! The one model: requirement × code × unit tests × integration tests × results × mutants × waivers.
-//! Pure; no I/O here.
+//! The one model: requirement × code × tests of each level × results × mutants × waivers. Pure; no I/O here.
 
 mod join;
 
 pub(super) use join::Parts;
 
+use super::config::{Level, Need};
 use super::date::Date;
 use super::documents::Requirement;
 use super::finding::{Finding, Kind, Location};
@@ -13,13 +13,13 @@ use super::notes::Note;
 use super::proofs::Proof;
 use super::results::Ran;
 use super::sources::{Target, package_of};
-use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Everything the report knows.
 #[derive(Debug)]
 pub(super) struct Model {
+    pub(super) aspects: Arc<[Aspect]>,
     pub(super) documents: Vec<Traced>,
     /// Sorted by place.
     pub(super) findings: Vec<Finding>,
@@ -41,6 +41,7 @@ impl Model {
 #[derive(Debug)]
 pub(super) struct Traced {
     pub(super) path: Arc<str>,
+    pub(super) aspects: Arc<[Aspect]>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -48,7 +49,9 @@ pub(super) struct Traced {
 #[derive(Debug)]
 pub(super) struct Row {
     pub(super) requirement: Requirement,
-    evidence: [Evidence; Aspect::ALL.len()],
+    aspects: Arc<[Aspect]>,
+    /// In the order of the aspects.
+    evidence: Vec<Evidence>,
     pub(super) notes: Vec<Note>,
     pub(super) mutants: Vec<TriedMutant>,
     /// `None` if the project keeps no proofs.
@@ -56,60 +59,87 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) fn places(&self, aspect: Aspect) -> &[Place] {
-        &self.evidence[aspect as usize].places
+    /// Code, and the levels of tests.
+    pub(super) fn aspects(&self) -> &[Aspect] {
+        &self.aspects
     }
 
-    pub(super) fn excuse(&self, aspect: Aspect) -> Option<&Excuse> {
-        self.evidence[aspect as usize].excuse.as_ref()
+    pub(super) fn places(&self, aspect: &Aspect) -> &[Place] {
+        &self.evidence[aspect.index].places
     }
 
-    pub(super) fn aspect(&self, aspect: Aspect) -> AspectStatus {
-        let evidence = &self.evidence[aspect as usize];
+    pub(super) fn excuse(&self, aspect: &Aspect) -> Option<&Excuse> {
+        self.evidence[aspect.index].excuse.as_ref()
+    }
+
+    pub(super) fn aspect(&self, aspect: &Aspect) -> AspectStatus {
+        let evidence = &self.evidence[aspect.index];
         match (evidence.places.is_empty(), &evidence.excuse) {
             (false, _) => AspectStatus::Present,
             (true, Some(_)) => AspectStatus::Waived,
-            (true, None) => AspectStatus::Missing,
+            (true, None) if self.is_needed(aspect) => AspectStatus::Missing,
+            (true, None) => AspectStatus::Optional,
         }
     }
 
-    /// The tests of both levels.
+    /// Whether the requirement needs the aspect, or lacks every test and needs one.
+    fn is_needed(&self, aspect: &Aspect) -> bool {
+        self.requirement.needs.contains(&Need::Aspect(aspect.index)) || (aspect.is_test() && self.lacks_any_test())
+    }
+
+    /// Whether a test of any level would do, and there is none.
+    fn lacks_any_test(&self) -> bool {
+        let has_one = || self.evidence.iter().skip(1).any(|it| !it.places.is_empty() || it.excuse.is_some());
+        self.requirement.needs.contains(&Need::AnyTest) && !has_one()
+    }
+
+    /// The tests of all levels.
     pub(super) fn tests(&self) -> impl Iterator<Item = &Place> {
-        [Aspect::Unit, Aspect::Integration].into_iter().flat_map(|aspect| self.places(aspect))
+        self.evidence.iter().skip(1).flat_map(|evidence| &evidence.places)
     }
 
     /// The packages that have code or tests of the requirement.
     pub(super) fn packages(&self) -> BTreeSet<&str> {
-        let places = Aspect::ALL.into_iter().flat_map(|aspect| self.places(aspect));
+        let places = self.evidence.iter().flat_map(|evidence| &evidence.places);
         places.filter_map(|place| place.target.test.home.package.as_deref()).map(package_of).collect()
     }
 }
 
-/// An aspect that a requirement must have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(super) enum Aspect {
-    Code,
-    Unit,
-    Integration,
+/// Something that a requirement has: code, or tests of a level.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Aspect {
+    /// Its position in the levels of the project.
+    index: usize,
+    name: Arc<str>,
 }
 
 impl Aspect {
-    pub(super) const ALL: [Self; 3] = [Self::Code, Self::Unit, Self::Integration];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Code => "code",
-            Self::Unit => "unit",
-            Self::Integration => "integration",
-        }
+    /// The aspects of a project with these levels.
+    pub(super) fn all(levels: &[Level]) -> Arc<[Self]> {
+        levels.iter().enumerate().map(|(index, level)| Self { index, name: Arc::clone(&level.name) }).collect()
     }
 
-    fn lack(self) -> (Kind, &'static str) {
-        match self {
-            Self::Code => (Kind::NotCoded, "no code is tagged with it"),
-            Self::Unit => (Kind::NotUnitTested, "no unit test is tagged with it"),
-            Self::Integration => (Kind::NotIntegrationTested, "no integration test is tagged with it"),
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_test(&self) -> bool {
+        self.index > 0
+    }
+
+    /// The heading of its evidence: `Unit tests`.
+    pub(super) fn title(&self) -> String {
+        let (first, rest) = self.name.split_at(self.name.chars().next().map_or(0, char::len_utf8));
+        let tests = if self.is_test() { " tests" } else { "" };
+        format!("{}{rest}{tests}", first.to_uppercase())
+    }
+
+    fn lack(&self) -> (Kind, String) {
+        match (self.index, &*self.name) {
+            (0, _) => (Kind::NotCoded, "no code is tagged with it".to_owned()),
+            (_, "unit") => (Kind::NotUnitTested, "no unit test is tagged with it".to_owned()),
+            (_, "integration") => (Kind::NotIntegrationTested, "no integration test is tagged with it".to_owned()),
+            (_, name) => (Kind::NotTested, format!("no test of the level `{name}` is tagged with it")),
         }
     }
 }
@@ -120,6 +150,8 @@ pub(super) enum AspectStatus {
     Present,
     Waived,
     Missing,
+    /// Not there and not needed.
+    Optional,
 }
 
 /// The place of a tag of the requirement, and its item.
@@ -159,7 +191,7 @@ struct Evidence {
 pub(super) mod testing {
     use super::*;
     use crate::results::Outcome;
-    use crate::sources::{Home, TestName};
+    use crate::sources::TestName;
 
     fn place() -> Location {
         Location { path: "a.rs".into(), line: 1 }
@@ -167,7 +199,7 @@ pub(super) mod testing {
 
     /// A requirement with these aspects, whose tests have this outcome.
     pub(crate) fn row(aspects: [AspectStatus; 3], outcome: Option<Outcome>) -> Row {
-        let test = TestName { home: Home::default(), names: vec!["a".to_owned()], is_parametrised: false, cases: 1 };
+        let test = TestName { names: vec!["a".to_owned()], cases: 1, ..TestName::default() };
         let target = Arc::new(Target { name: "a".to_owned(), is_test: true, is_test_code: true, lines: 1..=1, test });
         let evidence = aspects.map(|aspect| match aspect {
             AspectStatus::Present => {
@@ -178,10 +210,14 @@ pub(super) mod testing {
                 let excuse = Excuse { location: place(), reason: "r".to_owned(), until: None };
                 Evidence { places: Vec::new(), excuse: Some(excuse) }
             }
-            AspectStatus::Missing => Evidence::default(),
+            AspectStatus::Missing | AspectStatus::Optional => Evidence::default(),
         });
-        let requirement = Requirement { id: "A".to_owned(), text: "t".to_owned(), location: place() };
-        Row { requirement, evidence, notes: Vec::new(), mutants: Vec::new(), proof: None }
+        let names = ["code", "unit", "integration"];
+        let all = names.into_iter().enumerate().map(|(index, name)| Aspect { index, name: name.into() }).collect();
+        let needs = (0..3).filter(|index| aspects[*index] != AspectStatus::Optional).map(Need::Aspect).collect();
+        let requirement = Requirement { id: "A".to_owned(), needs, location: place(), ..Requirement::default() };
+        let (evidence, notes) = (evidence.into_iter().collect(), Vec::new());
+        Row { requirement, aspects: all, evidence, notes, mutants: Vec::new(), proof: None }
     }
 
     /// The row with mutants that ended so.

@@ -1,8 +1,9 @@
 //! Runs cargo-mutants on the items that are tagged as code of requirements.
 
 use super::Change;
+use crate::config::Word;
 use crate::results;
-use crate::sources::{Tag, Word};
+use crate::sources::Tag;
 use anyhow::{Context as _, bail};
 use std::collections::BTreeMap;
 use std::fs;
@@ -81,10 +82,7 @@ pub(crate) fn prove(root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::R
 }
 
 /// All changes to the files that cargo-mutants proposes.
-pub(crate) fn list(
-    root: &Path,
-    tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>,
-) -> anyhow::Result<Vec<Change>> {
+pub(crate) fn list(root: &Path, tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>) -> anyhow::Result<Vec<Change>> {
     let output = mutants(root, tagged).args(["--list", "--json"]).output().context("cannot start cargo mutants")?;
     if !output.status.success() {
         let message = String::from_utf8_lossy(&output.stderr);

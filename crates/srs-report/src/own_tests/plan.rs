@@ -1,9 +1,10 @@
 //! The plan of a run: requirements, the mutants of their code, and their tests.
 
 use super::schemata::Mutation;
+use crate::config::Word;
 use crate::hash;
 use crate::mutants::{Change, Choice, Span, list};
-use crate::sources::{Level, Tag, Target, Word, code_of};
+use crate::sources::{Tag, Target, code_of};
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -30,6 +31,26 @@ pub(super) struct Targets {
     pub(super) packages: BTreeSet<String>,
     pub(super) tests: BTreeSet<String>,
     pub(super) libraries: bool,
+}
+
+/// The levels of tests that are proven: those with these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Unit,
+    Integration,
+}
+
+impl Level {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Integration => "integration",
+        }
+    }
+
+    fn of(tag: &Tag) -> Option<Self> {
+        [Self::Unit, Self::Integration].into_iter().find(|level| level.name() == &*tag.level_name)
+    }
 }
 
 /// One requirement.
@@ -154,9 +175,10 @@ impl Plan {
                             self.tests.len() - 1
                         }
                     };
-                    match tag.level {
-                        Level::Unit => subject.unit.insert(number),
-                        Level::Integration => subject.integration.insert(number),
+                    match Level::of(tag) {
+                        Some(Level::Unit) => subject.unit.insert(number),
+                        Some(Level::Integration) => subject.integration.insert(number),
+                        None => false,
                     };
                 }
                 Word::Code | Word::Test => {}

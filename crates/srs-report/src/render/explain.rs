@@ -2,7 +2,7 @@
 
 use super::{mutants_line, proof_line};
 use crate::excerpts::Excerpts;
-use crate::model::{Aspect, Model, Place, Row};
+use crate::model::{Aspect, AspectStatus, Model, Place, Row};
 use crate::status::status;
 use anyhow::Context as _;
 
@@ -14,7 +14,7 @@ pub(crate) fn explain(model: &Model, id: &str, excerpts: &Excerpts) -> anyhow::R
     for note in &row.notes {
         text += &format!("\nnote {}\n  {}\n", note.location, note.text);
     }
-    for aspect in Aspect::ALL {
+    for aspect in row.aspects() {
         text += &evidence(row, aspect, excerpts);
     }
     if let Some(at) = model.began.as_ref().filter(|_| row.tests().count() > 0) {
@@ -38,19 +38,16 @@ pub(crate) fn explain(model: &Model, id: &str, excerpts: &Excerpts) -> anyhow::R
     Ok(text)
 }
 
-fn evidence(row: &Row, aspect: Aspect, excerpts: &Excerpts) -> String {
+fn evidence(row: &Row, aspect: &Aspect, excerpts: &Excerpts) -> String {
     let mut text = format!("\n{}\n", aspect.name());
     if let Some(excuse) = row.excuse(aspect) {
         let until = excuse.until.map_or_else(String::new, |date| format!(" until {date}"));
         text += &format!("  waived{until} at {}: {}\n", excuse.location, excuse.reason);
     } else if row.places(aspect).is_empty() {
-        text += "  MISSING\n";
+        text += if row.aspect(aspect) == AspectStatus::Missing { "  MISSING\n" } else { "  not required\n" };
     }
     for place in row.places(aspect) {
-        text += &match aspect {
-            Aspect::Code => code(place, excerpts),
-            Aspect::Unit | Aspect::Integration => test(place),
-        };
+        text += &if aspect.is_test() { test(place) } else { code(place, excerpts) };
     }
     text
 }

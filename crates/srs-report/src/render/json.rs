@@ -39,7 +39,7 @@ fn row(row: &Row) -> Value {
     let requirement = &row.requirement;
     let mut aspects = Map::new();
     let mut waived = Map::new();
-    for aspect in Aspect::ALL {
+    for aspect in row.aspects() {
         let places: Vec<Value> = row.places(aspect).iter().map(|it| place(it, aspect)).collect();
         aspects.insert(aspect.name().to_owned(), Value::from(places));
         if let Some(it) = row.excuse(aspect) {
@@ -67,12 +67,12 @@ fn row(row: &Row) -> Value {
     })
 }
 
-fn place(place: &Place, aspect: Aspect) -> Value {
+fn place(place: &Place, aspect: &Aspect) -> Value {
     let mut value = json!({
         "path": &*place.location.path, "line": place.location.line,
         "item": place.target.name, "lines": [place.target.lines.start(), place.target.lines.end()],
     });
-    if aspect != Aspect::Code {
+    if aspect.is_test() {
         value["test"] = place.target.test.to_string().into();
         value["result"] = place.ran.map_or(
             Value::Null,

@@ -8,15 +8,19 @@ use crate::status::status;
 pub(super) fn report(model: &Model) -> String {
     let mut text = format!("# Requirements\n\n{}.\n\n", totals_line(model));
     text.extend(proofs_line(model).map(|line| format!("{line}.\n\n")));
-    text += "| document | requirements | code | unit | integration |\n|---|--:|--:|--:|--:|\n";
+    let names = model.aspects.iter().map(Aspect::name).collect::<Vec<_>>().join(" | ");
+    let rules = model.aspects.iter().map(|_| "--:|").collect::<String>();
+    text += &format!("| document | requirements | {names} |\n|---|--:|{rules}\n");
     for document in &model.documents {
-        let present = Aspect::ALL.map(|aspect| count(document, aspect, AspectStatus::Present).to_string());
+        let present = document.aspects.iter().map(|aspect| count(document, aspect, AspectStatus::Present).to_string());
+        let present: Vec<String> = present.collect();
         text += &format!("| {} | {} | {} |\n", document.path, document.rows.len(), present.join(" | "));
     }
     text += &findings(model);
     for document in &model.documents {
         text += &format!("\n## {}\n\n", document.path);
-        text += "| requirement | status | code | unit | integration | mutants | own tests |\n|---|---|---|---|---|---|---|\n";
+        let rules = model.aspects.iter().map(|_| "---|").collect::<String>();
+        text += &format!("| requirement | status | {names} | mutants | own tests |\n|---|---|{rules}---|---|\n");
         text.extend(document.rows.iter().map(line));
     }
     text
@@ -35,14 +39,16 @@ fn findings(model: &Model) -> String {
 }
 
 fn line(row: &Row) -> String {
-    let cells = Aspect::ALL.map(|aspect| match row.aspect(aspect) {
+    let cells = row.aspects().iter().map(|aspect| match row.aspect(aspect) {
         AspectStatus::Present => {
             let places: Vec<String> = row.places(aspect).iter().map(|place| format!("`{}`", place.location)).collect();
             places.join("<br>")
         }
         AspectStatus::Waived => "waived".to_owned(),
         AspectStatus::Missing => "**missing**".to_owned(),
+        AspectStatus::Optional => "–".to_owned(),
     });
+    let cells: Vec<String> = cells.collect();
     let mutants = mutants_line(row).unwrap_or_default();
     let proof = row.proof.as_ref().map(proof_line).unwrap_or_default();
     format!("| {} | {} | {} | {mutants} | {proof} |\n", row.requirement.id, status(row).name(), cells.join(" | "))

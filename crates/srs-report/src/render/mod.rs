@@ -46,7 +46,7 @@ pub(super) fn explain_json(model: &Model, id: &str) -> anyhow::Result<String> {
 }
 
 /// The number of a document's requirements with this status in an aspect.
-fn count(document: &Traced, aspect: Aspect, wanted: AspectStatus) -> usize {
+fn count(document: &Traced, aspect: &Aspect, wanted: AspectStatus) -> usize {
     document.rows.iter().filter(|row| row.aspect(aspect) == wanted).count()
 }
 

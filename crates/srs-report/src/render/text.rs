@@ -32,7 +32,7 @@ pub(crate) fn check(model: &Model) -> String {
 /// its longest list.
 fn table(model: &Model) -> Vec<String> {
     let with_mutants = model.rows().any(|row| !row.mutants.is_empty());
-    let aspects = Aspect::ALL.map(Aspect::name);
+    let aspects = model.aspects.iter().map(Aspect::name);
     let title = ["requirement", "status"].into_iter().chain(aspects).chain(with_mutants.then_some("mutants"));
     let mut cells: Vec<Vec<String>> = vec![title.map(str::to_owned).collect()];
     for row in model.rows() {
@@ -44,10 +44,11 @@ fn table(model: &Model) -> Vec<String> {
 }
 
 fn lines_of(row: &Row, with_mutants: bool) -> Vec<Vec<String>> {
-    let lists = Aspect::ALL.map(|aspect| match row.aspect(aspect) {
+    let lists = row.aspects().iter().map(|aspect| match row.aspect(aspect) {
         AspectStatus::Present => row.places(aspect).iter().map(|place| place.location.to_string()).collect(),
         AspectStatus::Waived => vec!["waived".to_owned()],
         AspectStatus::Missing => vec!["MISSING".to_owned()],
+        AspectStatus::Optional => vec!["-".to_owned()],
     });
     let mutants = with_mutants.then(|| mutants_line(row).into_iter().collect::<Vec<_>>());
     let columns: Vec<Vec<String>> = [vec![row.requirement.id.clone()], vec![status(row).name().to_owned()]]
@@ -71,7 +72,7 @@ fn padded(line: &[String], widths: &[usize]) -> String {
 /// `docs/srs/a.md: 84 requirements: code 84, unit 80 (4 waived), integration 70 (10 waived, 4 missing)`
 fn summary(document: &Traced) -> String {
     let mut text = format!("{}: {} requirements:", document.path, document.rows.len());
-    for (index, aspect) in Aspect::ALL.into_iter().enumerate() {
+    for (index, aspect) in document.aspects.iter().enumerate() {
         let count = |wanted| count(document, aspect, wanted);
         let comma = if index == 0 { "" } else { "," };
         text += &format!("{comma} {} {}", aspect.name(), count(AspectStatus::Present));

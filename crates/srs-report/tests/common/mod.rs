@@ -79,8 +79,7 @@ pub struct Report {
 impl Report {
     pub fn of(root: &Path, args: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_srs-report"));
-        let Output { status, stdout, stderr } =
-            command.arg("--root").arg(root).args(args).output().unwrap();
+        let Output { status, stdout, stderr } = command.arg("--root").arg(root).args(args).output().unwrap();
         let [stdout, stderr] = [stdout, stderr].map(|text| String::from_utf8(text).unwrap());
         Self { status: status.code(), stdout, stderr }
     }

@@ -68,7 +68,7 @@ fn totals_of(model: &Model) -> Markup {
 
 /// A bar that shows the share of each status in a document, and its numbers by level.
 fn strip(document: &Traced) -> Markup {
-    let of_level = |aspect: Aspect| {
+    let of_level = |aspect: &Aspect| {
         let present = count(document, aspect, AspectStatus::Present);
         format!("{} {present}/{}", aspect.name(), document.rows.len())
     };
@@ -76,7 +76,7 @@ fn strip(document: &Traced) -> Markup {
     let words: Vec<String> = totals.iter().map(|(status, count)| format!("{count} {}", status.name())).collect();
     html! {
         div.strip {
-            div.about { b { (document.path) } " " span { (Aspect::ALL.map(of_level).join(" · ")) } }
+            div.about { b { (document.path) } " " span { (document.aspects.iter().map(of_level).collect::<Vec<_>>().join(" · ")) } }
             div.bar role="img" aria-label=(words.join(", ")) {
                 @for (status, count) in &totals {
                     i.(class(*status)) style=(format!("flex-grow:{count}")) title=(format!("{count} {}", status.name())) {}
@@ -113,7 +113,7 @@ fn filters(model: &Model) -> Markup {
             label { "Status" (select("status", statuses)) }
             label {
                 "Level"
-                (select("level", Aspect::ALL.iter().flat_map(|aspect| {
+                (select("level", model.aspects.iter().flat_map(|aspect| {
                     ["present", "waived", "missing"].map(|state| format!("{} {state}", aspect.name()))
                 })))
             }

@@ -11,7 +11,8 @@ use maud::{Markup, html};
 /// The row. The filters look at its `data-` attributes.
 pub(super) fn details(row: &Row, excerpts: &Excerpts) -> Markup {
     let status = status(row);
-    let levels: Vec<String> = Aspect::ALL.map(|aspect| format!("{} {}", aspect.name(), state(row, aspect))).to_vec();
+    let state_of = |aspect: &Aspect| format!("{} {}", aspect.name(), state(row, aspect));
+    let levels: Vec<String> = row.aspects().iter().map(state_of).collect();
     let packages: Vec<&str> = row.packages().into_iter().collect();
     let requirement = &row.requirement;
     html! {
@@ -20,8 +21,8 @@ pub(super) fn details(row: &Row, excerpts: &Excerpts) -> Markup {
                 span.badge.(class(status)) { (status.name()) }
                 span.id { (requirement.id) }
                 span.levels aria-label=(levels.join(", ")) {
-                    @for aspect in Aspect::ALL {
-                        span.(state(row, aspect)) title=(format!("{} {}", aspect.name(), state(row, aspect))) {
+                    @for aspect in row.aspects() {
+                        span.(state(row, aspect)) title=(state_of(aspect)) {
                             (aspect.name().chars().next().unwrap_or('?').to_ascii_uppercase())
                         }
                     }
@@ -31,7 +32,7 @@ pub(super) fn details(row: &Row, excerpts: &Excerpts) -> Markup {
             div.body {
                 p.at { code { (requirement.location) } }
                 @for note in &row.notes { blockquote { (note.text) " " code { (note.location) } } }
-                @for aspect in Aspect::ALL { (evidence(row, aspect, excerpts)) }
+                @for aspect in row.aspects() { (evidence(row, aspect, excerpts)) }
                 (mutants(row))
                 @if let Some(proof) = &row.proof {
                     h3 { "Mutants that its own tests notice" }
@@ -42,28 +43,24 @@ pub(super) fn details(row: &Row, excerpts: &Excerpts) -> Markup {
     }
 }
 
-fn state(row: &Row, aspect: Aspect) -> &'static str {
+fn state(row: &Row, aspect: &Aspect) -> &'static str {
     match row.aspect(aspect) {
         AspectStatus::Present => "present",
         AspectStatus::Waived => "waived",
         AspectStatus::Missing => "missing",
+        AspectStatus::Optional => "optional",
     }
 }
 
-fn evidence(row: &Row, aspect: Aspect, excerpts: &Excerpts) -> Markup {
-    let title = match aspect {
-        Aspect::Code => "Code",
-        Aspect::Unit => "Unit tests",
-        Aspect::Integration => "Integration tests",
-    };
+fn evidence(row: &Row, aspect: &Aspect, excerpts: &Excerpts) -> Markup {
     html! {
-        h3 { (title) }
+        h3 { (aspect.title()) }
         @if let Some(excuse) = row.excuse(aspect) {
             p { "Waived" @if let Some(until) = excuse.until { " until " (until) } ": " (excuse.reason) " " code { (excuse.location) } }
         } @else if row.places(aspect).is_empty() {
-            p.lacking { "Missing" }
+            p.lacking { @if row.aspect(aspect) == AspectStatus::Missing { "Missing" } @else { "Not required" } }
         }
-        @if aspect == Aspect::Code {
+        @if !aspect.is_test() {
             @for place in row.places(aspect) { (code(place, excerpts)) }
         } @else if !row.places(aspect).is_empty() {
             ul.tests { @for place in row.places(aspect) { (test(place)) } }

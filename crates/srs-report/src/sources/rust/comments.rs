@@ -1,98 +1,79 @@
-//! Separates a Rust file's comments from its code. Doc comments count as code, because they are attributes of an item.
+//! Separates a Rust file's comments from its code. Doc comments count as both, because they are attributes of an item.
 
+use crate::sources::pieces::{Brackets, Comment, Kind, Pieces, is_name, line_len, string_len};
 use std::ops::Range;
 
-/// A `//` comment; `text` is the part after the slashes.
-pub(super) struct Comment<'t> {
-    pub(super) text: &'t str,
-    pub(super) range: Range<usize>,
+/// The pieces of a Rust file.
+pub(in crate::sources) fn pieces(text: &str) -> Pieces {
+    let bytes = text.as_bytes();
+    let mut pieces = Pieces::default();
+    let mut at = 0;
+    let mut goes_on = false;
+    let mut brackets = Brackets::default();
+    while let Some(&byte) = bytes.get(at) {
+        let rest = &bytes[at..];
+        if byte.is_ascii_whitespace() {
+            goes_on = false;
+            at += 1;
+        } else if let Some(comment) = comment(rest, at) {
+            at = comment.range.end;
+            goes_on = false;
+            if comment.kind == Kind::Doc {
+                brackets.behind_block &= rest.starts_with(b"/*");
+                pieces.code.push(comment.range.clone());
+            }
+            pieces.comments.push(comment);
+        } else {
+            let range = at..at + token_len(rest);
+            at = range.end;
+            brackets.see(&bytes[range.clone()], at, &mut pieces.ends);
+            match pieces.code.last_mut().filter(|_| goes_on) {
+                Some(last) => last.end = range.end,
+                None => pieces.code.push(range),
+            }
+            goes_on = true;
+        }
+    }
+    brackets.finish(&mut pieces);
+    pieces
 }
 
-/// The pieces of a file, each list in the file's order.
-#[derive(Default)]
-pub(super) struct Pieces<'t> {
-    pub(super) comments: Vec<Comment<'t>>,
-    /// The code, cut at blanks and comments; a literal or a doc comment is one piece.
-    pub(super) code: Vec<Range<usize>>,
-    /// The ends of the file's outermost items: after each `}` or `;` outside all brackets.
-    pub(super) ends: Vec<usize>,
-}
-
-impl<'t> Pieces<'t> {
-    pub(super) fn of(text: &'t str) -> Self {
-        let bytes = text.as_bytes();
-        let mut pieces = Self::default();
-        let mut at = 0;
-        let mut goes_on = false;
-        let mut brackets = Brackets::default();
-        while let Some(&byte) = bytes.get(at) {
-            let rest = &bytes[at..];
-            if byte.is_ascii_whitespace() {
-                goes_on = false;
+/// The tokens of a Rust file, without comments.
+pub(super) fn tokens(text: &str) -> impl Iterator<Item = &str> {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        loop {
+            let rest = bytes.get(at..).filter(|rest| !rest.is_empty())?;
+            if rest[0].is_ascii_whitespace() {
                 at += 1;
-            } else if rest.starts_with(b"//") {
-                let range = at..at + line_len(rest);
-                at = range.end;
-                goes_on = false;
-                if is_doc(rest) {
-                    brackets.behind_block = false;
-                    pieces.code.push(range);
-                } else {
-                    pieces.comments.push(Comment { text: &text[range.start + 2..range.end], range });
-                }
-            } else if rest.starts_with(b"/*") {
-                let range = at..at + block_comment_len(rest);
-                at = range.end;
-                goes_on = false;
-                pieces.code.extend(is_doc(rest).then_some(range));
+            } else if let Some(comment) = comment(rest, at) {
+                at = comment.range.end;
             } else {
-                let range = at..at + token_len(rest);
-                at = range.end;
-                brackets.see(&bytes[range.clone()], at, &mut pieces.ends);
-                match pieces.code.last_mut().filter(|_| goes_on) {
-                    Some(last) => last.end = range.end,
-                    None => pieces.code.push(range),
-                }
-                goes_on = true;
+                let start = at;
+                at += token_len(rest);
+                return text.get(start..at);
             }
         }
-        pieces
+    })
+}
+
+/// The comment at the start of `rest`, which begins at the offset `at`.
+fn comment(rest: &[u8], at: usize) -> Option<Comment> {
+    let is_line = rest.starts_with(b"//");
+    if !is_line && !rest.starts_with(b"/*") {
+        return None;
     }
-}
-
-/// Follows the brackets to find the ends of items.
-#[derive(Default)]
-struct Brackets {
-    depth: usize,
-    /// The last token was a `}` that may have ended an item.
-    behind_block: bool,
-}
-
-impl Brackets {
-    fn see(&mut self, token: &[u8], end: usize, ends: &mut Vec<usize>) {
-        let begins_item = matches!(token, [first, ..] if *first == b'#' || is_name(first)) && token != b"else";
-        if self.behind_block && !begins_item {
-            // The block was a part of an expression: `const A: B = B {};`
-            ends.pop();
-        }
-        match token {
-            b"{" | b"(" | b"[" => self.depth += 1,
-            b"}" | b")" | b"]" => self.depth = self.depth.saturating_sub(1),
-            _ => {}
-        }
-        self.behind_block = self.depth == 0 && token == b"}";
-        if self.behind_block || (self.depth == 0 && token == b";") {
-            ends.push(end);
-        }
-    }
-}
-
-fn is_name(byte: &u8) -> bool {
-    *byte == b'_' || *byte >= 0x80 || byte.is_ascii_alphanumeric()
-}
-
-fn line_len(text: &[u8]) -> usize {
-    text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len())
+    let is_doc = is_doc(rest);
+    let opening = if is_doc { 3 } else { 2 };
+    let (len, closing) = if is_line { (line_len(rest), 0) } else { block_comment_len(rest) };
+    let kind = match (is_doc, is_line) {
+        (true, _) => Kind::Doc,
+        (false, true) => Kind::Line,
+        (false, false) => Kind::Block,
+    };
+    let inner: Range<usize> = (at + opening).min(at + len)..at + len.saturating_sub(closing).max(opening.min(len));
+    Some(Comment { range: at..at + len, inner, kind })
 }
 
 /// Whether a comment documents an item: `///`, `//!`, `/** */`, `/*! */`.
@@ -105,8 +86,8 @@ fn is_doc(comment: &[u8]) -> bool {
     }
 }
 
-/// The length of the block comment at the start of `text`; block comments nest.
-fn block_comment_len(text: &[u8]) -> usize {
+/// The length of the block comment at the start of `text`, and of its end mark; block comments nest.
+fn block_comment_len(text: &[u8]) -> (usize, usize) {
     let mut depth = 0_usize;
     let mut offset = 0;
     while let Some(pair) = text.get(offset..offset + 2) {
@@ -120,10 +101,10 @@ fn block_comment_len(text: &[u8]) -> usize {
         }
         offset += 2;
         if depth == 0 {
-            return offset;
+            return (offset, 2);
         }
     }
-    text.len()
+    (text.len(), 0)
 }
 
 /// The length of the literal or the name at the start of `text`; 1 for anything else.
@@ -138,18 +119,6 @@ fn token_len(text: &[u8]) -> usize {
         }
         _ => 1,
     }
-}
-
-fn string_len(text: &[u8]) -> usize {
-    let mut offset = 1;
-    while let Some(byte) = text.get(offset) {
-        match byte {
-            b'"' => return offset + 1,
-            b'\\' => offset += 2,
-            _ => offset += 1,
-        }
-    }
-    text.len()
 }
 
 /// The length of a character literal, or of only the quote of a lifetime.
@@ -182,8 +151,23 @@ fn raw_string_len(text: &[u8]) -> usize {
 mod tests {
     use super::*;
 
+    /// The texts of line comments.
     fn texts(source: &str) -> Vec<&str> {
-        Pieces::of(source).comments.into_iter().map(|comment| comment.text).collect()
+        let lines = pieces(source).comments.into_iter().filter(|comment| comment.kind == Kind::Line);
+        lines.map(|comment| &source[comment.inner]).collect()
+    }
+
+    #[test]
+    fn block_and_doc_comments_are_comments() {
+        let source = "/*1*//**2*/ //!3\n/*/*4*/*/ ///5\n/*!6*/ /* 7";
+        let all: Vec<&str> = pieces(source).comments.into_iter().map(|comment| &source[comment.inner]).collect();
+        assert_eq!(all, ["1", "2", "3", "/*4*/", "5", "6", " 7"]);
+    }
+
+    #[test]
+    fn tokens_are_names_literals_and_single_signs() {
+        let all: Vec<&str> = tokens("#[path = \"a;b\"] pub mod r#c; // mod d;\n").collect();
+        assert_eq!(all, ["#", "[", "path", "=", "\"a;b\"", "]", "pub", "mod", "r", "#", "c", ";"]);
     }
 
     #[test]
@@ -223,7 +207,7 @@ mod tests {
         let source =
             "use a::{b, c};#[d] fn e(f: [u8; 1]) { g; }const H: I = I {};J! { k }static L: M = if n {} else {};";
         let mut start = 0;
-        let ends = Pieces::of(source).ends;
+        let ends = pieces(source).ends;
         let items: Vec<&str> = ends.into_iter().map(|end| &source[std::mem::replace(&mut start, end)..end]).collect();
         let expected = [
             "use a::{b, c};",
@@ -238,7 +222,7 @@ mod tests {
     #[test]
     fn code_is_cut_at_blanks_and_comments() {
         let source = "/// d\nfn f(){\"a b\"}/*c*/ g//x\n";
-        let code: Vec<&str> = Pieces::of(source).code.into_iter().map(|range| &source[range]).collect();
+        let code: Vec<&str> = pieces(source).code.into_iter().map(|range| &source[range]).collect();
         assert_eq!(code, ["/// d", "fn", "f(){\"a b\"}", "g"]);
     }
 }

@@ -3,42 +3,25 @@
 //! `syn` does not parse the tokens inside a macro (`proptest! { … }`). So this file finds functions there by their
 //! shape alone: attributes, `fn`, a name, a body.
 
+use crate::config::Tests;
+use crate::sources::place::Item;
+use fast_glob::glob_match;
 use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
 use std::mem;
 use syn::visit::{self, Visit};
 use syn::{AttrStyle, Attribute, Meta};
 
-/// An item, as byte offsets into its file.
-pub(super) struct Item {
-    pub(super) name: String,
-    /// Its name with only the modules around it, as the test harness prints it. A macro has the names of all its tests.
-    pub(super) test_names: Vec<String>,
-    pub(super) is_test: bool,
-    /// Whether it becomes several tests below its name, as an `#[rstest]` does.
-    pub(super) is_parametrised: bool,
-    /// The least number of tests that its attributes make of it.
-    pub(super) cases: usize,
-    /// Whether it is a test or compiled only for tests.
-    pub(super) is_test_code: bool,
-    /// The start of its first attribute.
-    pub(super) start: usize,
-    /// Its start after the attributes.
-    pub(super) head: usize,
-    pub(super) end: usize,
-    /// Whether a tag inside it that stands above no other item belongs to it. A `mod` or an `impl` only gathers items.
-    pub(super) owns_body: bool,
-}
-
 /// Every item of the file, nested ones included.
-pub(super) fn collect(file: &syn::File) -> Vec<Item> {
-    let mut collector = Collector::default();
+pub(super) fn collect(file: &syn::File, tests: &Tests) -> Vec<Item> {
+    let in_test_code = file.attrs.iter().any(|attribute| is_for_tests_only(&attribute.meta));
+    let mut collector = Collector { tests, items: Vec::new(), scope: Vec::new(), modules: Vec::new(), in_test_code };
     collector.visit_file(file);
     collector.items
 }
 
-#[derive(Default)]
-struct Collector {
+struct Collector<'t> {
+    tests: &'t Tests,
     items: Vec<Item>,
     /// The names of the items around.
     scope: Vec<String>,
@@ -47,7 +30,7 @@ struct Collector {
     in_test_code: bool,
 }
 
-impl<'ast> Visit<'ast> for Collector {
+impl<'ast> Visit<'ast> for Collector<'_> {
     fn visit_item(&mut self, item: &'ast syn::Item) {
         let Some(name) = name_of(item) else { return visit::visit_item(self, item) };
         let gathers = matches!(item, syn::Item::Mod(_) | syn::Item::Impl(_) | syn::Item::Trait(_));
@@ -67,10 +50,16 @@ impl<'ast> Visit<'ast> for Collector {
         }
         if matches!(item, syn::Item::Macro(_)) {
             let (outer, inner) = self.items[index..].split_at_mut(1);
-            outer[0].is_test = inner.iter().any(|item| item.is_test);
+            let tests: Vec<&Item> = inner.iter().filter(|item| item.is_test).collect();
+            let makes_tests = tests.is_empty() && is_named(&outer[0].name, &self.tests.macros);
+            outer[0].is_test = makes_tests || !tests.is_empty();
             outer[0].is_test_code |= outer[0].is_test;
-            let tests = inner.iter().filter(|item| item.is_test);
-            outer[0].test_names = tests.flat_map(|item| item.test_names.clone()).collect();
+            if makes_tests {
+                // Only the macro knows the names of its tests.
+                outer[0].is_parametrised = true;
+            } else {
+                outer[0].test_names = tests.into_iter().flat_map(|item| item.test_names.clone()).collect();
+            }
         }
     }
 
@@ -102,6 +91,17 @@ impl<'ast> Visit<'ast> for Collector {
         self.enter(name, item.to_token_stream(), true, |inside| visit::visit_trait_item(inside, item));
     }
 
+    fn visit_foreign_item(&mut self, item: &'ast syn::ForeignItem) {
+        let name = match item {
+            syn::ForeignItem::Fn(item) => item.sig.ident.to_string(),
+            syn::ForeignItem::Static(item) => item.ident.to_string(),
+            syn::ForeignItem::Type(item) => item.ident.to_string(),
+            syn::ForeignItem::Macro(item) => macro_name(&item.mac),
+            _ => return visit::visit_foreign_item(self, item),
+        };
+        self.enter(name, item.to_token_stream(), true, |inside| visit::visit_foreign_item(inside, item));
+    }
+
     fn visit_variant(&mut self, variant: &'ast syn::Variant) {
         let name = variant.ident.to_string();
         self.enter(name, variant.to_token_stream(), true, |inside| visit::visit_variant(inside, variant));
@@ -117,7 +117,7 @@ impl<'ast> Visit<'ast> for Collector {
     }
 }
 
-impl Collector {
+impl Collector<'_> {
     fn enter(&mut self, name: String, tokens: TokenStream, owns_body: bool, walk: impl FnOnce(&mut Self)) {
         let trees: Vec<TokenTree> = tokens.into_iter().collect();
         let attributes = attributes(&trees);
@@ -155,7 +155,7 @@ impl Collector {
         owns_body: bool,
         walk: impl FnOnce(&mut Self),
     ) {
-        let is_test = metas.iter().any(makes_test);
+        let is_test = metas.iter().any(|meta| makes_test(meta, &self.tests.attributes));
         let is_test_code = self.in_test_code || is_test || metas.iter().any(is_for_tests_only);
         let cases = metas.iter().filter(|meta| is_case(meta)).count().max(1);
         let is_parametrised = metas.iter().any(is_parametrised);
@@ -272,14 +272,36 @@ fn is_ident(tree: &TokenTree, word: &str) -> bool {
     matches!(tree, TokenTree::Ident(ident) if ident == word)
 }
 
-/// Whether the attribute makes a function a test: `#[test]`, `#[tokio::test]`, `#[rstest]`.
-fn makes_test(meta: &Meta) -> bool {
-    meta.path().segments.last().is_some_and(|last| ["test", "rstest", "test_case"].iter().any(|it| last.ident == it))
+/// The last names of attributes that make a test of a function, `#[tokio::test]` for example.
+const TESTS: [&str; 8] =
+    ["test", "rstest", "test_case", "test_matrix", "quickcheck", "property_test", "gtest", "wasm_bindgen_test"];
+
+/// Whether the attribute makes a function a test: `#[test]`, `#[tokio::test]`, `#[rstest]`, `#[cfg_attr(…, test)]`, or
+/// one that the project names.
+fn makes_test(meta: &Meta, named: &[String]) -> bool {
+    if meta.path().is_ident("cfg_attr") {
+        let Meta::List(list) = meta else { return false };
+        let metas = syn::punctuated::Punctuated::<Meta, syn::Token![,]>::parse_terminated;
+        let parts = syn::parse::Parser::parse2(metas, list.tokens.clone()).unwrap_or_default();
+        return parts.iter().skip(1).any(|meta| makes_test(meta, named));
+    }
+    let segments: Vec<String> = meta.path().segments.iter().map(|segment| segment.ident.to_string()).collect();
+    let last = segments.last().map_or("", String::as_str);
+    TESTS.contains(&last) || is_named(&segments.join("::"), named) || is_named(last, named)
+}
+
+/// Whether one of the patterns names it; a `*` is any text.
+fn is_named(name: &str, patterns: &[String]) -> bool {
+    let name = name.trim_end_matches('!');
+    patterns.iter().any(|pattern| glob_match(pattern.trim_end_matches('!'), name))
 }
 
 /// Whether the attribute multiplies a test: `#[rstest]`, `#[test_case(…)]`.
 fn is_parametrised(meta: &Meta) -> bool {
-    meta.path().segments.last().is_some_and(|last| ["rstest", "test_case", "apply"].iter().any(|it| last.ident == it))
+    meta.path()
+        .segments
+        .last()
+        .is_some_and(|last| ["rstest", "test_case", "test_matrix", "apply"].iter().any(|it| last.ident == it))
 }
 
 /// Whether the attribute is one case of a parametrised test: `#[case(…)]`, `#[case::name(…)]`, `#[test_case(…)]`.

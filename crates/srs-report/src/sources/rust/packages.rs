@@ -18,15 +18,19 @@ pub(crate) struct Home {
 }
 
 /// The packages of a project. Each is read when it is first needed.
-pub(super) struct Packages {
+#[derive(Debug)]
+pub(in crate::sources) struct Packages {
     root: PathBuf,
     known: HashMap<PathBuf, Option<Arc<Package>>>,
 }
 
+#[derive(Debug)]
 struct Package {
     name: Arc<str>,
     folder: PathBuf,
     tests: Vec<Target>,
+    /// The root files of other targets, where the manifest names them.
+    roots: Vec<PathBuf>,
 }
 
 #[derive(Deserialize, Default)]
@@ -34,6 +38,18 @@ struct Manifest {
     package: Option<Name>,
     #[serde(default)]
     test: Vec<Target>,
+    lib: Option<Root>,
+    #[serde(default)]
+    bin: Vec<Root>,
+    #[serde(default)]
+    example: Vec<Root>,
+    #[serde(default)]
+    bench: Vec<Root>,
+}
+
+#[derive(Deserialize)]
+struct Root {
+    path: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -41,22 +57,28 @@ struct Name {
     name: String,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Debug, Deserialize, Clone)]
 struct Target {
     name: String,
     path: Option<String>,
 }
 
 impl Packages {
-    pub(super) fn of(root: &Path) -> Self {
+    pub(in crate::sources) fn of(root: &Path) -> Self {
         Self { root: root.to_owned(), known: HashMap::new() }
     }
 
-    pub(super) fn home(&mut self, file: &Path) -> anyhow::Result<Home> {
+    pub(in crate::sources) fn home(&mut self, file: &Path) -> anyhow::Result<Home> {
         Ok(match file.parent() {
             Some(folder) => self.package(folder)?.map_or_else(Home::default, |package| package.home(file)),
             None => Home::default(),
         })
+    }
+
+    /// Whether a file is the root of one of cargo's targets. [`Packages::home`] was asked for the file before.
+    pub(in crate::sources) fn is_target_root(&self, file: &Path) -> bool {
+        let package = file.parent().and_then(|folder| self.known.get(folder)?.as_ref());
+        package.is_some_and(|package| package.is_target_root(file))
     }
 
     /// The package that a folder lies in.
@@ -79,8 +101,12 @@ impl Packages {
     fn manifest(&self, folder: &Path) -> anyhow::Result<Option<Package>> {
         let path = folder.strip_prefix(&self.root).unwrap_or(folder).join("Cargo.toml");
         let manifest: Option<(Manifest, _)> = toml_file::read(&self.root, &path.to_string_lossy())?;
-        let Some((Manifest { package: Some(Name { name }), test }, _)) = manifest else { return Ok(None) };
-        Ok(Some(Package { name: name.into(), folder: folder.to_owned(), tests: test }))
+        let Some((manifest, _)) = manifest else { return Ok(None) };
+        let Manifest { package: Some(Name { name }), test, lib, bin, example, bench } = manifest else {
+            return Ok(None);
+        };
+        let roots = lib.into_iter().chain(bin).chain(example).chain(bench).filter_map(|root| root.path).collect();
+        Ok(Some(Package { name: name.into(), folder: folder.to_owned(), tests: test, roots }))
     }
 }
 
@@ -119,6 +145,26 @@ impl Package {
         Home { package: Some(Arc::clone(&self.name)), binary: binary.map(Into::into), module }
     }
 
+    fn is_target_root(&self, file: &Path) -> bool {
+        let path = file.strip_prefix(&self.folder).unwrap_or(file);
+        let is_named = self
+            .roots
+            .iter()
+            .map(PathBuf::as_path)
+            .chain(self.tests.iter().filter_map(|it| it.path.as_deref().map(Path::new)));
+        let parts: Vec<&str> = path.iter().filter_map(|part| part.to_str()).collect();
+        let is_usual = matches!(
+            parts.as_slice(),
+            ["build.rs"]
+                | ["src", "lib.rs" | "main.rs"]
+                | ["src", "bin", _]
+                | ["src", "bin", _, "main.rs"]
+                | ["tests" | "examples" | "benches", _]
+                | ["tests" | "examples" | "benches", _, "main.rs"]
+        );
+        is_usual || is_named.into_iter().any(|root| root == path)
+    }
+
     fn binary(&self, kind: &str, file: &str) -> String {
         let (name, target) = (&self.name, file.trim_end_matches(".rs"));
         match kind {
@@ -147,7 +193,7 @@ mod tests {
     fn home(file: &str) -> (Option<String>, String) {
         let target = |name: &str, path: &str| Target { name: name.to_owned(), path: Some(path.to_owned()) };
         let tests = vec![target("open", "open.rs"), target("deep", "a/deep.rs"), target("b", "b/main.rs")];
-        let package = Package { name: "p".into(), folder: "/r/p".into(), tests };
+        let package = Package { name: "p".into(), folder: "/r/p".into(), tests, roots: Vec::new() };
         let home = package.home(&Path::new("/r/p").join(file));
         (home.binary.as_deref().map(str::to_owned), home.module)
     }
