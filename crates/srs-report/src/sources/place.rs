@@ -67,7 +67,13 @@ impl Source<'_> {
         let is_near =
             |next: &&Range<usize>| self.is_lenient || !has_blank_line(&self.text[comment.range.end..next.start]);
         let next = next.filter(is_near)?;
-        self.items.iter().find(|item| item.start == next.start)
+        let starts = || self.items.iter().find(|item| item.start == next.start);
+        // A parser that lost its way may begin an item a little earlier.
+        let begins_around = || {
+            let item = self.around(next.start).filter(|_| self.is_lenient)?;
+            (item.start >= comment.range.end).then_some(item)
+        };
+        starts().or_else(begins_around)
     }
 
     /// The innermost item that contains the offset.

@@ -123,6 +123,7 @@ impl Reader<'_> {
         let mut lexed = c::lex(text);
         let comments = std::mem::take(&mut lexed.pieces.comments);
         let excused = open.excused(&comments, self.config);
+        let ranges: Vec<_> = comments.iter().map(|comment| comment.range.clone()).collect();
         let tagged = self.tagged(text, comments);
         if tagged.is_empty() && !self.config.untagged_tests {
             return (Vec::new(), Vec::new());
@@ -133,7 +134,7 @@ impl Reader<'_> {
             _ => false,
         };
         let file = CFile { is_cpp, only_tests: open.file.only_tests, tests: &self.config.tests };
-        let items = c::items(text, &lexed, self.starts(&tagged).as_deref(), &file);
+        let items = c::items(text, &lexed, &ranges, self.starts(&tagged).as_deref(), &file);
         let source = Source { text, code: lexed.pieces.code, items, is_lenient: true };
         self.attached(open, tagged, &source, &excused)
     }

@@ -153,9 +153,11 @@ mod tests {
         let functions = regex::Regex::new("^test_").expect("a pattern");
         let tests = Tests { macros: vec!["MY_*".to_owned()], attributes: Vec::new(), functions };
         let lexed = lexer::lex(source);
-        let rewritten = macros::rewrite(source, &lexed, &tests.macros);
+        let rewritten = macros::rewrite(source, &lexed, &[], &tests.macros);
         let file = CFile { is_cpp, only_tests: true, tests: &tests };
-        let items = collect(&rewritten.text, &rewritten.named, &file);
+        let mut items = rewritten.items;
+        items.extend(collect(&rewritten.text, &rewritten.named, &file));
+        items.sort_by_key(|item| item.start);
         items.into_iter().map(|item| format!("{}{}", item.name, if item.is_test { "!" } else { "" })).collect()
     }
 
@@ -170,7 +172,7 @@ mod tests {
     fn tests_are_functions_of_known_macros_and_names() {
         let source = "BEGIN_TEST_SUITE(a)\nTEST_FUNCTION(b) { }\nstatic void test_c(void) { }\nvoid d(void) { }\n\
                       MY_TEST(e) { }\nSTART_TEST(f) { }\nEND_TEST\nSTART_TEST(g) { }\nEND_TEST\n";
-        assert_eq!(names(source, false), ["b!", "test_c!", "d", "e!", "f!", "g!"]);
+        assert_eq!(names(source, false), ["BEGIN_TEST_SUITE", "b!", "test_c!", "d", "e!", "f!", "g!"]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Comments are found here and not in the parsed file, because the parser may lose its way in macros and a tag must
 //! not be lost with it.
 
+use super::branches;
 use crate::sources::pieces::{Brackets, Comment, Kind, Pieces, is_name};
 use std::ops::Range;
 
@@ -10,23 +11,36 @@ use std::ops::Range;
 #[derive(Debug, Default)]
 pub(in crate::sources) struct Lexed {
     pub(in crate::sources) pieces: Pieces,
+    /// Without those of branches that the parser would not understand.
     pub(super) tokens: Vec<Range<usize>>,
-    /// The starts of preprocessor directives.
-    pub(super) directives: Vec<usize>,
+    pub(super) directives: Vec<Directive>,
+    /// Branches of `#if` that open or close a bracket.
+    pub(super) dead: Vec<Range<usize>>,
+}
+
+/// A preprocessor directive with its continuation lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Directive {
+    pub(super) range: Range<usize>,
+    /// `define`
+    pub(super) word: String,
+    /// The word behind, which is the name of a macro.
+    pub(super) name: String,
+}
+
+impl Directive {
+    pub(super) fn is_conditional(&self) -> bool {
+        self.word.starts_with("if") || self.word.starts_with("el") || self.word == "endif"
+    }
 }
 
 /// The pieces of a file.
 pub(in crate::sources) fn lex(text: &str) -> Lexed {
-    let mut lexer = Lexer { bytes: text.as_bytes(), at: 0, goes_on: false, lexed: Lexed::default() };
-    let mut brackets = Brackets::default();
+    let mut lexer = Lexer { text, bytes: text.as_bytes(), at: 0, goes_on: false, lexed: Lexed::default() };
     let mut is_line_start = true;
     while let Some(&byte) = lexer.bytes.get(lexer.at) {
         if byte == b'#' && is_line_start {
             lexer.directive();
-            if brackets.is_outside() {
-                lexer.lexed.pieces.ends.push(lexer.at);
-                brackets.behind_block = false;
-            }
         } else if byte.is_ascii_whitespace() || lexer.skips_break() {
             is_line_start |= byte == b'\n';
             lexer.at += 1;
@@ -34,15 +48,44 @@ pub(in crate::sources) fn lex(text: &str) -> Lexed {
         } else if !lexer.comment() {
             is_line_start = false;
             let token = lexer.token();
-            brackets.see(&lexer.bytes[token.clone()], token.end, &mut lexer.lexed.pieces.ends);
             lexer.lexed.tokens.push(token);
         }
     }
-    brackets.finish(&mut lexer.lexed.pieces);
-    lexer.lexed
+    let mut lexed = lexer.lexed;
+    lexed.dead = branches::dead(text, &lexed.tokens, &lexed.directives);
+    let dead = std::mem::take(&mut lexed.dead);
+    lexed.tokens.retain(|token| {
+        let next = dead.partition_point(|range| range.end <= token.start);
+        dead.get(next).is_none_or(|range| token.start < range.start)
+    });
+    lexed.dead = dead;
+    find_ends(text, &mut lexed);
+    lexed
+}
+
+/// The ends of the outermost items. A block ends one if it is a function's; a type or a table ends with a semicolon.
+fn find_ends(text: &str, lexed: &mut Lexed) {
+    let mut brackets = Brackets::default();
+    let mut is_body = false;
+    let mut before = "";
+    let ends = &mut lexed.pieces.ends;
+    for token in &lexed.tokens {
+        let own = &text[token.clone()];
+        if own == "{" && brackets.is_outside() {
+            is_body = before == ")";
+        }
+        brackets.see(own.as_bytes(), token.end, ends);
+        if own == "}" && brackets.behind_block && !is_body {
+            ends.pop();
+            brackets.behind_block = false;
+        }
+        before = own;
+    }
+    brackets.finish(&mut lexed.pieces);
 }
 
 struct Lexer<'t> {
+    text: &'t str,
     bytes: &'t [u8],
     at: usize,
     /// The next token goes on the last piece of code.
@@ -58,7 +101,9 @@ impl Lexer<'_> {
 
     /// Reads a directive to the end of its last line.
     fn directive(&mut self) {
-        self.lexed.directives.push(self.at);
+        let start = self.at;
+        let pieces = self.lexed.pieces.code.len();
+        let mut words = Vec::new();
         self.goes_on = false;
         while let Some(&byte) = self.bytes.get(self.at) {
             if self.skips_break() {
@@ -70,10 +115,20 @@ impl Lexer<'_> {
                 self.at += 1;
                 self.goes_on = false;
             } else if !self.comment() {
-                self.token();
+                let token = self.token();
+                if words.len() < 3 {
+                    words.push(token);
+                }
             }
         }
         self.goes_on = false;
+        let word = |index: usize| words.get(index).map_or(String::new(), |range| self.text[range.clone()].to_owned());
+        let directive = Directive { range: start..self.at, word: word(1), name: word(2) };
+        if directive.is_conditional() {
+            // A tag above it belongs to what it makes conditional.
+            self.lexed.pieces.code.truncate(pieces);
+        }
+        self.lexed.directives.push(directive);
     }
 
     /// Reads a comment if there is one.
@@ -199,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn items_end_at_blocks_semicolons_and_directives() {
-        let source = "#include <a>\nint b;\nint c(void) { int d; }\nE f = { 1 };\n#define G {\n";
+    fn items_end_at_blocks_and_semicolons() {
+        let source = "int b;\nint c(void) { int d; }\nE f = { 1 };\nstruct H { int i; } j;\n";
         let mut start = 0;
         let lexed = lex(source);
         let items: Vec<&str> =
             lexed.pieces.ends.iter().map(|&end| source[std::mem::replace(&mut start, end)..end].trim()).collect();
-        assert_eq!(items, ["#include <a>", "int b;", "int c(void) { int d; }", "E f = { 1 };", "#define G {"]);
+        assert_eq!(items, ["int b;", "int c(void) { int d; }", "E f = { 1 };", "struct H { int i; } j;"]);
         assert!(lexed.pieces.is_balanced);
-        assert!(!lex("#if A\nint f() {\n#else\nint g() {\n#endif\n}\n").pieces.is_balanced);
+        assert!(!lex("int f() {").pieces.is_balanced);
     }
 }

@@ -1,10 +1,13 @@
-//! Turns macros that stand where a function or a declaration would stand into what the parser knows.
+//! Turns a file into what the parser knows. Offsets stay.
 //!
-//! `TEST_FUNCTION(name) { … }` becomes `int t() { … }`, and `END_TEST_SUITE(suite)` becomes blanks. Offsets stay.
+//! `TEST_FUNCTION(name) { … }` becomes `int t() { … }`. Comments, directives, and macros that stand alone, such as
+//! `END_TEST_SUITE(suite)`, become blanks.
 
 use super::lexer::Lexed;
+use crate::sources::place::Item;
 use fast_glob::glob_match;
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The macros of known test frameworks that define a test: Macro Utils, GoogleTest, Unity, Check, Catch2, Boost.
 const TESTS: [&str; 18] = [
@@ -39,6 +42,8 @@ pub(super) struct Rewritten {
     pub(super) ends: Vec<usize>,
     /// What a macro defines, by the offset where it begins.
     pub(super) named: HashMap<usize, Named>,
+    /// Directives and macros that became blanks.
+    pub(super) items: Vec<Item>,
 }
 
 /// A function that a macro defines.
@@ -52,10 +57,26 @@ pub(super) struct Named {
     pub(super) cases: usize,
 }
 
-pub(super) fn rewrite(text: &str, lexed: &Lexed, test_macros: &[String]) -> Rewritten {
+/// The text without its comments and directives, and with known macros as functions.
+pub(super) fn rewrite(text: &str, lexed: &Lexed, comments: &[Range<usize>], test_macros: &[String]) -> Rewritten {
     let mut bytes = text.as_bytes().to_vec();
     let mut ends = lexed.pieces.ends.clone();
     let mut named = HashMap::new();
+    let mut items = Vec::new();
+    for comment in comments {
+        blank(&mut bytes[comment.clone()]);
+    }
+    for directive in &lexed.directives {
+        blank(&mut bytes[directive.range.clone()]);
+        if !directive.is_conditional() {
+            let is_macro = directive.word == "define";
+            let name = if is_macro { directive.name.clone() } else { format!("#{}", directive.word) };
+            items.push(item(name, directive.range.clone()));
+        }
+    }
+    for branch in &lexed.dead {
+        blank(&mut bytes[branch.clone()]);
+    }
     let token = |index: usize| lexed.tokens.get(index).map_or("", |range| &text[range.clone()]);
     let mut before = "";
     let mut index = 0;
@@ -66,12 +87,7 @@ pub(super) fn rewrite(text: &str, lexed: &Lexed, test_macros: &[String]) -> Rewr
             index += 1;
             continue;
         }
-        let follows_directive = || {
-            let last = lexed.directives.partition_point(|&start| start < range.start);
-            let token_before = index.checked_sub(1).map_or(0, |it| lexed.tokens[it].end);
-            last.checked_sub(1).is_some_and(|last| lexed.directives[last] >= token_before)
-        };
-        let begins_item = matches!(before, "" | ";" | "}" | "{" | ":") || follows_directive();
+        let begins_item = matches!(before, "" | ";" | "}" | "{" | ":");
         let is_test = TESTS.contains(&name) || test_macros.iter().any(|pattern| glob_match(pattern, name));
         let is_constant =
             || name.len() > 1 && name.bytes().all(|it| it == b'_' || it.is_ascii_uppercase() || it.is_ascii_digit());
@@ -91,6 +107,7 @@ pub(super) fn rewrite(text: &str, lexed: &Lexed, test_macros: &[String]) -> Rewr
             before = ")";
         } else if stands_alone(text, lexed, close, behind) {
             blank(&mut bytes[head.clone()]);
+            items.push(item(name.to_owned(), head.clone()));
             if let Err(position) = ends.binary_search(&head.end) {
                 ends.insert(position, head.end);
             }
@@ -102,10 +119,26 @@ pub(super) fn rewrite(text: &str, lexed: &Lexed, test_macros: &[String]) -> Rewr
     }
     // Only whole tokens were replaced, and by ASCII.
     let text = String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned());
-    Rewritten { text, ends, named }
+    Rewritten { text, ends, named, items }
 }
 
 const FUNCTION: &str = "int t()";
+
+/// An item that the parser does not see.
+fn item(name: String, range: Range<usize>) -> Item {
+    Item {
+        test_names: vec![name.clone()],
+        name,
+        is_test: false,
+        is_parametrised: false,
+        cases: 1,
+        is_test_code: false,
+        start: range.start,
+        head: range.start,
+        end: range.end,
+        owns_body: true,
+    }
+}
 
 /// Whether a macro in a line of its own needs no semicolon: a name, a directive or nothing follows in another line.
 fn stands_alone(text: &str, lexed: &Lexed, close: usize, behind: &str) -> bool {
@@ -168,7 +201,14 @@ fn defined(name: &str, arguments: &[String], is_test: bool) -> Named {
             "TEST" | "TEST_F" | "TEST_P" | "TYPED_TEST" | "TYPED_TEST_P" | "CTEST" | "CTEST2" | "IGNORE_TEST"
         );
     let suite = argument(0).filter(|_| has_suite && arguments.len() > 1);
-    let own = if suite.is_some() { argument(1) } else { arguments.iter().find(|it| !it.is_empty()).cloned() };
+    let own = if suite.is_some() {
+        argument(1)
+    } else if argument(0).is_none() && arguments.len() > 2 {
+        // `MOCKABLE_FUNCTION(modifiers, result, name, …)`
+        argument(2)
+    } else {
+        arguments.iter().find(|it| !it.is_empty()).cloned()
+    };
     let own = own.map_or_else(|| name.to_owned(), |own| own.trim_matches('"').to_owned());
     let cases = arguments.iter().filter(|it| it.starts_with("CASE(")).count();
     let is_parametrised = cases > 0 || matches!(name, "TEST_P" | "TYPED_TEST" | "TYPED_TEST_P" | "TEST_CASE");
@@ -183,7 +223,7 @@ mod tests {
     #[test]
     fn macros_become_functions_and_blanks_at_the_same_offsets() {
         let source = "BEGIN_SUITE(a)\nTEST_FUNCTION(name)\n{ X(1); }\nTEST(S, n) {}\nF(a, b);\nEND_SUITE(a)\n";
-        let rewritten = rewrite(source, &lex(source), &[]);
+        let rewritten = rewrite(source, &lex(source), &[], &[]);
         let expected = "              \nint t()            \n{ X(1); }\nint t()    {}\nF(a, b);\n            \n";
         assert_eq!(rewritten.text, expected);
         let mut names: Vec<(usize, String)> = rewritten
@@ -198,14 +238,14 @@ mod tests {
     #[test]
     fn a_parametrised_test_has_its_cases() {
         let source = "PARAMETERIZED_TEST_FUNCTION(f, ARGS(int, a), CASE((0), b), CASE((1), c)) {}";
-        let named = rewrite(source, &lex(source), &[]).named;
+        let named = rewrite(source, &lex(source), &[], &[]).named;
         assert_eq!((named[&0].name.as_str(), named[&0].is_parametrised, named[&0].cases), ("f", true, 2));
     }
 
     #[test]
     fn a_call_is_no_definition() {
         let source = "int f() { if (x) TEST(a) { } return MAX(1, 2); }\nclass A { A(int b) { } };\n";
-        let rewritten = rewrite(source, &lex(source), &[]);
+        let rewritten = rewrite(source, &lex(source), &[], &[]);
         assert_eq!((rewritten.text.as_str(), rewritten.named.len()), (source, 0));
     }
 }
