@@ -1,13 +1,16 @@
 //! The options of `srs-report`.
 
 use super::render::Format;
+use clap::{Args as _, ValueEnum as _};
+use clap_complete::Shell;
 use std::path::PathBuf;
 
 /// The command line.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
+#[command(disable_help_subcommand = true, subcommand_negates_reqs = true)]
 pub struct Args {
-    /// The project to report on, if it is not this workspace; its `srs.toml` says where things are
-    #[arg(long, value_name = "DIR")]
+    /// The project to report on, if it is not the one here; its `srs.toml` says where things are
+    #[arg(long, value_name = "DIR", global = true)]
     pub(super) root: Option<PathBuf>,
     /// The gate: print the findings and the summary, not the table
     #[arg(long, visible_alias = "quiet")]
@@ -18,16 +21,22 @@ pub struct Args {
     /// Bring the requirement texts that tags quote up to date with the documents
     #[arg(long, conflicts_with_all = ["bless", "explain", "run", "prove"])]
     pub(super) fix: bool,
-    /// Show one requirement whole
-    #[arg(long, value_name = "ID", conflicts_with = "check")]
+    /// Show one requirement whole, or what a kind of finding means
+    #[arg(long, value_name = "ID|KIND", conflicts_with = "check")]
     pub(super) explain: Option<String>,
+    /// Compare with an earlier revision: what came, what went, what broke, as Markdown
+    #[arg(long, value_name = "BASE", conflicts_with_all = ["bless", "fix", "explain", "check", "prove"])]
+    pub(super) diff: Option<String>,
+    /// Report again whenever a file changes
+    #[arg(long, conflicts_with_all = ["bless", "fix", "run", "prove", "output"])]
+    pub(super) watch: bool,
     /// How to write the report
     #[arg(long, value_enum, default_value = "text")]
     pub(super) format: Format,
     /// Write the report to a file
     #[arg(long, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
-    /// Run the tests with cargo-nextest and join their results
+    /// Run the tests with cargo-nextest, or with the command of `srs.toml`, and join their results
     #[arg(long)]
     pub(super) run: bool,
     /// Join results that were made elsewhere: JUnit files
@@ -57,6 +66,22 @@ pub struct Args {
     /// Stop trying after this time; the next run goes on from there
     #[arg(long, value_name = "MINUTES", requires = "own_tests")]
     pub(super) minutes: Option<u64>,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// What is no report.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Command {
+    /// Look at the project, write an `srs.toml` for it, and say why
+    Init,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 impl Args {
@@ -64,4 +89,31 @@ impl Args {
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         self.explain.iter().chain(&self.only).map(String::as_str)
     }
+}
+
+/// The program's command line.
+fn command() -> clap::Command {
+    let about = "Traces requirements to their code, their tests and the results of the tests";
+    let formats: Vec<&str> = Format::value_variants().iter().map(|format| format.name()).collect();
+    let after = format!(
+        "The exit status is 0 without findings, 1 with findings, and 2 if there is no report to make.\n\
+         Formats: {}. The settings are in srs.toml; `srs-report init` writes one.",
+        formats.join(", ")
+    );
+    let command = clap::Command::new("srs-report").version(env!("CARGO_PKG_VERSION")).about(about);
+    Args::augment_args(command).after_help(after)
+}
+
+/// The completion script of a shell.
+pub(super) fn completions(shell: Shell) -> String {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command(), "srs-report", &mut script);
+    String::from_utf8_lossy(&script).into_owned()
+}
+
+/// The manual page, as roff.
+pub(super) fn manual() -> anyhow::Result<String> {
+    let mut page = Vec::new();
+    clap_mangen::Man::new(command()).render(&mut page)?;
+    Ok(String::from_utf8_lossy(&page).into_owned())
 }

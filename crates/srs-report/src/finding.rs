@@ -33,6 +33,11 @@ macro_rules! kinds {
         impl Kind {
             pub(super) const ALL: &[Self] = &[$(Self::$kind,)*];
 
+            /// The kind of a name.
+            pub(super) fn of(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|kind| kind.name() == name)
+            }
+
             /// The name between the brackets of the output.
             pub(super) fn name(self) -> &'static str {
                 match self { $(Self::$kind => $name,)* }

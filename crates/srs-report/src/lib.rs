@@ -5,22 +5,26 @@
 //!
 //! The report is a pipeline with one file per stage. [`documents`], [`sources`], [`exceptions`], [`notes`],
 //! [`snapshot`], [`results`] and [`mutants`] read. [`model`] joins their results, and [`status`] judges it without
-//! doing I/O. [`render`] prints. A fault of the project is a [`finding`]. An input that cannot be read at all is an
-//! error.
+//! doing I/O. [`render`] prints. [`pipeline`] is the order of the stages. A fault of the project is a [`finding`]. An
+//! input that cannot be read at all is an error.
 
 mod args;
 mod config;
 mod date;
+mod diff;
 mod documents;
 mod exceptions;
 mod excerpts;
 mod finding;
 mod fix;
 mod hash;
+mod init;
 mod model;
 mod mutants;
 mod notes;
 mod own_tests;
+mod pipeline;
+mod progress;
 mod proofs;
 mod render;
 mod results;
@@ -29,31 +33,30 @@ mod sources;
 mod status;
 mod toml_file;
 mod walk;
+mod watch;
 
 pub use args::Args;
 
 use anyhow::{Context as _, bail};
+use args::Command;
 use config::Config;
-use date::Date;
 use documents::Document;
 use excerpts::Excerpts;
-use finding::Finding;
-use model::{Aspect, Model, Parts};
-use mutants::{Choice, Mutants};
+use finding::Kind;
+use model::Model;
 use proofs::Proofs;
 use render::Format;
-use results::Results;
-use sources::Tag;
 use std::fs;
 use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
-use std::thread;
-use std::time::{Duration, Instant};
 
-/// Prints the report. The exit status is 0 without findings, 1 with findings, and 2 if no report could be made.
+/// Does what the arguments say, in the folder `home` if they name no other.
+///
+/// The exit status is 0 without findings, 1 with findings, and 2 if no report could be made.
+#[must_use]
 pub fn run(args: &Args, home: &Path) -> ExitCode {
-    match report(args, home) {
+    match dispatch(args, home) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::from(1),
         Err(error) => {
@@ -64,50 +67,44 @@ pub fn run(args: &Args, home: &Path) -> ExitCode {
 }
 
 /// Does the requested work. Returns the number of findings.
-fn report(args: &Args, home: &Path) -> anyhow::Result<usize> {
+fn dispatch(args: &Args, home: &Path) -> anyhow::Result<usize> {
     let root = match &args.root {
         Some(root) if !root.is_dir() => bail!("--root: there is no folder {}", root.display()),
-        Some(root) => root.clone(),
-        None => home.to_owned(),
+        Some(root) => root,
+        None => home,
     };
-    let config = Config::read(&root)?;
+    match &args.command {
+        Some(Command::Init) => init::init(root).map(|text| print(args, &text))?.map(|()| 0),
+        Some(Command::Completions { shell }) => print(args, &args::completions(*shell)).map(|()| 0),
+        Some(Command::Man) => print(args, &args::manual()?).map(|()| 0),
+        None if args.watch => watch::watch(root, || report(args, root)),
+        None => report(args, root),
+    }
+}
+
+/// Makes and prints one report. Returns the number of findings.
+fn report(args: &Args, root: &Path) -> anyhow::Result<usize> {
+    if let Some(kind) = args.explain.as_deref().and_then(Kind::of) {
+        print(args, &render::explain_kind(kind))?;
+        return Ok(0);
+    }
+    if let Some(base) = &args.diff {
+        let (text, broken) = diff::diff(args, root, base)?;
+        print(args, &text)?;
+        return Ok(broken);
+    }
+    let config = Config::read(root)?;
     let mut findings = Vec::new();
-    let documents = documents::read(&root, &config, &mut findings)?;
+    let documents = documents::read(root, &config, &mut findings)?;
     if args.bless {
-        return bless(&root, &config, &documents);
+        return bless(root, &config, &documents);
     }
     if let Some(id) = args.ids().find(|id| !has(&documents, id)) {
         bail!("no document has {id}");
     }
-    let model = model(args, &root, &config, documents, findings)?;
-    write(args, &rendered(args, &model, &root)?)?;
+    let model = pipeline::model(args, root, &config, documents, findings)?;
+    print(args, &rendered(args, &model, root)?)?;
     Ok(if args.explain.is_some() { 0 } else { model.findings.len() })
-}
-
-/// Reads everything but the documents, and joins it.
-fn model(
-    args: &Args,
-    root: &Path,
-    config: &Config,
-    documents: Vec<Document>,
-    mut findings: Vec<Finding>,
-) -> anyhow::Result<Model> {
-    snapshot::compare(root, &config.snapshot, config.needs_snapshot, &documents, &mut findings)?;
-    if args.fix {
-        let tags = sources::read(root, config, &mut Vec::new())?;
-        println!("{}", fix::fix(root, &documents, &tags)?);
-    }
-    let tags = sources::read(root, config, &mut findings)?;
-    let waivers = exceptions::read(root, &config.exceptions, &config.levels)?;
-    let notes = notes::read(root, config, &mut findings)?;
-    let results = results_of(args, root, config, &tags)?;
-    let proofs = proofs_of(args, root, config, &documents, &tags)?;
-    if let Some(proofs) = &proofs {
-        proofs.check(&config.proven, &documents, &mut findings);
-    }
-    let mutants = mutants_of(args, root, &tags)?;
-    let (aspects, today) = (Aspect::all(&config.levels), Date::today());
-    Ok(Model::join(Parts { aspects, documents, tags, waivers, notes, results, mutants, proofs, findings, today }))
 }
 
 fn bless(root: &Path, config: &Config, documents: &[Document]) -> anyhow::Result<usize> {
@@ -124,59 +121,6 @@ fn has(documents: &[Document], id: &str) -> bool {
     documents.iter().flat_map(|document| &document.requirements).any(|requirement| requirement.id == id)
 }
 
-/// The requested results. To explain a requirement, the results of the last run will do.
-fn results_of(args: &Args, root: &Path, config: &Config, tags: &[Tag]) -> anyhow::Result<Option<Results>> {
-    let mut files: Vec<PathBuf> = args.results.clone();
-    if args.run {
-        files.push(results::run(root, config.run.as_deref())?);
-    }
-    if files.is_empty() && args.explain.is_some() {
-        files.extend(results::last(root).ok().filter(|file| file.is_file()));
-    }
-    if files.is_empty() {
-        return Ok(None);
-    }
-    Results::read(&files, tags, &config.names).map(Some)
-}
-
-/// The known proofs. With `--own-tests`, a run updates them first.
-fn proofs_of(
-    args: &Args,
-    root: &Path,
-    config: &Config,
-    documents: &[Document],
-    tags: &[Tag],
-) -> anyhow::Result<Option<Proofs>> {
-    let known = Proofs::read(root, &config.proven)?;
-    if !args.own_tests {
-        return Ok(known);
-    }
-    let mut proofs = known.unwrap_or_default();
-    proofs.align(documents);
-    let choice = Choice { only: &args.only, package: args.package.as_deref() };
-    let half = || thread::available_parallelism().map_or(1, |all| (all.get() / 2).max(1));
-    let options = own_tests::Options {
-        jobs: args.jobs.unwrap_or_else(half),
-        limit: Duration::from_secs(args.limit),
-        end: args.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes)),
-    };
-    own_tests::prove(root, tags, &choice, &options, &mut proofs)?;
-    proofs.write(root, &config.proven)?;
-    // Reads the file again for the lines of its entries.
-    Proofs::read(root, &config.proven)
-}
-
-fn mutants_of(args: &Args, root: &Path, tags: &[Tag]) -> anyhow::Result<Option<Mutants>> {
-    let made = if args.prove && !args.own_tests {
-        let choice = Choice { only: &args.only, package: args.package.as_deref() };
-        Some(mutants::prove(root, tags, &choice)?)
-    } else {
-        None
-    };
-    let dir = made.as_ref().or(args.mutants.as_ref());
-    dir.map(|dir| Mutants::read(dir, root)).transpose()
-}
-
 fn rendered(args: &Args, model: &Model, root: &Path) -> anyhow::Result<String> {
     let excerpts = Excerpts::of(root);
     match (&args.explain, args.format) {
@@ -188,7 +132,8 @@ fn rendered(args: &Args, model: &Model, root: &Path) -> anyhow::Result<String> {
     }
 }
 
-fn write(args: &Args, text: &str) -> anyhow::Result<()> {
+/// Writes to the file that the arguments name, or to standard output.
+fn print(args: &Args, text: &str) -> anyhow::Result<()> {
     if let Some(file) = &args.output {
         return fs::write(file, text).with_context(|| format!("cannot write {}", file.display()));
     }

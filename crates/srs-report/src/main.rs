@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 /// Traces requirements to their code, their tests and the results of the tests
 #[derive(Parser)]
-#[command(name = "srs-report", version, args_conflicts_with_subcommands = true)]
+#[command(name = "srs-report", version, disable_help_subcommand = true)]
 struct Cli {
     #[command(flatten)]
     args: Args,

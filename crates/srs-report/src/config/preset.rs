@@ -78,7 +78,7 @@ const C_BUILD_TOOLS: Base = Base {
     ..CARGO
 };
 
-/// OpenFastTrace's specification items and tags: `` `req~login~1` `` and `[impl->req~login~1]`.
+/// `OpenFastTrace`'s specification items and tags: `` `req~login~1` `` and `[impl->req~login~1]`.
 const OPEN_FAST_TRACE: Base = Base {
     documents: &["doc", "docs", "spec", "**/doc", "**/docs"],
     skipped: &[],

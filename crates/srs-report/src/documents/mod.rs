@@ -216,7 +216,7 @@ fn report_undefined(documents: &[Document], mentions: Vec<Mention>, findings: &m
     }
 }
 
-/// OpenFastTrace's items say which documents have to cover them.
+/// `OpenFastTrace`'s items say which documents have to cover them.
 fn report_uncovered(documents: &[Document], findings: &mut Vec<Finding>) {
     let all = || documents.iter().flat_map(|document| &document.requirements);
     let covered: HashSet<(&str, &str)> = all()

@@ -1,4 +1,4 @@
-//! The specification items of OpenFastTrace: an id in back-ticks on a line of its own, its text, and keywords such as
+//! The specification items of `OpenFastTrace`: an id in back-ticks on a line of its own, its text, and keywords such as
 //! `Needs:` and `Covers:`.
 
 use super::{Page, Requirement, text};
@@ -6,7 +6,7 @@ use crate::config::Need;
 
 const KEYWORDS: [&str; 7] = ["Needs:", "Covers:", "Depends:", "Tags:", "Rationale:", "Comment:", "Status:"];
 
-/// The words of OpenFastTrace for what this report calls a level.
+/// The words of `OpenFastTrace` for what this report calls a level.
 const LEVELS: [(&str, &str); 4] = [("impl", "code"), ("utest", "unit"), ("itest", "integration"), ("stest", "system")];
 
 /// The items of a document. What an item needs stands in the item itself.

@@ -2,6 +2,7 @@
 
 use super::{mutants_line, proof_line};
 use crate::excerpts::Excerpts;
+use crate::finding::Kind;
 use crate::model::{Aspect, AspectStatus, Model, Place, Row};
 use crate::status::status;
 use anyhow::Context as _;
@@ -36,6 +37,11 @@ pub(crate) fn explain(model: &Model, id: &str, excerpts: &Excerpts) -> anyhow::R
         text += &format!("\n{finding}\n");
     }
     Ok(text)
+}
+
+/// What a kind of finding means and how to mend it.
+pub(crate) fn explain_kind(kind: Kind) -> String {
+    format!("{}\n  {}\n  To mend it: {}.\n", kind.name(), kind.about(), kind.hint())
 }
 
 fn evidence(row: &Row, aspect: &Aspect, excerpts: &Excerpts) -> String {

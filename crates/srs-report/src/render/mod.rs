@@ -1,5 +1,6 @@
 //! Writes the report: a file per format.
 
+mod csv;
 mod explain;
 mod html;
 mod json;
@@ -8,7 +9,7 @@ mod markdown;
 mod sarif;
 mod text;
 
-pub(super) use explain::explain;
+pub(super) use explain::{explain, explain_kind};
 pub(super) use text::check;
 
 use super::excerpts::Excerpts;
@@ -18,14 +19,31 @@ use super::proofs::{self, Proof};
 use super::status::{Status, status};
 
 /// The format of the report.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Format {
+    #[default]
     Text,
     Markdown,
     Json,
     Html,
     Junit,
     Sarif,
+    Csv,
+}
+
+impl Format {
+    /// The name on the command line.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Markdown => "markdown",
+            Self::Json => "json",
+            Self::Html => "html",
+            Self::Junit => "junit",
+            Self::Sarif => "sarif",
+            Self::Csv => "csv",
+        }
+    }
 }
 
 /// The whole report.
@@ -37,6 +55,7 @@ pub(super) fn report(format: Format, model: &Model, excerpts: &Excerpts) -> anyh
         Format::Html => html::report(model, excerpts),
         Format::Junit => junit::report(model)?,
         Format::Sarif => sarif::report(model)?,
+        Format::Csv => csv::report(model),
     })
 }
 

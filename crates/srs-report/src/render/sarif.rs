@@ -12,6 +12,7 @@ pub(super) fn report(model: &Model) -> anyhow::Result<String> {
             json!({
                 "id": kind.name(),
                 "shortDescription": { "text": kind.name().replace('-', " ") },
+                "fullDescription": { "text": kind.about() },
                 "help": { "text": kind.hint() },
                 "defaultConfiguration": { "level": "error" },
             })

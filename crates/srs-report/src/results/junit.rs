@@ -1,4 +1,4 @@
-//! Reads JUnit files as nextest, libtest, cargo2junit, ctest, GoogleTest, pytest and Maven write them.
+//! Reads JUnit files as nextest, libtest, cargo2junit, ctest, gtest, pytest and Maven write them.
 //!
 //! The format has no standard. What is needed here is little: the suites' names, and each test's name, class and
 //! outcome. Times of day are kept as they are written.

@@ -178,7 +178,7 @@ fn names(test: &junit::Test, packages: &BTreeSet<&str>, rules: &[String]) -> BTr
     names
 }
 
-/// `name` of pytest's `name[1-2]`, and `Suite.name` of GoogleTest's `All/Suite.name/3`.
+/// `name` of pytest's `name[1-2]`, and `Suite.name` of gtest's `All/Suite.name/3`.
 fn without_case(name: &str) -> Option<&str> {
     if let Some((name, _)) = name.strip_suffix(']').and_then(|name| name.split_once('[')) {
         return Some(name);

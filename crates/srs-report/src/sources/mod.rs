@@ -22,6 +22,7 @@ pub(super) use target::{Tag, Target, TestName, package_of};
 
 use super::config::Config;
 use super::finding::{Finding, Kind, Location};
+use super::progress::Progress;
 use files::File;
 use language::Language;
 use reader::{Reader, Text};
@@ -122,6 +123,7 @@ fn read_one(reader: &Reader<'_>, file: &File, text: Option<&Text>) -> (Vec<Tag>,
 /// Does the work for each number below `count` on all processors. The results have the order of the numbers.
 fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let next = AtomicUsize::new(0);
+    let progress = Progress::of(count);
     let run = || {
         let mut done = Vec::new();
         loop {
@@ -130,6 +132,7 @@ fn in_parallel<T: Send>(count: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T
                 return done;
             }
             done.push((index, work(index)));
+            progress.step();
         }
     };
     let workers = thread::available_parallelism().map_or(1, usize::from).min(count);

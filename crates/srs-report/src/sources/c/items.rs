@@ -49,7 +49,7 @@ impl Collector<'_> {
             | "declaration_list"
             | "ERROR" => self.children(node, scope),
             "namespace_definition" => {
-                let inside = joined(scope, &field(node, "name").map_or("", |name| &self.text[name.byte_range()]));
+                let inside = joined(scope, field(node, "name").map_or("", |name| &self.text[name.byte_range()]));
                 if let Some(body) = field(node, "body") {
                     self.children(body, &inside);
                 }

@@ -9,7 +9,7 @@ use fast_glob::glob_match;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// The macros of known test frameworks that define a test: Macro Utils, GoogleTest, Unity, Check, Catch2, Boost.
+/// The macros of known test frameworks that define a test: Macro Utils, gtest, Unity, Check, Catch2, Boost.
 const TESTS: [&str; 18] = [
     "TEST_FUNCTION",
     "PARAMETERIZED_TEST_FUNCTION",
