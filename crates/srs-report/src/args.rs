@@ -100,8 +100,8 @@ fn command() -> clap::Command {
          Formats: {}. The settings are in srs.toml; `srs-report init` writes one.",
         formats.join(", ")
     );
-    let command = clap::Command::new("srs-report").version(env!("CARGO_PKG_VERSION")).about(about);
-    Args::augment_args(command).after_help(after)
+    let command = Args::augment_args(clap::Command::new("srs-report"));
+    command.version(env!("CARGO_PKG_VERSION")).about(about).after_help(after)
 }
 
 /// The completion script of a shell.

@@ -1,6 +1,6 @@
 //! Reads the notes on decisions, `docs/decisions.md`, and finds the requirements that each mentions.
 
-use super::config::Config;
+use super::config::{Config, FILE, Pattern};
 use super::finding::{Finding, Kind, Location};
 use anyhow::Context as _;
 use std::collections::HashMap;
@@ -27,10 +27,13 @@ const NONE: &str = "none: ";
 /// Reads the files that are there.
 pub(super) fn read(root: &Path, config: &Config, findings: &mut Vec<Finding>) -> anyhow::Result<Notes> {
     let mut notes = Notes::new();
-    for file in &config.notes {
-        let text = match fs::read_to_string(root.join(file)) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+    for Pattern { text: file, line } in &config.notes {
+        let text = match fs::read(root.join(file)) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                findings.extend(line.map(|line| missing(file, line)));
+                continue;
+            }
             Err(error) => return Err(error).with_context(|| format!("cannot read {file}")),
         };
         let path: Arc<str> = file.as_str().into();
@@ -51,6 +54,12 @@ pub(super) fn read(root: &Path, config: &Config, findings: &mut Vec<Finding>) ->
         }
     }
     Ok(notes)
+}
+
+/// A file that `srs.toml` names and that is not there.
+fn missing(file: &str, line: usize) -> Finding {
+    let location = Location { path: FILE.into(), line };
+    Finding::new(&location, Kind::MatchesNothing, format!("`{file}` names no file"))
 }
 
 /// The state of the table that contains the current block.

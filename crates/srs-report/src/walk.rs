@@ -27,7 +27,7 @@ pub(super) struct Walked {
 }
 
 impl Walked {
-    /// Adds the patterns of `srs.toml` that name no file.
+    /// Adds the patterns of `srs.toml` that name no file, of those that are left.
     pub(super) fn report_unmatched(&self, patterns: &[Pattern], findings: &mut Vec<Finding>) {
         for pattern in patterns {
             let Some(line) = pattern.line else { continue };
@@ -35,7 +35,7 @@ impl Walked {
                 continue;
             }
             let location = Location { path: FILE.into(), line };
-            let message = format!("`{}` names no file", pattern.text);
+            let message = format!("`{}` names no file that is read", pattern.text);
             findings.push(Finding::new(&location, Kind::MatchesNothing, message));
         }
     }

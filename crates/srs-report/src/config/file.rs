@@ -13,7 +13,7 @@ use toml::Spanned;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct File {
     pub(super) documents: Option<Vec<Spanned<String>>>,
-    pub(super) notes: Option<Vec<String>>,
+    pub(super) notes: Option<Vec<Spanned<String>>>,
     pub(super) exceptions: Option<String>,
     pub(super) snapshot: Option<String>,
     pub(super) proven: Option<String>,

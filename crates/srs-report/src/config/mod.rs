@@ -29,7 +29,7 @@ pub(crate) struct Config {
     /// The names of folders that are left out inside the folders of a level.
     pub(crate) skipped: &'static [&'static str],
     /// Markdown files that explain decisions. The report shows each requirement with the notes that mention it.
-    pub(crate) notes: Vec<String>,
+    pub(crate) notes: Vec<Pattern>,
     pub(crate) exceptions: String,
     pub(crate) snapshot: String,
     /// Whether a project without a snapshot is at fault.

@@ -40,7 +40,7 @@ pub(super) fn config(root: &Path, read: Option<(File, Lines)>) -> anyhow::Result
         documents,
         exclude,
         skipped: base.skipped,
-        notes: file.notes.clone().unwrap_or_else(|| vec!["docs/decisions.md".to_owned()]),
+        notes: file.notes.as_ref().map_or_else(|| patterns(&["docs/decisions.md"]), |notes| placed(notes, &lines)),
         exceptions: text(&file.exceptions, "docs/srs/exceptions.toml"),
         needs_snapshot: base.needs_snapshot || file.snapshot.is_some(),
         snapshot: text(&file.snapshot, "docs/srs/snapshot.txt"),

@@ -34,6 +34,7 @@ impl Model {
     /// Makes the model from the results of the stages.
     pub(crate) fn join(parts: Parts) -> Self {
         let Parts { aspects, documents, tags, waivers, mut notes, results, mutants, proofs, findings, today } = parts;
+        let count = tags.len();
         let mut join = Join { aspects, documents: Vec::new(), places: HashMap::new(), findings };
         for document in documents {
             join.document(document, &mut notes);
@@ -52,7 +53,7 @@ impl Model {
                 row.proof = Some(proof);
             }
         }
-        join.finish(results)
+        join.finish(results, count)
     }
 }
 
@@ -210,7 +211,7 @@ impl Join {
         }
     }
 
-    fn finish(mut self, results: Option<Results>) -> Model {
+    fn finish(mut self, results: Option<Results>, tags: usize) -> Model {
         for row in self.documents.iter().flat_map(|document| &document.rows) {
             let Requirement { id, location, needs, .. } = &row.requirement;
             let is_lacking = |aspect: &&Aspect| {
@@ -228,6 +229,7 @@ impl Join {
         Model {
             aspects: self.aspects,
             documents: self.documents,
+            tags,
             findings: self.findings,
             began: results.and_then(|results| results.began),
         }

@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub(super) struct Model {
     pub(super) aspects: Arc<[Aspect]>,
     pub(super) documents: Vec<Traced>,
+    /// The number of tags that were read.
+    pub(super) tags: usize,
     /// Sorted by place.
     pub(super) findings: Vec<Finding>,
     /// The time of the test run, if results were joined and name it.

@@ -25,7 +25,8 @@ pub(super) fn report(model: &Model) -> anyhow::Result<String> {
             })
         })
         .collect();
-    let report = json!({ "version": 1, "ran": model.began, "documents": documents, "findings": findings });
+    let report =
+        json!({ "version": 1, "ran": model.began, "tags": model.tags, "documents": documents, "findings": findings });
     Ok(format!("{report:#}\n"))
 }
 

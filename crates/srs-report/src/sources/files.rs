@@ -31,16 +31,14 @@ pub(super) fn find(
     findings: &mut Vec<Finding>,
 ) -> anyhow::Result<Vec<File>> {
     let groups: Vec<&[Pattern]> = config.levels.iter().map(|level| level.patterns.as_slice()).collect();
-    let walked = walk::walk(root, &groups, &config.exclude, config.skipped, findings);
+    let mut walked = walk::walk(root, &groups, &config.exclude, config.skipped, findings);
+    walked.files.retain(|found| language::of(&found.path, config).is_some() || language::may_be_source(&found.path));
     for level in &config.levels {
         walked.report_unmatched(&level.patterns, findings);
     }
     let mut files = Vec::new();
     for found in walked.files {
         let language = language::of(&found.path, config);
-        if language.is_none() && !language::may_be_source(&found.path) {
-            continue;
-        }
         let home = match language {
             Some(Language::Rust) => packages.home(&root.join(&found.path))?,
             _ => Home::default(),

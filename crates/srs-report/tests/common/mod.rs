@@ -14,7 +14,7 @@ pub const INTEGRATION: &str = "tests/integration.rs";
 /// A sound project names its requirement so.
 pub const ID: &str = "SRS_A_01_001";
 
-/// A file of `fixtures`.
+/// A file of the crate's `fixtures`.
 pub fn fixture(path: &str) -> PathBuf {
     Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("fixtures").join(path)
 }
