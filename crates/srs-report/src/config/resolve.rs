@@ -203,7 +203,10 @@ fn patterns(texts: &[&str]) -> Vec<Pattern> {
 
 fn placed(texts: &[Spanned<String>], lines: &Lines) -> Vec<Pattern> {
     let pattern = |it: &Spanned<String>| {
-        let text = it.as_ref().trim_start_matches("./").trim_end_matches('/').to_owned();
+        let text = it.as_ref().trim_start_matches("./").trim_end_matches('/');
+        // A name with a wildcard and without a folder is meant at any depth.
+        let is_anywhere = text.contains('*') && !text.contains('/') && text != "**";
+        let text = if is_anywhere { format!("**/{text}") } else { text.to_owned() };
         Pattern { text, line: Some(lines.line(it.span().start)) }
     };
     texts.iter().map(pattern).collect()

@@ -15,7 +15,7 @@ pub(super) use text::{normal, undecorated};
 use super::config::{Config, FILE, Need, Pattern, Style, is_word};
 use super::finding::{Finding, Kind, Location};
 use super::walk::{self, Walked};
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use markdown::Markdown;
 use std::collections::HashSet;
 use std::fs;
@@ -66,10 +66,17 @@ pub(super) fn read(root: &Path, config: &Config, findings: &mut Vec<Finding>) ->
     let mut mentions = Vec::new();
     let walked = find(root, config, findings)?;
     for path in walked.files.iter().map(|file| &file.path) {
-        let bytes = fs::read(root.join(path)).with_context(|| format!("cannot read {path}"))?;
         let path: Arc<str> = path.as_str().into();
+        let location = Location { path: Arc::clone(&path), line: 1 };
+        let bytes = match fs::read(root.join(&*path)) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let message = format!("it cannot be read: {error}");
+                findings.push(Finding::new(&location, Kind::UnreadableFile, message));
+                continue;
+            }
+        };
         if std::str::from_utf8(&bytes).is_err() {
-            let location = Location { path: Arc::clone(&path), line: 1 };
             let message = "it is not UTF-8; what is not is read as U+FFFD".to_owned();
             findings.push(Finding::new(&location, Kind::UnreadableFile, message));
         }

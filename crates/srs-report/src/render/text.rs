@@ -38,7 +38,7 @@ fn table(model: &Model) -> Vec<String> {
     for row in model.rows() {
         cells.extend(lines_of(row, with_mutants));
     }
-    let width = |column: usize| cells.iter().map(|line| line[column].len()).max().unwrap_or(0);
+    let width = |column: usize| cells.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..cells[0].len()).map(width).collect();
     cells.iter().map(|line| padded(line, &widths)).collect()
 }

@@ -58,7 +58,7 @@ pub(super) fn read(root: &Path, config: &Config, findings: &mut Vec<Finding>) ->
         scans.extend(scan.map(|scan| (file.path.to_string(), scan)));
         texts.push(text);
     }
-    let undeclared = follow_modules(root, &mut files, &texts, &scans, &packages);
+    let undeclared = follow_modules(&reader, &mut files, &texts, &scans, &packages);
     findings.extend(undeclared);
     let outcomes = in_parallel(files.len(), |index| read_one(&reader, &files[index], texts[index].as_ref()));
     let mut tags = Vec::new();
@@ -82,13 +82,13 @@ fn report_nothing(config: &Config, findings: &mut Vec<Finding>) {
 
 /// Tells the files what their modules say. Returns the findings about files with tags that no module declares.
 fn follow_modules(
-    root: &Path,
+    reader: &Reader<'_>,
     files: &mut [File],
     texts: &[Option<Text>],
     scans: &BTreeMap<String, Scan>,
     packages: &Packages,
 ) -> Vec<Finding> {
-    let tree = ModuleTree::of(root, scans, packages);
+    let tree = ModuleTree::of(reader.root, scans, packages);
     let mut findings = Vec::new();
     for (file, text) in files.iter_mut().zip(texts) {
         if file.language != Some(Language::Rust) || file.home.package.is_none() {
@@ -99,7 +99,7 @@ fn follow_modules(
                 file.home.module.clone_from(&declared.module);
                 file.only_tests |= declared.only_tests;
             }
-            None if text.as_ref().is_some_and(|text| text.has_tags) => {
+            None if text.as_ref().is_some_and(|text| text.has_tags(reader.config)) => {
                 let location = Location { path: Arc::clone(&file.path), line: 1 };
                 let message = "it has tags, and no module of its package declares it".to_owned();
                 findings.push(Finding::new(&location, Kind::UndeclaredFile, message));

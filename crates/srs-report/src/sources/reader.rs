@@ -22,7 +22,12 @@ use std::sync::Arc;
 pub(super) struct Text {
     text: String,
     is_utf8: bool,
-    pub(super) has_tags: bool,
+}
+
+impl Text {
+    pub(super) fn has_tags(&self, config: &Config) -> bool {
+        tags::count(&self.text, &config.families) > 0
+    }
 }
 
 /// The settings for reading every file.
@@ -71,8 +76,7 @@ impl Reader<'_> {
         }
         let scan = (is_rust && file.home.package.is_some()).then(|| Scan::of(&text));
         let is_needed = has_ids || self.config.untagged_tests;
-        let has_tags = has_ids && tags::count(&text, &self.config.families) > 0;
-        (is_needed.then_some(Text { text, is_utf8, has_tags }), scan, findings)
+        (is_needed.then_some(Text { text, is_utf8 }), scan, findings)
     }
 
     /// A file in which tags stand that nothing here can read.

@@ -37,6 +37,10 @@ const DECORATION: [char; 8] = ['/', '*', '!', '#', '-', ';', '<', '%'];
 
 /// The tags of a comment, which is a range of the file's text.
 pub(super) fn entries<'t>(text: &'t str, comment: Range<usize>, families: &'t [Family]) -> Vec<Entry<'t>> {
+    // Most comments have no id, and looking for one is quick.
+    if families.iter().all(|family| family.ids.is_absent(&text[comment.clone()])) {
+        return Vec::new();
+    }
     let mut candidates = candidates(text, &comment, families);
     if candidates.is_empty() {
         return near_misses(text, &comment, families, &[]);
@@ -70,6 +74,9 @@ pub(super) fn entries<'t>(text: &'t str, comment: Range<usize>, families: &'t [F
 
 /// Whether the comment has a tag text that is not ended, so that it may go on in the next line comment.
 pub(super) fn is_open(text: &str, comment: Range<usize>, families: &[Family]) -> bool {
+    if families.iter().all(|family| family.ids.is_absent(&text[comment.clone()])) {
+        return false;
+    }
     let found = candidates(text, &comment, families);
     found.last().is_some_and(|last| {
         let rest = &text[last.range.end..comment.end];

@@ -117,7 +117,7 @@ fn filters(model: &Model) -> Markup {
                     ["present", "waived", "missing"].map(|state| format!("{} {state}", aspect.name()))
                 })))
             }
-            label { "Crate" (select("crate", packages.into_iter())) }
+            @if !packages.is_empty() { label { "Crate" (select("crate", packages.into_iter())) } }
             button type="reset" { "Clear" }
             button #unfold type="button" aria-pressed="false" { "Unfold all" }
             output #shown aria-live="polite" {}

@@ -1,57 +1,17 @@
-//! `cargo xtask srs-report-bench`: measures the report on this workspace and on a large generated one.
+//! A generated cargo workspace.
 
-use crate::workspace;
-use anyhow::ensure;
-use std::env;
+use super::save;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
 
-const REQUIREMENTS: usize = 5_000;
+pub(super) const REQUIREMENTS: usize = 5_000;
 const LINES: usize = 500_000;
 const CRATES: usize = 50;
 /// The code files of each crate. There are half as many files of unit tests.
 const FILES: usize = 8;
 
-const HERE_AT_MOST: Duration = Duration::from_millis(500);
-const THERE_AT_MOST: Duration = Duration::from_secs(5);
-
-/// Fails if a report takes longer than it may.
-pub(crate) fn run() -> anyhow::Result<()> {
-    let here = measure("this workspace", &workspace::root()?, HERE_AT_MOST);
-    let there = TempDir::new()?;
-    let lines = generate(there.path())?;
-    report(there.path(), &["--bless"])?;
-    measure(&format!("{REQUIREMENTS} requirements, {lines} lines"), there.path(), THERE_AT_MOST)?;
-    here
-}
-
-/// Takes the best of three runs, because other work on the machine only slows a run down.
-fn measure(name: &str, root: &Path, at_most: Duration) -> anyhow::Result<()> {
-    let times = [(); 3].map(|()| report(root, &[]));
-    let mut best = Duration::MAX;
-    for time in times {
-        best = best.min(time?);
-    }
-    println!("srs-report-bench: {name}: {:.2} s, at most {:.2} s", best.as_secs_f64(), at_most.as_secs_f64());
-    ensure!(best <= at_most, "the report on {name} is too slow");
-    Ok(())
-}
-
-fn report(root: &Path, args: &[&str]) -> anyhow::Result<Duration> {
-    let started = Instant::now();
-    let output = Command::new(env::current_exe()?).arg("srs-report").arg("--root").arg(root).args(args).output()?;
-    let time = started.elapsed();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(matches!(output.status.code(), Some(0 | 1)), "{errors}");
-    Ok(time)
-}
-
 /// Writes a workspace in which every requirement has code and both kinds of tests. Returns its number of lines.
-fn generate(root: &Path) -> anyhow::Result<usize> {
+pub(super) fn generate(root: &Path) -> anyhow::Result<usize> {
     let per_crate = REQUIREMENTS / CRATES;
     let tests = FILES / 2;
     // The divisor counts code files, files of unit tests, and one file of integration tests.
@@ -106,12 +66,4 @@ fn function(word: &str, attribute: &str, id: &str, index: usize) -> String {
          if sum.is_multiple_of(7) {{\n        return sum.saturating_mul({index});\n    }}\n\n    \
          [left, right, sum].into_iter().filter(|it| *it > {index}).sum()\n}}\n\n"
     )
-}
-
-fn save(path: &Path, text: &str) -> anyhow::Result<usize> {
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(path, text)?;
-    Ok(text.lines().count())
 }
