@@ -12,6 +12,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeSet;
 
 const STYLE: &str = include_str!("style.css");
+/// The number of documents from which on their bars are folded.
+const MANY: usize = 12;
 const SCRIPT: &str = include_str!("script.js");
 
 /// The whole page.
@@ -34,7 +36,7 @@ pub(super) fn report(model: &Model, excerpts: &Excerpts) -> String {
                     @if let Some(line) = proofs_line(model) { p.proofs { (line) } }
                 }
                 main {
-                    section aria-label="Documents" { @for document in &model.documents { (strip(document)) } }
+                    section aria-label="Documents" { (strips(model)) }
                     (findings(model))
                     (filters(model))
                     section #rows aria-label="Requirements" {
@@ -62,6 +64,18 @@ fn totals_of(model: &Model) -> Markup {
             li.(if model.findings.is_empty() { "s-proven" } else { "s-failed" }) {
                 (findings_line(model))
             }
+        }
+    }
+}
+
+/// A bar per document. Many of them are folded, because the filters stand below.
+fn strips(model: &Model) -> Markup {
+    let bars = html! { @for document in &model.documents { (strip(document)) } };
+    html! {
+        @if model.documents.len() > MANY {
+            details.findings { summary { (model.documents.len()) " documents" } (bars) }
+        } @else {
+            (bars)
         }
     }
 }
