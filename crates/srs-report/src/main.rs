@@ -2,7 +2,8 @@
 
 use clap::Parser;
 use srs_report::Args;
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Traces requirements to their code, their tests and the results of the tests
@@ -14,5 +15,11 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    srs_report::run(&Cli::parse().args, Path::new("."))
+    srs_report::run(&Cli::parse().args, &home())
+}
+
+/// The nearest folder around that has an `srs.toml`, or this one.
+fn home() -> PathBuf {
+    let here = env::current_dir().unwrap_or_default();
+    here.ancestors().find(|folder| folder.join("srs.toml").is_file()).unwrap_or(Path::new(".")).to_owned()
 }

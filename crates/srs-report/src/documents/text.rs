@@ -11,6 +11,12 @@ use std::sync::LazyLock;
 static BREAK: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"\\?[ \t]*(?:\r?\n[ \t]*(?:>[ \t]*)*)+").expect("a pattern"));
 
+/// HTML that only changes how a text looks.
+static FORMATTING: LazyLock<Regex> = LazyLock::new(|| {
+    let names = "a|b|br|code|em|i|kbd|p|small|span|strong|sub|sup|tt|u|wbr";
+    Regex::new(&format!(r"(?i)^</?(?:{names})(?:[\s/][^>]*)?>$|^<!--")).expect("a pattern")
+});
+
 /// The text with back-ticks and the targets of links, and the text without.
 pub(super) fn of(raw: &str, targets: &HashMap<String, String>) -> (String, String) {
     // The text stands between two `**`, so it begins and ends beside punctuation, and never as a list or a heading.
@@ -23,9 +29,14 @@ pub(super) fn of(raw: &str, targets: &HashMap<String, String>) -> (String, Strin
     };
     for event in Parser::new_with_broken_link_callback(&line, pulldown_cmark::Options::empty(), Some(&mut target_of)) {
         match event {
-            Event::Text(part) | Event::InlineHtml(part) | Event::Html(part) => {
+            Event::Text(part) => {
                 text += &part;
                 plain += &part;
+            }
+            Event::InlineHtml(part) | Event::Html(part) => {
+                text += &part;
+                // Code does not quote how a text looks, but `Vec<u8>` is no HTML.
+                plain += if FORMATTING.is_match(&part) { " " } else { &part };
             }
             Event::Code(code) => {
                 text += &format!("`{code}`");
@@ -96,6 +107,12 @@ mod tests {
         ] {
             assert_eq!(text(raw), expected, "{raw}");
         }
+    }
+
+    #[test]
+    fn a_plain_text_has_no_marks_and_no_formatting() {
+        let plain = |raw: &str| normal(&of(raw, &HashMap::new()).1);
+        assert_eq!(plain("a `b`,<br/>Vec<u8> <b>c</b> [d](e) &lt;"), "a b, Vec<u8> c d <");
     }
 
     #[test]

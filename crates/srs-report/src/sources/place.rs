@@ -32,8 +32,28 @@ pub(super) struct Source<'t> {
     /// The code without comments, cut at blanks.
     pub(super) code: Vec<Range<usize>>,
     pub(super) items: Vec<Item>,
+    /// What the file is made of, for comments at something that the parser does not understand.
+    pub(super) outermost: Vec<Item>,
     /// Whether blank lines may stand between a comment and its item.
     pub(super) is_lenient: bool,
+}
+
+impl Item {
+    /// An item that has nothing but a name and a place.
+    pub(super) fn plain(name: String, range: Range<usize>) -> Self {
+        Self {
+            test_names: vec![name.clone()],
+            name,
+            is_test: false,
+            is_parametrised: false,
+            cases: 1,
+            is_test_code: false,
+            start: range.start,
+            head: range.start,
+            end: range.end,
+            owns_body: true,
+        }
+    }
 }
 
 impl Source<'_> {
@@ -51,8 +71,16 @@ impl Source<'_> {
         match before.filter(|piece| !self.text[piece.end..comment.range.start].contains('\n')) {
             // A tag after code on the same line belongs to that code.
             Some(code) => self.around(code.end - 1),
-            None => self.below(comment, self.code.get(next)).or_else(|| self.around(comment.range.start)),
+            None => {
+                let below = self.code.get(next);
+                let known = self.below(comment, below).or_else(|| self.around(comment.range.start));
+                known.or_else(|| self.outermost_at(below.map_or(comment.range.start, |next| next.start)))
+            }
         }
+    }
+
+    fn outermost_at(&self, offset: usize) -> Option<&Item> {
+        self.outermost.iter().find(|item| (item.start..item.end).contains(&offset))
     }
 
     /// The innermost item in whose attributes the doc comment stands, or the one that its `//!` is inside.

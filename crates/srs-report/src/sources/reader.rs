@@ -110,7 +110,7 @@ impl Reader<'_> {
         }
         match rust::items(text, &pieces, self.starts(&tagged).as_deref(), &self.config.tests) {
             Ok(items) => {
-                let source = Source { text, code: pieces.code, items, is_lenient: false };
+                let source = Source { text, code: pieces.code, items, outermost: Vec::new(), is_lenient: false };
                 self.attached(open, tagged, &source, &excused)
             }
             Err((line, message)) => {
@@ -139,7 +139,8 @@ impl Reader<'_> {
         };
         let file = CFile { is_cpp, only_tests: open.file.only_tests, tests: &self.config.tests };
         let items = c::items(text, &lexed, &ranges, self.starts(&tagged).as_deref(), &file);
-        let source = Source { text, code: lexed.pieces.code, items, is_lenient: true };
+        let outermost = c::outermost(text, &lexed);
+        let source = Source { text, code: lexed.pieces.code, items, outermost, is_lenient: true };
         self.attached(open, tagged, &source, &excused)
     }
 

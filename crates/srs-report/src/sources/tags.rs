@@ -58,7 +58,9 @@ pub(super) fn entries<'t>(text: &'t str, comment: Range<usize>, families: &'t [F
         let has_colon = text[candidate.range.end..end].trim_start().starts_with(':');
         let is_quoted = text[comment.start..start].ends_with('`');
         if begins_line || goes_on || (quote.is_some() && has_colon && !is_quoted) {
-            list_end = Some(quote.map_or(candidate.range.end, |quote| quote.end + 1));
+            // The bracket that ends the text may be missing.
+            let behind = |quote: Range<usize>| quote.end + usize::from(text[quote.end..].starts_with(']'));
+            list_end = Some(quote.map_or(candidate.range.end, behind));
             accepted.push(candidate);
         }
     }
@@ -153,6 +155,10 @@ fn entry<'t>(text: &'t str, candidate: &Candidate<'t>, end: usize) -> Vec<Entry<
     }
     // What stands in the next lines is an explanation.
     let rest = text[range.end..end].lines().next().unwrap_or_default();
+    if rest.trim_start().starts_with(':') {
+        let message = format!("the text of `{}{id}` is not between `[` and `]`", word.prefix);
+        return vec![tag(None), Entry::Wrong(range.start, message)];
+    }
     let mut parts = rest.split([',', ';']).map(|part| part.trim().trim_end_matches('\\').trim());
     let first = parts.next().unwrap_or_default();
     let wrong = |entry: &str| {
@@ -275,6 +281,8 @@ mod tests {
             ("Codes_SRS_A_01_001 and more", vec!["!"]),
             ("Codes_SRS_A_01_001, SRS_A_01_002", vec!["C1", "!"]),
             ("Codes_SRS_A_01_001: [ a", vec!["C1[ a]", "!"]),
+            ("Codes_SRS_A_01_001: a ]", vec!["C1", "!"]),
+            ("Codes_SRS_A_01_001: [Codes_SRS_A_01_002", vec!["C1[]", "!", "C2"]),
             ("Codes_SRS_A_01_001\ntests_SRS_A_01_002", vec!["C1", "!"]),
         ] {
             assert_eq!(read(comment), expected, "{comment}");

@@ -36,6 +36,10 @@ fn c_project(texts: &[&str]) -> Project {
     "/*Codes_SRS_A_01_001*/\nDEFINE_ENUM(A, A_VALUES)\nint f(void) { return 1; }\n",
     "DEFINE_ENUM"
 )]
+#[case::above_what_no_parser_knows(
+    "/*Codes_SRS_A_01_001*/\ntypedef struct DEPRECATED_WITH_NOTE(\"a\") {\n  int b;\n} A;\n",
+    "DEPRECATED_WITH_NOTE"
+)]
 #[case::in_extern_c(
     "#ifdef __cplusplus\nextern \"C\" {\n#endif\n/*Codes_SRS_A_01_001*/\nint f(void);\n#ifdef __cplusplus\n}\n#endif\n",
     "f"

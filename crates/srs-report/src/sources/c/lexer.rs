@@ -5,6 +5,7 @@
 
 use super::branches;
 use crate::sources::pieces::{Brackets, Comment, Kind, Pieces, is_name};
+use crate::sources::place::Item;
 use std::ops::Range;
 
 /// A file's pieces, and its tokens outside of preprocessor directives.
@@ -82,6 +83,29 @@ fn find_ends(text: &str, lexed: &mut Lexed) {
         before = own;
     }
     brackets.finish(&mut lexed.pieces);
+}
+
+/// The outermost items by their brackets alone, with the last name before the body as their name.
+pub(in crate::sources) fn outermost(text: &str, lexed: &Lexed) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut tokens = lexed.tokens.iter().peekable();
+    for &end in &lexed.pieces.ends {
+        let Some(first) = tokens.peek().map(|first| first.start) else { break };
+        let (mut name, mut depth, mut has_body) = ("", 0_usize, false);
+        while let Some(token) = tokens.next_if(|token| token.end <= end) {
+            match &text[token.clone()] {
+                "(" => depth += 1,
+                ")" => depth = depth.saturating_sub(1),
+                "{" | "=" if depth == 0 => has_body = true,
+                own if depth == 0 && !has_body && own.starts_with(|it: char| it == '_' || it.is_alphabetic()) => {
+                    name = own
+                }
+                _ => {}
+            }
+        }
+        items.push(Item::plain(name.to_owned(), first..end));
+    }
+    items
 }
 
 struct Lexer<'t> {

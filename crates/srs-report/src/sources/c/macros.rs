@@ -71,7 +71,7 @@ pub(super) fn rewrite(text: &str, lexed: &Lexed, comments: &[Range<usize>], test
         if !directive.is_conditional() {
             let is_macro = directive.word == "define";
             let name = if is_macro { directive.name.clone() } else { format!("#{}", directive.word) };
-            items.push(item(name, directive.range.clone()));
+            items.push(Item::plain(name, directive.range.clone()));
         }
     }
     for branch in &lexed.dead {
@@ -107,7 +107,7 @@ pub(super) fn rewrite(text: &str, lexed: &Lexed, comments: &[Range<usize>], test
             before = ")";
         } else if stands_alone(text, lexed, close, behind) {
             blank(&mut bytes[head.clone()]);
-            items.push(item(name.to_owned(), head.clone()));
+            items.push(Item::plain(name.to_owned(), head.clone()));
             if let Err(position) = ends.binary_search(&head.end) {
                 ends.insert(position, head.end);
             }
@@ -123,22 +123,6 @@ pub(super) fn rewrite(text: &str, lexed: &Lexed, comments: &[Range<usize>], test
 }
 
 const FUNCTION: &str = "int t()";
-
-/// An item that the parser does not see.
-fn item(name: String, range: Range<usize>) -> Item {
-    Item {
-        test_names: vec![name.clone()],
-        name,
-        is_test: false,
-        is_parametrised: false,
-        cases: 1,
-        is_test_code: false,
-        start: range.start,
-        head: range.start,
-        end: range.end,
-        owns_body: true,
-    }
-}
 
 /// Whether a macro in a line of its own needs no semicolon: a name, a directive or nothing follows in another line.
 fn stands_alone(text: &str, lexed: &Lexed, close: usize, behind: &str) -> bool {

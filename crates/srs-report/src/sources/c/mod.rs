@@ -7,7 +7,7 @@ mod items;
 mod lexer;
 mod macros;
 
-pub(super) use lexer::{Lexed, lex};
+pub(super) use lexer::{Lexed, lex, outermost};
 
 use super::pieces::only_items_of;
 use super::place::Item;
