@@ -3,6 +3,22 @@
 //! This library is the program `srs-report`, so that another program can have it as a command of its own. [`run`] does
 //! everything; what it prints is the interface.
 //!
+//! ```no_run
+//! use clap::Parser;
+//! use std::path::Path;
+//! use std::process::ExitCode;
+//!
+//! #[derive(Parser)]
+//! struct Cli {
+//!     #[command(flatten)]
+//!     args: srs_report::Args,
+//! }
+//!
+//! fn main() -> ExitCode {
+//!     srs_report::run(&Cli::parse().args, Path::new("."))
+//! }
+//! ```
+//!
 //! The report is a pipeline with one file per stage. `documents`, `sources`, `exceptions`, `notes`, `snapshot`,
 //! `results` and `mutants` read. `model` joins their results, and `status` judges it without doing I/O. `render` prints.
 //! `pipeline` is the order of the stages. A fault of the project is a `finding`. An input that cannot be read at all is

@@ -111,16 +111,15 @@ impl Walker<'_> {
             }
             let Ok(kind) = entry.file_type() else { continue };
             let is_link = kind.is_symlink();
-            let is_folder = if is_link {
-                match fs::metadata(entry.path()) {
-                    Ok(target) => target.is_dir(),
-                    Err(error) => {
-                        self.unreadable(&path, &error);
-                        continue;
-                    }
+            let kind = if is_link { fs::metadata(entry.path()).map(|target| target.file_type()) } else { Ok(kind) };
+            let is_folder = match kind {
+                Ok(kind) if kind.is_dir() || kind.is_file() => kind.is_dir(),
+                // Reading a pipe or a device may never end.
+                Ok(_) => continue,
+                Err(error) => {
+                    self.unreadable(&path, &error);
+                    continue;
                 }
-            } else {
-                kind.is_dir()
             };
             let by_link = by_link || is_link;
             if by_link && self.is_known(&entry.path(), is_link && is_folder) {

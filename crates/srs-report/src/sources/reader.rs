@@ -14,8 +14,12 @@ use crate::documents::undecorated;
 use crate::finding::{Finding, Kind, Lines, Location};
 use std::collections::HashSet;
 use std::fs;
+use std::io::{self, Read as _};
 use std::path::Path;
 use std::sync::Arc;
+
+/// The bytes that show whether a file is text.
+const BEGINNING: u64 = 8 << 10;
 
 /// The text of a file that may have tags.
 #[derive(Debug)]
@@ -55,8 +59,9 @@ impl Reader<'_> {
     pub(super) fn load(&self, file: &File) -> (Option<Text>, Option<Scan>, Vec<Finding>) {
         let mut findings = Vec::new();
         let location = Location { path: Arc::clone(&file.path), line: 1 };
-        let bytes = match fs::read(self.root.join(&*file.path)) {
-            Ok(bytes) => bytes,
+        let bytes = match content(&self.root.join(&*file.path), file.language.is_some()) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return (None, None, findings),
             Err(error) => {
                 let message = format!("it cannot be read: {error}");
                 findings.push(Finding::new(&location, Kind::UnreadableFile, message));
@@ -81,7 +86,7 @@ impl Reader<'_> {
 
     /// A file in which tags stand that nothing here can read.
     fn unknown_language(&self, text: &str, location: &Location) -> Option<Finding> {
-        let is_absent = text.contains('\0') || self.config.families.iter().all(|family| family.ids.is_absent(text));
+        let is_absent = self.config.families.iter().all(|family| family.ids.is_absent(text));
         let count = if is_absent { 0 } else { tags::count(text, &self.config.families) };
         let tags = if count == 1 { "a tag".to_owned() } else { format!("{count} tags") };
         let message = format!("it has {tags} and is of no known language");
@@ -295,6 +300,18 @@ impl Open<'_> {
         let name = self.file.path.rsplit('/').next().unwrap_or(&self.file.path);
         name.rsplit_once('.').map_or(name, |(stem, _)| stem)
     }
+}
+
+/// The bytes of a file; `None` of a file of no known language that is no text.
+fn content(path: &Path, is_source: bool) -> io::Result<Option<Vec<u8>>> {
+    let mut file = fs::File::open(path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(BEGINNING).read_to_end(&mut bytes)?;
+    if !is_source && bytes.contains(&0) && !bytes.starts_with(&[0xff, 0xfe]) && !bytes.starts_with(&[0xfe, 0xff]) {
+        return Ok(None);
+    }
+    file.read_to_end(&mut bytes)?;
+    Ok(Some(bytes))
 }
 
 /// The text of a file, and whether it is UTF-8. UTF-16 is recognised by its byte order mark.

@@ -30,6 +30,8 @@ struct Candidate<'t> {
     word: &'t TagWord,
     id: &'t str,
     range: Range<usize>,
+    /// What has to stand behind the id is there.
+    is_closed: bool,
 }
 
 /// The characters that decorate the start of a comment's line.
@@ -101,9 +103,9 @@ fn candidates<'t>(text: &'t str, comment: &Range<usize>, families: &'t [Family])
                 let id_start = comment.start + at + word.prefix.len();
                 let rest = &text[id_start..comment.end];
                 let Some(len) = id_len(family, rest).filter(|_| !is_inside_word) else { continue };
-                let Some(_) = rest[len..].strip_prefix(family.suffix.as_str()) else { continue };
-                let range = comment.start + at..id_start + len + family.suffix.len();
-                found.push(Candidate { word, id: &text[id_start..id_start + len], range });
+                let (end, is_closed) = suffix_end(&rest[len..], &family.suffix);
+                let range = comment.start + at..id_start + len + end;
+                found.push(Candidate { word, id: &text[id_start..id_start + len], range, is_closed });
             }
         }
     }
@@ -116,6 +118,16 @@ fn candidates<'t>(text: &'t str, comment: &Range<usize>, families: &'t [Family])
         is_first
     });
     found
+}
+
+/// The length of what stands behind an id up to the end of the suffix, and whether the suffix is there. `OpenFastTrace`
+/// may put `>>utest,itest` between.
+fn suffix_end(rest: &str, suffix: &str) -> (usize, bool) {
+    let line = rest.lines().next().unwrap_or_default();
+    match line.find(suffix) {
+        Some(at) if at == 0 || rest.starts_with(">>") => (at + suffix.len(), true),
+        _ => (0, false),
+    }
 }
 
 /// The length of the id, or of what is meant as one.
@@ -144,9 +156,13 @@ fn quote(text: &str, from: usize, end: usize) -> Option<Range<usize>> {
 
 /// A tag, and what is wrong with the list behind it.
 fn entry<'t>(text: &'t str, candidate: &Candidate<'t>, end: usize) -> Vec<Entry<'t>> {
-    let Candidate { word, id, range } = candidate;
+    let Candidate { word, id, range, is_closed } = candidate;
     let quote = quote(text, range.end, end);
     let tag = |quote| Entry::Tag(Found { word, id, start: range.start, quote });
+    if !is_closed {
+        let message = format!("`{}` has something else behind its id than it should", &text[range.clone()]);
+        return vec![tag(None), Entry::Wrong(range.start, message)];
+    }
     if let Some(quote) = quote {
         let is_closed = text[quote.end..end].starts_with(']');
         let open = format!("the text of `{}{id}` is not ended by `]`", word.prefix);
@@ -267,6 +283,7 @@ mod tests {
             ("*\n * Codes_SRS_A_01_001\n * and why\n", vec!["C1"]),
             ("Why: Codes_SRS_A_01_001: [ a ]", vec!["C1[ a ]"]),
             ("[impl->req~a-b~1]", vec!["[1"]),
+            ("[impl->req~a-b~1>>utest, itest]", vec!["[1"]),
             ("Codes_SRS_A_01_01", vec!["C1"]),
         ] {
             assert_eq!(read(comment), expected, "{comment}");
@@ -282,6 +299,7 @@ mod tests {
             ("Codes_SRS_A_01_001, SRS_A_01_002", vec!["C1", "!"]),
             ("Codes_SRS_A_01_001: [ a", vec!["C1[ a]", "!"]),
             ("Codes_SRS_A_01_001: a ]", vec!["C1", "!"]),
+            ("[impl->req~a-b~1)", vec!["[1", "!"]),
             ("Codes_SRS_A_01_001: [Codes_SRS_A_01_002", vec!["C1[]", "!", "C2"]),
             ("Codes_SRS_A_01_001\ntests_SRS_A_01_002", vec!["C1", "!"]),
         ] {

@@ -70,6 +70,11 @@ fn tags_in_a_language_that_is_not_known_are_a_finding(#[case] path: &str, #[case
 }
 
 #[test]
+fn what_is_no_text_is_no_source() {
+    assert_eq!(with("crates/a/src/b.door", b"\0\x01 Codes_SRS_A_01_002"), [""; 0]);
+}
+
+#[test]
 fn a_project_may_name_the_language_of_its_files() {
     let project = only_code("[languages]\ndoor = \"hashes\"\n")
         .file("crates/a/src/b.door", "# Codes_SRS_A_01_001\ndef b():\n")

@@ -97,15 +97,17 @@ pub(in crate::sources) fn outermost(text: &str, lexed: &Lexed) -> Vec<Item> {
                 "(" => depth += 1,
                 ")" => depth = depth.saturating_sub(1),
                 "{" | "=" if depth == 0 => has_body = true,
-                own if depth == 0 && !has_body && own.starts_with(|it: char| it == '_' || it.is_alphabetic()) => {
-                    name = own
-                }
+                own if depth == 0 && !has_body && is_word(own) => name = own,
                 _ => {}
             }
         }
         items.push(Item::plain(name.to_owned(), first..end));
     }
     items
+}
+
+fn is_word(token: &str) -> bool {
+    token.starts_with(|it: char| it == '_' || it.is_alphabetic())
 }
 
 struct Lexer<'t> {
