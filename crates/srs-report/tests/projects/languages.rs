@@ -69,6 +69,9 @@ fn several_tags_with_texts_are_read(#[case] comment: &str) {
 #[case::gtest_parameter("TEST_P(Suite, t) { }", "t")]
 #[case::unity("void test_t(void) { }", "test_t")]
 #[case::check("START_TEST(t)\n{\n}\nEND_TEST", "t")]
+#[case::catch2("TEST_CASE(\"t works\", \"[tag]\") { }", "t works")]
+#[case::criterion("Test(suite, t) { }", "t")]
+#[case::testrunnerswitcher("CTEST_FUNCTION(t) { }", "t")]
 #[case::own_macro("MY_TEST(t) { }", "t")]
 #[case::own_function("static void t_works(void) { }", "t_works")]
 fn a_test_is_known_by_its_framework(#[case] test: &str, #[case] name: &str) {

@@ -9,10 +9,12 @@ use fast_glob::glob_match;
 use std::collections::HashMap;
 use std::ops::Range;
 
-/// The macros of known test frameworks that define a test: Macro Utils, gtest, Unity, Check, Catch2, Boost.
-const TESTS: [&str; 18] = [
+/// The macros of known test frameworks that define a test: Macro Utils, c-testrunnerswitcher, gtest, Unity, Check, Catch2,
+/// Boost, Criterion, ctest.h, `MinUnit`.
+const TESTS: [&str; 22] = [
     "TEST_FUNCTION",
     "PARAMETERIZED_TEST_FUNCTION",
+    "CTEST_FUNCTION",
     "TEST_METHOD",
     "TEST",
     "TEST_F",
@@ -27,9 +29,16 @@ const TESTS: [&str; 18] = [
     "CTEST2",
     "BOOST_AUTO_TEST_CASE",
     "BOOST_FIXTURE_TEST_CASE",
+    "Test",
+    "ParameterizedTest",
+    "Theory",
     "TEST_BEGIN",
     "MU_TEST",
 ];
+
+/// Those whose first argument is a suite: `TEST(Suite, name)`.
+const WITH_SUITE: [&str; 9] =
+    ["TEST", "TEST_F", "TEST_P", "TYPED_TEST", "TYPED_TEST_P", "CTEST", "CTEST2", "IGNORE_TEST", "Test"];
 
 /// The words that end a test of a framework.
 const ENDS: [&str; 2] = ["END_TEST", "TEST_END"];
@@ -179,11 +188,7 @@ fn arguments<'t>(from: usize, close: usize, token: &impl Fn(usize) -> &'t str) -
 fn defined(name: &str, arguments: &[String], is_test: bool) -> Named {
     let argument =
         |index: usize| arguments.get(index).map(|it| it.trim_matches('"').to_owned()).filter(|it| !it.is_empty());
-    let has_suite = is_test
-        && matches!(
-            name,
-            "TEST" | "TEST_F" | "TEST_P" | "TYPED_TEST" | "TYPED_TEST_P" | "CTEST" | "CTEST2" | "IGNORE_TEST"
-        );
+    let has_suite = is_test && WITH_SUITE.contains(&name);
     let suite = argument(0).filter(|_| has_suite && arguments.len() > 1);
     let own = if suite.is_some() {
         argument(1)
