@@ -1,6 +1,6 @@
 //! C and C++: [`lexer`] separates comments from code, [`branches`] drops branches of `#if` that would confuse a parser,
-//! [`macros`] turns the macros that define tests and functions into
-//! plain functions, and [`items`] finds items with tree-sitter's grammars.
+//! [`macros`] turns the macros that define tests and functions into plain functions, and [`items`] finds items with
+//! tree-sitter's grammars.
 
 mod branches;
 mod items;
