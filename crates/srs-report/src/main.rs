@@ -3,7 +3,7 @@
 use clap::Parser;
 use srs_report::Args;
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Traces requirements to their code, their tests and the results of the tests
@@ -20,6 +20,6 @@ fn main() -> ExitCode {
 
 /// The nearest folder around that has an `srs.toml`, or this one.
 fn home() -> PathBuf {
-    let here = env::current_dir().unwrap_or_default();
-    here.ancestors().find(|folder| folder.join("srs.toml").is_file()).unwrap_or(Path::new(".")).to_owned()
+    let here = env::current_dir().unwrap_or_else(|_| PathBuf::from("."));
+    here.ancestors().find(|folder| folder.join("srs.toml").is_file()).unwrap_or(&here).to_owned()
 }

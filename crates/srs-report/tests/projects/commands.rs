@@ -142,3 +142,11 @@ fn watch_reports_again_when_a_file_changes() {
     assert!(stdout.contains("no findings\n"), "{stdout}");
     assert!(stdout.ends_with("1 finding\n") && stdout.contains(&format!("error[not-coded]: {ID}")), "{stdout}");
 }
+
+#[test]
+fn the_project_is_the_nearest_folder_around_with_settings() {
+    let project = Project::sound().file("srs.toml", "").file("crates/a/src/deep/README.md", "");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_srs-report"));
+    let output = command.current_dir(project.0.path().join("crates/a/src/deep")).arg("--check").output().unwrap();
+    assert!(String::from_utf8(output.stdout).unwrap().ends_with("no findings\n"));
+}
