@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const SEPARATOR: &str = "\n===\n";
 
 /// The files of a project, in the order of an input.
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     "docs/srs/a.md",
     "crates/a/src/lib.rs",
     "crates/a/tests/unit.rs",
@@ -22,6 +22,9 @@ const FILES: [&str; 8] = [
     RESULTS,
     "mutants.out/outcomes.json",
     "mutants.out/log",
+    "crates/a/src/b.c",
+    "crates/a/src/c.py",
+    "srs.toml",
 ];
 const RESULTS: &str = "results.xml";
 
