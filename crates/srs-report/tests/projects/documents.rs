@@ -93,6 +93,13 @@ fn a_requirement_is_switched_off_by_a_prefix_that_the_project_names() {
 }
 
 #[test]
+fn a_document_may_mention_the_ids_of_another_project_that_is_named() {
+    let document = "**SRS_A_01_001: [** As SRS_OTHER_01_007. **]**\n";
+    assert_eq!(read("", document).1, [1]);
+    assert_eq!(read("disabled = [\"SRS_OTHER_\"]", document).1, [0; 0]);
+}
+
+#[test]
 fn documents_lie_in_folders_below_and_where_patterns_say() {
     let project = only_code("documents = [\"spec\", \"*/notes/*.md\"]")
         .file("spec/deep/a.md", "**SRS_A_01_001: [** One. **]**\n")
