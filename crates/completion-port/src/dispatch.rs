@@ -109,11 +109,9 @@ impl<S: PortSyscalls> Shared<S> {
         loop {
             let flags = self.flags();
             if flags.bits() == untouched() && !turns.table.has_queued() {
-                if turns.clock.is_idle() {
-                    self.wait(&mut events, LONGEST_WAIT);
-                } else {
-                    self.wait_for_timers(turns, &mut events);
-                }
+                self.wait(&mut events, LONGEST_WAIT);
+            } else if flags.bits() == untouched() | PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
+                self.wait_for_timers(turns, &mut events);
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
             } else {
@@ -325,6 +323,16 @@ impl<S: PortSyscalls> Shared<S> {
     fn look_at_timers(&self, clock: &mut Clock) {
         if clock.needs_look() {
             clock.set(self.pending.lock().look_at_timers(|| self.sys.now()));
+            self.note_whether_there_are_timers(clock);
+        }
+    }
+
+    /// Lets the thread wait without a look at the clock if no timer is armed. A timer that another thread arms meanwhile
+    /// notifies the thread, which then sets the flag.
+    #[inline]
+    fn note_whether_there_are_timers(&self, clock: &Clock) {
+        if clock.is_idle() {
+            self.clear_flags(PortFlags::HAS_TIMERS);
         }
     }
 
@@ -333,6 +341,7 @@ impl<S: PortSyscalls> Shared<S> {
     fn look_if_idle(&self, clock: &mut Clock, events: &[Event]) {
         if events.is_empty() && !clock.is_idle() {
             clock.woke_idle(self.pending.lock().look_at_timers(|| self.sys.now()));
+            self.note_whether_there_are_timers(clock);
         }
     }
 
@@ -356,8 +365,11 @@ impl<S: PortSyscalls> Shared<S> {
                 run_caught("drop", || drop(source));
             }
         }
-        // A timer may have been armed.
-        turns.clock.look_again();
+        if self.pending.lock().has_timers() {
+            // One of them may be new.
+            turns.clock.look_again();
+            self.set_flags(PortFlags::HAS_TIMERS);
+        }
         #[cfg(loom)]
         if crate::sync::injected_bug("notified is cleared late") {
             self.clear_flags(PortFlags::NOTIFIED);

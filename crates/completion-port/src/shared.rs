@@ -38,10 +38,11 @@ bitflags! {
         const IS_UNUSUAL = 1 << 3;
         /// The epoll instance or the eventfd is gone.
         const FAILED = 1 << 4;
-        /// The thread knows of the failure, and waits without the kernel's objects.
+        /// The thread knows of the failure, and waits without the kernel's objects; or the driver was dropped, and nothing
+        /// serves the port.
         const DETACHED = 1 << 5;
-        /// The driver of a port without a thread was dropped.
-        const UNDRIVEN = 1 << 6;
+        /// A timer is armed, or was at the thread's last look.
+        const HAS_TIMERS = 1 << 6;
     }
 }
 
@@ -120,7 +121,7 @@ impl<S: PortSyscalls> Shared<S> {
         if self.made_in.is_inherited() {
             return Err(Inherited.into());
         }
-        if self.flags().intersects(PortFlags::FAILED | PortFlags::UNDRIVEN) {
+        if self.flags().intersects(PortFlags::FAILED | PortFlags::DETACHED) {
             return Err(Errno::BADF.into());
         }
         Ok(self)
