@@ -11,9 +11,10 @@ use ASYNC_SOCKET_SEND_SYNC_RESULT::{
 };
 use async_socket::*;
 use rstest::rstest;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::io::Read;
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -246,11 +247,6 @@ fn an_idle_time_out_ends_both_kinds_of_receives_and_the_socket_goes_on() {
     let ends_as = ASYNC_SOCKET_RECEIVE_RESULT::ASYNC_SOCKET_RECEIVE_ERROR;
     assert_eq!(calls.next(), crate::common::Call::Received(ends_as, 0));
     assert_eq!(set(0), 0);
-    // Work behind the port thread's look at the socket, which would also end a receive that begins meanwhile.
-    let over = Inbox::<thread::ThreadId>::new();
-    // SAFETY: NULL is allowed; the context outlives the work.
-    assert_eq!(unsafe { platform_post(std::ptr::null_mut(), Some(crate::done), over.context()) }, 0);
-    over.next();
     receive(&socket, &mut one, FOREVER, &inbox);
     thread::sleep(Duration::from_millis(80));
     socket.write_from_peer(b"late");
@@ -258,6 +254,57 @@ fn an_idle_time_out_ends_both_kinds_of_receives_and_the_socket_goes_on() {
     socket.close();
     // SAFETY: a valid handle.
     assert_ne!(unsafe { async_socket_set_idle_timeout(socket.handle, 40) }, 0, "it is closed");
+}
+
+/// A receive that begins anew whenever it times out.
+struct Again {
+    socket: ASYNC_SOCKET_HANDLE,
+    byte: [u8; 1],
+    time_outs: AtomicU32,
+    last: Inbox<ASYNC_SOCKET_END_REASON>,
+}
+
+fn begin_again(again: &Again) {
+    let (bytes, context) = (again.byte.as_ptr().cast_mut().cast(), (&raw const *again).cast_mut().cast());
+    let mut list = [ASYNC_SOCKET_BUFFER { buffer: bytes, length: 1 }];
+    let (list, within, no_name) = (list.as_mut_ptr(), FOREVER, std::ptr::null_mut());
+    // SAFETY: the handle is valid, and the test keeps the context until the last callback.
+    let received = unsafe {
+        async_socket_receive_async_within(again.socket, list, 1, within, Some(receive_again), context, no_name)
+    };
+    assert_eq!(received, 0);
+}
+
+unsafe extern "C" fn receive_again(context: *mut c_void, reason: ASYNC_SOCKET_END_REASON, _: i32, _: u32) {
+    // SAFETY: the test keeps it until the last callback.
+    let again = unsafe { &*context.cast::<Again>() };
+    if reason == ASYNC_SOCKET_END_TIMED_OUT {
+        again.time_outs.fetch_add(1, Ordering::Relaxed);
+        begin_again(again);
+    } else {
+        // SAFETY: such an inbox.
+        unsafe { crate::put(again.last.context(), reason) };
+    }
+}
+
+// Tests_SRS_C_LIBRARY_01_047
+#[test]
+fn a_receive_that_begins_in_the_callback_of_a_time_out_has_the_whole_time() {
+    let _platform = Platform::start();
+    let socket = Open::new();
+    // SAFETY: a valid handle.
+    assert_eq!(unsafe { async_socket_set_idle_timeout(socket.handle, 40) }, 0);
+    let last = Inbox::new();
+    let again = Box::new(Again { socket: socket.handle, byte: [0], time_outs: AtomicU32::new(0), last });
+    let begin = Instant::now();
+    begin_again(&again);
+    while again.time_outs.load(Ordering::Relaxed) < 3 {
+        assert!(begin.elapsed() < LIMIT, "it times out again");
+        thread::yield_now();
+    }
+    assert!(begin.elapsed() >= Duration::from_millis(3 * 40));
+    socket.close();
+    assert_eq!(again.last.next(), ASYNC_SOCKET_END_CLOSED);
 }
 
 // Tests_SRS_C_LIBRARY_01_048, Tests_SRS_C_LIBRARY_01_049

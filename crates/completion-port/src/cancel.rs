@@ -172,11 +172,13 @@ impl<H: Handler> Core<H> {
 pub struct TimerFired<'a, H: Handler> {
     core: &'a Core<H>,
     now: Instant,
+    /// Operations with a higher number were added after the timer came.
+    newest: u64,
 }
 
 impl<'a, H: Handler> TimerFired<'a, H> {
     pub(crate) fn new(core: &'a Core<H>, now: Instant) -> Self {
-        Self { core, now }
+        Self { core, now, newest: core.number_between() }
     }
 
     /// The time, read for this timer.
@@ -186,22 +188,23 @@ impl<'a, H: Handler> TimerFired<'a, H> {
     }
 
     /// Takes the waiting operations out of a queue for which `is_over` says so, and completes each with
-    /// [`Action::TimedOut`]. Operations for which [`Handler::can_cancel`] says no stay. An operation that another thread is
-    /// attempting is waited for.
+    /// [`Action::TimedOut`]. Operations for which [`Handler::can_cancel`] says no stay, and so do those that were added after
+    /// the timer came, in a callback of this call for instance. An operation that another thread is attempting is waited for.
     ///
     /// `is_over` may be asked several times about one operation. It is called with a lock held, so it must be short and run
     /// no foreign code.
     // Codes_SRS_COMPLETION_PORT_01_171
     pub fn end_waiting(&self, direction: Direction, mut is_over: impl FnMut(&H::Operation) -> bool) {
         // The slot's operation is older than those of the backlog, and these move up.
+        let is_old = |number| number < self.newest;
         let mut may_and_is_over = |operation: &H::Operation| self.core.may_cancel(operation) && is_over(operation);
-        while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, |_| true, &mut may_and_is_over) {
+        while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, is_old, &mut may_and_is_over) {
             // The port calls the registration again after this.
             let _ = after;
             self.core.end(operation, Action::TimedOut);
         }
         while let Some(Ok(operation)) =
-            self.core.take_from_backlog(direction, |_, operation| may_and_is_over(operation))
+            self.core.take_from_backlog(direction, |number, operation| is_old(number) && may_and_is_over(operation))
         {
             self.core.end(operation, Action::TimedOut);
         }
