@@ -1,14 +1,8 @@
-//! The parsers of `cargo xtask srs-report`: for arbitrary files they make a report or an error, and never panic.
+//! The parsers of `srs-report`: for arbitrary files they make a report or an error, and never panic.
 //!
 //! An input is the text of the project's files, one after the other, between lines that say `===`.
 
 #![no_main]
-#![allow(dead_code, unreachable_pub, reason = "xtask's modules, of which this uses one function")]
-
-#[path = "../../xtask/src/srs_report/mod.rs"]
-mod srs_report;
-#[path = "../../xtask/src/workspace.rs"]
-mod workspace;
 
 use clap::Parser;
 use libfuzzer_sys::fuzz_target;
@@ -19,7 +13,7 @@ use tempfile::TempDir;
 const SEPARATOR: &str = "\n===\n";
 
 /// The files of a project, in the order of an input.
-const FILES: [&str; 8] = [
+const FILES: [&str; 11] = [
     "docs/srs/a.md",
     "crates/a/src/lib.rs",
     "crates/a/tests/unit.rs",
@@ -28,6 +22,9 @@ const FILES: [&str; 8] = [
     RESULTS,
     "mutants.out/outcomes.json",
     "mutants.out/log",
+    "crates/a/src/b.c",
+    "crates/a/src/c.py",
+    "srs.toml",
 ];
 const RESULTS: &str = "results.xml";
 
@@ -58,7 +55,7 @@ fn report(root: &Path, args: &[&str]) {
     let (root, output) = (root.display().to_string(), root.join("report").display().to_string());
     let fixed = ["srs-report", "--root", &root, "--output", &output];
     let cli = Cli::try_parse_from(fixed.iter().chain(args)).expect("the arguments are right");
-    let _ = srs_report::run(&cli.args);
+    let _ = srs_report::run(&cli.args, Path::new("."));
 }
 
 /// Files that need no disk.

@@ -3,7 +3,7 @@
 use crate::{bound, loopback};
 use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
 use async_socket_net::{
-    ConnectError, ConnectErrorKind, Connecting, Connector, SocketOptions, ToTarget, UnixAddress, connect,
+    ConnectError, ConnectErrorKind, Connecting, Connector, Listener, SocketOptions, ToTarget, UnixAddress, connect,
 };
 use integration_tests::call::{Inbox, engine, received, round_trip};
 use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
@@ -262,29 +262,41 @@ fn a_detached_connect_goes_on_without_its_value() {
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_046, Tests_SRS_ASYNC_SOCKET_NET_01_047
 #[test]
-fn a_cancel_that_races_with_the_connection_ends_it_once() {
-    const ROUNDS: u32 = 300;
+fn cancels_that_race_with_the_connection_on_four_threads_end_each_connect_once() {
+    const ROUNDS: u64 = 2_000;
     let engine = engine(2);
-    let (listener, address) = bound();
-    let accepting = integration_tests::spawn("accept", move || {
-        listener.incoming().map_while(Result::ok).take_while(|peer| peer.peer_addr().is_ok()).count();
-    });
-    let mut cancelled = 0;
-    for round in 0..ROUNDS {
-        let (connecting, outcome) = start(&engine, address, LIMIT);
-        let end = Instant::now() + Duration::from_micros(u64::from(round % 100));
-        while Instant::now() < end {
-            std::hint::spin_loop();
-        }
-        drop(connecting);
-        match outcome.only() {
-            Ok(socket) => drop(socket),
-            Err(ConnectError::Cancelled) => cancelled += 1,
-            Err(error) => panic!("{error}"),
-        }
-    }
-    eprintln!("{cancelled} of {ROUNDS} were cancelled");
-    drop(accepting);
+    let (listener, tcp) = bound();
+    let name = UnixAddress::of_abstract_name(format!("async-socket-net-races-{}", std::process::id())).unwrap();
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name.abstract_name().unwrap()).unwrap();
+    // Closes each connection at once.
+    let _tcp = Listener::new(&engine, listener, drop).unwrap();
+    let _unix = Listener::new(&engine, UnixListener::bind_addr(&address).unwrap(), drop).unwrap();
+    let threads: Vec<_> = (0..4)
+        .map(|seed| {
+            let (engine, name) = (engine.clone(), name.clone());
+            integration_tests::spawn("cancels", move || {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let mut connected = 0;
+                for _ in 0..ROUNDS {
+                    let (connecting, outcome) =
+                        if rng.bool() { start(&engine, tcp, LIMIT) } else { start(&engine, name.clone(), LIMIT) };
+                    let end = Instant::now() + Duration::from_micros(rng.u64(..150));
+                    while Instant::now() < end {
+                        std::hint::spin_loop();
+                    }
+                    drop(connecting);
+                    match outcome.only() {
+                        Ok(_) => connected += 1,
+                        Err(ConnectError::Cancelled) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                connected
+            })
+        })
+        .collect();
+    let connected: u64 = threads.into_iter().map(|thread| thread.join_within(3 * LIMIT)).sum();
+    assert!((1..4 * ROUNDS).contains(&connected), "both ends are seen: {connected} of {} connected", 4 * ROUNDS);
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_039

@@ -8,6 +8,7 @@ use integration_tests::process::{alone, is_child, run_child};
 use integration_tests::{LIMIT, NeverCalled, inbox};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork};
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -104,4 +105,39 @@ fn the_child_of_a_fork_drops_what_it_inherits_without_effect_on_the_parent() {
     assert_eq!(tracker.open(), 1);
     drop(inherited);
     assert!(outcome.only().is_err());
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_081
+#[test]
+fn a_server_that_forks_in_its_accept_callback_goes_on_in_the_parent_only() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("a_server_that_forks_in_its_accept_callback_goes_on_in_the_parent_only", |_| {});
+    }
+    let engine = engine(1);
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = bound.local_addr().unwrap();
+    let (done, forked) = inbox();
+    let listener = Listener::new(&engine, bound, move |outcome| {
+        let mut stream = TcpStream::from(outcome.unwrap().into_descriptor());
+        // SAFETY: as in `in_a_fork`.
+        match unsafe { fork() }.expect("a fork") {
+            // Its copy of the port's thread ends after this callback, and with it the child.
+            ForkResult::Child => {
+                alarm::set(30);
+                stream.write_all(b"from the child").unwrap();
+            }
+            ForkResult::Parent { child } => done.put(child),
+        }
+    });
+
+    for _ in 0..3 {
+        let mut client = TcpStream::connect(address).unwrap();
+        let mut text = String::new();
+        client.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "from the child");
+        let child = forked.next();
+        assert_eq!(waitpid(child, None).expect("a child"), WaitStatus::Exited(child, 0));
+    }
+    assert_eq!(listener.unwrap().metrics().accepted, 3);
 }

@@ -3,17 +3,18 @@
 use crate::{assert_refused, bound, into_inbox};
 use async_socket_linux::{AsyncSocket, ReceiveResult};
 use async_socket_net::{AcceptError, KeepAlive, ListenError, Listener, SocketOptions};
-use integration_tests::call::{engine, received, round_trip};
+use integration_tests::call::{engine, received};
 use integration_tests::process::{descriptors, port_threads, this_thread};
 use integration_tests::wait::comes_true;
 use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
 use std::collections::HashSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::os::unix::net as unix;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,7 +83,7 @@ fn an_accepted_descriptor_is_non_blocking_and_close_on_exec_and_has_the_options(
 fn a_unix_client_comes_with_its_credentials() {
     let engine = engine(1);
     let name = format!("async-socket-net-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let address = unix::SocketAddr::from_abstract_name(&name).unwrap();
     let (callback, accepted) = into_inbox();
     let options = SocketOptions::new().no_delay(true).send_buffer(50_000);
     let listener = UnixListener::bind_addr(&address).unwrap();
@@ -107,7 +108,7 @@ fn unix_clients_with_names_of_every_length_are_accepted_and_named() {
     std::fs::create_dir_all(&folder).unwrap();
     let (callback, accepted) = into_inbox();
     let name = format!("async-socket-net-names-{}", std::process::id());
-    let address = SocketAddr::from_abstract_name(&name).unwrap();
+    let address = unix::SocketAddr::from_abstract_name(&name).unwrap();
     let _listener = Listener::new(&engine, UnixListener::bind_addr(&address).unwrap(), callback).unwrap();
     let to = rustix::net::SocketAddrUnix::new_abstract_name(name.as_bytes()).unwrap();
     let room = 108 - folder.as_os_str().len() - 1;
@@ -194,6 +195,29 @@ fn what_cannot_be_listened_on_is_refused_with_the_reason() {
     assert!(matches!(refuse(file.into()), ListenError::NotASocket { .. }));
     assert!(matches!(refuse(stream.into()), ListenError::NotListening));
     assert!(matches!(refuse(udp.into()), ListenError::UnsupportedKind(_)));
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_001, Tests_SRS_ASYNC_SOCKET_NET_01_002
+#[test]
+fn several_listeners_share_a_port_and_end_one_by_one() {
+    let engine = engine(1);
+    let mut listeners: Vec<_> = (0..3)
+        .map(|_| {
+            let (listener, address) = bound();
+            let (callback, accepted) = into_inbox();
+            (Listener::new(&engine, listener, callback).unwrap(), address, accepted)
+        })
+        .collect();
+
+    while let Some((listener, address, accepted)) = listeners.pop() {
+        for (_, address, accepted) in &listeners {
+            let client = TcpStream::connect(address).unwrap();
+            assert_eq!(accepted.next().unwrap().peer().as_inet(), client.local_addr().ok());
+        }
+        drop(listener);
+        accepted.assert_dead();
+        assert_refused(address);
+    }
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_012
@@ -321,23 +345,39 @@ fn a_stop_inside_a_callback_does_not_wait_for_the_callback() {
 // Tests_SRS_ASYNC_SOCKET_NET_01_008
 #[test]
 fn a_crowd_of_clients_does_not_keep_other_sockets_of_the_port_waiting() {
+    const CLIENTS: usize = 400;
     let engine = engine(1);
-    let (listener, address) = bound();
+    let (listener, address) = listening(4096);
+    let seen = Arc::new(AtomicUsize::new(0));
+    let (counts, at_receive) = (Arc::clone(&seen), Arc::clone(&seen));
+    let (descriptor, mut peer) = integration_tests::Transport::Unix.pair();
+    let socket = integration_tests::open(&engine, descriptor);
+    let (done, received) = inbox();
+    let receive = socket.receive_async([0; 1], move |_| done.put(at_receive.load(Ordering::SeqCst)));
+    receive.map_err(|refused| refused.error).unwrap();
     let held = integration_tests::call::hold(&engine);
-    let turns = Arc::new(AtomicUsize::new(0));
-    let ours = Arc::clone(&turns);
     let _listener = Listener::new(&engine, listener, move |outcome| {
-        ours.fetch_add(1, Ordering::SeqCst);
+        counts.fetch_add(1, Ordering::SeqCst);
         drop(outcome);
     })
     .unwrap();
-    // The standard library's backlog is 128 at least, so the clients of two turns need two threads' patience.
-    let clients: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let _clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
+    peer.write_all(b"x").unwrap();
+
     held.release();
 
-    round_trip(&engine);
+    let accepted_before = received.only();
+    assert!(accepted_before <= 2 * 128, "{accepted_before} of {CLIENTS} were accepted first");
+    eventually("all are accepted", || seen.load(Ordering::SeqCst) == CLIENTS);
+}
 
-    eventually("all are accepted", || turns.load(Ordering::SeqCst) == clients.len());
+/// A listening socket with a backlog of this size.
+fn listening(backlog: i32) -> (socket2::Socket, SocketAddr) {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("bound");
+    listener.listen(backlog).expect("it listens");
+    let address = listener.local_addr().expect("its address").as_socket().expect("IPv4");
+    (listener, address)
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_002
@@ -374,10 +414,7 @@ fn clients_that_connect_and_leave_cost_nothing_but_their_own_connection() {
 #[test]
 fn a_full_backlog_is_accepted_once_the_port_has_time() {
     let engine = engine(1);
-    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-    listener.listen(2).unwrap();
-    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let (listener, address) = listening(2);
     let held = integration_tests::call::hold(&engine);
     let (callback, accepted) = into_inbox();
     let _listener = Listener::new(&engine, listener, callback).unwrap();

@@ -5,6 +5,7 @@ mod failed_port;
 mod listen;
 mod names;
 mod tracker;
+mod two_hosts;
 mod without_descriptors;
 
 use async_socket_net::{AcceptError, Accepted};

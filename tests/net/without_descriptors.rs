@@ -1,12 +1,13 @@
 //! No descriptors left: a listener neither spins, nor is lost, nor leaves clients unseen; connects fail one by one.
 
 use crate::into_inbox;
-use async_socket_net::{AcceptError, Connector, Listener};
-use integration_tests::call::engine;
+use async_socket_linux::ExecutionEngine;
+use async_socket_net::{AcceptError, ConnectError, Connector, Listener};
+use integration_tests::call::{Outbox, engine};
 use integration_tests::process::{alone, cpu_time, is_child, port_threads, run_child};
 use integration_tests::{LIMIT, inbox};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -113,6 +114,52 @@ fn ten_thousand_clients_are_served_with_64_descriptors() {
     for client in clients {
         client.join();
     }
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_046
+#[test]
+fn ten_thousand_connects_do_with_64_descriptors() {
+    const CONNECTS: usize = 10_000;
+    const AT_ONCE: usize = 20;
+    let _alone = alone();
+    if !is_child() {
+        return run_child("ten_thousand_connects_do_with_64_descriptors", |_| {});
+    }
+    let engine = engine(2);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // Closes each connection at once.
+    let _listener = Listener::new(&engine, listener, drop).unwrap();
+    leave(64);
+    let (report, ended) = inbox();
+    let left = Arc::new(AtomicUsize::new(CONNECTS));
+    for _ in 0..AT_ONCE {
+        connect_to_the_end(engine.clone(), address, Arc::clone(&left), report.clone());
+    }
+    drop(report);
+
+    let failed: Vec<_> = ended.take(CONNECTS).into_iter().filter_map(Result::err).collect();
+
+    assert!(failed.is_empty(), "{} failed, the first with {:?}", failed.len(), failed.first());
+    ended.assert_dead();
+}
+
+/// Each connect begins in the callback of the one before.
+fn connect_to_the_end(
+    engine: ExecutionEngine,
+    address: SocketAddr,
+    left: Arc<AtomicUsize>,
+    report: Outbox<Result<(), ConnectError>>,
+) {
+    if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err() {
+        return;
+    }
+    let on = engine.clone();
+    let connecting = Connector::new().connect(&on, address, LIMIT, move |outcome| {
+        report.put(outcome.map(drop));
+        connect_to_the_end(engine, address, left, report);
+    });
+    connecting.detach();
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_044

@@ -4,7 +4,6 @@ mod bench;
 mod c_abi;
 mod ci;
 mod header;
-mod srs_report;
 mod srs_report_bench;
 mod srs_report_browser;
 mod standalone;
@@ -54,7 +53,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::SrsReport(args) => srs_report::run(&args),
+        Command::SrsReport(args) => srs_report(&args),
         Command::SrsReportBench => exit_code(srs_report_bench::run()),
         Command::SrsReportBrowser => exit_code(srs_report_browser::run()),
         Command::Standalone => exit_code(standalone::run()),
@@ -64,6 +63,13 @@ fn main() -> ExitCode {
         Command::Bench(args) => exit_code(bench::run(args)),
         Command::Verify(args) => exit_code(verify::run(&args)),
         Command::Ci => exit_code(ci::run()),
+    }
+}
+
+fn srs_report(args: &srs_report::Args) -> ExitCode {
+    match workspace::root() {
+        Ok(root) => srs_report::run(args, &root),
+        Err(error) => exit_code(Err(error)),
     }
 }
 

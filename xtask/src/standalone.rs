@@ -19,7 +19,7 @@ struct Library {
     forbidden: &'static [&'static str],
 }
 
-const LIBRARIES: [Library; 4] = [
+const LIBRARIES: [Library; 5] = [
     Library {
         name: "async-socket-api",
         main: "fn main() { drop(async_socket_api::Payload::to_send(vec![0_u8; 8])); }",
@@ -33,6 +33,11 @@ const LIBRARIES: [Library; 4] = [
     Library {
         name: "async-socket-linux",
         main: "fn main() { drop(async_socket_linux::ExecutionEngine::builder().threads(2).build()); }",
+        forbidden: &["test-doubles"],
+    },
+    Library {
+        name: "async-socket-net",
+        main: "fn main() { drop(async_socket_net::Resolver::new(1, 1)); }",
         forbidden: &["test-doubles"],
     },
     Library { name: "test-doubles", main: "fn main() { drop(test_doubles::any_descriptor()); }", forbidden: &[] },

@@ -46,7 +46,7 @@ pub enum ConnectError {
     /// The connection was made, but did not become a socket.
     #[error("the connection could not be opened")]
     Open(#[source] SetUpError),
-    /// The completion port has no room for the connect, or was made before a `fork`.
+    /// The completion port has failed or was made before a `fork`, or there is no memory.
     #[error("the completion port refused the connect")]
     Port(#[source] io::Error),
 }
@@ -81,6 +81,8 @@ pub struct AttemptError {
     pub call: &'static str,
     /// What the kernel said.
     pub source: io::Error,
+    /// Its place in the order in which the attempts began.
+    pub(crate) index: usize,
 }
 
 /// The attempts of a connect, in the order in which they began.
@@ -117,8 +119,8 @@ impl fmt::Display for Attempts {
 }
 
 impl AttemptError {
-    pub(crate) fn new(address: Address, call: &'static str, errno: Errno) -> Self {
-        Self { address, call, source: errno.into() }
+    pub(crate) fn new(index: usize, address: Address, call: &'static str, errno: Errno) -> Self {
+        Self { address, call, source: errno.into(), index }
     }
 
     /// The usual causes.

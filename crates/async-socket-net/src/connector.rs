@@ -2,17 +2,21 @@
 
 use crate::address::Address;
 use crate::attempts::Conditions;
+use crate::caught::run_caught;
 use crate::connect_error::ConnectError;
 use crate::options::SocketOptions;
-use crate::order::interleaved;
-use crate::race::{Done, Race, Run};
+use crate::order::try_interleaved;
+use crate::race::Race;
 use crate::resolver::{ResolveError, Resolver};
+use crate::run::Run;
 use crate::sys::{Kernel, NetSyscalls};
 use crate::target::{Target, ToTarget};
 use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
-use completion_port::memory::TryArc;
+use completion_port::memory::{TryArc, try_box};
 use completion_port::{CompletionPort, Port};
+use std::collections::VecDeque;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 /// The Connection Attempt Delay that RFC 8305 recommends.
@@ -123,20 +127,32 @@ impl<N: NetSyscalls> Connector<N> {
         within: Duration,
         done: impl FnOnce(Result<AsyncSocketLinux<P>, ConnectError>) + Send + 'static,
     ) -> Connecting<P, N> {
-        self.start(Run::new(port, within, self.stagger, Box::new(done) as Box<Done<P>>), to)
+        match try_box(done) {
+            Ok(done) => self.start(Run::new(port, within, self.stagger, done), to),
+            Err(done) => {
+                run_caught("callback", || done(Err(ConnectError::Port(no_memory()))));
+                Connecting { race: None }
+            }
+        }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_030, Codes_SRS_ASYNC_SOCKET_NET_01_046
+    // Codes_SRS_ASYNC_SOCKET_NET_01_030, Codes_SRS_ASYNC_SOCKET_NET_01_046, Codes_SRS_ASYNC_SOCKET_NET_01_051
     fn start<P: Port>(&self, run: Run<P, N>, to: impl ToTarget) -> Connecting<P, N> {
-        let race = TryArc::new(Race::new(self.conditions.clone(), run));
+        let race = match TryArc::try_new(Race::new(self.conditions.clone(), run)) {
+            Ok(race) => race,
+            Err(race) => {
+                race.refuse(no_memory());
+                return Connecting { race: None };
+            }
+        };
         if let Err(error) = Race::attach(&race) {
             race.refuse(error);
             return Connecting { race: Some(race) };
         }
         match to.to_target() {
             Err(error) => race.fail(error.into()),
-            Ok(Target::Addresses(addresses)) => race.begin(interleaved(addresses)),
-            Ok(Target::Unix(address)) => race.begin([Address::from(address)].into()),
+            Ok(Target::Addresses(addresses)) => race.begin(try_interleaved(&addresses)),
+            Ok(Target::Unix(address)) => race.begin(try_only(address.into())),
             Ok(Target::Name { host, port }) => self.look_up(&race, host, port),
         }
         Connecting { race: Some(race) }
@@ -156,10 +172,21 @@ impl<N: NetSyscalls> Connector<N> {
     }
 }
 
+fn no_memory() -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
+}
+
+fn try_only(address: Address) -> Option<VecDeque<Address>> {
+    let mut only = VecDeque::new();
+    only.try_reserve_exact(1).ok()?;
+    only.push_back(address);
+    Some(only)
+}
+
 /// A connect that is under way. Dropping it cancels, see [`cancel`](Self::cancel).
 #[must_use = "dropping it cancels the connect"]
 pub struct Connecting<P: Port = CompletionPort, N: NetSyscalls = Kernel> {
-    /// `None` once it is detached.
+    /// `None` once it is detached, or if it never began.
     race: Option<TryArc<Race<P, N>>>,
 }
 

@@ -65,6 +65,7 @@ mod order;
 mod race;
 mod raw;
 mod resolver;
+mod run;
 pub mod sys;
 mod target;
 mod tracker;

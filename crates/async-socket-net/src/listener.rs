@@ -28,7 +28,8 @@ const BACKLOG: i32 = 4096;
 /// it panics, the panic is logged, the connection is closed, and the next one is accepted.
 ///
 /// Dropping the listener closes its descriptor: clients in its backlog are reset. Accepted connections are not affected.
-/// When the drop returns, no callback of the listener runs or will run, except one that it is dropped in.
+/// When the drop returns, no callback of the listener runs or will run, except one that it is dropped in. So it waits for a
+/// callback on another thread; [`stop`](Self::stop) does not.
 ///
 /// # Without descriptors or memory
 /// At `EMFILE`, `ENFILE`, `ENOBUFS` and `ENOMEM` the listener pauses for 10 ms, twice as long each time, at most a second, and
@@ -114,7 +115,9 @@ impl<P: Port, N: NetSyscalls> Listener<P, N> {
     // Codes_SRS_ASYNC_SOCKET_NET_01_014
     pub fn resume(&self) -> bool {
         let has_paused = self.registration.handler().counters.is_paused.load(Ordering::Relaxed);
-        has_paused && self.registration.resumer().resume(Direction::In)
+        // In any case, because an attempt that is about to pause has not said so yet.
+        self.registration.resumer().resume(Direction::In);
+        has_paused
     }
 
     /// Accepts no more connections and closes the descriptor, without waiting. `done` runs once, when no callback of the listener

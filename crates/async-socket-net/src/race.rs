@@ -1,4 +1,4 @@
-//! One connect: which address is tried when, and how it ends.
+//! One connect: how its addresses are tried, and how it ends. What is due when is in `run`.
 //!
 //! Invariants:
 //! * `Run` holds everything that a connect needs, the program's callback included. The end takes it out of its lock, so a
@@ -6,21 +6,22 @@
 //! * Only the port's thread begins attempts, in [`advance`](Race::advance). It looks at the state and the time and does what
 //!   is due, so an extra call does no harm. Any thread may end the connect meanwhile.
 //! * No lock is held while the program's callback runs or a registration is removed.
+//! * Once the addresses are known, nothing here allocates, except attempts that can fail for want of memory.
 
 use crate::address::Address;
 use crate::attempts::{Conditions, Tried, try_to_connect};
 use crate::backoff::Backoff;
 use crate::caught::run_caught;
-use crate::connect_error::{AttemptError, Attempts, ConnectError};
+use crate::connect_error::{AttemptError, ConnectError};
 use crate::dialer::Dialer;
 use crate::opening::open_socket;
-use crate::order::interleaved;
 use crate::resolver::{Lookup, ResolveError};
+use crate::run::{Run, Stage, Step};
 use crate::sys::{Errno, NetSyscalls};
 use async_socket_linux::AsyncSocketLinux;
 use completion_port::memory::TryArc;
 use completion_port::process::Generation;
-use completion_port::{Direction, Dispatch, Port, Readiness, Registration, Source, Token, log_caught};
+use completion_port::{Direction, Dispatch, Port, Readiness, Source, log_caught};
 use std::collections::VecDeque;
 use std::io;
 use std::mem;
@@ -33,149 +34,13 @@ use std::time::{Duration, Instant};
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LONGEST_RETRY: Duration = Duration::from_millis(64);
 
-pub(crate) type Done<P> = dyn FnOnce(Result<AsyncSocketLinux<P>, ConnectError>) + Send;
+pub(crate) type Outcome<P> = Result<AsyncSocketLinux<P>, ConnectError>;
 
 pub(crate) struct Race<P: Port, N: NetSyscalls> {
     conditions: Conditions<N>,
     made_in: Generation,
     /// `None` once it is over.
     run: Mutex<Option<Run<P, N>>>,
-}
-
-/// A connect that is not over.
-pub(crate) struct Run<P: Port, N: NetSyscalls> {
-    done: Box<Done<P>>,
-    port: P,
-    within: Duration,
-    deadline: Option<Instant>,
-    stagger: Duration,
-    token: Option<Token>,
-    /// For attempts to hold. It is a cycle until the end.
-    race: Option<TryArc<Race<P, N>>>,
-    /// Its addresses are known.
-    has_begun: bool,
-    looking_up: Option<(String, Option<Lookup>)>,
-    /// What ends it at the next step.
-    error: Option<ConnectError>,
-    /// The addresses that were not tried yet.
-    waiting: VecDeque<Address>,
-    attempts: Vec<OneAttempt<P, N>>,
-    /// When the next address is tried, if an attempt is under way.
-    next_at: Option<Instant>,
-}
-
-struct OneAttempt<P: Port, N: NetSyscalls> {
-    address: Address,
-    stage: Stage<P, N>,
-}
-
-enum Stage<P: Port, N: NetSyscalls> {
-    /// In the hands of the port's thread.
-    Trying,
-    /// The kernel will report how it went.
-    Watched(Registration<Dialer<P, N>, P>),
-    /// It is tried again at this time.
-    Paused(Instant, Backoff),
-    Failed(AttemptError),
-}
-
-/// What is due.
-enum Step {
-    Try(usize, Address),
-    End(ConnectError),
-    Wait(Option<Instant>),
-}
-
-impl<P: Port, N: NetSyscalls> Run<P, N> {
-    pub(crate) fn new(port: P, within: Duration, stagger: Duration, done: Box<Done<P>>) -> Self {
-        let deadline = port.now().checked_add(within);
-        Self {
-            done,
-            port,
-            within,
-            deadline,
-            stagger,
-            token: None,
-            race: None,
-            has_begun: false,
-            looking_up: None,
-            error: None,
-            waiting: VecDeque::new(),
-            attempts: Vec::new(),
-            next_at: None,
-        }
-    }
-
-    fn begin(&mut self, addresses: VecDeque<Address>) {
-        self.waiting = addresses;
-        self.has_begun = true;
-    }
-
-    // Codes_SRS_ASYNC_SOCKET_NET_01_037, Codes_SRS_ASYNC_SOCKET_NET_01_038
-    fn next_step(&mut self, now: Instant) -> Step {
-        if let Some(error) = self.error.take() {
-            return Step::End(error);
-        }
-        // Codes_SRS_ASYNC_SOCKET_NET_01_043
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            let attempts = self.take_attempts(Errno::TIMEDOUT);
-            return Step::End(ConnectError::TimedOut { within: self.within, attempts });
-        }
-        if !self.has_begun {
-            return Step::Wait(self.deadline);
-        }
-        if let Some(index) = self.attempts.iter().position(|attempt| attempt.is_due(now)) {
-            return Step::Try(index, self.attempts[index].address.clone());
-        }
-        let under_way = self.attempts.iter().any(OneAttempt::is_under_way);
-        if !under_way || self.next_at.is_none_or(|at| at <= now) {
-            if let Some(address) = self.waiting.pop_front() {
-                self.next_at = now.checked_add(self.stagger);
-                self.attempts.push(OneAttempt { address: address.clone(), stage: Stage::Trying });
-                return Step::Try(self.attempts.len() - 1, address);
-            }
-            if !under_way {
-                return Step::End(ConnectError::Failed { attempts: self.take_attempts(Errno::CANCELED) });
-            }
-        }
-        Step::Wait(self.wakes_at())
-    }
-
-    fn wakes_at(&self) -> Option<Instant> {
-        let next = self.next_at.filter(|_| !self.waiting.is_empty());
-        let retries = self.attempts.iter().filter_map(OneAttempt::retries_at);
-        retries.chain(next).chain(self.deadline).min()
-    }
-
-    /// The errors of all attempts. Those under way get `errno`, and stay until the end of the run.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_044
-    fn take_attempts(&mut self, errno: Errno) -> Attempts {
-        let error = |attempt: &mut OneAttempt<P, N>| match mem::replace(&mut attempt.stage, Stage::Trying) {
-            Stage::Failed(error) => error,
-            other => {
-                attempt.stage = other;
-                AttemptError::new(attempt.address.clone(), "connect", errno)
-            }
-        };
-        Attempts(self.attempts.iter_mut().map(error).collect())
-    }
-}
-
-impl<P: Port, N: NetSyscalls> OneAttempt<P, N> {
-    fn is_under_way(&self) -> bool {
-        !matches!(self.stage, Stage::Failed(_))
-    }
-
-    fn retries_at(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Paused(at, _) => Some(at),
-            _ => None,
-        }
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        self.retries_at().is_some_and(|at| at <= now)
-    }
 }
 
 impl<P: Port, N: NetSyscalls> Race<P, N> {
@@ -197,8 +62,8 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         Ok(())
     }
 
-    /// The addresses to try. Nothing is tried inside this call.
-    pub(crate) fn begin(&self, addresses: VecDeque<Address>) {
+    /// The addresses to try, or `None` if there is no memory for them. Nothing is tried inside this call.
+    pub(crate) fn begin(&self, addresses: Option<VecDeque<Address>>) {
         self.change(|run| run.begin(addresses));
     }
 
@@ -227,16 +92,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     /// The look-up's result, from a thread of the resolver.
     // Codes_SRS_ASYNC_SOCKET_NET_01_030
     pub(crate) fn resolved(&self, result: Result<Vec<SocketAddr>, ResolveError>) {
-        self.change(|run| {
-            let Some((host, _)) = run.looking_up.take() else { return };
-            match result {
-                Ok(addresses) if addresses.is_empty() => {
-                    run.error = Some(ConnectError::Resolver { host, source: ResolveError::NoAddress });
-                }
-                Ok(addresses) => run.begin(interleaved(addresses)),
-                Err(source) => run.error = Some(ConnectError::Resolver { host, source }),
-            }
-        });
+        self.change(|run| run.resolved(result));
     }
 
     /// Changes the run, and lets the port's thread look at it.
@@ -284,7 +140,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
             Tried::Connected(descriptor) => self.win(descriptor),
             Tried::InProgress(descriptor) => self.watch(index, address, descriptor),
             Tried::BacklogFull => self.pause(index),
-            Tried::Failed(call, errno) => self.set_failed(index, AttemptError::new(address, call, errno)),
+            Tried::Failed(call, errno) => self.set_failed(AttemptError::new(index, address, call, errno)),
         }
     }
 
@@ -293,7 +149,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         let Some((race, port)) = parts else { return self.conditions.sys.close(descriptor) };
         match Dialer::start(race, index, self.conditions.sys.clone(), port, descriptor) {
             Ok(registration) => self.set_stage(index, Stage::Watched(registration)),
-            Err(errno) => self.set_failed(index, AttemptError::new(address, "epoll_ctl", errno)),
+            Err(errno) => self.set_failed(AttemptError::new(index, address, "epoll_ctl", errno)),
         }
     }
 
@@ -310,15 +166,18 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         attempt.stage = Stage::Paused(now + backoff.next_pause(), backoff);
     }
 
-    fn set_failed(&self, index: usize, error: AttemptError) {
+    // Codes_SRS_ASYNC_SOCKET_NET_01_038
+    fn set_failed(&self, error: AttemptError) {
         log_caught(|| tracing::debug!(%error, "attempt failed"));
+        let index = error.index;
         let mut guard = self.run();
         if let Some(run) = guard.as_mut() {
-            // Codes_SRS_ASYNC_SOCKET_NET_01_038
+            // The next address is tried at once.
             run.next_at = None;
+            run.errors.push(error);
         }
         drop(guard);
-        self.set_stage(index, Stage::Failed(error));
+        self.set_stage(index, Stage::Failed);
     }
 
     /// What was there before is dropped without the lock, because that removes a registration.
@@ -349,7 +208,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
             }
             Err(errno) => {
                 drop(registration);
-                self.set_failed(index, AttemptError::new(address, "connect", errno));
+                self.set_failed(AttemptError::new(index, address, "connect", errno));
                 self.advance();
             }
         }
@@ -370,7 +229,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
 
     /// Ends the race, unless it is over. The losers are closed before the callback runs.
     // Codes_SRS_ASYNC_SOCKET_NET_01_041, Codes_SRS_ASYNC_SOCKET_NET_01_046
-    fn end(&self, outcome: impl FnOnce(P) -> Result<AsyncSocketLinux<P>, ConnectError>) {
+    fn end(&self, outcome: impl FnOnce(P) -> Outcome<P>) {
         let Some(run) = self.run().take() else { return };
         let Run { done, port, token, race, looking_up, attempts, .. } = run;
         if let Some(token) = token {
@@ -382,7 +241,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         if let Err(error) = &outcome {
             log_caught(|| tracing::debug!(%error, "not connected"));
         }
-        run_caught("callback", || done(outcome));
+        run_caught("callback", || done.call(outcome));
         drop(race);
     }
 

@@ -6,6 +6,7 @@
 //! * No thread is ever joined: one that hangs in the system's resolver ends when that returns.
 
 use crate::caught::run_caught;
+use completion_port::memory::try_box;
 use completion_port::process::{Generation, Inherited, PerProcess};
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,7 +33,7 @@ pub enum ResolveError {
     /// All threads of the [`Resolver`] are busy, and its queue is full.
     #[error("too many look-ups wait already")]
     Busy,
-    /// No thread could be started.
+    /// No thread could be started, or there is no memory.
     #[error("no thread could be started for the look-up")]
     NoThread(#[source] io::Error),
     /// The [`Resolver`] was made before `fork`, in a parent of this process.
@@ -80,10 +81,21 @@ struct Job {
     number: u64,
     host: String,
     port: u16,
-    done: Box<Done>,
+    done: Box<dyn Done>,
 }
 
-type Done = dyn FnOnce(io::Result<Vec<SocketAddr>>) + Send;
+/// What gets the answer.
+trait Done: Send {
+    fn call(self: Box<Self>, answer: io::Result<Vec<SocketAddr>>);
+}
+
+// An array, because `try_box` makes a box of one.
+impl<F: FnOnce(io::Result<Vec<SocketAddr>>) + Send> Done for [F; 1] {
+    fn call(self: Box<Self>, answer: io::Result<Vec<SocketAddr>>) {
+        let [done] = *self;
+        done(answer);
+    }
+}
 
 /// A look-up that waits or runs. Dropping it takes it out of the queue; one that runs goes on without effect on anyone
 /// but its thread.
@@ -135,7 +147,10 @@ impl Resolver {
         if pool.made_in.is_inherited() {
             return Err(Inherited.into());
         }
+        let no_memory = || ResolveError::NoThread(io::ErrorKind::OutOfMemory.into());
+        let done = try_box(done).map_err(|_| no_memory())?;
         let mut state = pool.state();
+        state.jobs.try_reserve(1).map_err(|_| no_memory())?;
         if state.jobs.len() >= state.idle {
             match pool.start_thread(&mut state) {
                 Ok(()) => {}
@@ -149,7 +164,7 @@ impl Resolver {
         }
         let number = state.next;
         state.next += 1;
-        state.jobs.push_back(Job { number, host, port, done: Box::new(done) });
+        state.jobs.push_back(Job { number, host, port, done });
         drop(state);
         pool.work.notify_one();
         Ok(Lookup { pool: Arc::clone(pool), number })
@@ -200,7 +215,7 @@ impl Pool {
     fn run_job(&self, job: Job) {
         let looked_up = run_caught("look-up", || (self.look_up)(&job.host, job.port));
         let result = looked_up.unwrap_or_else(|| Err(io::Error::other("the look-up panicked")));
-        run_caught("look-up", || (job.done)(result));
+        run_caught("look-up", || job.done.call(result));
     }
 }
 

@@ -107,7 +107,7 @@ impl Tracker {
         self.shared.state().open.len()
     }
 
-    /// Waits until no connection is open, or until `within` is over, and then cuts off those that are. Calls `done` once, on the
+    /// Waits until no connection is open, or until `within` is over or the port fails, and then cuts off those that are. Calls `done` once, on the
     /// port's thread. Stop the listener first: new connections count as well. If several calls wait, the earliest deadline ends
     /// all of them.
     ///

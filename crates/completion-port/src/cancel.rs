@@ -117,7 +117,7 @@ impl<H: Handler> Core<H> {
         let lane = self.lane(direction);
         while lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED) {
             if let Some(mut locked) = lane.try_lock() {
-                let is_there = lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED);
+                let is_there = self.is_still_there(lane.oldest(), &mut is_wanted);
                 let taken = match &locked.slot {
                     Some(operation) if is_there && and(operation) => {
                         if self.may_cancel(operation) {
@@ -151,6 +151,15 @@ impl<H: Handler> Core<H> {
         let backlog = cold.backlog(direction)?;
         let taken = backlog.take(is_wanted, |operation| self.may_cancel(operation))?;
         Some(taken.ok_or(Cancel::Started))
+    }
+
+    /// Whether the slot's operation is the wanted one, as seen with the lane locked.
+    fn is_still_there(&self, number: u64, is_wanted: &mut impl FnMut(u64) -> bool) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("cancels whatever is there") {
+            return true;
+        }
+        number < NO_OPERATION && is_wanted(number & !SUSPENDED)
     }
 
     /// A panic of the handler counts as no.

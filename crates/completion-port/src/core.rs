@@ -228,6 +228,10 @@ impl<H: Handler> ColdState<H> {
     }
 
     pub(crate) fn has_ending(&self) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("nobody can detach") {
+            return false;
+        }
         self.rare.as_ref().is_some_and(|rare| rare[0].ending.is_some())
     }
 }

@@ -204,9 +204,17 @@ impl PendingChanges {
         if !self.timers.arm(token, tick) {
             return None;
         }
-        let is_earlier = tick < self.next_look;
+        let is_earlier = self.is_before_next_look(tick);
         self.next_look = self.next_look.min(tick);
         Some(is_earlier)
+    }
+
+    fn is_before_next_look(&self, tick: u64) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("a timer wakes nobody") {
+            return false;
+        }
+        tick < self.next_look
     }
 
     /// Arms a timer again that has come, unless another thread has armed it for an earlier time meanwhile.

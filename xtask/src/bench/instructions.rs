@@ -41,7 +41,7 @@ fn ratios(figures: &mut Vec<Figure>) {
     let c_abi = |connections| {
         (format!("C ABI / Rust, {}", plural(connections)), of(&OURS_C, connections) / of(&OURS, connections))
     };
-    let ratios = [growth(&EPOLL), growth(&OURS), growth(&OURS_C), c_abi(1), c_abi(64), c_abi(10_000)];
+    let ratios = [growth(&EPOLL), growth(&OURS), growth(&OURS_C), growth(&FUTURES), c_abi(1), c_abi(64), c_abi(10_000)];
     for (name, ratio) in &ratios {
         println!("{name}: {ratio:.3}");
     }

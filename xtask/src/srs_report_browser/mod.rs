@@ -1,15 +1,18 @@
-//! `cargo xtask srs-report-browser`: opens the HTML report of this workspace in headless Chromium, wide and narrow,
-//! light and dark. It uses the filters, the search and the keys, and saves pictures for a person to look at.
+//! `cargo xtask srs-report-browser`: opens HTML reports in headless Chromium, wide and narrow, light and dark: of this
+//! workspace, and of a generated project with 2,000 requirements. It uses the filters, the search and the keys, and saves
+//! pictures for a person to look at.
 //!
 //! It needs no network and no driver. `driver.html` holds the page in a frame of the wanted width and uses it. Then it
 //! writes the faults that it found into itself, and Chromium prints the result.
 
+use crate::srs_report_bench::{LARGE, c_project};
 use crate::workspace;
 use anyhow::{Context as _, bail, ensure};
 use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use tempfile::TempDir;
 
 const DRIVER: &str = include_str!("driver.html");
 const BROWSERS: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
@@ -23,9 +26,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
         bail!("srs-report-browser needs Chromium: apt-get install chromium");
     };
     let folder = workspace::target_dir()?.join("srs-report/browser");
-    fs::create_dir_all(&folder)?;
+    look_at(browser, &workspace::root()?, &folder)?;
+    let large = TempDir::new()?;
+    c_project::generate(large.path(), LARGE)?;
+    look_at(browser, large.path(), &folder.join("large"))
+}
+
+/// Makes the report of a project and uses it in every view.
+fn look_at(browser: &str, root: &Path, folder: &Path) -> anyhow::Result<()> {
+    fs::create_dir_all(folder)?;
     let mut report = Command::new(env::current_exe()?);
-    report.args(["srs-report", "--format", "html", "--output"]).arg(folder.join("report.html"));
+    report.args(["srs-report", "--format", "html", "--output"]).arg(folder.join("report.html")).arg("--root").arg(root);
     let status = report.status()?;
     ensure!(matches!(status.code(), Some(0 | 1)), "there is no report to look at");
     for (width, name, scheme) in VIEWS {

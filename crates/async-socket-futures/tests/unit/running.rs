@@ -380,3 +380,67 @@ fn tasks_that_are_always_ready_do_not_hold_up_timers() {
         block_on(task).unwrap().unwrap();
     }
 }
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_012
+#[test]
+fn a_task_gives_way_after_a_number_of_operations() {
+    let engine = engine(1);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    theirs.set_nonblocking(true).unwrap();
+    while std::io::Write::write(&mut &theirs, &[0; 4096]).is_ok() {}
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&reads);
+    let (open, gate) = channel::<()>();
+    completion_port::PortExt::post(engine.port(0), move || gate.recv().unwrap()).unwrap();
+    let reading = engine.spawn(async move {
+        let stream = async_socket_futures::Stream::new(ours).unwrap();
+        // There are more bytes than this reads, so each read is ready.
+        for _ in 0..10_000 {
+            assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 1);
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let seen = Arc::clone(&reads);
+    let other = engine.spawn(async move { seen.load(Ordering::SeqCst) });
+    open.send(()).unwrap();
+
+    let before = block_on(other).unwrap().unwrap();
+    assert!(before < 1_000, "{before} reads before the other task had its turn");
+    block_on(reading).unwrap().unwrap();
+    assert_eq!(reads.load(Ordering::SeqCst), 10_000);
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_013
+#[test]
+fn an_event_runs_its_task_inside_the_dispatch_and_tasks_that_this_wakes_later() {
+    let engine = engine(1);
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let (give, given) = channel::<Waker>();
+    let notes = Arc::clone(&order);
+    let mut is_first = true;
+    let second = engine.spawn(poll_fn(move |context| {
+        if std::mem::take(&mut is_first) {
+            give.send(context.waker().clone()).unwrap();
+            return Poll::Pending;
+        }
+        notes.lock().unwrap().push("the task that was woken");
+        Poll::Ready(())
+    }));
+    let waker = given.recv_timeout(LIMIT).unwrap();
+    let notes = Arc::clone(&order);
+    let (ready, is_ready) = channel();
+    let first = engine.spawn(async move {
+        let stream = async_socket_futures::Stream::new(ours).unwrap();
+        ready.send(()).unwrap();
+        stream.read(&mut [0; 1]).await.unwrap();
+        waker.wake();
+        notes.lock().unwrap().push("the task of the event");
+    });
+    is_ready.recv_timeout(LIMIT).unwrap();
+    std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+
+    block_on(first).unwrap().unwrap();
+    block_on(second).unwrap().unwrap();
+    assert_eq!(*order.lock().unwrap(), ["the task of the event", "the task that was woken"]);
+}

@@ -148,6 +148,17 @@ fn the_families_take_turns_beginning_with_the_first_address() {
     assert_eq!(script.count(&Call::Socket(Family::V6)), 4);
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_036
+#[test]
+fn a_list_that_begins_with_ipv4_is_tried_from_there() {
+    let (port, script) = doubles();
+    script.connects([Err(Errno::CONNREFUSED); 3]);
+
+    let (_connecting, _outcome) = start(&port, &script, addresses(&["10.0.0.1:1", "10.0.0.2:1", "[::1]:1"]));
+
+    assert_eq!(script.connected_to(), ["10.0.0.1:1", "[::1]:1", "10.0.0.2:1"]);
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_037, Tests_SRS_ASYNC_SOCKET_NET_01_041
 #[test]
 fn each_address_gets_250_ms_before_the_next_is_tried_beside_it_and_the_losers_are_closed_first() {

@@ -73,6 +73,22 @@ fn the_error_has_all_attempts_in_the_order_in_which_they_began_and_the_cause_of_
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_044
 #[test]
+fn attempts_that_fail_in_another_order_are_reported_in_the_order_in_which_they_began() {
+    let (port, script) = doubles();
+    script.connects([Err(Errno::INPROGRESS), Err(Errno::NETUNREACH)]);
+    script.errors([Ok(Some(Errno::CONNREFUSED))]);
+    let (_connecting, outcome) = start(&port, &script, addresses(&["10.0.0.1:1", "10.0.0.2:1"]));
+    port.advance(Duration::from_millis(250));
+
+    port.fire(Action::Out);
+
+    let error = outcome.only().unwrap_err();
+    let kinds: Vec<_> = error.attempts().iter().map(AttemptError::kind).collect();
+    assert_eq!(kinds, [ConnectErrorKind::Refused, ConnectErrorKind::Unreachable]);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_044
+#[test]
 fn an_attempt_that_epoll_refuses_is_closed_and_the_next_address_is_tried() {
     let (port, script) = doubles();
     let outcome = Inbox::new();

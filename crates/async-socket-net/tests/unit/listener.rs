@@ -46,6 +46,7 @@ fn a_listener_makes_its_descriptor_non_blocking_and_watches_it() {
     assert_eq!(port.queued(Direction::In), 1);
     assert_eq!(listener.local_address(), &inet("127.0.0.1:4321"));
     assert!(listener.metrics().is_accepting);
+    assert!(port.next_timer().is_none());
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_001

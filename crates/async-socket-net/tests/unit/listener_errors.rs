@@ -126,6 +126,35 @@ fn a_pause_is_over_when_nothing_is_there_any_more() {
     assert!(!listener.metrics().is_paused && !listener.resume());
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_021
+#[test]
+fn without_a_port_no_error_is_waited_out() {
+    let (port, script) = doubles();
+    let (_listener, accepted) = listen(&port, &script);
+    script.accepts([Err(Errno::MFILE)]);
+
+    port.fail();
+
+    assert!(matches!(accepted.next(), Some(Err(AcceptError::Lost { .. }))));
+    assert!(accepted.is_empty());
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_021
+#[test]
+fn a_port_that_fails_during_a_pause_loses_the_listener_too() {
+    let (port, script) = doubles();
+    let (_listener, accepted) = listen(&port, &script);
+    script.accepts([Err(Errno::MFILE)]);
+    port.fire(Action::In);
+    assert!(matches!(accepted.next(), Some(Err(AcceptError::Paused { .. }))));
+
+    port.fail();
+    port.run_scheduled();
+
+    assert!(matches!(accepted.next(), Some(Err(AcceptError::Lost { .. }))));
+    assert!(accepted.is_empty());
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_010, Tests_SRS_ASYNC_SOCKET_NET_01_013
 #[test]
 fn a_listener_that_is_dropped_while_it_pauses_disarms_its_alarm() {

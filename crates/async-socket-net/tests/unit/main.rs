@@ -1,10 +1,12 @@
 //! Listeners and connects over a mock port and scripted system calls, a file per subject.
 
 mod address;
+mod auto_traits;
 mod connect;
 mod connect_ends;
 mod listener;
 mod listener_errors;
+mod random;
 mod resolver;
 mod script;
 mod target;

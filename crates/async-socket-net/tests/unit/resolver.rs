@@ -12,6 +12,9 @@ use test_doubles::MockPort;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Half of the time after which a thread without work ends.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
 type Answer = io::Result<Vec<SocketAddr>>;
 
 /// A resolver whose look-ups are answered by the test. Each says its host and port, and waits.
@@ -153,5 +156,26 @@ fn dropping_the_last_handle_does_not_wait_for_a_thread_that_hangs() {
     // The pool's function is dropped with its last thread.
     assert!(
         questions.recv_timeout(PATIENCE).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Disconnected)
+    );
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_035
+#[test]
+fn dropping_the_last_handle_ends_the_threads_without_work() {
+    let (port, script) = doubles();
+    let (resolver, questions) = asked(1, 1);
+    let connector = Connector::new().resolver(&resolver).syscalls(script);
+    let outcome = Inbox::new();
+    let connecting = connector.connect_on(port.clone(), ("done", 1), LONG, outcome.callback());
+    let (_, _, answer) = questions.recv_timeout(PATIENCE).unwrap();
+    answer.send(Ok(Vec::new())).unwrap();
+    while outcome.is_empty() {
+        run_until_scheduled(&port);
+    }
+
+    drop((connector, resolver, connecting));
+
+    assert!(
+        questions.recv_timeout(AT_ONCE).is_err_and(|error| error == std::sync::mpsc::RecvTimeoutError::Disconnected)
     );
 }

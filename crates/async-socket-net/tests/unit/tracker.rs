@@ -127,3 +127,31 @@ fn a_port_without_room_refuses_and_nothing_has_happened() {
     assert!(finished.is_empty());
     assert!(!port.calls().iter().any(|call| matches!(call, PortCall::SetTimer(_))));
 }
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_019
+#[test]
+fn a_port_that_fails_is_no_reason_to_wait_for_ever() {
+    let (port, tracker) = (MockPort::new(), Tracker::new());
+    let finished = Inbox::<Finished>::new();
+    let _open = tracker.track(|| ());
+    tracker.finish(&port, LONG, finished.callback()).unwrap();
+
+    port.fail();
+
+    assert_eq!(finished.only().cut_off, 1);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_018
+#[test]
+fn a_time_that_no_clock_reaches_is_no_deadline() {
+    let (port, tracker) = (MockPort::new(), Tracker::new());
+    let finished = Inbox::<Finished>::new();
+    let open = tracker.track(|| ());
+    tracker.finish(&port, Duration::MAX, finished.callback()).unwrap();
+    assert!(port.next_timer().is_none());
+
+    drop(open);
+    port.advance(Duration::ZERO);
+
+    assert_eq!(finished.only().cut_off, 0);
+}

@@ -66,6 +66,25 @@ fn a_cancel_meets_the_promotion_of_the_operation() {
 }
 
 #[test]
+fn a_cancel_meets_the_completion_while_another_operation_waits() {
+    check("a_cancel_meets_the_completion_while_another_operation_waits", 2, || {
+        let world = World::new();
+        let id = world.add(In, op('a', 1));
+        world.add(In, op('b', 1));
+        let port = start(&world, |world| {
+            world.arrive(1, Readiness::IN);
+            world.port.turn();
+        });
+        let cancelled = world.registration.cancel(id);
+        join(port);
+        world.arrive(1, Readiness::IN);
+        let mut ended = world.ended();
+        ended.sort_unstable_by_key(|end| end.0);
+        assert_eq!(ended, [('a', end_after(cancelled)), ('b', Done)]);
+    });
+}
+
+#[test]
 fn two_cancels_meet() {
     check("two_cancels_meet", 3, || {
         let world = World::new();

@@ -325,7 +325,7 @@ fn a_direction_is_ready_from_its_event_until_its_eagain(#[case] direction: Direc
     assert!(claim.is_ready());
     claim.queue(op("a")).unwrap();
 
-    registration.cancel(registration.add(direction, op("b")).unwrap());
+    let _ = registration.cancel(registration.add(direction, op("b")).unwrap());
     assert_eq!(registration.queued(direction), 1);
     port.fire(event);
     assert!(registration.try_claim(direction).unwrap().is_ready(), "the operation has left the readiness");

@@ -3,7 +3,7 @@
 //! [`stack`] decides which ends a callback may close. A callback leaves every other reference to the reaper.
 
 use super::acts::Act;
-use super::operation::{Operation, call, receive, send};
+use super::operation::{Operation, call, cancel, receive, send};
 use super::simulation::{End, Place, Simulation};
 use super::stack;
 use async_socket_linux::{AsyncSocket, SocketState};
@@ -42,7 +42,8 @@ pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
                 without_memory_at_times(simulation, random, |_| destroy(simulation, old));
             }
             0..500 => without_memory_at_times(simulation, random, |random| send(simulation, &end, random)),
-            500..600 if simulation.program.acts.has(Act::AddBesideBacklog) => {
+            500..520 => without_memory_at_times(simulation, random, |_| cancel(simulation, &end)),
+            520..600 if simulation.program.acts.has(Act::AddBesideBacklog) => {
                 (0..random.u8(2..8)).for_each(|_| receive(simulation, &end, random));
             }
             _ => without_memory_at_times(simulation, random, |random| receive(simulation, &end, random)),
@@ -76,7 +77,8 @@ pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, ra
     }
     match (random.u16(..1000), &own) {
         (0..350, Some(own)) => receive(simulation, own, random),
-        (350..550, Some(own)) => send(simulation, own, random),
+        (350..540, Some(own)) => send(simulation, own, random),
+        (540..550, Some(own)) => cancel(simulation, own),
         (550..650, _) => {
             let place = simulation.at(random.usize(..simulation.places.len()));
             if let Place::Library(other) = &place {
@@ -97,7 +99,7 @@ pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, ra
 }
 
 /// Now and then closes or destroys something, often in a callback that a close runs. Returns whether it did.
-fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fastrand::Rng) -> bool {
+fn close_inside(simulation: &Arc<Simulation>, own: Option<&Arc<End>>, random: &mut fastrand::Rng) -> bool {
     let acts = simulation.program.acts;
     if own.is_some_and(|own| own.socket.state() == SocketState::Closing) && random.u8(..4) == 0 {
         let below = if acts.has(Act::DestroyEachOther) { stack::below() } else { None };
@@ -147,7 +149,33 @@ fn close_inside(simulation: &Simulation, own: Option<&Arc<End>>, random: &mut fa
             simulation.leave_to_reaper(place);
             true
         }
+        // Allowed for every end, whatever callbacks this thread is in.
+        15..=19 if acts.has(Act::CloseAsync) => {
+            let place = simulation.at(random.usize(..simulation.places.len()));
+            if let Place::Library(other) = &place {
+                close_async(simulation, other);
+            }
+            simulation.leave_to_reaper(place);
+            true
+        }
         _ => false,
+    }
+}
+
+/// Closes an end without waiting. Its callback counts as that of an operation.
+fn close_async(simulation: &Arc<Simulation>, end: &End) {
+    let (account, ledger) = (Arc::clone(&end.account), Arc::clone(simulation));
+    // Counted before it can be called back.
+    simulation.ledger.accepted.fetch_add(1, SeqCst);
+    account.begins_to_close();
+    let done = move || {
+        account.has_closed("close_async", false, &ledger.ledger);
+        ledger.ledger.called_back.fetch_add(1, SeqCst);
+    };
+    if end.socket.close_async(done).is_ok() {
+        simulation.happened.note(Act::CloseAsync);
+    } else {
+        simulation.ledger.accepted.fetch_sub(1, SeqCst);
     }
 }
 

@@ -31,13 +31,17 @@ pub enum Act {
     CallbackPanic,
     /// The subscriber of log lines panics.
     SubscriberPanic,
+    /// A thread or a callback cancels a receive that waits, or that is just being completed.
+    Cancel,
+    /// A callback closes any socket without waiting.
+    CloseAsync,
     /// Other code closes a port's epoll instance or eventfd.
     LosePort,
 }
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::DestroyInAbandonedOnPort,
         Self::DestroyInAbandonedOnPlain,
         Self::LastDropInCallback,
@@ -50,12 +54,21 @@ impl Act {
         Self::BufferChange,
         Self::CallbackPanic,
         Self::SubscriberPanic,
+        Self::Cancel,
+        Self::CloseAsync,
         Self::LosePort,
     ];
 
     /// Whether every byte arrives in spite of it.
     fn is_harmless(self) -> bool {
-        matches!(self, Self::SendInSendCallback | Self::AddBesideBacklog | Self::CallbackPanic | Self::SubscriberPanic)
+        matches!(
+            self,
+            Self::SendInSendCallback
+                | Self::AddBesideBacklog
+                | Self::CallbackPanic
+                | Self::SubscriberPanic
+                | Self::Cancel
+        )
     }
 }
 

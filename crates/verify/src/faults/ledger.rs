@@ -2,6 +2,7 @@
 
 use super::message::{Number, Parser};
 use super::stack;
+use completion_port::OperationId;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -121,6 +122,8 @@ pub(super) struct Account {
     pub(super) outgoing: Arc<Stream>,
     pub(super) pending: AtomicI64,
     pub(super) receives_pending: AtomicI64,
+    /// The id of the receive that was accepted last.
+    pub(super) latest: Mutex<Option<OperationId>>,
     pub(super) running: AtomicI64,
     /// A thread is about to close it.
     closing: AtomicBool,
@@ -143,6 +146,7 @@ impl Account {
             outgoing: Arc::clone(outgoing),
             pending: AtomicI64::new(0),
             receives_pending: AtomicI64::new(0),
+            latest: Mutex::new(None),
             running: AtomicI64::new(0),
             closing: AtomicBool::new(false),
             contested: AtomicBool::new(false),

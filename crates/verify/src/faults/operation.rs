@@ -10,7 +10,7 @@ use super::outcome::{broken_off, not_sent, received, sent};
 use super::panics::panic_quietly;
 use super::simulation::{End, Simulation};
 use super::stack;
-use async_socket_linux::{AsyncSocket, ReceiveCompletion, ReceiveError, Refused, SendCompletion};
+use async_socket_linux::{AsyncSocket, Cancel, ReceiveCompletion, ReceiveError, Refused, SendCompletion};
 use std::cell::Cell;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -156,7 +156,7 @@ pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fa
         }
     };
     match refused {
-        Ok(()) => {
+        Ok(_) => {
             simulation.ledger.accepted.fetch_add(1, SeqCst);
             return ticket.accepted(&simulation.ledger);
         }
@@ -217,9 +217,14 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
         }
     };
     match refused {
-        Ok(()) => {
+        Ok(id) => {
             simulation.ledger.accepted.fetch_add(1, SeqCst);
-            return ticket.accepted(&simulation.ledger);
+            *account.latest.lock() = Some(id);
+            ticket.accepted(&simulation.ledger);
+            if random.u8(..16) == 0 {
+                cancel(simulation, end);
+            }
+            return;
         }
         Err(None) => note_refusal(simulation, &ticket, true),
         Err(Some((error, returned))) => {
@@ -234,6 +239,17 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
     }
     account.receives_pending.fetch_sub(1, SeqCst);
     account.pending.fetch_sub(1, SeqCst);
+}
+
+/// Cancels the receive that was accepted last, if it still waits.
+pub(super) fn cancel(simulation: &Simulation, end: &End) {
+    let latest = end.account.latest.lock().take();
+    if let Some(id) = latest
+        && simulation.program.acts.has(Act::Cancel)
+        && call(|| end.socket.cancel(id)) == Cancel::Cancelled
+    {
+        simulation.happened.note(Act::Cancel);
+    }
 }
 
 /// The form of the lent buffers.
@@ -275,9 +291,9 @@ fn length_of_two(list: &Vec<Buffer>) -> usize {
 fn attempt<B, I, E>(
     call: impl FnOnce() -> Result<I, Refused<B, E>>,
     length: impl Fn(&B) -> usize,
-) -> Result<(), Option<(E, usize)>> {
+) -> Result<I, Option<(E, usize)>> {
     match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(result) => result.map(drop).map_err(|refused| Some((refused.error, length(&refused.returned)))),
+        Ok(result) => result.map_err(|refused| Some((refused.error, length(&refused.returned)))),
         Err(_) => Err(None),
     }
 }

@@ -3,7 +3,7 @@
 use super::ledger::Account;
 use super::operation::Operation;
 use super::simulation::Simulation;
-use async_socket_linux::{ReceiveCompletion, ReceiveResult, SendCompletion, SendError, SendResult};
+use async_socket_linux::{EndReason, ReceiveCompletion, ReceiveResult, SendCompletion, SendError, SendResult};
 use std::sync::atomic::Ordering::SeqCst;
 use test_doubles::with_memory;
 
@@ -108,6 +108,8 @@ pub(super) fn received<B>(
             let (account, ledger) = (&operation.account, &operation.simulation.ledger);
             match (completion.result, completion.os_error()) {
                 (ReceiveResult::Ok, None) if !bytes.is_empty() => account.incoming.receive(bytes, ledger),
+                // It took no byte, and the connection goes on.
+                (ReceiveResult::Abandoned, None) if completion.reason == EndReason::Cancelled && bytes.is_empty() => {}
                 (ReceiveResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
                 (ReceiveResult::Abandoned | ReceiveResult::Error, _) if bytes.is_empty() => {
                     if operation.simulation.program.calm && !account.incoming.cut.load(SeqCst) {

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
 /// A listener that never accepts, because its backlog has room for all. Each round has an address of its own, because the ports
-/// of the last one are in TIME_WAIT.
+/// of the last one are in `TIME_WAIT`.
 fn server(round: usize, connections: usize) -> anyhow::Result<(SocketAddr, OwnedFd)> {
     let octet = u8::try_from(1 + round % 250)?;
     let listener = socket(AddressFamily::INET, SocketType::STREAM, None)?;

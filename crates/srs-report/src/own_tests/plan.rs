@@ -1,0 +1,251 @@
+//! The plan of a run: requirements, the mutants of their code, and their tests.
+
+use super::schemata::Mutation;
+use crate::config::Word;
+use crate::hash;
+use crate::mutants::{Change, Choice, Span, list};
+use crate::sources::{Tag, Target, code_of};
+use anyhow::{Context as _, bail};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::ops::RangeInclusive;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The whole plan. Numbers of mutants and tests are positions in its lists.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    pub(super) subjects: Vec<Subject>,
+    /// Number 0 is no mutant.
+    pub(super) mutants: Vec<Mutant>,
+    pub(super) tests: Vec<Test>,
+    /// The text of each file with mutants.
+    pub(super) files: BTreeMap<String, String>,
+    /// The root file of each crate with mutants.
+    pub(super) crate_roots: BTreeSet<String>,
+}
+
+/// Test binaries in cargo's terms: by package, and by kind and name.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    pub(super) packages: BTreeSet<String>,
+    pub(super) tests: BTreeSet<String>,
+    pub(super) libraries: bool,
+}
+
+/// The levels of tests that are proven: those with these names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    Unit,
+    Integration,
+}
+
+impl Level {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Integration => "integration",
+        }
+    }
+
+    fn of(tag: &Tag) -> Option<Self> {
+        [Self::Unit, Self::Integration].into_iter().find(|level| level.name() == &*tag.level_name)
+    }
+}
+
+/// One requirement.
+#[derive(Debug, Default)]
+pub(super) struct Subject {
+    pub(super) id: String,
+    pub(super) mutants: BTreeSet<usize>,
+    unit: BTreeSet<usize>,
+    integration: BTreeSet<usize>,
+}
+
+impl Subject {
+    pub(super) fn tests(&self, level: Level) -> &BTreeSet<usize> {
+        match level {
+            Level::Unit => &self.unit,
+            Level::Integration => &self.integration,
+        }
+    }
+}
+
+/// A change to a file.
+#[derive(Debug)]
+pub(super) struct Mutant {
+    pub(super) file: String,
+    /// The name that cargo-mutants shows.
+    pub(super) name: String,
+    pub(super) mutation: Mutation,
+    /// The hash of the file's code and of the change.
+    pub(super) key: u64,
+}
+
+/// A tagged test.
+#[derive(Debug)]
+pub(super) struct Test {
+    pub(super) target: Arc<Target>,
+    /// The hash of its file's code and of its name.
+    pub(super) key: u64,
+}
+
+impl Plan {
+    pub(super) fn of(root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<Self> {
+        let mut plan = Self::default();
+        let mut tagged: BTreeMap<&str, Vec<RangeInclusive<usize>>> = BTreeMap::new();
+        for tag in tags.iter().filter(|tag| choice.takes(tag)) {
+            let Some(target) = &tag.target else { continue };
+            tagged.entry(&tag.location.path).or_default().push(target.lines.clone());
+        }
+        if tagged.is_empty() {
+            bail!("--prove: no code is tagged with what --only and --crate choose");
+        }
+        plan.add_mutants(root, &tagged)?;
+        plan.add_subjects(root, tags, choice)?;
+        Ok(plan)
+    }
+
+    /// The changes to a file.
+    pub(super) fn mutations(&self, path: &str) -> impl Iterator<Item = &Mutation> {
+        self.mutants.iter().skip(1).filter(move |mutant| mutant.file == path).map(|mutant| &mutant.mutation)
+    }
+
+    fn add_mutants(&mut self, root: &Path, tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>) -> anyhow::Result<()> {
+        let nothing = Mutation { number: 0, range: 0..0, replacement: String::new() };
+        self.mutants.push(Mutant { file: String::new(), name: String::new(), mutation: nothing, key: 0 });
+        for change in list(root, tagged)? {
+            let lines = tagged.get(change.file.as_str());
+            if !lines.is_some_and(|all| all.iter().any(|lines| lines.contains(&change.span.start.line))) {
+                continue;
+            }
+            let text = match self.files.get(&change.file) {
+                Some(text) => text,
+                None => {
+                    let text = read(root, &change.file)?;
+                    self.files.entry(change.file.clone()).or_insert(text)
+                }
+            };
+            let range = bytes(text, &change.span)
+                .with_context(|| format!("{} has no such place: {}", change.file, change.name))?;
+            // The position counts only code, because comments and blanks do not matter.
+            let place = code_of(&text[..range.start]).len();
+            let key = hash::of_parts(&[
+                code_of(text).as_bytes(),
+                &place.to_le_bytes(),
+                text[range.clone()].as_bytes(),
+                change.replacement.as_bytes(),
+            ]);
+            let number = self.mutants.len();
+            let Change { name, file, replacement, .. } = change;
+            let root_file = crate_root(root, &file)
+                .with_context(|| format!("{file} is in no crate with a src/lib.rs or a src/main.rs"))?;
+            self.crate_roots.insert(root_file);
+            self.mutants.push(Mutant { file, name, mutation: Mutation { number, range, replacement }, key });
+        }
+        Ok(())
+    }
+
+    fn add_subjects(&mut self, root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<()> {
+        let ids: BTreeSet<&str> = tags.iter().filter(|tag| choice.takes_id(tag)).map(|tag| tag.id.as_str()).collect();
+        let mut subjects: BTreeMap<&str, Subject> =
+            ids.into_iter().map(|id| (id, Subject { id: id.to_owned(), ..Subject::default() })).collect();
+        let mut numbers: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+        for tag in tags {
+            let (Some(subject), Some(target)) = (subjects.get_mut(tag.id.as_str()), &tag.target) else { continue };
+            let path = &*tag.location.path;
+            match tag.word {
+                Word::Code if !target.is_test_code => {
+                    let of_item = self.mutants.iter().skip(1).filter(|mutant| {
+                        let line = self.files[&mutant.file][..mutant.mutation.range.start].matches('\n').count() + 1;
+                        mutant.file == path && target.lines.contains(&line)
+                    });
+                    subject.mutants.extend(of_item.map(|mutant| mutant.mutation.number));
+                }
+                Word::Test if target.is_test => {
+                    let place = (path, *target.lines.start());
+                    let number = match numbers.get(&place) {
+                        Some(number) => *number,
+                        None => {
+                            let code = read(root, path)?;
+                            let name = target.test.to_string();
+                            let key = hash::of_parts(&[code_of(&code).as_bytes(), name.as_bytes()]);
+                            numbers.insert(place, self.tests.len());
+                            self.tests.push(Test { target: Arc::clone(target), key });
+                            self.tests.len() - 1
+                        }
+                    };
+                    match Level::of(tag) {
+                        Some(Level::Unit) => subject.unit.insert(number),
+                        Some(Level::Integration) => subject.integration.insert(number),
+                        None => false,
+                    };
+                }
+                Word::Code | Word::Test => {}
+            }
+        }
+        self.subjects = subjects.into_values().collect();
+        Ok(())
+    }
+
+    /// The binaries with the tests of a mutant's requirements, or with all tests. The packages are always those of all
+    /// tests, because with other packages cargo would build with other features.
+    pub(super) fn targets(&self, mutant: Option<usize>) -> Targets {
+        let mut targets = Targets::default();
+        let concerned = self.subjects.iter().filter(|it| mutant.is_none_or(|number| it.mutants.contains(&number)));
+        let needed: BTreeSet<usize> = concerned.flat_map(|it| it.unit.union(&it.integration)).copied().collect();
+        for (number, test) in self.tests.iter().enumerate() {
+            let home = &test.target.test.home;
+            let Some(package) = home.package.as_deref() else { continue };
+            let binary = home.binary.as_deref().and_then(|binary| binary.split_once("::"));
+            if binary.is_some_and(|(_, name)| name.contains('/')) {
+                continue;
+            }
+            targets.packages.insert(package.to_owned());
+            if needed.contains(&number) {
+                match binary {
+                    Some((_, name)) => {
+                        targets.tests.insert(name.to_owned());
+                    }
+                    None => targets.libraries = true,
+                }
+            }
+        }
+        targets
+    }
+}
+
+fn read(root: &Path, path: &str) -> anyhow::Result<String> {
+    fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
+}
+
+/// The root file of the crate that contains the file.
+fn crate_root(root: &Path, file: &str) -> Option<String> {
+    let (package, _) = file.rsplit_once("src/")?;
+    ["lib.rs", "main.rs"].iter().map(|name| format!("{package}src/{name}")).find(|path| root.join(path).is_file())
+}
+
+/// The byte range of a span, whose columns count characters from 1.
+fn bytes(text: &str, span: &Span) -> Option<std::ops::Range<usize>> {
+    let offset = |line: usize, column: usize| {
+        let start: usize = text.split_inclusive('\n').take(line.checked_sub(1)?).map(str::len).sum();
+        let rest = text.get(start..)?;
+        let skipped: usize = rest.chars().take(column.checked_sub(1)?).map(char::len_utf8).sum();
+        Some(start + skipped)
+    };
+    Some(offset(span.start.line, span.start.column)?..offset(span.end.line, span.end.column)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutants::Point;
+
+    #[test]
+    fn columns_are_characters() {
+        let text = "a\nfn é() { x + y }\n";
+        let at = |column| Point { line: 2, column };
+        let range = bytes(text, &Span { start: at(12), end: at(13) }).expect("a place");
+        assert_eq!(&text[range], "+");
+    }
+}
