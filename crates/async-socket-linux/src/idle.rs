@@ -147,7 +147,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// receive that waits for a buffer of a pool does wait.
     ///
     /// The socket is looked at eight times in this time, so the operations end after `timeout` and less than an eighth
-    /// more, apart from some milliseconds. It is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a store. `None`, the default, ends it.
+    /// more, apart from some milliseconds. It is rounded up to a multiple of 8 ms, and 24 days are the most. A message sets a flag, and reads no clock. `None`, the default,
+    /// ends it.
     ///
     /// # Errors
     /// [`TimeoutError`]; the time-out is unchanged.
