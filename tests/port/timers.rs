@@ -258,3 +258,23 @@ fn the_timer_of_a_socket_ends_what_may_be_cancelled_and_is_over() {
     assert_eq!(seen, [(2, Action::TimedOut), (4, Action::TimedOut)]);
     assert_eq!(registration.queued(Direction::In), 2);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_185
+#[test]
+fn a_port_that_counts_sees_its_sockets_and_timers() {
+    let port = CompletionPort::builder().metrics(true).create().unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let registration = Registration::new(port.clone(), Transfers::default(), OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+    let (outbox, done) = inbox();
+    registration.add(Direction::In, reads(1).then(move |done| outbox.put(done))).unwrap();
+    theirs.write_all(b"x").unwrap();
+    done.only();
+    let (outbox, fired) = inbox();
+    let _timer = port.after(MS, move || outbox.put(())).unwrap();
+    fired.only();
+
+    let metrics = port.metrics().unwrap();
+    assert!(metrics.events >= 1 && metrics.rounds >= 2 && metrics.timers == 1, "{metrics:?}");
+}

@@ -6,7 +6,7 @@ use crate::driver::Turn;
 use crate::memory::{Room, TryArc};
 use crate::process::{Generation, untouched};
 use crate::readiness::Readiness;
-use crate::shared::{PortFlags, Shared};
+use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{Dispatch, Source, SourceRef, Token};
 use crate::sync::per_thread;
 use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls};
@@ -24,11 +24,13 @@ const TIMERS_PER_ROUND: usize = 256;
 pub(crate) struct Turns {
     table: Table,
     clock: Clock,
+    /// The end of the last wait, if the port counts what it does.
+    awake_since: Option<Instant>,
 }
 
 impl Turns {
     pub(crate) const fn new() -> Self {
-        Self { table: Table::new(), clock: Clock::new() }
+        Self { table: Table::new(), clock: Clock::new(), awake_since: None }
     }
 
     /// Takes the last source out, at the end of the port.
@@ -107,11 +109,9 @@ impl<S: PortSyscalls> Shared<S> {
         loop {
             let flags = self.flags();
             if flags.bits() == untouched() && !turns.table.has_queued() {
-                if turns.clock.is_idle() {
-                    self.wait(&mut events, LONGEST_WAIT);
-                } else {
-                    self.wait_for_timers(turns, &mut events);
-                }
+                self.wait(&mut events, LONGEST_WAIT);
+            } else if flags.bits() == untouched() | PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
+                self.wait_for_timers(turns, &mut events);
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
             } else {
@@ -221,6 +221,9 @@ impl<S: PortSyscalls> Shared<S> {
                 self.apply_pending(turns);
             }
             let Some(source) = turns.table.source_at(token) else { continue };
+            if let Some(counters) = &self.counters {
+                counters.note_timer();
+            }
             let (dispatch, again) = source.on_timer(self.sys.now());
             if dispatch == Dispatch::Yielded {
                 turns.table.enqueue(token.index());
@@ -251,8 +254,9 @@ impl<S: PortSyscalls> Shared<S> {
             self.apply_pending(turns);
         }
         let fired = self.fire_timers(turns);
+        self.note_end_of_round(turns);
         let at_most = limit.map_or(LONGEST_WAIT, |limit| if fired { 0 } else { limit });
-        let Turns { table, clock } = turns;
+        let Turns { table, clock, .. } = turns;
         // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
         // last reference to the port, which wakes no thread if the port thread drops it.
         let flags = self.flags_before_sleep();
@@ -264,11 +268,32 @@ impl<S: PortSyscalls> Shared<S> {
             let at_most = if idle { clock.next_wait().min(at_most) } else { 0 };
             self.wait_detached(table, !flags.contains(PortFlags::DETACHED), at_most);
             clock.look_again();
-        } else if !(idle && flags.contains(PortFlags::POLLS) && self.is_busy(events)) {
+        } else if !(idle && self.busy_poll.is_some() && self.is_busy(events)) {
             self.wait(events, if idle { clock.next_wait().min(at_most) } else { 0 });
             self.look_if_idle(clock, events);
         }
+        self.note_round(turns, events);
         fired
+    }
+
+    /// Counts a round that has ended.
+    #[inline]
+    fn note_end_of_round(&self, turns: &Turns) {
+        if let Some(counters) = &self.counters
+            && let Some(since) = turns.awake_since
+        {
+            counters.note_work(since, self.sys.now());
+        }
+    }
+
+    /// Counts a round that begins with these events.
+    // Codes_SRS_COMPLETION_PORT_01_185
+    #[inline]
+    fn note_round(&self, turns: &mut Turns, events: &[Event]) {
+        if let Some(counters) = &self.counters {
+            counters.note_round(events.len(), events.iter().any(|event| event.data.u64() == WAKE.0));
+            turns.awake_since = Some(self.sys.now());
+        }
     }
 
     /// Waits while a timer is armed and nothing else is unusual.
@@ -298,6 +323,16 @@ impl<S: PortSyscalls> Shared<S> {
     fn look_at_timers(&self, clock: &mut Clock) {
         if clock.needs_look() {
             clock.set(self.pending.lock().look_at_timers(|| self.sys.now()));
+            self.note_whether_there_are_timers(clock);
+        }
+    }
+
+    /// Lets the thread wait without a look at the clock if no timer is armed. A timer that another thread arms meanwhile
+    /// notifies the thread, which then sets the flag.
+    #[inline]
+    fn note_whether_there_are_timers(&self, clock: &Clock) {
+        if clock.is_idle() {
+            self.clear_flags(PortFlags::HAS_TIMERS);
         }
     }
 
@@ -306,6 +341,7 @@ impl<S: PortSyscalls> Shared<S> {
     fn look_if_idle(&self, clock: &mut Clock, events: &[Event]) {
         if events.is_empty() && !clock.is_idle() {
             clock.woke_idle(self.pending.lock().look_at_timers(|| self.sys.now()));
+            self.note_whether_there_are_timers(clock);
         }
     }
 
@@ -329,8 +365,11 @@ impl<S: PortSyscalls> Shared<S> {
                 run_caught("drop", || drop(source));
             }
         }
-        // A timer may have been armed.
-        turns.clock.look_again();
+        if self.pending.lock().has_timers() {
+            // One of them may be new.
+            turns.clock.look_again();
+            self.set_flags(PortFlags::HAS_TIMERS);
+        }
         #[cfg(loom)]
         if crate::sync::injected_bug("notified is cleared late") {
             self.clear_flags(PortFlags::NOTIFIED);

@@ -118,7 +118,7 @@ impl<S: PortSyscalls> Drop for PortDriver<S> {
         }
         let _suspended = Suspended::new();
         let current = Current::enter(&*self.shared);
-        if !self.shared.set_flags(PortFlags::UNDRIVEN).contains(PortFlags::STOPPING) {
+        if !self.shared.set_flags(PortFlags::DETACHED).contains(PortFlags::STOPPING) {
             self.shared.end_waiting(&mut self.turns);
         }
         while let Some(last) = self.turns.pop() {

@@ -3,12 +3,13 @@
 //! Invariant: a token is an index and a generation. An event with an old generation finds no source, so a late event reaches
 //! neither a removed registration nor one that has taken over its index.
 
-use crate::builder::{CompletionPortBuilder, CreatePortError};
+use crate::builder::{CompletionPortBuilder, CreatePortError, Settings};
 use crate::callback::log_caught;
 use crate::dispatch::{EVENTS_PER_WAIT, is_port_thread};
 use crate::driver::PortDriver;
 use crate::membership::Membership;
 use crate::memory::{Room, TryArc};
+use crate::metrics::{Counters, PortMetrics};
 use crate::process::{Generation, Inherited, close_inherited};
 use crate::readiness::Interest;
 use crate::shared::{PortFlags, Shared, WAKE};
@@ -20,7 +21,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// Removals that may accumulate before a sleeping port thread is woken to drop the removed sources.
 const NOTIFY_AFTER: usize = 64;
@@ -173,9 +174,9 @@ impl<S: PortSyscalls> CompletionPort<S> {
 
     // Codes_SRS_COMPLETION_PORT_01_137
     pub(crate) fn start(sys: S, builder: CompletionPortBuilder) -> Result<Self, CreatePortError> {
-        let busy_poll = builder.busy_poll;
+        let settings = builder.settings();
         let thread = builder.thread().map_err(failed("pthread_create"))?;
-        let (port, shared, events) = Self::without_thread(sys, busy_poll, false)?;
+        let (port, shared, events) = Self::without_thread(sys, settings, false)?;
         let started = thread.start(move || Shared::run(shared, events));
         let handle = started.map_err(|source| CreatePortError { call: "pthread_create", source })?;
         let _first = port.owner.thread.set(handle);
@@ -183,19 +184,19 @@ impl<S: PortSyscalls> CompletionPort<S> {
         Ok(port)
     }
 
-    pub(crate) fn driven(sys: S, busy_poll: Duration) -> Result<(Self, PortDriver<S>), CreatePortError> {
-        let (port, shared, events) = Self::without_thread(sys, busy_poll, true)?;
+    pub(crate) fn driven(sys: S, settings: Settings) -> Result<(Self, PortDriver<S>), CreatePortError> {
+        let (port, shared, events) = Self::without_thread(sys, settings, true)?;
         log_caught(|| tracing::debug!("completion port without a thread created"));
         Ok((port, PortDriver::new(shared, events)))
     }
 
-    fn without_thread(sys: S, busy_poll: Duration, is_driven: bool) -> Result<NotServed<S>, CreatePortError> {
+    fn without_thread(sys: S, settings: Settings, is_driven: bool) -> Result<NotServed<S>, CreatePortError> {
         let no_memory = || failed("allocating memory")(Errno::NOMEM);
         let made_in = Generation::watched().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
         let events = Room::try_with_capacity(EVENTS_PER_WAIT).ok_or_else(no_memory)?;
         let epoll = retry_interrupted(|| sys.epoll_create()).map_err(failed("epoll_create1"))?;
         let eventfd = retry_interrupted(|| sys.eventfd()).map_err(failed("eventfd"))?;
-        let shared = Shared::new(sys, [epoll, eventfd], made_in, Membership::default(), busy_poll);
+        let shared = Shared::new(sys, [epoll, eventfd], made_in, Membership::default(), &settings);
         let shared = TryArc::try_new(shared).map_err(|_| no_memory())?;
         let owner = Owner { shared: shared.clone(), thread: OnceLock::new(), is_driven };
         let owner = TryArc::try_new(owner).map_err(|_| no_memory())?;
@@ -204,6 +205,13 @@ impl<S: PortSyscalls> CompletionPort<S> {
         let added = shared.members.lock().add_owned(&shared.epoll(), shared.eventfd.as_fd(), WAKE, flags);
         added.map_err(failed("epoll_ctl"))?;
         Ok((Self { owner }, shared, events))
+    }
+
+    /// What the port has done so far. `None` unless it was [created to count](CompletionPortBuilder::metrics).
+    // Codes_SRS_COMPLETION_PORT_01_185
+    #[must_use]
+    pub fn metrics(&self) -> Option<PortMetrics> {
+        self.owner.shared.counters.as_ref().map(Counters::get)
     }
 
     /// Whether the port was made before a `fork`, in a parent of this process. Such a port refuses everything.

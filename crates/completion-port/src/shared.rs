@@ -6,8 +6,10 @@
 //! * In a child of `fork`, a thread never looks into the epoll set that the child shares with the parent, because
 //!   `process::untouched` then differs from every value of `flags`.
 
+use crate::builder::Settings;
 use crate::callback::run_caught;
 use crate::membership::{Epoll, Membership};
+use crate::metrics::Counters;
 use crate::process::{Generation, Inherited};
 use crate::readiness::Interest;
 use crate::source::{SourceRef, Token};
@@ -32,14 +34,15 @@ bitflags! {
         const TABLE_DIRTY = 1 << 1;
         /// The last reference is gone.
         const STOPPING = 1 << 2;
-        /// Always: the thread polls before it sleeps.
-        const POLLS = 1 << 3;
+        /// Always: the thread polls before it sleeps, or counts what it does.
+        const IS_UNUSUAL = 1 << 3;
         /// The epoll instance or the eventfd is gone.
         const FAILED = 1 << 4;
-        /// The thread knows of the failure, and waits without the kernel's objects.
+        /// The thread knows of the failure, and waits without the kernel's objects; or the driver was dropped, and nothing
+        /// serves the port.
         const DETACHED = 1 << 5;
-        /// The driver of a port without a thread was dropped.
-        const UNDRIVEN = 1 << 6;
+        /// A timer is armed, or was at the thread's last look.
+        const HAS_TIMERS = 1 << 6;
     }
 }
 
@@ -59,6 +62,7 @@ pub(crate) struct Shared<S> {
     flags: AtomicU8,
     /// The time for which the thread polls before it sleeps.
     pub(crate) busy_poll: Option<Duration>,
+    pub(crate) counters: Option<Counters>,
 }
 
 impl<S: PortSyscalls> Shared<S> {
@@ -67,10 +71,12 @@ impl<S: PortSyscalls> Shared<S> {
         [epoll, eventfd]: [OwnedFd; 2],
         made_in: Generation,
         members: Membership,
-        busy_poll: Duration,
+        settings: &Settings,
     ) -> Self {
-        let busy_poll = (busy_poll > Duration::ZERO).then_some(busy_poll);
-        let flags = if busy_poll.is_some() { PortFlags::POLLS } else { PortFlags::empty() };
+        let busy_poll = (settings.busy_poll > Duration::ZERO).then_some(settings.busy_poll);
+        let counters = settings.counts.then(Counters::default);
+        let is_unusual = busy_poll.is_some() || counters.is_some();
+        let flags = if is_unusual { PortFlags::IS_UNUSUAL } else { PortFlags::empty() };
         Self {
             sys,
             epoll,
@@ -81,6 +87,7 @@ impl<S: PortSyscalls> Shared<S> {
             notified: Condvar::new(),
             flags: AtomicU8::new(flags.bits()),
             busy_poll,
+            counters,
         }
     }
 
@@ -114,7 +121,7 @@ impl<S: PortSyscalls> Shared<S> {
         if self.made_in.is_inherited() {
             return Err(Inherited.into());
         }
-        if self.flags().intersects(PortFlags::FAILED | PortFlags::UNDRIVEN) {
+        if self.flags().intersects(PortFlags::FAILED | PortFlags::DETACHED) {
             return Err(Errno::BADF.into());
         }
         Ok(self)

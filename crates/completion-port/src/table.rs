@@ -233,6 +233,11 @@ impl PendingChanges {
         }
     }
 
+    /// Whether a timer is armed.
+    pub(crate) fn has_timers(&self) -> bool {
+        !self.timers.is_idle()
+    }
+
     /// Turns the timers' wheel.
     pub(crate) fn look_at_timers(&mut self, now: impl FnOnce() -> Instant) -> Timers {
         self.next_look = u64::MAX;
