@@ -31,6 +31,24 @@ typedef struct ASYNC_SOCKET* ASYNC_SOCKET_HANDLE;
 /* One reference to a completion port. */
 typedef struct COMPLETION_PORT_TAG* COMPLETION_PORT_HANDLE;
 
+/* A timer, from platform_timer_start to platform_timer_cancel. */
+typedef struct PLATFORM_TIMER* PLATFORM_TIMER_HANDLE;
+
+/* A listener, from async_socket_listener_start to async_socket_listener_destroy. */
+typedef struct ASYNC_SOCKET_LISTENER* ASYNC_SOCKET_LISTENER_HANDLE;
+
+/* A connect, from async_socket_connect_async to async_socket_connect_cancel. */
+typedef struct ASYNC_SOCKET_CONNECT* ASYNC_SOCKET_CONNECT_HANDLE;
+
+/*
+ * The name of an operation that waits, for async_socket_cancel. No other operation of the socket ever has the same name. 0 is no
+ * operation.
+ */
+typedef uint64_t ASYNC_SOCKET_OPERATION_ID;
+
+/* A time limit in milliseconds that never ends. */
+#define ASYNC_SOCKET_NO_TIME_LIMIT UINT32_MAX
+
 /**
  * How much a line matters. As a limit, a level includes the levels above it.
  */
@@ -95,6 +113,109 @@ typedef enum ASYNC_SOCKET_RECEIVE_RESULT {
 } ASYNC_SOCKET_RECEIVE_RESULT;
 
 /**
+ * Why an operation ended. The specification's result follows from it: COMPLETED is OK; `…_PEER_FINISHED`, `…_PEER_RESET`,
+ * CLOSED, CANCELLED and `…_STREAM_BROKEN` are ABANDONED; `…_TIMED_OUT` and `…_OS_ERROR` are ERROR.
+ */
+typedef enum ASYNC_SOCKET_END_REASON {
+    /**
+     * No reason.
+     */
+    ASYNC_SOCKET_END_REASON_INVALID = 0,
+    /**
+     * It succeeded.
+     */
+    ASYNC_SOCKET_END_COMPLETED = 1,
+    /**
+     * The peer sends no more: the orderly end of the stream. For receives.
+     */
+    ASYNC_SOCKET_END_PEER_FINISHED = 2,
+    /**
+     * The peer reset the connection. The errno is ECONNRESET.
+     */
+    ASYNC_SOCKET_END_PEER_RESET = 3,
+    /**
+     * The program closed the socket.
+     */
+    ASYNC_SOCKET_END_CLOSED = 4,
+    /**
+     * The program cancelled the operation. The socket is as open as before.
+     */
+    ASYNC_SOCKET_END_CANCELLED = 5,
+    /**
+     * The operation's time limit, or the socket's idle time-out, was over first. The socket is as open as before.
+     */
+    ASYNC_SOCKET_END_TIMED_OUT = 6,
+    /**
+     * An earlier send broke off in the middle of its payload. For sends that waited behind it.
+     */
+    ASYNC_SOCKET_END_STREAM_BROKEN = 7,
+    /**
+     * The kernel reported an error. The errno says which, and is 0 if the kernel gave none.
+     */
+    ASYNC_SOCKET_END_OS_ERROR = 8,
+} ASYNC_SOCKET_END_REASON;
+
+/**
+ * The outcome of `async_socket_cancel`.
+ */
+typedef enum ASYNC_SOCKET_CANCEL_RESULT {
+    ASYNC_SOCKET_CANCEL_RESULT_INVALID = 0,
+    ASYNC_SOCKET_CANCEL_OK = 1,
+    ASYNC_SOCKET_CANCEL_NOT_WAITING = 2,
+    ASYNC_SOCKET_CANCEL_STARTED = 3,
+    ASYNC_SOCKET_CANCEL_ERROR = 4,
+} ASYNC_SOCKET_CANCEL_RESULT;
+
+/**
+ * What a listener reports.
+ */
+typedef enum ASYNC_SOCKET_ACCEPT_RESULT {
+    ASYNC_SOCKET_ACCEPT_RESULT_INVALID = 0,
+    ASYNC_SOCKET_ACCEPT_OK = 1,
+    ASYNC_SOCKET_ACCEPT_CLIENT_FAILED = 2,
+    ASYNC_SOCKET_ACCEPT_PAUSED = 3,
+    ASYNC_SOCKET_ACCEPT_LOST = 4,
+} ASYNC_SOCKET_ACCEPT_RESULT;
+
+/**
+ * How a connect ended.
+ */
+typedef enum ASYNC_SOCKET_CONNECT_RESULT {
+    /**
+     * No result.
+     */
+    ASYNC_SOCKET_CONNECT_RESULT_INVALID = 0,
+    /**
+     * There is an open socket.
+     */
+    ASYNC_SOCKET_CONNECT_OK = 1,
+    /**
+     * Anything that has no value of its own. The text says what.
+     */
+    ASYNC_SOCKET_CONNECT_ERROR = 2,
+    /**
+     * The program has cancelled it.
+     */
+    ASYNC_SOCKET_CONNECT_CANCELLED = 3,
+    /**
+     * No answer, within the program's time or the kernel's.
+     */
+    ASYNC_SOCKET_CONNECT_TIMED_OUT = 4,
+    /**
+     * A host answered that no program listens, or the path of a Unix socket does not exist.
+     */
+    ASYNC_SOCKET_CONNECT_REFUSED = 5,
+    /**
+     * There is no route to the address.
+     */
+    ASYNC_SOCKET_CONNECT_UNREACHABLE = 6,
+    /**
+     * The host name has no addresses.
+     */
+    ASYNC_SOCKET_CONNECT_NOT_RESOLVED = 7,
+} ASYNC_SOCKET_CONNECT_RESULT;
+
+/**
  * Called with one line of the log: NUL-terminated UTF-8 without a line break, valid until the function returns.
  */
 typedef void (*ON_ASYNC_SOCKET_LOG)(void *context, enum ASYNC_SOCKET_LOG_LEVEL level, const char *line);
@@ -144,6 +265,63 @@ typedef void (*ON_ASYNC_SOCKET_SEND_COMPLETE)(void *context, enum ASYNC_SOCKET_S
 typedef void (*ON_ASYNC_SOCKET_RECEIVE_COMPLETE)(void *context,
                                                  enum ASYNC_SOCKET_RECEIVE_RESULT receive_result,
                                                  uint32_t bytes_received);
+
+/**
+ * Called when a close has ended: the descriptor is closed, and no other callback of the socket runs or will run.
+ */
+typedef void (*ON_ASYNC_SOCKET_CLOSE_COMPLETE)(void *context);
+
+/**
+ * Called when an operation has ended.
+ *
+ * `end_reason` says why, and `os_error` is the kernel's errno if it gave one, otherwise 0. `bytes` is how many bytes were
+ * received or sent. Of a send that failed, it is how many bytes the kernel had taken before.
+ */
+typedef void (*ON_ASYNC_SOCKET_OPERATION_COMPLETE)(void *context,
+                                                   enum ASYNC_SOCKET_END_REASON end_reason,
+                                                   int os_error,
+                                                   uint32_t bytes);
+
+/**
+ * Posted work, or what a timer does.
+ */
+typedef void (*ON_PLATFORM_WORK)(void *context);
+
+/**
+ * Called for each connection, and for each failure to accept one, on the listener's port's thread.
+ *
+ * With `ASYNC_SOCKET_ACCEPT_OK`, `socket` is a new connection, which belongs to the callback: non-blocking,
+ * close-on-exec, and ready for `async_socket_create_and_open`. `peer` is its client's address as text, valid until the
+ * callback returns: `127.0.0.1:80`, `[::1]:80`, the path of a Unix client, or `(unnamed)`.
+ *
+ * Otherwise `socket` is `INVALID_SOCKET`, `peer` is NULL, and `os_error` is the kernel's errno, or 0. `…_CLIENT_FAILED`: one
+ * connection broke before it was accepted; the next one is accepted as usual. `…_PAUSED`: no descriptor or memory is left
+ * (`EMFILE` for instance); clients wait in the backlog, and the listener goes on after 10 ms to 1 s, or at
+ * `async_socket_listener_resume`. `…_LOST`: the listener accepts nothing any more, because other code has closed its
+ * descriptor, or the port has failed.
+ */
+typedef void (*ON_ASYNC_SOCKET_ACCEPT)(void *context,
+                                       enum ASYNC_SOCKET_ACCEPT_RESULT accept_result,
+                                       SOCKET_HANDLE socket,
+                                       const char *peer,
+                                       int os_error);
+
+/**
+ * Called when a listener has stopped: its descriptor is closed, and no other callback of it runs or will run.
+ */
+typedef void (*ON_ASYNC_SOCKET_LISTENER_STOPPED)(void *context);
+
+/**
+ * Called when a connect has ended.
+ *
+ * With `ASYNC_SOCKET_CONNECT_OK`, `async_socket` is an open socket, which belongs to the program, and `error` is NULL.
+ * Otherwise `async_socket` is NULL, and `error` is a text for a reader, valid until the callback returns. It names each
+ * address that was tried, and why it failed.
+ */
+typedef void (*ON_ASYNC_SOCKET_CONNECT_COMPLETE)(void *context,
+                                                 enum ASYNC_SOCKET_CONNECT_RESULT connect_result,
+                                                 ASYNC_SOCKET_HANDLE async_socket,
+                                                 const char *error);
 
 #ifdef __cplusplus
 extern "C" {
@@ -348,6 +526,353 @@ const char *async_socket_version(void);
  */
 int async_socket_is_answering(void);
 
+/**
+ * The name of a reason, `"ASYNC_SOCKET_END_TIMED_OUT"` for instance, or `"UNKNOWN"` for a value that is none. The string is
+ * valid for ever.
+ */
+const char *async_socket_end_reason_to_string(enum ASYNC_SOCKET_END_REASON end_reason);
+
+/**
+ * `async_socket_create` and `async_socket_open_async` in one call, without a callback: a socket that is open. Returns
+ * NULL if one of the two fails. Then the descriptor is still the caller's.
+ *
+ * Requires:
+ * `socket_handle` is a descriptor that the caller owns, or negative.
+ */
+ASYNC_SOCKET_HANDLE async_socket_create_and_open(EXECUTION_ENGINE_HANDLE execution_engine, SOCKET_HANDLE socket_handle);
+
+/**
+ * Closes a socket as `async_socket_close` does, but never waits: neither for callbacks on other threads nor for the peer.
+ * It is safe in every callback on every thread, so two callbacks can close each other's sockets.
+ *
+ * Returns 0 on success. The operations that wait are abandoned, oldest first, and then `on_close_complete` runs, exactly
+ * once. If callbacks of the socket run on other threads, the last of them does that when it ends, on its thread.
+ * Otherwise it happens inside this call. Otherwise returns non-zero, and nothing has changed: a NULL argument, the socket
+ * is not open or is being closed already, or no memory. `async_socket_close` needs none.
+ *
+ * To free the socket without waiting, destroy it in `on_close_complete`. Destroying it before waits as always. If
+ * `SO_LINGER` is on with a time other than 0, it is switched off, and the kernel goes on sending what it has.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle; `on_close_complete` may be called with its context on another thread.
+ */
+int async_socket_close_async(ASYNC_SOCKET_HANDLE async_socket,
+                             ON_ASYNC_SOCKET_CLOSE_COMPLETE on_close_complete,
+                             void *on_close_complete_context);
+
+/**
+ * `async_socket_send_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of
+ * sends wait in one queue, and everything else is as there.
+ *
+ * If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's
+ * thread, never early and usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0,
+ * the stream is broken: later sends are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take
+ * more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
+ *
+ * `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was
+ * refused. It is stored before this returns, but the callback may run before that. So point it to a variable of the
+ * caller, not into something that the callback frees.
+ *
+ * Requires:
+ * That of `async_socket_send_async`; `operation_id` is NULL or can be written until this returns.
+ */
+enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_send_async_within(ASYNC_SOCKET_HANDLE async_socket,
+                                                                  const ASYNC_SOCKET_BUFFER *buffers,
+                                                                  uint32_t buffer_count,
+                                                                  uint32_t within_milliseconds,
+                                                                  ON_ASYNC_SOCKET_OPERATION_COMPLETE on_complete,
+                                                                  void *on_complete_context,
+                                                                  ASYNC_SOCKET_OPERATION_ID *operation_id);
+
+/**
+ * `async_socket_receive_async` with a time limit, a name, and a callback that learns the reason of the end. Both kinds of
+ * receives wait in one queue, and everything else is as there.
+ *
+ * If no byte has arrived within `within_milliseconds`, the receive ends as `…_TIMED_OUT` on the port's thread, never
+ * early and usually less than two milliseconds late. No byte is lost, and the socket goes on.
+ * `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit. `async_socket_set_idle_timeout` is cheaper for long times.
+ *
+ * `operation_id` is as for `async_socket_send_async_within`. Returns 0 on success, otherwise non-zero without a callback.
+ *
+ * Requires:
+ * That of `async_socket_receive_async`; `operation_id` is NULL or can be written until this returns.
+ */
+int async_socket_receive_async_within(ASYNC_SOCKET_HANDLE async_socket,
+                                      ASYNC_SOCKET_BUFFER *buffers,
+                                      uint32_t buffer_count,
+                                      uint32_t within_milliseconds,
+                                      ON_ASYNC_SOCKET_OPERATION_COMPLETE on_complete,
+                                      void *on_complete_context,
+                                      ASYNC_SOCKET_OPERATION_ID *operation_id);
+
+/**
+ * Ends an operation that waits. The socket goes on, no byte is lost, and the order of the other operations stays.
+ *
+ * `ASYNC_SOCKET_CANCEL_OK`: the callback has run inside this call, with `ASYNC_SOCKET_END_CANCELLED`. No other outcome
+ * runs it: `…_NOT_WAITING`: the operation is complete, or its callback runs or is about to. `…_STARTED`: it is a send of
+ * which bytes have gone out, and it goes on, because the peer would see a gap. `…_ERROR`: a NULL handle, or the id 0.
+ *
+ * Needs no memory and no event. If another thread tries the operation, this waits for the end of that system call. Hold
+ * no lock that the operation's callback takes.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+enum ASYNC_SOCKET_CANCEL_RESULT async_socket_cancel(ASYNC_SOCKET_HANDLE async_socket,
+                                                    ASYNC_SOCKET_OPERATION_ID operation_id);
+
+/**
+ * Ends the sending half of the connection (`shutdown(2)` with `SHUT_WR`) when the kernel has taken everything that was
+ * sent before. The peer then sees the end of the stream. Receiving goes on.
+ *
+ * It is a send of the end of the stream, and behaves as one: it waits behind the sends that wait, it can be cancelled,
+ * and a close abandons it. If nothing waits, the callback runs inside this call, otherwise on the port's thread. `bytes`
+ * is 0. Sends after this call are refused with `ASYNC_SOCKET_SEND_SYNC_ABANDONED`, and so is a second shutdown. If the
+ * shutdown is cancelled or fails, sends are accepted again. `operation_id` is as for `async_socket_send_async_within`.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle; `operation_id` is NULL or can be written until this returns.
+ */
+enum ASYNC_SOCKET_SEND_SYNC_RESULT async_socket_shutdown_async(ASYNC_SOCKET_HANDLE async_socket,
+                                                               ON_ASYNC_SOCKET_OPERATION_COMPLETE on_complete,
+                                                               void *on_complete_context,
+                                                               ASYNC_SOCKET_OPERATION_ID *operation_id);
+
+/**
+ * Ends the operations of a socket on which nothing happens. When operations have waited for `milliseconds` and no byte
+ * was received or sent meanwhile, all that wait end, receives and sends, on the port's thread: those of `…_within` as
+ * `…_TIMED_OUT`, the others with `…_ERROR`. The socket stays open; a program that gives the peer up closes it. If bytes
+ * of a send had gone out, the stream is broken, and later sends are refused.
+ *
+ * Time during which no operation waits does not count. The operations end after the time and less than an eighth more,
+ * apart from some milliseconds. The time is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a
+ * store. 0, the default, is no time-out.
+ *
+ * Returns 0 on success. Otherwise returns non-zero, and nothing has changed: NULL, not open, or no memory. Works inside
+ * every callback.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+int async_socket_set_idle_timeout(ASYNC_SOCKET_HANDLE async_socket,
+                                  uint32_t milliseconds);
+
+/**
+ * How many bytes of accepted sends the kernel has not taken yet. A figure that grows belongs to a peer that reads too
+ * slowly, or is gone. 0 for NULL. Works inside every callback.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+size_t async_socket_queued_bytes(ASYNC_SOCKET_HANDLE async_socket);
+
+/**
+ * Refuses sends, with `ASYNC_SOCKET_SEND_SYNC_ERROR`, while this many bytes or more wait. So at most the mark and one
+ * payload wait, or several payloads if several threads send at the same time. A send that finds nothing waiting is never
+ * refused. 0, the default, is no mark. `async_socket_queued_bytes` tells this refusal from others.
+ *
+ * Returns 0 on success. Otherwise returns non-zero, and the mark is unchanged: NULL, or no memory. Works inside every
+ * callback.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+int async_socket_set_high_water_mark(ASYNC_SOCKET_HANDLE async_socket,
+                                     size_t bytes);
+
+/**
+ * The socket's descriptor, to read or set options or to ask for addresses. `INVALID_SOCKET` if the socket is not open, or
+ * for NULL.
+ *
+ * It stays the socket's. Do not close it, send or receive on it, shut it down, or make it block. A close on another
+ * thread ends it, and its number may then be another file's. So use it in a callback of the socket that a close waits
+ * for, or where the program knows that nothing closes the socket. Works inside every callback.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+SOCKET_HANDLE async_socket_get_descriptor(ASYNC_SOCKET_HANDLE async_socket);
+
+/**
+ * Runs `on_work` on a port's thread soon, exactly once, and never inside this call. Work that one thread posts to one
+ * port runs in the order of the calls. `completion_port` says which port. NULL means the next one of the platform, so
+ * with several ports a program that needs an order names one. `context` may be NULL.
+ *
+ * The work keeps the port's thread until it has run, so it runs even if the platform is stopped meanwhile.
+ *
+ * Returns 0 on success. Otherwise returns non-zero, and `on_work` does not run: it is NULL, the platform is not started,
+ * the port has failed or is a parent process's, or no memory. Works inside every callback.
+ *
+ * Requires:
+ * `completion_port` is NULL or a reference that the caller has; `on_work` may be called with `context` on another thread.
+ */
+int platform_post(COMPLETION_PORT_HANDLE completion_port,
+                  ON_PLATFORM_WORK on_work,
+                  void *context);
+
+/**
+ * Runs `on_timer` once on a port's thread, `milliseconds` from now: never earlier, and usually less than two milliseconds
+ * later. Time during which the system sleeps does not count. `completion_port` and `context` are as for `platform_post`.
+ *
+ * Returns a handle, which `platform_timer_cancel` frees, also when the timer has fired. The callback may run before this
+ * returns. The timer keeps the port's thread until the handle is freed. There is no limit to the number of timers; none
+ * has a thread or a descriptor of its own.
+ *
+ * Returns NULL, and `on_timer` does not run, for the reasons of `platform_post`. Works inside every callback.
+ *
+ * Requires:
+ * That of `platform_post`.
+ */
+PLATFORM_TIMER_HANDLE platform_timer_start(COMPLETION_PORT_HANDLE completion_port,
+                                           uint32_t milliseconds,
+                                           ON_PLATFORM_WORK on_timer,
+                                           void *context);
+
+/**
+ * Moves a timer: it fires `milliseconds` from now. Moving it to a later time costs a store, however many timers there
+ * are, and needs no memory. Returns 0 if that was in time. Otherwise returns non-zero: the callback has run or runs, or
+ * `timer` is NULL. Works inside every callback.
+ *
+ * Requires:
+ * `timer` is NULL or a valid handle.
+ */
+int platform_timer_reset(PLATFORM_TIMER_HANDLE timer, uint32_t milliseconds);
+
+/**
+ * Cancels a timer and frees its handle. Each timer needs this once, also one that has fired. Returns 0 if that was in
+ * time: the callback has not run and never will, so what its context points to can be freed. Otherwise returns non-zero:
+ * the callback has run or runs, or `timer` is NULL.
+ *
+ * Never waits, not even for a callback that runs on another thread. Works inside every callback, also the timer's own. In
+ * a child of `fork` it frees nothing and returns non-zero.
+ *
+ * Requires:
+ * `timer` is NULL or a handle that the program does not use again.
+ */
+int platform_timer_cancel(PLATFORM_TIMER_HANDLE timer);
+
+/**
+ * Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/`
+ * in it for a Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a
+ * name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
+ * once after an earlier listener (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as
+ * `net.core.somaxconn` says.
+ *
+ * Returns a handle. The callback may run before this returns. Returns NULL if that fails, with the reason in `errno`:
+ * `EINVAL` for a NULL callback, a `host` that is no address, or without `platform_init`; `ENOMEM`; or what `socket`,
+ * `bind` or `listen` say, `EADDRINUSE` for instance. Works inside every callback.
+ *
+ * Requires:
+ * `host` is NULL or NUL-terminated; `on_accept` may be called with its context on another thread until the listener has
+ * stopped.
+ */
+ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start(const char *host,
+                                                         uint16_t port,
+                                                         ON_ASYNC_SOCKET_ACCEPT on_accept,
+                                                         void *on_accept_context);
+
+/**
+ * `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which
+ * `listen(2)` was called, one that systemd hands over for instance. It becomes non-blocking, and is the listener's from
+ * then on.
+ *
+ * Returns NULL if that fails, with the reason in `errno`. The descriptor is then still the caller's.
+ *
+ * Requires:
+ * That of `async_socket_listener_start`; `socket_handle` is a descriptor that the caller owns, or negative.
+ */
+ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start_on(SOCKET_HANDLE socket_handle,
+                                                            ON_ASYNC_SOCKET_ACCEPT on_accept,
+                                                            void *on_accept_context);
+
+/**
+ * The TCP port that clients connect to. 0 for a Unix socket, and for NULL. Works inside every callback.
+ *
+ * Requires:
+ * `listener` is NULL or a valid handle.
+ */
+uint16_t async_socket_listener_get_port(ASYNC_SOCKET_LISTENER_HANDLE listener);
+
+/**
+ * Ends a pause (`ASYNC_SOCKET_ACCEPT_PAUSED`) now, for a program that has closed a descriptor. Returns 0 if the listener
+ * had paused, otherwise non-zero. Works inside every callback.
+ *
+ * Requires:
+ * `listener` is NULL or a valid handle.
+ */
+int async_socket_listener_resume(ASYNC_SOCKET_LISTENER_HANDLE listener);
+
+/**
+ * Accepts no more connections and closes the listening descriptor, without waiting. Clients in the backlog are reset.
+ * Connections that were accepted go on.
+ *
+ * Returns 0 on success. Then `on_stopped` runs exactly once, when no other callback of the listener runs or will run,
+ * except one that the stop is called in: inside this call, or on the thread of the callback that was in the way. If the
+ * listener was stopped before, it runs inside this call. Otherwise returns non-zero without a callback: a NULL argument,
+ * or a parent process's listener.
+ *
+ * Works inside every callback. The handle stays valid; destroying it in `on_stopped` does not wait.
+ *
+ * Requires:
+ * `listener` is NULL or a valid handle; `on_stopped` may be called with its context on another thread.
+ */
+int async_socket_listener_stop_async(ASYNC_SOCKET_LISTENER_HANDLE listener,
+                                     ON_ASYNC_SOCKET_LISTENER_STOPPED on_stopped,
+                                     void *on_stopped_context);
+
+/**
+ * Stops a listener and frees it. NULL is ignored. When this returns, no callback of the listener runs or will run, except
+ * one that this is called from. So two callbacks on two threads that destroy each other's listeners wait for each other
+ * for ever; `async_socket_listener_stop_async` does not wait.
+ *
+ * Requires:
+ * `listener` is NULL or a handle that the program does not use again.
+ */
+void async_socket_listener_destroy(ASYNC_SOCKET_LISTENER_HANDLE listener);
+
+/**
+ * Connects to `host` and `port`, or to a Unix socket, and calls back with an open socket.
+ *
+ * `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is
+ * looked up by the system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the
+ * families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
+ * of it, the look-up included; `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
+ *
+ * Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the
+ * socket lives too. It runs inside this call if the port can take nothing, and inside `async_socket_connect_cancel`.
+ * Otherwise returns non-zero without a callback: a NULL `host` or callback, a `host` that can be none, the platform is
+ * not started, or no memory. Works inside every callback.
+ *
+ * `connect` may be NULL. Otherwise a handle is stored there, which `async_socket_connect_cancel` frees. It is stored
+ * before this returns, but the callback may run before that. So point it to a variable of the caller, not into something
+ * that the callback frees.
+ *
+ * A name is the one thing for which the process may end if memory runs out, because the look-up needs a thread and the
+ * system's resolver.
+ *
+ * Requires:
+ * `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with
+ * its context on another thread.
+ */
+int async_socket_connect_async(const char *host,
+                               uint16_t port,
+                               uint32_t within_milliseconds,
+                               ON_ASYNC_SOCKET_CONNECT_COMPLETE on_connect_complete,
+                               void *on_connect_complete_context,
+                               ASYNC_SOCKET_CONNECT_HANDLE *connect);
+
+/**
+ * Ends a connect and frees its handle. Each handle needs this once, also when the connect is over. NULL is ignored.
+ *
+ * If the connect is not over, its descriptors are closed, and its callback runs inside this call with
+ * `ASYNC_SOCKET_CONNECT_CANCELLED`. If it is over, nothing else happens; its callback may still run on the port's thread.
+ * A look-up that runs goes on without effect. Never waits. Works inside every callback, also the connect's own.
+ *
+ * Requires:
+ * `connect` is NULL or a handle that the program does not use again.
+ */
+void async_socket_connect_cancel(ASYNC_SOCKET_CONNECT_HANDLE connect);
+
 #ifdef __cplusplus
 }  // extern "C"
 #endif  // __cplusplus
@@ -385,6 +910,37 @@ int async_socket_is_answering(void);
     ASYNC_SOCKET_LOG_INFO, \
     ASYNC_SOCKET_LOG_DEBUG, \
     ASYNC_SOCKET_LOG_TRACE
+
+#define ASYNC_SOCKET_END_REASON_VALUES \
+    ASYNC_SOCKET_END_COMPLETED, \
+    ASYNC_SOCKET_END_PEER_FINISHED, \
+    ASYNC_SOCKET_END_PEER_RESET, \
+    ASYNC_SOCKET_END_CLOSED, \
+    ASYNC_SOCKET_END_CANCELLED, \
+    ASYNC_SOCKET_END_TIMED_OUT, \
+    ASYNC_SOCKET_END_STREAM_BROKEN, \
+    ASYNC_SOCKET_END_OS_ERROR
+
+#define ASYNC_SOCKET_CANCEL_RESULT_VALUES \
+    ASYNC_SOCKET_CANCEL_OK, \
+    ASYNC_SOCKET_CANCEL_NOT_WAITING, \
+    ASYNC_SOCKET_CANCEL_STARTED, \
+    ASYNC_SOCKET_CANCEL_ERROR
+
+#define ASYNC_SOCKET_ACCEPT_RESULT_VALUES \
+    ASYNC_SOCKET_ACCEPT_OK, \
+    ASYNC_SOCKET_ACCEPT_CLIENT_FAILED, \
+    ASYNC_SOCKET_ACCEPT_PAUSED, \
+    ASYNC_SOCKET_ACCEPT_LOST
+
+#define ASYNC_SOCKET_CONNECT_RESULT_VALUES \
+    ASYNC_SOCKET_CONNECT_OK, \
+    ASYNC_SOCKET_CONNECT_ERROR, \
+    ASYNC_SOCKET_CONNECT_CANCELLED, \
+    ASYNC_SOCKET_CONNECT_TIMED_OUT, \
+    ASYNC_SOCKET_CONNECT_REFUSED, \
+    ASYNC_SOCKET_CONNECT_UNREACHABLE, \
+    ASYNC_SOCKET_CONNECT_NOT_RESOLVED
 
 /*
  * The name of a value, or "UNKNOWN" if the enum has no such value. The string is valid for ever. A program may define these
@@ -428,6 +984,33 @@ ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_WARN, 2);
 ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_INFO, 3);
 ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_DEBUG, 4);
 ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_LOG_TRACE, 5);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_REASON_INVALID, 0);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_COMPLETED, 1);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_PEER_FINISHED, 2);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_PEER_RESET, 3);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_CLOSED, 4);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_CANCELLED, 5);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_TIMED_OUT, 6);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_STREAM_BROKEN, 7);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_END_OS_ERROR, 8);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CANCEL_RESULT_INVALID, 0);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CANCEL_OK, 1);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CANCEL_NOT_WAITING, 2);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CANCEL_STARTED, 3);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CANCEL_ERROR, 4);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_ACCEPT_RESULT_INVALID, 0);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_ACCEPT_OK, 1);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_ACCEPT_CLIENT_FAILED, 2);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_ACCEPT_PAUSED, 3);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_ACCEPT_LOST, 4);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_RESULT_INVALID, 0);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_OK, 1);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_ERROR, 2);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_CANCELLED, 3);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_TIMED_OUT, 4);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_REFUSED, 5);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_UNREACHABLE, 6);
+ASYNC_SOCKET_ASSERT_(ASYNC_SOCKET_CONNECT_NOT_RESOLVED, 7);
 ASYNC_SOCKET_ASSERT_(INVALID_SOCKET, -1);
 #undef ASYNC_SOCKET_ASSERT_
 

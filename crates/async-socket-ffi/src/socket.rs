@@ -21,11 +21,17 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::ptr;
 use std::slice;
 
+const SEND: &str = "async_socket_send_async";
+const RECEIVE: &str = "async_socket_receive_async";
+
 /// What a socket handle points to.
 #[derive(Debug)]
 pub struct ASYNC_SOCKET {
-    socket: AsyncSocketLinux<CompletionPort<kernel::Kernel>>,
+    pub(crate) socket: Socket,
 }
+
+/// A socket on a port of this library.
+pub(crate) type Socket = AsyncSocketLinux<CompletionPort<kernel::Kernel>>;
 
 /// A socket, from `async_socket_create` to `async_socket_destroy`.
 pub type ASYNC_SOCKET_HANDLE = *mut ASYNC_SOCKET;
@@ -49,34 +55,48 @@ pub unsafe extern "C" fn async_socket_create(
     execution_engine: EXECUTION_ENGINE_HANDLE,
     socket_handle: SOCKET_HANDLE,
 ) -> ASYNC_SOCKET_HANDLE {
-    const NAME: &str = "async_socket_create";
     guarded(ptr::null_mut(), || {
         // A C program's engine is not this library's, so every socket uses the platform's ports.
         let _ = execution_engine;
-        if socket_handle < 0 {
-            reject(NAME, "socket_handle", "is no descriptor");
-            return ptr::null_mut();
-        }
-        let Some(port) = next_port() else {
-            reject(NAME, "execution_engine", "NULL means the platform, which is not started in this process");
-            return ptr::null_mut();
-        };
-        let Some(memory) = Reserved::try_new() else {
-            out_of_memory(NAME);
-            return ptr::null_mut();
-        };
-        // SAFETY: the number is not negative, and the caller gives the descriptor away.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket_handle) };
-        match AsyncSocketLinux::try_create_with(port.port.clone(), Kernel, socket) {
-            Ok(socket) => into_handle(memory.fill(ASYNC_SOCKET { socket })),
-            Err(refused) => {
-                // It stays the caller's.
-                let _ = refused.returned.into_raw_fd();
-                out_of_memory(NAME);
-                ptr::null_mut()
-            }
-        }
+        // SAFETY: the caller's promise.
+        let created = unsafe { create("async_socket_create", socket_handle) };
+        created.map_or(ptr::null_mut(), |(memory, socket)| into_handle(memory.fill(ASYNC_SOCKET { socket })))
     })
+}
+
+/// A socket on the platform's next port, and memory for its handle. `None` with a line in the log if that fails. The descriptor is then
+/// still the caller's.
+///
+/// # Safety
+/// `socket_handle` is a descriptor that the caller owns, or negative.
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_003, Codes_SRS_ASYNC_SOCKET_LINUX_11_006, Codes_SRS_C_LIBRARY_01_013
+pub(crate) unsafe fn create(
+    function: &'static str,
+    socket_handle: SOCKET_HANDLE,
+) -> Option<(Reserved<ASYNC_SOCKET>, Socket)> {
+    if socket_handle < 0 {
+        reject(function, "socket_handle", "is no descriptor");
+        return None;
+    }
+    let Some(port) = next_port() else {
+        reject(function, "execution_engine", "NULL means the platform, which is not started in this process");
+        return None;
+    };
+    let Some(memory) = Reserved::try_new() else {
+        out_of_memory(function);
+        return None;
+    };
+    // SAFETY: the number is not negative, and the caller gives the descriptor away.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket_handle) };
+    match AsyncSocketLinux::try_create_with(port.port.clone(), Kernel, socket) {
+        Ok(socket) => Some((memory, socket)),
+        Err(refused) => {
+            // It stays the caller's.
+            let _ = refused.returned.into_raw_fd();
+            out_of_memory(function);
+            None
+        }
+    }
 }
 
 /// Closes and frees a socket. NULL is ignored. When this returns, no callback of the socket runs or will run on any thread,
@@ -177,7 +197,7 @@ pub unsafe extern "C" fn async_socket_send_async(
     on_send_complete: ON_ASYNC_SOCKET_SEND_COMPLETE,
     on_send_complete_context: *mut c_void,
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
-    const NAME: &str = "async_socket_send_async";
+    const NAME: &str = SEND;
     guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
         // SAFETY: NULL or a valid handle.
         let Some(handle) = (unsafe { borrow(async_socket) }) else {
@@ -214,12 +234,12 @@ fn send<B: IoBufs>(
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     let buffers = match buffers {
         Ok(buffers) => buffers,
-        Err(error) => return send_refused(handle, error.into()),
+        Err(error) => return send_refused(SEND, handle, error.into()),
     };
     let sent = handle.socket.send_async(buffers, |completion| callback(completion.result));
     match sent {
         Ok(_) => ASYNC_SOCKET_SEND_SYNC_OK,
-        Err(Refused { error, .. }) => send_refused(handle, error),
+        Err(Refused { error, .. }) => send_refused(SEND, handle, error),
     }
 }
 
@@ -236,10 +256,14 @@ unsafe fn send_several(
 }
 
 #[cold]
-fn send_refused(handle: &ASYNC_SOCKET, error: SendError) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
+pub(crate) fn send_refused(
+    function: &'static str,
+    handle: &ASYNC_SOCKET,
+    error: SendError,
+) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     let descriptor = handle.socket.descriptor_number();
     match error {
-        SendError::Payload(error) => reject_buffers("async_socket_send_async", descriptor, error),
+        SendError::Payload(error) => reject_buffers(function, descriptor, error),
         SendError::Inherited | SendError::PortFailed => tracing::error!(descriptor, %error, "send refused"),
         error => tracing::debug!(descriptor, %error, "send refused"),
     }
@@ -261,7 +285,7 @@ pub unsafe extern "C" fn async_socket_receive_async(
     on_receive_complete: ON_ASYNC_SOCKET_RECEIVE_COMPLETE,
     on_receive_complete_context: *mut c_void,
 ) -> c_int {
-    const NAME: &str = "async_socket_receive_async";
+    const NAME: &str = RECEIVE;
     guarded(1, || {
         // SAFETY: NULL or a valid handle.
         let Some(handle) = (unsafe { borrow(async_socket) }) else {
@@ -298,13 +322,13 @@ fn receive<B: IoBufsMut>(
 ) -> c_int {
     let buffers = match buffers {
         Ok(buffers) => buffers,
-        Err(error) => return receive_refused(handle, error.into()),
+        Err(error) => return receive_refused(RECEIVE, handle, error.into()),
     };
     let received =
         handle.socket.receive_async(buffers, |completion| callback(completion.result, completion.bytes_received));
     match received {
         Ok(_) => 0,
-        Err(Refused { error, .. }) => receive_refused(handle, error),
+        Err(Refused { error, .. }) => receive_refused(RECEIVE, handle, error),
     }
 }
 
@@ -321,10 +345,10 @@ unsafe fn receive_several(
 }
 
 #[cold]
-fn receive_refused(handle: &ASYNC_SOCKET, error: ReceiveError) -> c_int {
+pub(crate) fn receive_refused(function: &'static str, handle: &ASYNC_SOCKET, error: ReceiveError) -> c_int {
     let descriptor = handle.socket.descriptor_number();
     match error {
-        ReceiveError::Payload(error) => reject_buffers("async_socket_receive_async", descriptor, error),
+        ReceiveError::Payload(error) => reject_buffers(function, descriptor, error),
         ReceiveError::Inherited | ReceiveError::PortFailed => tracing::error!(descriptor, %error, "receive refused"),
         error => tracing::debug!(descriptor, %error, "receive refused"),
     }
@@ -337,7 +361,11 @@ fn receive_refused(handle: &ASYNC_SOCKET, error: ReceiveError) -> c_int {
 /// `buffers` is NULL or points to `count` buffers.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 #[inline(always)]
-unsafe fn list<'a>(function: &'static str, buffers: *const ASYNC_SOCKET_BUFFER, count: u32) -> Option<&'a [RawBuffer]> {
+pub(crate) unsafe fn list<'a>(
+    function: &'static str,
+    buffers: *const ASYNC_SOCKET_BUFFER,
+    count: u32,
+) -> Option<&'a [RawBuffer]> {
     if buffers.is_null() {
         reject(function, "buffers", "is NULL");
         return None;

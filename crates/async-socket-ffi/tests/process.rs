@@ -31,6 +31,7 @@ fn the_destructors_of_statics_and_of_thread_locals_may_use_the_library(#[values(
 // Tests_SRS_COMPLETION_PORT_01_081, Tests_SRS_COMPLETION_PORT_01_082, Tests_SRS_COMPLETION_PORT_01_083
 // Tests_SRS_COMPLETION_PORT_01_084, Tests_SRS_COMPLETION_PORT_01_085, Tests_SRS_COMPLETION_PORT_01_086
 // Tests_SRS_PLATFORM_01_003, Tests_SRS_PLATFORM_01_004
+// Tests_SRS_C_LIBRARY_01_071
 #[rstest]
 #[case::a_child_that_destroys_leaves_the_parent_alone("child-destroys", "off")]
 #[case::what_is_inherited_is_refused("inherited-is-refused", "off")]
@@ -46,6 +47,7 @@ fn the_destructors_of_statics_and_of_thread_locals_may_use_the_library(#[values(
 #[case::the_socket_is_at_work("at-work", "off")]
 #[case::no_descriptor_is_left("descriptors", "off")]
 #[case::settings_are_kept("settings", "off")]
+#[case::timers_listeners_and_connects("beyond", "off")]
 fn on_both_sides_of_a_fork_the_library_does_what_it_promises(#[case] kind: &str, #[case] log: &str) {
     run(&compiled("forks.c"), kind, log);
 }

@@ -115,11 +115,12 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_083
     #[cold]
     pub(crate) fn release_inherited(this: &TryArc<Self>) {
+        // The waiting operations belong to the parent, so they are not even dropped. Neither is a descriptor that
+        // `release_in_child` has closed.
+        mem::forget(this.clone());
         if this.set_flags(LaneFlags::RELEASED_IN_CHILD).contains(LaneFlags::RELEASED_IN_CHILD) {
             return;
         }
-        // The waiting operations belong to the parent, so they are not even dropped.
-        mem::forget(this.clone());
         match [Direction::In, Direction::Out].map(|direction| this.lane(direction).take_inherited()) {
             [Ok(Some(first)), Ok(Some(second))] => {
                 drop(second);

@@ -1,4 +1,4 @@
-//! One line of the log, on the stack.
+//! One line of text, on the stack.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -9,14 +9,14 @@ const ROOM: usize = 1024;
 const CUT: &str = "...";
 
 /// Text without control characters, followed by a NUL.
-pub(super) struct Line {
+pub(crate) struct Line {
     bytes: [u8; ROOM],
     len: usize,
     is_cut: bool,
 }
 
 impl Line {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bytes: [0; ROOM], len: 0, is_cut: false }
     }
 
@@ -24,7 +24,7 @@ impl Line {
         str::from_utf8(&self.bytes[..self.len]).unwrap_or_default()
     }
 
-    pub(super) fn as_c_str(&self) -> &CStr {
+    pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.bytes).unwrap_or_default()
     }
 

@@ -11,6 +11,7 @@ mod standard_error;
 mod subscriber;
 
 pub use levels::ASYNC_SOCKET_LOG_LEVEL;
+pub(crate) use line::Line;
 pub use sink::ON_ASYNC_SOCKET_LOG;
 
 use crate::boundary::guarded;

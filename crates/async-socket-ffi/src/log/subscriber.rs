@@ -3,6 +3,7 @@
 use super::levels::{HANDED_OVER, LEVELS, PRINTED, limit};
 use super::line::Line;
 use super::{sink, standard_error};
+use crate::memory::is_plenty;
 use std::fmt::{self, Write as _};
 use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
@@ -18,17 +19,11 @@ struct Log;
 /// there is no memory.
 pub(super) fn install() -> bool {
     static IS_OURS: OnceLock<bool> = OnceLock::new();
-    if IS_OURS.get().is_none() && !has_memory_to_register() {
+    // `tracing` registers a subscriber with two small allocations that end the process if they fail.
+    if IS_OURS.get().is_none() && !is_plenty() {
         return false;
     }
     *IS_OURS.get_or_init(|| dispatcher::set_global_default(Dispatch::new(Log)).is_ok())
-}
-
-/// `tracing` registers a subscriber with two small allocations that end the process if they fail, and offers no other
-/// way. So this function first allocates much more memory, and frees it.
-fn has_memory_to_register() -> bool {
-    const PLENTY: usize = 1 << 16;
-    Vec::<u8>::new().try_reserve_exact(PLENTY).is_ok()
 }
 
 /// `tracing` remembers, at each place that logs, whether a subscriber wants its events.

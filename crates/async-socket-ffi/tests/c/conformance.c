@@ -4,8 +4,10 @@
  */
 #define _POSIX_C_SOURCE 200809L
 
+#include "conformance/additions.h"
 #include "conformance/arguments.h"
 #include "conformance/endings.h"
+#include "conformance/net.h"
 #include "conformance/operations.h"
 #include "conformance/platform.h"
 #include "conformance/ports.h"
@@ -82,6 +84,21 @@ static const TEST tests[] = {
     WITHOUT_PLATFORM(sockets_outlive_the_platform),
     WITHOUT_PLATFORM(a_callback_may_stop_the_platform),
     WITHOUT_PLATFORM(as_many_threads_as_were_set),
+    WITH_PLATFORM(null_and_zero_are_refused_by_what_goes_beyond_the_specification),
+    WITH_PLATFORM(a_socket_is_created_and_opened_in_one_call_or_the_descriptor_stays_the_callers),
+    WITH_PLATFORM(an_operation_says_why_it_ended),
+    WITH_PLATFORM(an_operation_that_waits_can_be_cancelled_and_the_socket_goes_on),
+    WITH_PLATFORM(what_takes_too_long_times_out),
+    WITH_PLATFORM(a_slow_consumer_is_seen_and_refused),
+    WITH_PLATFORM(a_shutdown_comes_behind_what_was_sent),
+    WITHOUT_PLATFORM(callbacks_on_two_threads_close_each_others_sockets_without_waiting),
+    WITH_PLATFORM(a_close_that_does_not_wait_frees_the_socket_in_its_callback),
+    WITH_PLATFORM(work_runs_once_on_the_ports_thread_and_in_order),
+    WITH_PLATFORM(timers_fire_once_in_time_and_can_be_moved_and_cancelled),
+    WITH_PLATFORM(a_listener_and_a_connect_give_sockets_that_talk),
+    WITH_PLATFORM(a_listener_takes_a_descriptor_that_listens_or_leaves_it),
+    WITH_PLATFORM(a_listener_can_be_destroyed_in_its_callback),
+    WITH_PLATFORM(a_connect_says_why_there_is_no_socket),
 };
 
 int main(int argc, char** argv)

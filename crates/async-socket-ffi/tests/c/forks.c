@@ -1,5 +1,6 @@
 /* fork, and the library on both sides of it: forks KIND. */
 #define _GNU_SOURCE
+#include "forks/beyond.h"
 #include "forks/in_callbacks.h"
 
 static void child_destroys(void)
@@ -348,6 +349,7 @@ int main(int count, char** arguments)
         { "at-work", fork_while_the_socket_is_at_work },
         { "descriptors", child_leaves_no_descriptor },
         { "settings", settings_are_kept },
+        { "beyond", child_has_timers_listeners_and_connects },
     };
     size_t i;
     const char* kind = count > 1 ? arguments[1] : "";

@@ -65,12 +65,13 @@ static void the_names_are_the_enumerators_or_unknown(void)
 
 static void the_lists_have_every_value_but_invalid_in_order(void)
 {
-    static const int all[][6] = {{ASYNC_SOCKET_OPEN_RESULT_VALUES}, {ASYNC_SOCKET_SEND_SYNC_RESULT_VALUES},
+    static const int all[][9] = {{ASYNC_SOCKET_OPEN_RESULT_VALUES}, {ASYNC_SOCKET_SEND_SYNC_RESULT_VALUES},
         {ASYNC_SOCKET_SEND_RESULT_VALUES}, {ASYNC_SOCKET_RECEIVE_RESULT_VALUES}, {COMPLETION_PORT_EPOLL_ACTION_VALUES},
-        {ASYNC_SOCKET_LOG_LEVEL_VALUES}};
-    static const int counts[] = {2, 3, 3, 3, 5, 5};
+        {ASYNC_SOCKET_LOG_LEVEL_VALUES}, {ASYNC_SOCKET_END_REASON_VALUES}, {ASYNC_SOCKET_CANCEL_RESULT_VALUES},
+        {ASYNC_SOCKET_ACCEPT_RESULT_VALUES}, {ASYNC_SOCKET_CONNECT_RESULT_VALUES}};
+    static const int counts[] = {2, 3, 3, 3, 5, 5, 8, 4, 4, 7};
     for (size_t list = 0; list < sizeof counts / sizeof counts[0]; list++) {
-        for (int i = 0; i < 6; i++) {
+        for (int i = 0; i < 9; i++) {
             CHECK(all[list][i] == (i < counts[list] ? i + 1 : 0));
         }
     }

@@ -8,6 +8,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod beyond;
 mod known;
 mod log_and_names;
 mod operation;
@@ -159,6 +160,17 @@ const CASES: &[(&str, Case)] = &[
         sockets::an_end_abandons_what_is_pending(which, async_socket_destroy, sockets::keep)
     }),
     ("async_socket_destroy, not open", sockets::a_socket_that_is_not_open_is_destroyed),
+    ("async_socket_receive_async_within", beyond::a_receive_with_a_time_limit),
+    ("async_socket_send_async_within", beyond::a_send_with_a_time_limit_that_has_to_wait),
+    ("async_socket_cancel", beyond::a_cancel_needs_nothing),
+    ("async_socket_shutdown_async", beyond::a_shutdown_behind_a_send),
+    ("async_socket_close_async", beyond::a_close_that_does_not_wait),
+    ("the settings of a socket", beyond::settings_of_a_socket),
+    ("async_socket_create_and_open", beyond::a_socket_is_created_and_opened_or_the_descriptor_stays_the_callers),
+    ("platform_post", beyond::posted_work),
+    ("platform_timer_start and reset", beyond::a_timer_fires_or_is_refused),
+    ("async_socket_listener_start", beyond::a_listener_listens_or_is_refused),
+    ("async_socket_connect_async", beyond::a_connect_ends_or_is_refused),
     ("async_socket_set_log", log_and_names::a_log_function_is_set_or_not),
     ("async_socket_set_log, again", log_and_names::a_log_function_is_replaced_or_not),
     ("the names and settings", log_and_names::names_and_settings),
