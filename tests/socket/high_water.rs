@@ -6,7 +6,7 @@ use integration_tests::wait::eventually;
 use integration_tests::{Transport, inbox, within};
 use rstest::rstest;
 
-// Tests_SRS_SOCKET_01_080, Tests_SRS_SOCKET_01_081
+// Tests_SRS_SOCKET_01_080, Tests_SRS_SOCKET_01_081, Tests_SRS_SOCKET_01_120
 #[rstest]
 fn what_a_peer_does_not_read_is_counted_and_from_the_mark_on_refused(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
@@ -22,6 +22,7 @@ fn what_a_peer_does_not_read_is_counted_and_from_the_mark_on_refused(
 
         let accepted = (0..).map_while(|_| try_send(&socket, vec![7; 1_000]).ok()).collect::<Vec<_>>();
         assert_eq!((accepted.len(), socket.queued_bytes()), (2, queued + 2_000));
+        assert_eq!((socket.metrics().sends_waiting, socket.metrics().queued_bytes), (3, queued + 2_000));
         let refused = try_send(&socket, vec![7; 1_000]).unwrap_err();
         assert_eq!(refused.error, SendError::TooMuchQueued { queued_bytes: queued + 2_000 });
         assert_eq!(refused.returned, vec![7; 1_000]);

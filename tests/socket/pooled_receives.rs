@@ -21,6 +21,7 @@ fn receive(socket: &Socket, pool: &BufferPool) -> Inbox<PooledCompletion> {
 }
 
 // Tests_SRS_BUFFER_POOL_01_001, Tests_SRS_BUFFER_POOL_01_003, Tests_SRS_BUFFER_POOL_01_004
+// Tests_SRS_BUFFER_POOL_01_014
 #[test]
 fn a_hundred_idle_connections_hold_no_buffer_and_the_first_bytes_take_one() {
     let (engine, pool) = (engine(1), BufferPool::new(4096, 1000).unwrap());
@@ -39,7 +40,8 @@ fn a_hundred_idle_connections_hold_no_buffer_and_the_first_bytes_take_one() {
 
     let completion = connections[7].2.next();
     assert_eq!(completion.buffer.as_deref(), Some(b"hello".as_slice()));
-    assert_eq!(pool.buffers_made(), 1);
+    let metrics = pool.metrics();
+    assert_eq!((metrics.limit, metrics.buffers_made, metrics.buffers_free), (1000, 1, 0));
 }
 
 /// Echoes until the stream ends.

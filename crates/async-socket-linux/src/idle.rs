@@ -14,18 +14,19 @@ use async_socket_api::SocketState;
 use completion_port::Port;
 use std::io;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use thiserror::Error;
 
 /// How many whole ticks without a byte make a time-out.
-const TICKS: u8 = 8;
+const TICKS: u32 = 8;
 
-/// In `ticks`: no operation waited at the last tick.
-const NOTHING_WAITED: u8 = u8::MAX;
+/// A number of ticks: no operation waited at the last one.
+const NOTHING_WAITED: u32 = 15;
 
-/// The longest time-out that the count of milliseconds has room for: 24 days.
-const LONGEST: Duration = Duration::from_millis((i32::MAX as u64 / TICKS as u64) * TICKS as u64);
+/// The bits of `IdleCount::tick` that are milliseconds. Those above are the number of ticks.
+const MILLISECONDS: u32 = (1 << TICKS_SHIFT) - 1;
+const TICKS_SHIFT: u32 = 28;
 
 /// Why a time-out is not set.
 #[derive(Debug, Error)]
@@ -56,24 +57,25 @@ impl From<TimeoutError> for io::Error {
 /// How long a socket has been idle, in ticks.
 #[derive(Debug, Default)]
 pub(crate) struct IdleCount {
-    /// Milliseconds of a tick. 0 if there is no time-out.
+    /// Milliseconds of a tick, or 0 if there is no time-out. Above them is the number of ticks since a byte moved or an
+    /// operation began to wait, or `NOTHING_WAITED`. One word, because an idle connection should be small.
     tick: AtomicU32,
     /// When the next tick is due, in milliseconds by [`milliseconds`].
     next: AtomicU32,
-    /// Ticks since a byte moved or an operation began to wait, or `NOTHING_WAITED`.
-    ticks: AtomicU8,
 }
 
 impl IdleCount {
     fn tick(&self) -> Option<Duration> {
-        let tick = self.tick.load(Ordering::Relaxed);
-        (tick > 0).then(|| Duration::from_millis(tick.into()))
+        Some(self.milliseconds()).filter(|tick| *tick > 0).map(|tick| Duration::from_millis(tick.into()))
+    }
+
+    fn milliseconds(&self) -> u32 {
+        self.tick.load(Ordering::Relaxed) & MILLISECONDS
     }
 
     fn begin(&self, timeout: Duration, now: Instant) {
-        let tick = timeout.min(LONGEST).as_nanos().div_ceil(u128::from(TICKS) * 1_000_000).max(1);
-        self.ticks.store(NOTHING_WAITED, Ordering::Relaxed);
-        self.tick.store(u32::try_from(tick).unwrap_or(u32::MAX), Ordering::Relaxed);
+        let tick = timeout.as_nanos().div_ceil(u128::from(TICKS) * 1_000_000).clamp(1, MILLISECONDS.into());
+        self.tick.store(NOTHING_WAITED << TICKS_SHIFT | tick as u32, Ordering::Relaxed);
         self.set_next(now);
     }
 
@@ -82,7 +84,7 @@ impl IdleCount {
     }
 
     fn set_next(&self, now: Instant) {
-        let tick = self.tick.load(Ordering::Relaxed);
+        let tick = self.milliseconds();
         // One more, because `now` is rounded down. So no tick is too short.
         self.next.store(milliseconds(now).wrapping_add(tick + 1), Ordering::Relaxed);
     }
@@ -111,15 +113,18 @@ impl IdleCount {
         }
         self.set_next(now);
         let touched = take_touched();
-        let ticks = match (waits(), self.ticks.load(Ordering::Relaxed)) {
+        let before = self.tick.load(Ordering::Relaxed);
+        let ticks = match (waits(), before >> TICKS_SHIFT) {
             (false, _) => NOTHING_WAITED,
             (true, NOTHING_WAITED) => 0,
             (true, _) if touched => 0,
             (true, ticks) => ticks + 1,
         };
         let is_over = ticks == TICKS;
-        self.ticks.store(if is_over { NOTHING_WAITED } else { ticks }, Ordering::Relaxed);
-        is_over
+        let ticks = if is_over { NOTHING_WAITED } else { ticks };
+        let after = ticks << TICKS_SHIFT | before & MILLISECONDS;
+        // If the program changes the time-out at this moment, the count begins anew.
+        self.tick.compare_exchange(before, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() && is_over
     }
 }
 
@@ -142,7 +147,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// receive that waits for a buffer of a pool does wait.
     ///
     /// The socket is looked at eight times in this time, so the operations end after `timeout` and less than an eighth
-    /// more, apart from some milliseconds. It is rounded up to a multiple of 8 ms, and 24 days are the most. A message costs a store. `None`, the default, ends it.
+    /// more, apart from some milliseconds. It is rounded up to a multiple of 8 ms, and 24 days are the most. A message sets a flag, and reads no clock. `None`, the default,
+    /// ends it.
     ///
     /// # Errors
     /// [`TimeoutError`]; the time-out is unchanged.

@@ -6,6 +6,7 @@
 //! * A buffer that comes back is granted to the first receive in the queue, and no other receive takes it. A receive that
 //!   ends leaves the queue, and its grant goes to the next.
 
+use crate::metrics::PoolMetrics;
 use crate::pool_waiters::{Note, PoolWaiters, Ticket};
 use async_socket_api::{EndReason, IoBuf, ReceiveResult};
 use completion_port::memory::TryArc;
@@ -215,6 +216,16 @@ impl BufferPool {
             return 0;
         }
         self.shared.lock().free.len()
+    }
+
+    pub(crate) fn counts(&self) -> PoolMetrics {
+        let state = self.shared.lock();
+        PoolMetrics {
+            limit: self.shared.limit,
+            buffers_made: state.made,
+            buffers_free: state.free.len(),
+            receives_waiting: state.waiters.waiting() + state.waiters.granted(),
+        }
     }
 
     fn wrap(&self, bytes: Box<[u8]>) -> PooledBuffer {

@@ -105,14 +105,13 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     let core = registration.handler();
-    if !core.may_send() {
-        let send = PendingSend { payload, on_complete, cursor: Cursor::default(), deadline: None };
-        drop(claim);
-        return Err((core.refuses_sends().unwrap_or(SendError::ShutDown), send));
-    }
-    let sent = send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default());
+    let sent = if core.may_send() {
+        Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
+    } else {
+        None
+    };
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
-    if sent == Ok(payload.total_length() as usize) {
+    if sent == Some(Ok(payload.total_length() as usize)) {
         claim.complete(|| {
             let bytes = payload.total_length();
             on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
@@ -123,11 +122,11 @@ where
     not_sent_at_once(registration, Unsent { claim, sent, send }, within)
 }
 
-/// A send that its first call did not complete, and the outcome of that call. Both are one value, so that a send that
-/// completes at once keeps neither in memory.
+/// A send that its first call did not complete, and the outcome of that call: `None` if there is something to check first.
+/// Both are one value, so that a send that completes at once keeps neither in memory.
 struct Unsent<'a, P: Port, S: SocketSyscalls, B, F> {
     claim: Claim<'a, SocketCore<S>, P>,
-    sent: Result<usize, Fault>,
+    sent: Option<Result<usize, Fault>>,
     send: PendingSend<B, F>,
 }
 
@@ -149,8 +148,21 @@ where
     let mut send = unsent.send;
     let claim = unsent.claim;
     let core = registration.handler();
+    let sent = match unsent.sent {
+        Some(sent) => sent,
+        None => {
+            if let Some(error) = core.refuses_sends() {
+                return Err((error, send));
+            }
+            let sent = send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default());
+            if matches!(sent, Ok(1..)) {
+                core.touch();
+            }
+            sent
+        }
+    };
     let on_panic = BreakStream(core);
-    let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, unsent.sent);
+    let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
     match sent {
         Sent::All => {

@@ -149,27 +149,13 @@ impl<S> SocketCore<S> {
         self.touched.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether none of `flags` is set except `TOUCHES`. The usual case is one comparison.
-    #[inline(always)]
-    fn has_nothing_but_touches(&self, flags: u8) -> bool {
-        if !self.has(flags) {
-            return true;
-        }
-        unlikely();
-        let only = self.flags.load(Ordering::Relaxed) & flags == flag::TOUCHES;
-        if only {
-            self.touch();
-        }
-        only
-    }
-
     // ---- receiving; changed by the port thread only
 
-    /// Whether a receive has nothing to check: a short read means that there is no more, and no error is kept. Resets the
-    /// idle time-out if so.
+    /// Whether a receive has nothing to check: a short read means that there is no more, no error is kept, and there is no
+    /// idle time-out.
     #[inline(always)]
     pub(crate) fn is_fast_path(&self) -> bool {
-        self.has_nothing_but_touches(flag::RECEIVING)
+        !self.has(flag::RECEIVING)
     }
 
     pub(crate) fn short_read(&self) -> ShortRead {
@@ -204,10 +190,10 @@ impl<S> SocketCore<S> {
 
     // ---- sending
 
-    /// Whether a send has nothing to check: the stream is whole, and its end is not sent. Resets the idle time-out if so.
+    /// Whether a send has nothing to check: the stream is whole, its end is not sent, and there is no idle time-out.
     #[inline(always)]
     pub(crate) fn may_send(&self) -> bool {
-        self.has_nothing_but_touches(flag::SENDING)
+        !self.has(flag::SENDING)
     }
 
     /// Notes that a send failed. If a part of its payload went out, nothing may follow, because the peer would see a
@@ -324,10 +310,6 @@ pub(crate) fn state_in(phase: Phase) -> SocketState {
         Phase::Removing => SocketState::Closing,
     }
 }
-
-/// Tells the compiler to put a branch aside.
-#[cold]
-fn unlikely() {}
 
 fn errno_of(stored: u8) -> Option<Errno> {
     match stored {

@@ -2,7 +2,7 @@
 
 use crate::common::{Fixture, Outcome};
 use async_socket_linux::sys::Errno;
-use async_socket_linux::{AsyncSocket, Cancel, SendError, SendResult, SendSyncResult};
+use async_socket_linux::{AsyncSocket, Cancel, SendError, SendResult, SendSyncResult, SocketState};
 use completion_port::Action;
 use rstest::rstest;
 use std::sync::Arc;
@@ -112,4 +112,20 @@ fn a_send_that_finds_nothing_waiting_is_never_refused_and_the_mark_can_be_remove
 
     let _behind = fixture.send("yes");
     assert_eq!(fixture.queued_bytes(), 21);
+}
+
+// Tests_SRS_SOCKET_01_120
+#[test]
+fn metrics_are_what_waits() {
+    let (fixture, _blocked) = Fixture::blocked();
+    let (_first, _second) = (fixture.receive(vec![0; 1]), fixture.receive(vec![0; 1]));
+
+    let metrics = fixture.metrics();
+
+    assert_eq!((metrics.receives_waiting, metrics.sends_waiting, metrics.queued_bytes), (2, 1, 7));
+    assert_eq!(metrics.state, SocketState::Open);
+    fixture.close();
+    let metrics = fixture.metrics();
+    assert_eq!((metrics.receives_waiting, metrics.sends_waiting, metrics.queued_bytes), (0, 0, 0));
+    assert_eq!(metrics.state, SocketState::Closed);
 }

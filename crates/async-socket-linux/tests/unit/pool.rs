@@ -506,3 +506,23 @@ fn with_a_high_water_mark_a_peer_that_does_not_read_holds_one_buffer() {
 
     assert_eq!(counts(&pool), (2, 1));
 }
+
+// Tests_SRS_BUFFER_POOL_01_014
+#[test]
+fn metrics_are_what_the_pool_holds() {
+    let (fixture, pool) = (Fixture::open(), pool(1));
+    let holds = || {
+        let metrics = pool.metrics();
+        (metrics.limit, metrics.buffers_made, metrics.buffers_free, metrics.receives_waiting)
+    };
+    assert_eq!(holds(), (1, 0, 0, 0));
+    fixture.sys.script_recv([Step::bytes("held")]);
+    let (held, _waiting) = (receive(&fixture, &pool), receive(&fixture, &pool));
+    fixture.fire(Action::In);
+    assert_eq!(holds(), (1, 1, 0, 1));
+
+    drop(held.take());
+    fixture.port.run_scheduled();
+
+    assert_eq!(holds(), (1, 1, 1, 0));
+}
