@@ -19,7 +19,7 @@ struct Library {
     forbidden: &'static [&'static str],
 }
 
-const LIBRARIES: [Library; 5] = [
+const LIBRARIES: [Library; 6] = [
     Library {
         name: "async-socket-api",
         main: "fn main() { drop(async_socket_api::Payload::to_send(vec![0_u8; 8])); }",
@@ -39,6 +39,11 @@ const LIBRARIES: [Library; 5] = [
         name: "async-socket-net",
         main: "fn main() { drop(async_socket_net::Resolver::new(1, 1)); }",
         forbidden: &["test-doubles"],
+    },
+    Library {
+        name: "async-socket-futures",
+        main: "fn main() { drop(async_socket_futures::block_on(async { 1 })); }",
+        forbidden: &["async-socket-net", "hyper", "test-doubles", "tokio"],
     },
     Library { name: "test-doubles", main: "fn main() { drop(test_doubles::any_descriptor()); }", forbidden: &[] },
 ];

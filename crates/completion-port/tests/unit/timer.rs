@@ -518,3 +518,42 @@ fn a_timer_that_is_set_while_it_comes_keeps_the_earlier_of_the_two_times() {
     eventually("it comes twice", || handler.0.1.lock().len() == 2);
     assert!(handler.0.1.lock()[1] >= begin + 20 * MS);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_171
+#[test]
+fn what_is_added_while_the_timer_ends_operations_is_left_alone() {
+    /// Adds another operation for each that ends.
+    #[derive(Clone)]
+    struct Refills(Arc<Mutex<Vec<(u64, Action)>>>, Arc<Mutex<Option<Arc<Registration<Refills, MockPort>>>>>);
+    impl Handler for Refills {
+        type Descriptor = OwnedFd;
+        type Operation = u64;
+        fn attempt(&self, operation: u64, action: Action, attempt: Attempt<'_, Self>) {
+            attempt.complete(false, None, || {
+                self.0.lock().push((operation, action));
+                let registration = self.1.lock().clone();
+                registration.into_iter().for_each(|it| drop(it.add(Direction::In, operation + 10).map(drop)));
+            });
+        }
+        fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+            timer.end_waiting(Direction::In, |_| true);
+            None
+        }
+    }
+    watch_over_all();
+    let (port, handler) = (MockPort::new(), Refills(Arc::default(), Arc::default()));
+    let registration = Arc::new(Registration::new(port.clone(), handler.clone(), any_descriptor()));
+    registration.register(|| ()).unwrap();
+    *handler.1.lock() = Some(Arc::clone(&registration));
+    for operation in [1, 2, 3] {
+        registration.add(Direction::In, operation).unwrap();
+    }
+
+    registration.set_timer(Some(port.now())).unwrap();
+    port.advance(MS);
+
+    assert_eq!(*handler.0.lock(), [1, 2, 3].map(|operation| (operation, Action::TimedOut)));
+    assert_eq!(registration.queued(Direction::In), 3);
+    *handler.1.lock() = None;
+    registration.remove();
+}
