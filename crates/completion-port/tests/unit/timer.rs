@@ -522,9 +522,11 @@ fn a_timer_that_is_set_while_it_comes_keeps_the_earlier_of_the_two_times() {
 // Tests_SRS_COMPLETION_PORT_01_171
 #[test]
 fn what_is_added_while_the_timer_ends_operations_is_left_alone() {
+    /// The registration, for the callbacks.
+    type Own = Mutex<Option<Arc<Registration<Refills, MockPort>>>>;
     /// Adds another operation for each that ends.
     #[derive(Clone)]
-    struct Refills(Arc<Mutex<Vec<(u64, Action)>>>, Arc<Mutex<Option<Arc<Registration<Refills, MockPort>>>>>);
+    struct Refills(Arc<Mutex<Vec<(u64, Action)>>>, Arc<Own>);
     impl Handler for Refills {
         type Descriptor = OwnedFd;
         type Operation = u64;
