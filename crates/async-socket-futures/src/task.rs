@@ -231,7 +231,7 @@ pub(crate) fn spawn<F>(worker: &Arc<Worker>, future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    let (guarded, abort) = guard(worker.tasks(), future);
+    let (guarded, abort) = guard(worker, future);
     let of = Arc::clone(worker);
     let (runnable, task) = async_task::spawn(guarded, move |runnable| of.schedule(runnable));
     begin(&abort, runnable);
@@ -243,16 +243,17 @@ pub(crate) fn spawn_local<F>(worker: &Arc<Worker>, future: F) -> JoinHandle<F::O
 where
     F: Future<Output: 'static> + 'static,
 {
-    let (guarded, abort) = guard(worker.tasks(), future);
+    let (guarded, abort) = guard(worker, future);
     let of = Arc::clone(worker);
     let (runnable, task) = async_task::spawn_local(guarded, move |runnable| of.schedule(runnable));
     begin(&abort, runnable);
     JoinHandle { task: Some(task.fallible()), abort, tasks: Arc::clone(worker.tasks()) }
 }
 
-fn guard<F>(tasks: &Arc<Tasks>, future: F) -> (Guarded<F>, Arc<Abort>) {
+fn guard<F>(worker: &Worker, future: F) -> (Guarded<F>, Arc<Abort>) {
     let abort = Arc::<Abort>::default();
-    let member = tasks.add(&abort);
+    // In the child of a fork, a thread of the parent may have held the lock.
+    let member = if worker.port().is_inherited() { None } else { worker.tasks().add(&abort) };
     (Guarded { future, abort: Arc::clone(&abort), member }, abort)
 }
 

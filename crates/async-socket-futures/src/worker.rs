@@ -87,7 +87,7 @@ impl Worker {
     }
 
     /// Queues a task that was woken.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010, Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
     #[inline]
     pub(crate) fn schedule(&self, task: Runnable) {
         if MAY_RUN_AT_ONCE.get() && self.port.is_current_thread() {
@@ -99,6 +99,10 @@ impl Worker {
     }
 
     fn push(&self, task: Runnable) {
+        if self.port.is_inherited() {
+            // Nothing runs it in the child of a fork. It ends as aborted.
+            return drop(task);
+        }
         let mut queue = self.queue();
         if queue.is_stopped {
             drop(queue);

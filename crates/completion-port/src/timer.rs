@@ -42,8 +42,16 @@ pub trait PortExt: Port {
         let posted = TryArc::try_new(posted).map_err(|it| it.refused(no_memory()))?;
         match self.insert(posted.clone().into()) {
             Ok(token) => {
-                posted.0.lock().token = Some(token);
-                self.schedule(token);
+                let mut waiting = posted.0.lock();
+                waiting.token = Some(token);
+                let has_run = waiting.work.is_none();
+                drop(waiting);
+                if has_run {
+                    // A port that fails calls its sources without being asked.
+                    self.forget(token);
+                } else {
+                    self.schedule(token);
+                }
                 Ok(())
             }
             Err(error) => Err(posted.refused(error)),
