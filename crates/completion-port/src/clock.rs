@@ -138,8 +138,7 @@ impl Clock {
     }
 }
 
-/// Rounded up, so that no wait ends too early.
-fn milliseconds(duration: Duration) -> Milliseconds {
-    let rounded = (duration + Duration::from_nanos(999_999)).as_millis();
-    Milliseconds::try_from(rounded).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
+/// The time-out of a wait that may take so long: rounded up, so that no wait ends too early, but never more than the longest.
+pub(crate) fn milliseconds(left: Duration) -> Milliseconds {
+    Milliseconds::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }

@@ -4,11 +4,12 @@
 //! there needs no wake-up.
 
 use crate::callback::{Suspended, run_caught};
+use crate::clock::milliseconds;
 use crate::dispatch::{Current, Turns};
 use crate::memory::TryArc;
 use crate::room::Room;
 use crate::shared::{PortFlags, Shared};
-use crate::sys::{Event, Kernel, LONGEST_WAIT, Milliseconds, PortSyscalls};
+use crate::sys::{Event, Kernel, LONGEST_WAIT, PortSyscalls};
 use std::fmt;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -136,9 +137,4 @@ impl<S: PortSyscalls> fmt::Debug for PortDriver<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PortDriver").field("epoll", &self.shared.epoll).finish_non_exhaustive()
     }
-}
-
-/// Rounded up, so that no wait ends too early.
-fn milliseconds(left: Duration) -> Milliseconds {
-    Milliseconds::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
