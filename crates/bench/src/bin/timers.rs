@@ -2,12 +2,14 @@
 //! rounds that alternate. Prints medians.
 
 use anyhow::Result;
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, Cancel};
 use completion_port::{CompletionPort, Port, PortExt, Timer, Turn};
 use hdrhistogram::Histogram;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
+use std::os::unix::net::UnixStream;
 use std::pin::pin;
 use std::sync::Mutex;
 use std::sync::mpsc::channel;
@@ -44,6 +46,7 @@ fn main() -> Result<()> {
         "1,000,000 times: move a timer to a later time, beside 100,000 armed timers",
         &[("ours", || on_port(push_back)), ("tokio", || Ok(in_tokio(tokio_push_back)))],
     )?;
+    compare("1,000,000 times: begin a receive and cancel it", &[("ours, on the port's thread", || on_port(cancel))])?;
     lateness()
 }
 
@@ -122,6 +125,21 @@ fn push_back(port: &CompletionPort) -> f64 {
     let figure = per(CYCLES, begin);
     drop(beside);
     figure
+}
+
+/// A receive that waits, and its cancel. Nothing arrives.
+fn cancel(port: &CompletionPort) -> f64 {
+    let Ok((ours, _theirs)) = UnixStream::pair() else { return f64::NAN };
+    let Ok(socket) = AsyncSocketLinux::open_on(port.clone(), ours) else { return f64::NAN };
+    let mut cancelled = 0;
+    let begin = Instant::now();
+    for _ in 0..CYCLES {
+        if let Ok(id) = socket.receive_async([0_u8; 64], |_| {}) {
+            cancelled += u32::from(socket.cancel(id) == Cancel::Cancelled);
+        }
+    }
+    let figure = per(CYCLES, begin);
+    if cancelled == CYCLES { figure } else { f64::NAN }
 }
 
 fn in_tokio(measure: fn() -> f64) -> f64 {
