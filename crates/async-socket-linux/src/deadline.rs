@@ -257,6 +257,8 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
     let more = extras.more().inspect(|more| *more.armed() = None);
     let both = [Direction::In, Direction::Out];
     let waits = || {
+        // A send of which bytes have gone out waits too.
+        let _set = EndsStarted::set(true);
         let mut waits = false;
         for direction in both {
             timer.end_waiting(direction, only_looks(&mut waits));
