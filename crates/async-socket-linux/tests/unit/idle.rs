@@ -115,6 +115,20 @@ fn a_byte_sent_at_once_or_later_begins_the_time_anew() {
     assert_eq!(fixture.refused_send("late").error, SendError::StreamBroken);
 }
 
+// Tests_SRS_SOCKET_01_110
+#[test]
+fn a_send_of_which_a_part_went_out_ends_although_nothing_else_waits() {
+    let fixture = with_timeout(Fixture::open());
+    let send = fixture.blocked_send("blocked", 3);
+
+    let elapsed = until(&fixture, || fixture.port.queued(completion_port::Direction::Out) == 0);
+
+    // The bytes that went out before it waited may have begun the time anew, once.
+    assert!(elapsed <= TIMEOUT + 2 * TICK + ROUNDING, "{elapsed:?}");
+    let completion = send.take();
+    assert_eq!((completion.reason, completion.bytes_sent), (EndReason::TimedOut, 3));
+}
+
 // Tests_SRS_SOCKET_01_111
 #[test]
 fn sends_that_only_wait_do_not_begin_the_time_anew() {
