@@ -10,6 +10,7 @@ use crate::core::Core;
 use crate::handler::{Attempt, Handler};
 use crate::lane::{NO_OPERATION, NOTHING, SUSPENDED};
 use crate::sync::thread::yield_now;
+use std::cell::Cell;
 use std::fmt;
 use std::num::NonZeroU64;
 use std::time::Instant;
@@ -173,12 +174,12 @@ pub struct TimerFired<'a, H: Handler> {
     core: &'a Core<H>,
     now: Instant,
     /// Operations with a higher number were added after the timer came.
-    newest: u64,
+    newest: Cell<Option<u64>>,
 }
 
 impl<'a, H: Handler> TimerFired<'a, H> {
     pub(crate) fn new(core: &'a Core<H>, now: Instant) -> Self {
-        Self { core, now, newest: core.number_between() }
+        Self { core, now, newest: Cell::new(None) }
     }
 
     /// The time, read for this timer.
@@ -196,7 +197,10 @@ impl<'a, H: Handler> TimerFired<'a, H> {
     // Codes_SRS_COMPLETION_PORT_01_171
     pub fn end_waiting(&self, direction: Direction, mut is_over: impl FnMut(&H::Operation) -> bool) {
         // The slot's operation is older than those of the backlog, and these move up.
-        let is_old = |number| number < self.newest;
+        // Taken at the first call, so that the handler can note before it that it looks.
+        let newest = self.newest.get().unwrap_or_else(|| self.core.number_between());
+        self.newest.set(Some(newest));
+        let is_old = |number| number < newest;
         let mut may_and_is_over = |operation: &H::Operation| self.core.may_cancel(operation) && is_over(operation);
         while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, is_old, &mut may_and_is_over) {
             // The port calls the registration again after this.
