@@ -1,6 +1,6 @@
 //! From a descriptor to a socket in one call, and back.
 
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, IntoFdError, OpenError, SetUpError, SocketState};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, IntoFdError, Kernel, OpenError, SetUpError, SocketState};
 use integration_tests::call::{engine, receive};
 use integration_tests::process::is_open;
 use integration_tests::{Transport, send_now};
@@ -53,6 +53,21 @@ fn what_cannot_be_opened_comes_back() {
     let listener = TcpListener::from(refused.returned.expect("there is memory"));
     assert!(listener.as_raw_fd() == number && is_open(number));
     assert!(listener.local_addr().is_ok());
+}
+
+// Tests_SRS_SOCKET_01_068
+#[test]
+fn what_is_known_to_be_connected_can_be_opened_without_being_asked_for() {
+    let (ours, mut theirs) = Transport::Tcp.pair();
+    let port = engine(1).completion_port();
+    let socket = AsyncSocketLinux::open_connected_with(port.clone(), Kernel, ours).unwrap();
+    let received = receive(&socket, vec![0; 4]);
+    theirs.write_all(b"four").unwrap();
+    assert_eq!(received.only().received(), b"four");
+    // A listener is not asked for its kind, so only its operations fail.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let wrong = AsyncSocketLinux::open_connected_with(port, Kernel, listener).unwrap();
+    assert!(wrong.send_async("x", |_| {}).is_err());
 }
 
 // Tests_SRS_SOCKET_01_067

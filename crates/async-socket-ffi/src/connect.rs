@@ -159,10 +159,7 @@ fn target(host: &CStr, port: u16) -> Result<Option<Target>, TryReserveError> {
     }
     let Some(text) = host.to_str().ok().filter(|text| !text.is_empty()) else { return Ok(None) };
     if let Ok(address) = text.parse::<IpAddr>() {
-        let mut addresses = Vec::new();
-        addresses.try_reserve_exact(1)?;
-        addresses.push((address, port).into());
-        return Ok(Some(Target::Addresses(addresses)));
+        return Ok(Some(Target::Address((address, port).into())));
     }
     let mut host = String::new();
     host.try_reserve_exact(text.len())?;

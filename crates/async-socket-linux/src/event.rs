@@ -20,10 +20,13 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     // Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_030
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
         let fd = descriptor.as_fd();
-        if let Some(kind) = retry_interrupted(|| self.sys.unsupported_kind(fd))? {
-            return Err(unsupported(kind));
+        // Codes_SRS_SOCKET_01_068
+        if !self.is_known() {
+            if let Some(kind) = retry_interrupted(|| self.sys.unsupported_kind(fd))? {
+                return Err(unsupported(kind));
+            }
+            self.set_connecting(retry_interrupted(|| self.sys.is_connecting(fd))?);
         }
-        self.set_connecting(retry_interrupted(|| self.sys.is_connecting(fd))?);
         self.set_short_read(if retry_interrupted(|| self.sys.short_read_drains(fd))? {
             ShortRead::Drained
         } else if retry_interrupted(|| self.sys.is_unix_stream(fd))? {

@@ -2,8 +2,9 @@
 
 use crate::engine::ExecutionEngine;
 use crate::socket::{AsyncSocketLinux, CreateError};
+use crate::sys::SocketSyscalls;
 use async_socket_api::{AsyncSocket, OpenError, Refused};
-use completion_port::CompletionPort;
+use completion_port::{CompletionPort, Port};
 use std::io;
 use std::os::fd::OwnedFd;
 use thiserror::Error;
@@ -70,9 +71,31 @@ impl AsyncSocketLinux {
     }
 }
 
-fn opened(
-    created: Result<AsyncSocketLinux, Refused<OwnedFd, CreateError>>,
-) -> Result<AsyncSocketLinux, Refused<Option<OwnedFd>, SetUpError>> {
+impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
+    /// Makes an open socket of a descriptor that is known to be a connected stream socket, as one is that `accept` gave or
+    /// that this program has connected. The kernel is not asked about that, which saves three system calls.
+    ///
+    /// If the descriptor is something else, the operations fail as the kernel has it.
+    ///
+    /// # Errors
+    /// [`SetUpError`] and the descriptor. There is no descriptor if memory has run out meanwhile; it is closed then.
+    // Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_068
+    pub fn open_connected_with(
+        port: P,
+        sys: S,
+        descriptor: impl Into<OwnedFd>,
+    ) -> Result<Self, Refused<Option<OwnedFd>, SetUpError>> {
+        let created = Self::try_create_with(port, sys, descriptor.into());
+        if let Ok(socket) = &created {
+            socket.registration.handler().set_known();
+        }
+        opened(created)
+    }
+}
+
+fn opened<P: Port, S: SocketSyscalls>(
+    created: Result<AsyncSocketLinux<P, S>, Refused<OwnedFd, CreateError>>,
+) -> Result<AsyncSocketLinux<P, S>, Refused<Option<OwnedFd>, SetUpError>> {
     let socket =
         created.map_err(|refused| Refused { error: refused.error.into(), returned: Some(refused.returned) })?;
     match socket.open_async(|_| {}) {

@@ -37,6 +37,8 @@ pub(crate) struct SocketCore<S> {
 mod flag {
     /// A `ShortRead`.
     pub(super) const SHORT_READ: u8 = 0b11;
+    /// In the place of a `ShortRead`, before the open: the descriptor is a connected stream socket.
+    pub(super) const KNOWN: u8 = 0b11;
     /// There is a late error.
     pub(super) const LATE_ERROR: u8 = 1 << 2;
     /// A message resets the idle time-out.
@@ -256,6 +258,15 @@ impl<S> SocketCore<S> {
     }
 
     // ---- what the descriptor is
+
+    /// Notes before the open that the descriptor is a connected stream socket.
+    pub(crate) fn set_known(&self) {
+        self.set(flag::KNOWN, true);
+    }
+
+    pub(crate) fn is_known(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag::KNOWN == flag::KNOWN
+    }
 
     /// Notes at open whether the connect is still in progress.
     pub(crate) fn set_connecting(&self, connecting: bool) {

@@ -151,6 +151,7 @@ impl<N: NetSyscalls> Connector<N> {
         }
         match to.to_target() {
             Err(error) => race.fail(error.into()),
+            Ok(Target::Address(address)) => race.begin(try_only(address.into())),
             Ok(Target::Addresses(addresses)) => race.begin(try_interleaved(&addresses)),
             Ok(Target::Unix(address)) => race.begin(try_only(address.into())),
             Ok(Target::Name { host, port }) => self.look_up(&race, host, port),

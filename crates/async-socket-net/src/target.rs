@@ -11,6 +11,8 @@ use thiserror::Error;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
+    /// This address.
+    Address(SocketAddr),
     /// These addresses, in the order of RFC 8305: the families take turns.
     Addresses(Vec<SocketAddr>),
     /// The addresses that the system's resolver gives for a host name.
@@ -74,7 +76,7 @@ macro_rules! addresses {
     ($($value:ty),*) => {$(
         impl ToTarget for $value {
             fn to_target(self) -> Result<Target, TargetError> {
-                Ok(Target::Addresses(vec![self.into()]))
+                Ok(Target::Address(self.into()))
             }
         }
     )*};
@@ -109,7 +111,7 @@ impl ToTarget for (String, u16) {
             return Err(TargetError::NoHost(format!(":{port}")));
         }
         Ok(match host.parse::<IpAddr>() {
-            Ok(address) => Target::Addresses(vec![(address, port).into()]),
+            Ok(address) => Target::Address((address, port).into()),
             Err(_) => Target::Name { host, port },
         })
     }

@@ -27,7 +27,7 @@ use crate::phase::{Phase, Step};
 use crate::readiness::Latch;
 use crate::remove_async::Ending;
 use crate::source::Token;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 pub(crate) type LaneOf<H> = Lane<<H as Handler>::Descriptor, <H as Handler>::Operation>;
@@ -54,7 +54,7 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) error_end: AtomicU64,
     pub(crate) cold: Mutex<ColdState<H>>,
     /// Signalled when the phase changes. While a removal waits, also signalled when a callback ends or a lane is unlocked.
-    pub(crate) quiesced: Condvar,
+    quiesced: Condvar,
     /// The descriptor's number, with which a child of `fork` closes its copy.
     pub(crate) number: RawFd,
 }
@@ -66,6 +66,8 @@ pub(crate) struct ColdState<H: Handler> {
     /// The number of threads that work on a removal. While it is 0, a thread that unlocks a lane or ends a callback
     /// continues the removal.
     pub(crate) workers: u8,
+    /// The number of threads in [`Core::wait_for_change`]. A counter that is full stays so.
+    waiting: u8,
     /// The lanes that threads waiting in [`remove_and_wait`](crate::Registration::remove_and_wait) have locked, and the
     /// number of counted callbacks on their stacks. Neither ends before the wait is over.
     pub(crate) parked_lanes: Lanes,
@@ -119,6 +121,7 @@ impl<H: Handler> Core<H> {
                 phase: Phase::Unregistered,
                 step: Step::Detach,
                 workers: 0,
+                waiting: 0,
                 parked_lanes: Lanes::empty(),
                 parked_callbacks: 0,
                 token: Token(0),
@@ -140,6 +143,23 @@ impl<H: Handler> Core<H> {
     /// The port's name for the registration, once it is registered.
     pub(crate) fn token(&self) -> Token {
         self.cold.lock().token
+    }
+
+    /// Waits for the next [`notify`](Self::notify).
+    pub(crate) fn wait_for_change(&self, cold: &mut MutexGuard<'_, ColdState<H>>) {
+        cold.waiting = cold.waiting.saturating_add(1);
+        self.quiesced.wait(cold);
+        if cold.waiting < u8::MAX {
+            cold.waiting -= 1;
+        }
+    }
+
+    /// Wakes the threads that wait for a change of this registration. There rarely is one, and then no system call is made.
+    /// That needs the lock, under which the waiting threads are counted.
+    pub(crate) fn notify(&self, cold: &ColdState<H>) {
+        if cold.waiting > 0 {
+            self.quiesced.notify_all();
+        }
     }
 
     /// Whether the registration was made before a `fork`, in a parent of this process.

@@ -94,6 +94,8 @@ struct State<W> {
     next: u64,
     /// The port's thread is in a waiter's callback.
     firing: bool,
+    /// The number of threads that wait for the end of that callback.
+    ending: usize,
     port_failed: bool,
 }
 
@@ -264,8 +266,15 @@ impl<W: Waiter, P: Port> fmt::Debug for OneShots<W, P> {
 
 impl<W: Waiter> Watch<W> {
     fn new(identity: (u64, u64)) -> Self {
-        let state =
-            State { token: None, armed: None, waiters: VecDeque::new(), next: 0, firing: false, port_failed: false };
+        let state = State {
+            token: None,
+            armed: None,
+            waiters: VecDeque::new(),
+            next: 0,
+            firing: false,
+            ending: 0,
+            port_failed: false,
+        };
         Self { identity, made_in: Generation::current(), state: Mutex::new(state), quiesced: Condvar::new() }
     }
 
@@ -301,7 +310,9 @@ impl<W: Waiter> Watch<W> {
         let mut state = self.state.lock();
         let waiters = mem::take(&mut state.waiters);
         while state.firing && waits {
+            state.ending += 1;
             self.quiesced.wait(&mut state);
+            state.ending -= 1;
         }
         drop(state);
         let mut waiters = waiters.into_iter();
@@ -329,7 +340,9 @@ impl<W: Waiter> Watch<W> {
         }
         state = self.state.lock();
         state.firing = false;
-        self.quiesced.notify_all();
+        if state.ending > 0 {
+            self.quiesced.notify_all();
+        }
         Some(state)
     }
 }

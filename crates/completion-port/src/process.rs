@@ -21,9 +21,9 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 /// The number of `fork`s between this process and the first that used the crate.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// 0 at first, like a free lane lock and the flags of a port with nothing to do. In the child of a `fork` it has a value
-/// that these never have. Code that compares a lock or flags with it, at no extra cost, then takes the slow path and looks
-/// at the generation.
+/// What an unlocked lane and the flags of an idle port are compared with: 0. In the child of a `fork` it is a value that these
+/// never have. So the comparisons on the usual path, which are made anyway, fail in a child, and the slow path looks at the
+/// generation.
 static UNTOUCHED: AtomicU8 = AtomicU8::new(0);
 
 const IN_A_CHILD: u8 = 1 << 7;

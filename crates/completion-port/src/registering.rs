@@ -23,7 +23,7 @@ impl<H: Handler> Core<H> {
             if let Some(locked) = self.lane(direction).try_lock() {
                 return locked;
             }
-            self.quiesced.wait(cold);
+            self.wait_for_change(cold);
         }
     }
 
@@ -86,8 +86,7 @@ impl<H: Handler> Core<H> {
             cold.token = token;
             self.clear_flags(LaneFlags::CLOSED);
         }
-        drop(cold);
-        self.quiesced.notify_all();
+        self.notify(&cold);
     }
 
     /// Releases the descriptor of a registration that was never registered.

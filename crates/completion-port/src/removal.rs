@@ -92,7 +92,7 @@ impl<H: Handler> Core<H> {
     pub(crate) fn wait_for_registering_and_begin_removal(&self) {
         let mut cold = self.cold.lock();
         while cold.phase == Phase::Registering && self.do_others_run(&cold) {
-            self.quiesced.wait(&mut cold);
+            self.wait_for_change(&mut cold);
         }
         self.begin_removal_locked(&mut cold);
     }
@@ -156,9 +156,9 @@ impl<H: Handler> Core<H> {
         if (callbacks > 0 || !lanes.is_empty()) && !worker.has_notified {
             // Once is enough, because a notified thread that waits again has changed nothing.
             worker.has_notified = true;
-            self.quiesced.notify_all();
+            self.notify(cold);
         }
-        self.quiesced.wait(cold);
+        self.wait_for_change(cold);
         cold.parked_callbacks -= callbacks;
         cold.parked_lanes.remove(lanes);
     }
@@ -357,8 +357,7 @@ impl<H: Handler> Core<H> {
         if self.is_inherited() {
             return;
         }
-        drop(self.cold.lock());
-        self.quiesced.notify_all();
+        self.notify(&self.cold.lock());
     }
 
     /// Called when a callback, a dispatch or a step ends after a removal has begun.

@@ -9,7 +9,7 @@ use completion_port::Port;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
-use test_doubles::{PortCall, Step};
+use test_doubles::{MockPort, PortCall, ScriptedSockets, Step};
 
 type Socket = crate::common::Socket;
 
@@ -102,6 +102,22 @@ fn open_gives_an_open_socket_on_the_engine_or_the_port_that_was_asked_for() {
     two.receive_async([0], move |_| done.send(second.is_current_thread()).unwrap_or(())).expect("accepted");
     one.send_async("x", |_| {}).expect("accepted");
     assert!(thread.recv().expect("called back"), "it runs on the chosen port");
+}
+
+// Tests_SRS_SOCKET_01_068
+#[test]
+fn what_is_known_to_be_connected_is_opened_without_being_asked_for() {
+    let (port, sys) = (MockPort::new(), ScriptedSockets::new());
+    sys.script_unsupported_kind(Ok(Some(UnsupportedKind::Datagram)));
+    let (ours, _theirs) = UnixStream::pair().expect("a pair");
+
+    let socket = AsyncSocketLinux::open_connected_with(port.clone(), sys.clone(), ours).expect("not asked");
+
+    assert_eq!(socket.state(), SocketState::Open);
+    // The answer is still there: another socket gets it.
+    let (other, _theirs) = UnixStream::pair().expect("a pair");
+    let asked = AsyncSocketLinux::create_with(port, sys, other.into()).open_async(|_| {}).expect_err("it is asked");
+    assert!(matches!(asked, OpenError::UnsupportedKind { .. }), "{asked}");
 }
 
 // Tests_SRS_SOCKET_01_066

@@ -11,6 +11,10 @@ fn addresses(list: &[&str]) -> Target {
     Target::Addresses(list.iter().map(|text| text.parse().expect("set-up")).collect())
 }
 
+fn address(text: &str) -> Target {
+    Target::Address(text.parse().expect("set-up"))
+}
+
 fn name(host: &str, port: u16) -> Target {
     Target::Name { host: host.into(), port }
 }
@@ -18,8 +22,8 @@ fn name(host: &str, port: u16) -> Target {
 // Tests_SRS_ASYNC_SOCKET_NET_01_031
 #[rstest]
 #[case("example.org:80", name("example.org", 80))]
-#[case("127.0.0.1:80", addresses(&["127.0.0.1:80"]))]
-#[case("[::1]:80", addresses(&["[::1]:80"]))]
+#[case("127.0.0.1:80", address("127.0.0.1:80"))]
+#[case("[::1]:80", address("[::1]:80"))]
 #[case("[fe80::1%lo]:0", name("fe80::1%lo", 0))]
 fn a_text_names_a_host_and_a_port(#[case] text: &str, #[case] target: Target) {
     assert_eq!(text.to_target().unwrap(), target);
@@ -51,17 +55,17 @@ fn addresses_and_lists_are_taken_as_they_are() {
     let one: SocketAddr = "10.0.0.1:1".parse().unwrap();
     let SocketAddr::V4(v4) = one else { unreachable!() };
     let SocketAddr::V6(v6) = "[::1]:1".parse().unwrap() else { unreachable!() };
-    let single = addresses(&["10.0.0.1:1"]);
+    let single = address("10.0.0.1:1");
     assert_eq!(one.to_target().unwrap(), single);
     assert_eq!(v4.to_target().unwrap(), single);
     assert_eq!(Address::from(one).to_target().unwrap(), single);
     assert_eq!((Ipv4Addr::new(10, 0, 0, 1), 1).to_target().unwrap(), single);
     assert_eq!((IpAddr::from([10, 0, 0, 1]), 1).to_target().unwrap(), single);
     assert_eq!(("10.0.0.1", 1).to_target().unwrap(), single);
-    assert_eq!(v6.to_target().unwrap(), addresses(&["[::1]:1"]));
-    assert_eq!((Ipv6Addr::LOCALHOST, 1).to_target().unwrap(), addresses(&["[::1]:1"]));
+    assert_eq!(v6.to_target().unwrap(), address("[::1]:1"));
+    assert_eq!((Ipv6Addr::LOCALHOST, 1).to_target().unwrap(), address("[::1]:1"));
     assert_eq!([one, one].to_target().unwrap(), addresses(&["10.0.0.1:1", "10.0.0.1:1"]));
-    assert_eq!([one].as_slice().to_target().unwrap(), single);
+    assert_eq!([one].as_slice().to_target().unwrap(), addresses(&["10.0.0.1:1"]));
     assert_eq!(("host", 1).to_target().unwrap(), name("host", 1));
     assert_eq!(single.clone().to_target().unwrap(), single);
     assert!(matches!(Vec::<SocketAddr>::new().to_target(), Err(TargetError::NoAddress)));

@@ -24,7 +24,7 @@ pub(crate) enum Need {
     AnyTest,
 }
 
-/// The text directly before the id of a tag, and what such a tag claims.
+/// The word directly before the id of a tag, and what such a tag claims.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TagWord {
     pub(crate) prefix: String,
@@ -102,7 +102,7 @@ impl Ids {
     }
 }
 
-/// Whether a character goes on a word.
+/// Whether a word can continue with this character.
 pub(crate) fn is_word(character: char) -> bool {
     character == '_' || character.is_alphanumeric()
 }

@@ -80,14 +80,14 @@ pub(super) struct Change {
 }
 
 /// The text that the replacement replaces.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Span {
     pub(super) start: Point,
     pub(super) end: Point,
 }
 
 /// Lines and columns are counted from 1.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 pub(super) struct Point {
     pub(super) line: usize,
     pub(super) column: usize,

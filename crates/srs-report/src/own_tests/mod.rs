@@ -1,9 +1,10 @@
 //! `--prove --own-tests`: does a requirement's own test notice when the requirement's own code is broken?
 //!
-//! cargo-mutants names the mutants of the tagged items. [`schemata`] compiles them all into the test binaries of a copy
+//! cargo-mutants names the mutants of the tagged items, [`listed`]. [`schemata`] compiles them all into the test binaries of a copy
 //! of the project, [`scratch`]. So one build serves every mutant, requirement and level. For each mutant of a
 //! requirement, [`runner`] runs the requirement's tagged tests until one fails. [`state`] remembers each outcome.
 
+mod listed;
 mod plan;
 mod runner;
 mod schemata;
@@ -53,11 +54,11 @@ pub(super) fn prove(
     if !results::is_installed("mutants") {
         bail!("--own-tests needs cargo-mutants: cargo install --locked cargo-mutants");
     }
-    let plan = Plan::of(root, tags, choice)?;
     let folder = results::folder(root)?.join("own-tests");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     // Cargo and the tests start elsewhere.
     let folder = folder.canonicalize()?;
+    let plan = Plan::of(root, &folder.join("safe"), tags, choice)?;
     let state = State::open(&folder.join("state.txt"))?;
     let run = Run { root, plan: &plan, options, state, failing: Mutex::default() };
     let found = run.all(&folder)?;

@@ -1,9 +1,11 @@
 //! The plan of a run: requirements, the mutants of their code, and their tests.
 
+use super::listed::changes;
 use super::schemata::Mutation;
+use super::scratch::Targets;
 use crate::config::Word;
 use crate::hash;
-use crate::mutants::{Change, Choice, Span, list};
+use crate::mutants::{Change, Choice, Span};
 use crate::sources::{Tag, Target, code_of};
 use anyhow::{Context as _, bail};
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,14 +25,6 @@ pub(super) struct Plan {
     pub(super) files: BTreeMap<String, String>,
     /// The root file of each crate with mutants.
     pub(super) crate_roots: BTreeSet<String>,
-}
-
-/// Test binaries in cargo's terms: by package, and by kind and name.
-#[derive(Debug, Default)]
-pub(super) struct Targets {
-    pub(super) packages: BTreeSet<String>,
-    pub(super) tests: BTreeSet<String>,
-    pub(super) libraries: bool,
 }
 
 /// The levels of tests that are proven: those with these names.
@@ -91,7 +85,8 @@ pub(super) struct Test {
 }
 
 impl Plan {
-    pub(super) fn of(root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<Self> {
+    /// cargo-mutants may need a copy of the project, in `folder`.
+    pub(super) fn of(root: &Path, folder: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<Self> {
         let mut plan = Self::default();
         let mut tagged: BTreeMap<&str, Vec<RangeInclusive<usize>>> = BTreeMap::new();
         for tag in tags.iter().filter(|tag| choice.takes(tag)) {
@@ -101,7 +96,7 @@ impl Plan {
         if tagged.is_empty() {
             bail!("--prove: no code is tagged with what --only and --crate choose");
         }
-        plan.add_mutants(root, &tagged)?;
+        plan.add_mutants(root, folder, &tagged)?;
         plan.add_subjects(root, tags, choice)?;
         Ok(plan)
     }
@@ -111,10 +106,15 @@ impl Plan {
         self.mutants.iter().skip(1).filter(move |mutant| mutant.file == path).map(|mutant| &mutant.mutation)
     }
 
-    fn add_mutants(&mut self, root: &Path, tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>) -> anyhow::Result<()> {
+    fn add_mutants(
+        &mut self,
+        root: &Path,
+        folder: &Path,
+        tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>,
+    ) -> anyhow::Result<()> {
         let nothing = Mutation { number: 0, range: 0..0, replacement: String::new() };
         self.mutants.push(Mutant { file: String::new(), name: String::new(), mutation: nothing, key: 0 });
-        for change in list(root, tagged)? {
+        for change in changes(root, folder, tagged)? {
             let lines = tagged.get(change.file.as_str());
             if !lines.is_some_and(|all| all.iter().any(|lines| lines.contains(&change.span.start.line))) {
                 continue;

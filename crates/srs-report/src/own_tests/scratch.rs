@@ -1,6 +1,5 @@
 //! A copy of the project for the mutants, with its own sources and its own build output.
 
-use super::plan::Targets;
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::Value;
@@ -18,6 +17,14 @@ pub(super) struct Scratch {
     build: PathBuf,
     /// For each package id of cargo, the package's name and folder.
     packages: HashMap<String, (String, PathBuf)>,
+}
+
+/// Test binaries in cargo's terms: by package, and by kind and name.
+#[derive(Debug, Default)]
+pub(super) struct Targets {
+    pub(super) packages: BTreeSet<String>,
+    pub(super) tests: BTreeSet<String>,
+    pub(super) libraries: bool,
 }
 
 /// A test binary.

@@ -14,7 +14,7 @@ use std::path::Path;
 /// The executed tests.
 #[derive(Debug, Default)]
 pub(super) struct Results {
-    /// By each name that the project's rules give a test. Several binaries may have tests of the same name.
+    /// By name. The project's rules can give a test several names, and several binaries can have a test of the same name.
     cases: BTreeMap<String, Vec<Case>>,
     /// The start of the earliest run, if its file names it.
     pub(super) began: Option<String>,

@@ -2,7 +2,7 @@
 //!
 //! A tag is a word such as `Codes_` directly before an id. It counts if it begins a line of the comment, stands in a
 //! list behind another tag, or has the requirement's text behind it, `Codes_SRS_…: [ text ]`. Anywhere else it is a
-//! mention. A line that begins with an id behind another word is an entry that is wrong.
+//! mention. A line that begins with another word and an id is reported as a wrong entry.
 
 use crate::config::{Family, TagWord, is_word};
 use std::ops::Range;
@@ -48,7 +48,7 @@ pub(super) fn entries<'t>(text: &'t str, comment: Range<usize>, families: &'t [F
         return near_misses(text, &comment, families, &[]);
     }
     let mut accepted: Vec<Candidate<'t>> = Vec::new();
-    // The end of the last tag with its text, while a list may go on behind it.
+    // The end of the last tag and its text, as long as a list may continue behind it.
     let mut list_end = None;
     candidates.reverse();
     while let Some(candidate) = candidates.pop() {
@@ -190,7 +190,7 @@ fn entry<'t>(text: &'t str, candidate: &Candidate<'t>, end: usize) -> Vec<Entry<
     [own].into_iter().chain(others).collect()
 }
 
-/// Lines that begin with an id behind a word that is none of the project's.
+/// Lines that begin with a word and an id, where the word is none of the project's.
 fn near_misses<'t>(text: &str, comment: &Range<usize>, families: &[Family], known: &[usize]) -> Vec<Entry<'t>> {
     let mut wrong = Vec::new();
     let mut start = comment.start;

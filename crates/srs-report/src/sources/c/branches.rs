@@ -9,16 +9,16 @@ use std::ops::Range;
 
 /// An `#if` that is not ended yet.
 struct Open {
-    /// The starts of its branches: the ends of their directives, as offsets.
+    /// The offset at which each of its branches begins, behind the branch's directive.
     starts: Vec<usize>,
     /// What each finished branch opens, less what it closes.
     balances: Vec<i64>,
-    /// The starts of the directives behind the first.
+    /// The offsets of its directives, except the first.
     borders: Vec<usize>,
     balance: i64,
 }
 
-/// The ranges that the parser does not get, in order.
+/// The ranges that are kept from the parser, in order.
 pub(super) fn dead(text: &str, tokens: &[Range<usize>], directives: &[Directive]) -> Vec<Range<usize>> {
     let mut dead: Vec<Range<usize>> = Vec::new();
     let mut open: Vec<Open> = Vec::new();

@@ -39,7 +39,7 @@ impl Collector<'_> {
     fn node(&mut self, node: Node<'_>, scope: &str) {
         match node.kind() {
             "comment" | "access_specifier" => {}
-            // What only gathers items.
+            // Nodes that only group items.
             "preproc_if"
             | "preproc_ifdef"
             | "preproc_else"
@@ -104,7 +104,7 @@ impl Collector<'_> {
     }
 }
 
-/// The item inside a template, a type inside a declaration that has no name.
+/// The item that a template wraps, or the type that a declaration without a name wraps.
 fn inside(node: Node<'_>) -> Option<Node<'_>> {
     match node.kind() {
         "template_declaration" => node.named_child(u32::try_from(node.named_child_count()).ok()?.checked_sub(1)?),

@@ -1,4 +1,4 @@
-//! Turns a file into what the parser knows. Offsets stay.
+//! Rewrites a file into C that the parser understands, without moving anything.
 //!
 //! `TEST_FUNCTION(name) { … }` becomes `int t() { … }`. Comments, directives, and macros that stand alone, such as
 //! `END_TEST_SUITE(suite)`, become blanks.
@@ -49,7 +49,7 @@ pub(super) struct Rewritten {
     pub(super) text: String,
     /// The ends of the outermost items.
     pub(super) ends: Vec<usize>,
-    /// What a macro defines, by the offset where it begins.
+    /// The functions that macros define, by the offset at which the macro begins.
     pub(super) named: HashMap<usize, Named>,
     /// Directives and macros that became blanks.
     pub(super) items: Vec<Item>,
