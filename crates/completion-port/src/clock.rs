@@ -2,20 +2,27 @@
 //!
 //! Invariant: a timer fires on time, although the thread does not read the clock before each wait. After a look, the sum of
 //! the waits without another look is at most half of the time that is left until the next timer. So the thread is late only
-//! if it also works for the other half without sleeping.
+//! if it also works for the other half without sleeping. Between two looks are at most 8 rounds, or, if the last rounds took
+//! at most a millisecond each, 128. These are so few that each may work for 16 ms without being late.
 
-use crate::sys::{LONGEST_WAIT, Milliseconds};
+use crate::sys::{LONGEST_WAIT, Milliseconds, SHORT_WAIT};
 use std::time::{Duration, Instant};
 
 /// How long a tick of the timers lasts. It bounds how late a timer is, together with the millisecond by which
 /// `epoll_wait(2)` rounds.
 const TICK: Duration = Duration::from_micros(250);
 
-/// The number of waits between two looks at the clock, and the part of the remaining time that each may take.
+/// The most waits of a busy thread between two looks. Each takes at most `SHORT_WAIT`.
+const MOST_WAITS: u32 = 128;
+
+/// A thread is busy if a round takes at most this number of ticks on average, a millisecond.
+const BUSY: u64 = 4;
+
+/// The number of waits between two looks of another thread, and the part of the remaining time that each may take.
 const WAITS_PER_LOOK: u32 = 8;
 const PART: u32 = 2 * WAITS_PER_LOOK;
 
-/// Up to this time the thread looks at the clock before each wait.
+/// Up to this time a thread that is not busy looks at the clock before each wait.
 const SOON: Duration = Duration::from_millis(128);
 
 /// Counts ticks from the first timer on.
@@ -70,8 +77,8 @@ pub(crate) enum Timers {
     None,
     /// Some are due.
     Due,
-    /// The next look is needed after this time.
-    Next(Duration),
+    /// The next look is needed after the time `left`. `now` is the tick of this look.
+    Next { left: Duration, now: u64 },
 }
 
 /// How long the thread may sleep.
@@ -81,11 +88,14 @@ pub(crate) struct Clock {
     /// The waits until the next look, and how long each may take.
     waits: u32,
     at_most: Milliseconds,
+    /// The waits that the last look allowed, and its tick.
+    allowed: u32,
+    looked_at: u64,
 }
 
 impl Clock {
     pub(crate) const fn new() -> Self {
-        Self { found: Timers::None, waits: 0, at_most: LONGEST_WAIT }
+        Self { found: Timers::None, waits: 0, at_most: LONGEST_WAIT, allowed: 0, looked_at: 0 }
     }
 
     /// Whether no timer is armed, so that nothing of this matters.
@@ -101,6 +111,7 @@ impl Clock {
     /// The next wait needs a look at the timers.
     pub(crate) fn look_again(&mut self) {
         self.found = Timers::Unknown;
+        self.allowed -= self.waits;
         self.waits = 0;
     }
 
@@ -112,12 +123,39 @@ impl Clock {
     /// Notes what a look has found.
     pub(crate) fn set(&mut self, found: Timers) {
         self.found = found;
-        (self.waits, self.at_most) = match found {
+        let (waits, at_most) = match found {
             Timers::None => (1, LONGEST_WAIT),
             Timers::Unknown | Timers::Due => (1, 0),
-            Timers::Next(left) if left < SOON => (1, milliseconds(left)),
-            Timers::Next(left) => (WAITS_PER_LOOK, milliseconds(left / PART)),
+            Timers::Next { left, now } => {
+                let short_waits = u32::try_from(left.as_millis() / (2 * u128::from(SHORT_WAIT))).unwrap_or(MOST_WAITS);
+                let is_busy = self.is_busy(now);
+                self.looked_at = now;
+                match left {
+                    _ if is_busy && short_waits > 0 => (short_waits.min(MOST_WAITS), SHORT_WAIT),
+                    _ if left < SOON => (1, milliseconds(left)),
+                    _ => (WAITS_PER_LOOK, milliseconds(left / PART)),
+                }
+            }
         };
+        self.allow(waits, at_most);
+    }
+
+    /// Whether the rounds since the last look were short.
+    fn is_busy(&self, now: u64) -> bool {
+        let rounds = self.allowed - self.waits;
+        rounds > 0 && now.saturating_sub(self.looked_at) <= u64::from(rounds) * BUSY
+    }
+
+    fn allow(&mut self, waits: u32, at_most: Milliseconds) {
+        (self.waits, self.allowed, self.at_most) = (waits, waits, at_most);
+    }
+
+    /// Whether the next wait takes at most `SHORT_WAIT` and needs no look. The wait is then counted.
+    #[inline(always)]
+    pub(crate) fn takes_short_wait(&mut self) -> bool {
+        let takes = self.at_most == SHORT_WAIT && self.waits > 0;
+        self.waits -= u32::from(takes);
+        takes
     }
 
     /// How long the next wait may take. The wait is counted.
@@ -132,8 +170,8 @@ impl Clock {
     /// in between any more.
     pub(crate) fn woke_idle(&mut self, found: Timers) {
         self.set(found);
-        if let Timers::Next(left) = found {
-            (self.waits, self.at_most) = (1, milliseconds(left));
+        if let Timers::Next { left, .. } = found {
+            self.allow(1, milliseconds(left));
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::readiness::Readiness;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{Dispatch, Source, SourceRef, Token};
 use crate::sync::per_thread;
-use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls};
+use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls, SHORT_WAIT};
 use crate::table::{Table, TableOp};
 use std::cell::Cell;
 use std::mem;
@@ -111,7 +111,12 @@ impl<S: PortSyscalls> Shared<S> {
             if flags.bits() == untouched() && !turns.table.has_queued() {
                 self.wait(&mut events, LONGEST_WAIT);
             } else if flags.bits() == untouched() | PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
-                self.wait_for_timers(turns, &mut events);
+                if turns.clock.takes_short_wait() {
+                    self.wait(&mut events, SHORT_WAIT);
+                    self.look_if_idle(&mut turns.clock, &events);
+                } else {
+                    self.wait_for_timers(turns, &mut events);
+                }
             } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
                 return;
             } else {
@@ -141,7 +146,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
         match self.pending.lock().look_at_timers(|| self.sys.now()) {
             Timers::None => None,
-            Timers::Next(left) => Some(left),
+            Timers::Next { left, .. } => Some(left),
             Timers::Due | Timers::Unknown => Some(Duration::ZERO),
         }
     }
@@ -337,9 +342,17 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Looks at the timers if a wait has ended without an event.
-    #[inline]
+    #[inline(always)]
     fn look_if_idle(&self, clock: &mut Clock, events: &[Event]) {
-        if events.is_empty() && !clock.is_idle() {
+        if events.is_empty() {
+            self.look_because_idle(clock);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_because_idle(&self, clock: &mut Clock) {
+        if !clock.is_idle() {
             clock.woke_idle(self.pending.lock().look_at_timers(|| self.sys.now()));
             self.note_whether_there_are_timers(clock);
         }

@@ -253,7 +253,7 @@ impl PendingChanges {
         }
         let Some(next) = self.timers.next() else { return Timers::None };
         self.next_look = next;
-        Timers::Next(self.epoch.until(next, now))
+        Timers::Next { left: self.epoch.until(next, now), now: self.epoch.tick_until(now) }
     }
 
     /// Takes a timer out that is due.
