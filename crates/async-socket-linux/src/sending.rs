@@ -104,7 +104,7 @@ where
     B: IoBufs,
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
-    let core = registration.handler();
+    let core = claim.handler();
     let sent = if core.may_send() {
         Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
     } else {

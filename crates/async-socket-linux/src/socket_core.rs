@@ -14,10 +14,10 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The state of one socket that is not in its registration.
+// A message touches what follows `extras`. It lies at the end, because the registration's own fields come next.
+#[repr(C)]
 pub(crate) struct SocketCore<S> {
-    pub(crate) sys: S,
-    /// The descriptor's number, for messages.
-    pub(crate) descriptor: RawFd,
+    extras: OnceBox<[Extras; 1]>,
     /// See [`flag`].
     flags: AtomicU8,
     /// A byte has moved since the last tick of the idle time-out.
@@ -27,7 +27,9 @@ pub(crate) struct SocketCore<S> {
     /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could not be
     /// made. 0 if the kernel named none.
     event_error: AtomicU8,
-    extras: OnceBox<[Extras; 1]>,
+    /// The descriptor's number, for messages.
+    pub(crate) descriptor: RawFd,
+    pub(crate) sys: S,
 }
 
 /// The bits of `SocketCore::flags`. Only rare events change them.

@@ -3,7 +3,7 @@
 //! Invariant: a timer fires on time, although the thread does not read the clock before each wait. After a look, the sum of
 //! the waits without another look is at most half of the time that is left until the next timer. So the thread is late only
 //! if it also works for the other half without sleeping. Between two looks are at most 8 rounds, or, if the last rounds took
-//! at most a millisecond each, 128. These are so few that each may work for 16 ms without being late.
+//! at most a millisecond each, 128. These are so few that each may work for 8 ms without being late.
 
 use crate::sys::{LONGEST_WAIT, Milliseconds, SHORT_WAIT};
 use std::time::{Duration, Instant};
@@ -85,7 +85,8 @@ pub(crate) enum Timers {
 #[derive(Debug)]
 pub(crate) struct Clock {
     found: Timers,
-    /// The waits until the next look, and how long each may take.
+    /// The waits until the next look: those of a busy thread, of `SHORT_WAIT`, or others, each of which may take `at_most`.
+    short_waits: u32,
     waits: u32,
     at_most: Milliseconds,
     /// The waits that the last look allowed, and its tick.
@@ -95,7 +96,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) const fn new() -> Self {
-        Self { found: Timers::None, waits: 0, at_most: LONGEST_WAIT, allowed: 0, looked_at: 0 }
+        Self { found: Timers::None, short_waits: 0, waits: 0, at_most: LONGEST_WAIT, allowed: 0, looked_at: 0 }
     }
 
     /// Whether no timer is armed, so that nothing of this matters.
@@ -111,55 +112,64 @@ impl Clock {
     /// The next wait needs a look at the timers.
     pub(crate) fn look_again(&mut self) {
         self.found = Timers::Unknown;
-        self.allowed -= self.waits;
-        self.waits = 0;
+        self.allowed = self.rounds();
+        (self.short_waits, self.waits) = (0, 0);
+    }
+
+    /// The number of waits since the last look.
+    const fn rounds(&self) -> u32 {
+        self.allowed - self.short_waits - self.waits
     }
 
     /// Whether the timers have to be looked at before the next wait.
     pub(crate) fn needs_look(&self) -> bool {
-        self.waits == 0
+        self.waits == 0 && self.short_waits == 0
     }
 
     /// Notes what a look has found.
     pub(crate) fn set(&mut self, found: Timers) {
         self.found = found;
-        let (waits, at_most) = match found {
-            Timers::None => (1, LONGEST_WAIT),
-            Timers::Unknown | Timers::Due => (1, 0),
+        let (short_waits, waits, at_most) = match found {
+            Timers::None => (0, 1, LONGEST_WAIT),
+            Timers::Unknown | Timers::Due => (0, 1, 0),
             Timers::Next { left, now } => {
                 let short_waits = u32::try_from(left.as_millis() / (2 * u128::from(SHORT_WAIT))).unwrap_or(MOST_WAITS);
                 let is_busy = self.is_busy(now);
                 self.looked_at = now;
                 match left {
-                    _ if is_busy && short_waits > 0 => (short_waits.min(MOST_WAITS), SHORT_WAIT),
-                    _ if left < SOON => (1, milliseconds(left)),
-                    _ => (WAITS_PER_LOOK, milliseconds(left / PART)),
+                    _ if is_busy && short_waits > 0 => (short_waits.min(MOST_WAITS), 0, 0),
+                    _ if left < SOON => (0, 1, milliseconds(left)),
+                    _ => (0, WAITS_PER_LOOK, milliseconds(left / PART)),
                 }
             }
         };
-        self.allow(waits, at_most);
+        self.allow(short_waits, waits, at_most);
     }
 
     /// Whether the rounds since the last look were short.
     fn is_busy(&self, now: u64) -> bool {
-        let rounds = self.allowed - self.waits;
+        let rounds = self.rounds();
         rounds > 0 && now.saturating_sub(self.looked_at) <= u64::from(rounds) * BUSY
     }
 
-    fn allow(&mut self, waits: u32, at_most: Milliseconds) {
-        (self.waits, self.allowed, self.at_most) = (waits, waits, at_most);
+    const fn allow(&mut self, short_waits: u32, waits: u32, at_most: Milliseconds) {
+        (self.short_waits, self.waits, self.at_most) = (short_waits, waits, at_most);
+        self.allowed = short_waits + waits;
     }
 
     /// Whether the next wait takes at most `SHORT_WAIT` and needs no look. The wait is then counted.
     #[inline(always)]
-    pub(crate) fn takes_short_wait(&mut self) -> bool {
-        let takes = self.at_most == SHORT_WAIT && self.waits > 0;
-        self.waits -= u32::from(takes);
-        takes
+    pub(crate) const fn takes_short_wait(&mut self) -> bool {
+        let Some(left) = self.short_waits.checked_sub(1) else { return false };
+        self.short_waits = left;
+        true
     }
 
     /// How long the next wait may take. The wait is counted.
     pub(crate) fn next_wait(&mut self) -> Milliseconds {
+        if self.takes_short_wait() {
+            return SHORT_WAIT;
+        }
         if !self.is_idle() {
             self.waits = self.waits.saturating_sub(1);
         }
@@ -171,7 +181,7 @@ impl Clock {
     pub(crate) fn woke_idle(&mut self, found: Timers) {
         self.set(found);
         if let Timers::Next { left, .. } = found {
-            self.allow(1, milliseconds(left));
+            self.allow(0, 1, milliseconds(left));
         }
     }
 }

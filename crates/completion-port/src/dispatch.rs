@@ -107,23 +107,36 @@ impl<S: PortSyscalls> Shared<S> {
     // Codes_SRS_COMPLETION_PORT_01_085
     fn serve(&self, turns: &mut Turns, mut events: Vec<Event>) {
         loop {
-            let flags = self.flags();
-            if flags.bits() == untouched() && !turns.table.has_queued() {
-                self.wait(&mut events, LONGEST_WAIT);
-            } else if flags.bits() == untouched() | PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
-                if turns.clock.takes_short_wait() {
-                    self.wait(&mut events, SHORT_WAIT);
-                    self.look_if_idle(&mut turns.clock, &events);
-                } else {
-                    self.wait_for_timers(turns, &mut events);
+            let (flags, untouched) = (self.flags(), untouched());
+            if turns.table.has_queued() {
+                if !self.serve_unusual(turns, &mut events, flags) {
+                    return;
                 }
-            } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
+            } else if flags.bits() == untouched {
+                self.wait(&mut events, LONGEST_WAIT);
+            } else if flags.bits() == untouched | PortFlags::HAS_TIMERS.bits() && turns.clock.takes_short_wait() {
+                self.wait(&mut events, SHORT_WAIT);
+                self.look_if_idle(&mut turns.clock, &events);
+            } else if !self.serve_unusual(turns, &mut events, flags) {
                 return;
-            } else {
-                self.prepare_to_wait(turns, &mut events, None);
             }
             self.dispatch(turns, &events);
         }
+    }
+
+    /// Waits if there is more to do than that, or to look at first. False if there is nothing to serve any more.
+    #[cold]
+    #[inline(never)]
+    fn serve_unusual(&self, turns: &mut Turns, events: &mut Vec<Event>, flags: PortFlags) -> bool {
+        if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
+            return false;
+        }
+        if flags.bits() == PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
+            self.wait_for_timers(turns, events);
+        } else {
+            self.prepare_to_wait(turns, events, None);
+        }
+        true
     }
 
     /// One turn of a port that the caller drives.

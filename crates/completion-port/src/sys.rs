@@ -17,7 +17,7 @@ pub type Milliseconds = u32;
 pub const LONGEST_WAIT: Milliseconds = 1_000;
 
 /// A wait of a busy port whose next timer is far away.
-pub(crate) const SHORT_WAIT: Milliseconds = 16;
+pub(crate) const SHORT_WAIT: Milliseconds = 8;
 
 /// What `epoll_ctl(2)` does with a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
