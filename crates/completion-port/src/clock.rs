@@ -190,3 +190,114 @@ impl Clock {
 pub(crate) fn milliseconds(left: Duration) -> Milliseconds {
     Milliseconds::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a thread does with a timer: each round waits for at most so long, and works for so long.
+    struct Thread {
+        clock: Clock,
+        now: Duration,
+        /// When the timer is due.
+        due: Duration,
+        looks: u32,
+        waits: u32,
+        empty_waits: u32,
+    }
+
+    impl Thread {
+        fn new(due: Duration) -> Self {
+            let mut clock = Clock::new();
+            clock.look_again();
+            Self { clock, now: Duration::ZERO, due, looks: 0, waits: 0, empty_waits: 0 }
+        }
+
+        fn look(&mut self) -> Timers {
+            self.looks += 1;
+            match self.due.checked_sub(self.now) {
+                Some(left) if !left.is_zero() => Timers::Next { left, now: ticks(self.now) },
+                _ => Timers::Due,
+            }
+        }
+
+        /// One round, with an event after `gap` and then `work`. False if the timer has come.
+        fn round(&mut self, gap: Duration, work: Duration) -> bool {
+            if self.clock.needs_look() {
+                let found = self.look();
+                self.clock.set(found);
+            }
+            if self.clock.has_due() {
+                return false;
+            }
+            let at_most = Duration::from_millis(self.clock.next_wait().into());
+            self.waits += 1;
+            self.now += gap.min(at_most);
+            if gap > at_most {
+                self.empty_waits += 1;
+                let found = self.look();
+                self.clock.woke_idle(found);
+            } else {
+                self.now += work;
+            }
+            true
+        }
+
+        fn run(&mut self, gap: Duration, work: Duration) {
+            while self.round(gap, work) {}
+        }
+
+        fn lateness(&self) -> Duration {
+            self.now.saturating_sub(self.due)
+        }
+    }
+
+    const fn micros(micros: u64) -> Duration {
+        Duration::from_micros(micros)
+    }
+
+    #[test]
+    fn a_busy_thread_looks_at_the_clock_rarely_and_is_not_late() {
+        for gap in [0, 20, 300, 900] {
+            let mut thread = Thread::new(Duration::from_secs(8));
+            thread.run(micros(gap), micros(40));
+            assert!(thread.lateness() <= micros(gap + 1040), "{gap}: {:?}", thread.lateness());
+            assert!(thread.looks <= thread.waits / 32, "{gap}: {} of {}", thread.looks, thread.waits);
+        }
+    }
+
+    #[test]
+    fn a_thread_that_begins_to_work_long_is_not_late() {
+        let mut thread = Thread::new(Duration::from_secs(8));
+        while thread.now < Duration::from_secs(4) {
+            thread.round(micros(20), micros(40));
+        }
+        let work = Duration::from_millis(8);
+        thread.run(Duration::ZERO, work);
+        assert!(thread.lateness() <= work, "{:?}", thread.lateness());
+    }
+
+    #[test]
+    fn a_thread_with_an_event_now_and_then_rarely_wakes_for_nothing() {
+        for gap in [10, 50] {
+            let mut thread = Thread::new(Duration::from_secs(8));
+            thread.run(Duration::from_millis(gap), micros(40));
+            assert!(thread.lateness() <= Duration::from_millis(1), "{gap}: {:?}", thread.lateness());
+            let more = thread.waits / 16;
+            assert!(thread.empty_waits <= more + 2, "{gap}: {} of {}", thread.empty_waits, thread.waits);
+        }
+    }
+
+    #[test]
+    fn after_a_burst_a_thread_wakes_for_nothing_once() {
+        let mut thread = Thread::new(Duration::from_secs(8));
+        for _ in 0..1000 {
+            thread.round(micros(20), micros(40));
+        }
+        let before = thread.empty_waits;
+        thread.run(Duration::MAX, Duration::ZERO);
+        // One for each second that a wait may take at most, one for the burst, and the timer's own.
+        assert!(thread.empty_waits - before <= 8 + 2, "{}", thread.empty_waits - before);
+        assert!(thread.lateness() <= Duration::from_millis(1), "{:?}", thread.lateness());
+    }
+}

@@ -233,3 +233,31 @@ impl<H: Handler> Drop for CallbackGuard<'_, H> {
         }
     }
 }
+
+#[cfg(all(test, target_pointer_width = "64", not(loom)))]
+mod tests {
+    use super::*;
+    use crate::action::Action;
+    use crate::handler::Attempt;
+    use std::any::Any;
+    use std::mem::offset_of;
+    use std::os::fd::OwnedFd;
+
+    /// Of the size of a socket, which a message touches in the second half.
+    struct LikeASocket([u64; 2]);
+
+    impl Handler for LikeASocket {
+        type Descriptor = OwnedFd;
+        type Operation = Box<dyn Any + Send>;
+
+        fn attempt(&self, _: Self::Operation, _: Action, _: Attempt<'_, Self>) {}
+    }
+
+    #[test]
+    fn what_a_message_touches_of_a_socket_is_one_cache_line() {
+        const COUNTER: usize = size_of::<usize>();
+        let second_half = COUNTER + offset_of!(Core<LikeASocket>, handler) + offset_of!(LikeASocket, 0) + 8;
+        let end = COUNTER + offset_of!(Core<LikeASocket>, lanes) + Lanes::<OwnedFd, Box<dyn Any + Send>>::TOUCHED;
+        assert_eq!((second_half, end), (64, 128));
+    }
+}

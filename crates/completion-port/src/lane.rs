@@ -112,6 +112,10 @@ impl<D, O> Lanes<D, O> {
         Some([lock(Direction::In)?, lock(Direction::Out)?])
     }
 
+    /// How many of its first bytes a message touches.
+    #[cfg(test)]
+    pub(crate) const TOUCHED: usize = mem::offset_of!(Self, output);
+
     const fn slot(&self, direction: Direction) -> &UnsafeCell<Option<O>> {
         match direction {
             Direction::In => &self.input,

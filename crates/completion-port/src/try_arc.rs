@@ -9,7 +9,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::mem::{ManuallyDrop, forget, offset_of};
 use std::ops::Deref;
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 /// A counted reference like [`std::sync::Arc`]. Making one without memory is an error. It has no weak references.
@@ -77,7 +77,6 @@ impl Drop for Memory {
 }
 
 /// A value of at least two cache lines begins one, so that it can lie in as few lines as possible.
-// Codes_SRS_COMPLETION_PORT_01_137
 const fn aligned(layout: Layout) -> Layout {
     const LINE: usize = 64;
     match layout.align_to(LINE) {
@@ -149,12 +148,10 @@ impl<T> TryArc<T> {
         if !Self::is_last(counted) {
             return None;
         }
-        // SAFETY: the last reference owns the value, which is moved out before its memory is freed.
-        unsafe {
-            let value = ptr::read(&raw const (*counted.as_ptr()).value);
-            drop(Memory::of(counted));
-            Some(value)
-        }
+        // SAFETY: `Reserved` has allocated it, and this was the last reference.
+        let _memory = unsafe { Memory::of(counted) };
+        // SAFETY: the last reference owns the value, which is not used where it was any more.
+        Some(unsafe { counted.read() }.value)
     }
 
     /// Gives the reference away as a pointer to the value.
@@ -231,11 +228,11 @@ impl<T: ?Sized> Drop for TryArc<T> {
     #[inline]
     fn drop(&mut self) {
         if Self::is_last(self.counted) {
-            // SAFETY: the last reference owns the value. Its memory is freed afterwards, also if the drop panics.
-            unsafe {
-                let _memory = Memory::of(self.counted);
-                ptr::drop_in_place(&raw mut (*self.counted.as_ptr()).value);
-            }
+            // SAFETY: `Reserved` has allocated it, and this was the last reference. The memory is freed at the end, also if the
+            // drop panics.
+            let _memory = unsafe { Memory::of(self.counted) };
+            // SAFETY: the last reference owns the value.
+            unsafe { self.counted.drop_in_place() };
         }
     }
 }
@@ -252,5 +249,26 @@ impl<T: ?Sized> Deref for TryArc<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for TryArc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin<T>(value: &TryArc<T>) -> usize {
+        value.counted.addr().get()
+    }
+
+    #[test]
+    fn a_large_value_begins_a_cache_line_and_a_small_one_takes_no_more_than_it_needs() {
+        assert_eq!(aligned(Layout::new::<Counted<[u8; 100]>>()), Layout::new::<Counted<[u8; 100]>>());
+        let size = Layout::new::<Counted<[u8; 120]>>().size();
+        assert_eq!(aligned(Layout::new::<Counted<[u8; 120]>>()).size(), size, "nothing is rounded up");
+        let several: Vec<_> = (0..20_u8).map(|number| TryArc::new([number; 120])).collect();
+        for (value, number) in several.iter().zip(0..) {
+            assert_eq!(begin(value) % 64, 0);
+            assert_eq!(**value, [number; 120]);
+        }
     }
 }
