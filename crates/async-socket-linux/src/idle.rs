@@ -1,8 +1,8 @@
 //! The idle time-out: ends the operations of a socket on which no byte moves.
 //!
 //! Invariants:
-//! * A message costs a store: it sets `SocketCore::touched`. The registration's timer looks at the flag at each tick, an
-//!   eighth of the time-out.
+//! * A message costs a store, with a time-out and without: it sets `SocketCore::touched`. The registration's timer looks
+//!   at the flag at each tick, an eighth of the time-out.
 //! * Only time counts during which operations wait.
 
 use crate::deadline::rearmed;
@@ -171,7 +171,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let core = self.registration.handler();
         let Some(timeout) = timeout else {
             // The timer goes on until it comes. Then it is not armed again.
-            core.set_touches(false);
             core.extras().into_iter().for_each(|extras| extras.idle.end());
             return Ok(());
         };
@@ -182,10 +181,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let now = self.registration.port().now();
         let tick_before = extras.idle.tick();
         extras.idle.begin(timeout, now);
-        core.set_touches(true);
         self.registration.set_timer(rearmed(extras, now)).map_err(|error| {
             if tick_before.is_none() {
-                core.set_touches(false);
                 extras.idle.end();
             }
             match error.kind() {

@@ -100,7 +100,7 @@ where
         let before = self.cursor.bytes;
         let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor));
         core.note_dequeued(self.cursor.bytes - before);
-        if self.cursor.bytes > before && core.touches() {
+        if self.cursor.bytes > before {
             core.touch();
         }
         match sent {
@@ -164,14 +164,14 @@ where
         is_fast_path: bool,
     ) -> Progress<u32> {
         if is_fast_path {
-            return self.receive_with(core, attempt, true, false, receive);
+            return self.receive_with(core, attempt, true, receive);
         }
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(reason_of(Fault::Os(errno)));
         }
         let short_read = core.short_read();
         let short_drains = short_read != ShortRead::ProvesNothing;
-        self.receive_with(core, attempt, short_drains, true, |sys, fd, buffers| match short_read {
+        self.receive_with(core, attempt, short_drains, |sys, fd, buffers| match short_read {
             ShortRead::DrainedUnlessFdsPassed => receive_noting_scm_rights(sys, fd, buffers),
             _ => receive(sys, fd, buffers),
         })
@@ -197,7 +197,6 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
         core: &SocketCore<S>,
         attempt: &Attempt<'_, SocketCore<S>>,
         short_drains: bool,
-        touches: bool,
         read: impl FnOnce(&S, BorrowedFd<'_>, &mut B) -> Received,
     ) -> Progress<u32> {
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), &mut self.buffers)) {
@@ -206,9 +205,7 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
-                if touches && core.touches() {
-                    core.touch();
-                }
+                core.touch();
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
             nothing => without_bytes(core, nothing),
@@ -252,9 +249,7 @@ where
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
             Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
-                if core.touches() {
-                    core.touch();
-                }
+                core.touch();
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
             nothing => {

@@ -104,7 +104,7 @@ where
     B: IoBufs,
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
-    let core = registration.handler();
+    let core = claim.handler();
     let sent = if core.may_send() {
         Some(send_once(&core.sys, claim.descriptor().as_fd(), &payload, Cursor::default()))
     } else {
@@ -112,6 +112,7 @@ where
     };
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
     if sent == Some(Ok(payload.total_length() as usize)) {
+        core.touch();
         claim.complete(|| {
             let bytes = payload.total_length();
             on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
@@ -154,16 +155,15 @@ where
             if let Some(error) = core.refuses_sends() {
                 return Err((error, send));
             }
-            let sent = send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default());
-            if matches!(sent, Ok(1..)) {
-                core.touch();
-            }
-            sent
+            send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default())
         }
     };
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
+    if send.cursor.bytes > 0 {
+        core.touch();
+    }
     match sent {
         Sent::All => {
             let PendingSend { payload, on_complete, cursor, .. } = send;

@@ -14,10 +14,10 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 /// The state of one socket that is not in its registration.
+// A message touches what follows `extras`. It lies at the end, because the registration's own fields come next.
+#[repr(C)]
 pub(crate) struct SocketCore<S> {
-    pub(crate) sys: S,
-    /// The descriptor's number, for messages.
-    pub(crate) descriptor: RawFd,
+    extras: OnceBox<[Extras; 1]>,
     /// See [`flag`].
     flags: AtomicU8,
     /// A byte has moved since the last tick of the idle time-out.
@@ -27,7 +27,9 @@ pub(crate) struct SocketCore<S> {
     /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could not be
     /// made. 0 if the kernel named none.
     event_error: AtomicU8,
-    extras: OnceBox<[Extras; 1]>,
+    /// The descriptor's number, for messages.
+    pub(crate) descriptor: RawFd,
+    pub(crate) sys: S,
 }
 
 /// The bits of `SocketCore::flags`. Only rare events change them.
@@ -41,8 +43,6 @@ mod flag {
     pub(super) const KNOWN: u8 = 0b11;
     /// There is a late error.
     pub(super) const LATE_ERROR: u8 = 1 << 2;
-    /// A message resets the idle time-out.
-    pub(super) const TOUCHES: u8 = 1 << 3;
     /// A payload broke off in the middle.
     pub(super) const BROKEN: u8 = 1 << 4;
     /// The sending half is shut down, or will be, behind what is queued.
@@ -52,8 +52,8 @@ mod flag {
     /// The connect was still in progress at open.
     pub(super) const CONNECTING: u8 = 1 << 7;
 
-    pub(super) const RECEIVING: u8 = SHORT_READ | LATE_ERROR | TOUCHES;
-    pub(super) const SENDING: u8 = TOUCHES | BROKEN | SHUT_DOWN;
+    pub(super) const RECEIVING: u8 = SHORT_READ | LATE_ERROR;
+    pub(super) const SENDING: u8 = BROKEN | SHUT_DOWN;
 }
 
 const KINDS: [UnsupportedKind; 6] = [
@@ -130,17 +130,7 @@ impl<S> SocketCore<S> {
 
     // ---- the idle time-out
 
-    /// Whether a message resets the idle time-out.
-    #[inline(always)]
-    pub(crate) fn touches(&self) -> bool {
-        self.has(flag::TOUCHES)
-    }
-
-    pub(crate) fn set_touches(&self, touches: bool) {
-        self.set(flag::TOUCHES, touches);
-    }
-
-    /// A byte has moved.
+    /// A byte has moved. Every message says so, because the store costs less than to ask whether there is a time-out.
     #[inline(always)]
     pub(crate) fn touch(&self) {
         self.touched.store(true, Ordering::Relaxed);
@@ -153,8 +143,7 @@ impl<S> SocketCore<S> {
 
     // ---- receiving; changed by the port thread only
 
-    /// Whether a receive has nothing to check: a short read means that there is no more, no error is kept, and there is no
-    /// idle time-out.
+    /// Whether a receive has nothing to check: a short read means that there is no more, and no error is kept.
     #[inline(always)]
     pub(crate) fn is_fast_path(&self) -> bool {
         !self.has(flag::RECEIVING)
@@ -192,7 +181,7 @@ impl<S> SocketCore<S> {
 
     // ---- sending
 
-    /// Whether a send has nothing to check: the stream is whole, its end is not sent, and there is no idle time-out.
+    /// Whether a send has nothing to check: the stream is whole, and its end is not sent.
     #[inline(always)]
     pub(crate) fn may_send(&self) -> bool {
         !self.has(flag::SENDING)

@@ -40,6 +40,7 @@ pub(crate) struct Rejected<N> {
 
 /// A lane that is locked for an attempt on the caller's own thread.
 pub(crate) struct ClaimedLane<'a, H: Handler> {
+    pub(crate) core: &'a Core<H>,
     pub(crate) locked: Locked<'a, H>,
     number: u64,
     before: Remembered,
@@ -140,13 +141,13 @@ impl<H: Handler> Core<H> {
         let lane = self.lane(direction);
         let Some(locked) = lane.try_lock() else { return (None, After::Nothing) };
         // A claim need not look for the descriptor again.
-        if !self.is_vacant(direction) || locked.descriptor.is_none() {
+        if !self.is_vacant(direction) || locked.descriptor().is_none() {
             return (None, self.unlock(direction, locked));
         }
         let number = self.number_between();
         // With the mark, a removal that this thread begins meanwhile knows that it must not wait for this lane.
         lane.set_oldest(mark());
-        (Some(ClaimedLane { locked, number, before: self.latch.get() }), After::Nothing)
+        (Some(ClaimedLane { core: self, locked, number, before: self.latch.get() }), After::Nothing)
     }
 
     /// The attempt of a claim has read everything.
@@ -315,7 +316,7 @@ impl<H: Handler> Core<H> {
             return;
         }
         if let Some(backlog) = cold.backlog(direction) {
-            if let Some(number) = backlog.pop(&mut locked.slot) {
+            if let Some(number) = backlog.pop(locked.slot_mut()) {
                 self.lane(direction).set_oldest(number);
             }
             if !backlog.is_empty() {

@@ -119,11 +119,11 @@ impl<H: Handler> Core<H> {
         while lane.oldest() < NO_OPERATION && is_wanted(lane.oldest() & !SUSPENDED) {
             if let Some(mut locked) = lane.try_lock() {
                 let is_there = self.is_still_there(lane.oldest(), &mut is_wanted);
-                let taken = match &locked.slot {
+                let taken = match locked.slot() {
                     Some(operation) if is_there && and(operation) => {
                         if self.may_cancel(operation) {
                             lane.set_oldest(NOTHING);
-                            locked.slot.take().map(Ok)
+                            locked.slot_mut().take().map(Ok)
                         } else {
                             Some(Err(Cancel::Started))
                         }

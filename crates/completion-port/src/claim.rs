@@ -40,8 +40,18 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     #[must_use]
     #[inline]
     pub fn descriptor(&self) -> &H::Descriptor {
-        let descriptor = self.claimed.as_ref().and_then(|claimed| claimed.locked.descriptor.as_ref());
+        let descriptor = self.claimed.as_ref().and_then(|claimed| claimed.locked.descriptor());
         descriptor.expect("a claim is inside its lane until it ends")
+    }
+
+    /// The handler of the registration.
+    ///
+    /// # Panics
+    /// Never, for the same reason.
+    #[must_use]
+    #[inline(always)]
+    pub fn handler(&self) -> &'a H {
+        &self.claimed.as_ref().expect("a claim is inside its lane until it ends").core.handler
     }
 
     /// Whether the descriptor may be ready in this direction. If not, a system call would only get `EAGAIN`, so it can be
@@ -73,7 +83,7 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     pub fn complete(self, callback: impl FnOnce()) {
         // Once the claim has ended there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
-        let core = &this.registration.core;
+        let Some(core) = this.claimed.as_ref().map(|claimed| claimed.core) else { return };
         core.run_claimed(|| this.end(Core::unlock_completed_claim, Role::Detacher), callback);
     }
 
@@ -98,7 +108,7 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     #[inline]
     fn end(&mut self, unlock: impl FnOnce(&Core<H>, Direction, Locked<'_, H>) -> After, role: Role) {
         if let Some(claimed) = self.claimed.take() {
-            let after = unlock(&self.registration.core, self.direction, claimed.locked);
+            let after = unlock(claimed.core, self.direction, claimed.locked);
             self.registration.do_after(after, role);
         }
     }

@@ -19,44 +19,40 @@
 
 use crate::action::Direction;
 use crate::backlog::Backlog;
-use crate::flags::{LaneFlags, Lanes};
+use crate::flags::{LaneFlags, LaneSet};
 use crate::handler::Handler;
-use crate::lane::{Lane, LaneGuard};
+use crate::lane::{Lane, LaneGuard, Lanes};
 use crate::memory::{TryArc, try_box};
 use crate::phase::{Phase, Step};
 use crate::readiness::Latch;
 use crate::remove_async::Ending;
 use crate::source::Token;
-use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
+use crate::sync::{AtomicBool, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 
-pub(crate) type LaneOf<H> = Lane<<H as Handler>::Descriptor, <H as Handler>::Operation>;
+pub(crate) type LaneOf<'a, H> = Lane<'a, <H as Handler>::Descriptor, <H as Handler>::Operation>;
 pub(crate) type Locked<'a, H> = LaneGuard<'a, <H as Handler>::Descriptor, <H as Handler>::Operation>;
 
-// The fields that a message touches come first and lie together: a receive uses those up to `handler`, a send those from
-// `next` on.
+// A message touches the end of `handler` and what follows it up to the descriptor in `lanes`: 64 bytes, which in a socket
+// are one cache line (`docs/performance.md`).
 #[repr(C)]
 pub(crate) struct Core<H: Handler> {
-    pub(crate) latch: Latch,
-    /// The number of running callbacks, dispatches and steps that a removal waits for, and the flag `REMOVAL_WAITS`.
-    pub(crate) callbacks: AtomicU32,
-    flags: AtomicU8,
-    /// The port was asked to call `on_ready`.
-    pub(crate) scheduled: AtomicBool,
-    /// The `Action` that the port thread attempts, with `OF_OUTPUT` if the direction is output. 0 if it attempts nothing.
-    pub(crate) attempted: AtomicU8,
-    input: LaneOf<H>,
-    pub(crate) handler: H,
-    /// The number of the next operation. It is counted in twos, and gives one order across both directions.
-    next: AtomicU64,
-    output: LaneOf<H>,
-    /// Operations with a lower number waited when an error was found. Each of them gets `Action::Error`.
-    pub(crate) error_end: AtomicU64,
     pub(crate) cold: Mutex<ColdState<H>>,
     /// Signalled when the phase changes. While a removal waits, also signalled when a callback ends or a lane is unlocked.
     quiesced: Condvar,
     /// The descriptor's number, with which a child of `fork` closes its copy.
     pub(crate) number: RawFd,
+    /// Operations with a lower number waited when an error was found. Each of them gets `Action::Error`.
+    pub(crate) error_end: AtomicU64,
+    pub(crate) handler: H,
+    pub(crate) latch: Latch,
+    /// The number of running callbacks, dispatches and steps that a removal waits for, and the flag `REMOVAL_WAITS`.
+    pub(crate) callbacks: AtomicU32,
+    /// The number of the next operation. It is counted in twos, and gives one order across both directions.
+    next: AtomicU64,
+    pub(crate) lanes: Lanes<H::Descriptor, H::Operation>,
+    /// The port was asked to call `on_ready`.
+    pub(crate) scheduled: AtomicBool,
 }
 
 /// What is rarely needed.
@@ -70,7 +66,7 @@ pub(crate) struct ColdState<H: Handler> {
     waiting: u8,
     /// The lanes that threads waiting in [`remove_and_wait`](crate::Registration::remove_and_wait) have locked, and the
     /// number of counted callbacks on their stacks. Neither ends before the wait is over.
-    pub(crate) parked_lanes: Lanes,
+    pub(crate) parked_lanes: LaneSet,
     pub(crate) parked_callbacks: u32,
     pub(crate) token: Token,
     /// What few registrations ever have.
@@ -90,54 +86,43 @@ pub(crate) const REMOVAL_WAITS: u32 = 1 << 31;
 impl<H: Handler> Core<H> {
     /// Gives the handler and the descriptor back if there is no memory.
     pub(crate) fn try_new(handler: H, descriptor: H::Descriptor) -> Result<TryArc<Self>, (H, H::Descriptor)> {
-        let descriptor = match TryArc::try_new(descriptor) {
-            Ok(descriptor) => descriptor,
-            Err(descriptor) => return Err((handler, descriptor)),
-        };
         TryArc::try_new(Self::new(handler, descriptor)).map_err(Self::into_parts)
     }
 
     /// What an unused core was made of.
     fn into_parts(self) -> (H, H::Descriptor) {
-        let both = [&self.input, &self.output].map(|lane| lane.try_lock().and_then(|mut it| it.descriptor.take()));
-        let descriptor = both.into_iter().flatten().find_map(TryArc::into_inner);
+        let descriptor = self.lanes.into_descriptor();
         (self.handler, descriptor.expect("the lanes of an unused core have the descriptor"))
     }
 
-    fn new(handler: H, descriptor: TryArc<H::Descriptor>) -> Self {
+    fn new(handler: H, descriptor: H::Descriptor) -> Self {
         let number = descriptor.as_fd().as_raw_fd();
         Self {
-            latch: Latch::default(),
-            callbacks: AtomicU32::new(0),
-            flags: AtomicU8::new(LaneFlags::CLOSED.bits()),
-            scheduled: AtomicBool::new(false),
-            attempted: AtomicU8::new(0),
-            input: Lane::new(descriptor.clone()),
-            handler,
-            next: AtomicU64::new(2),
-            output: Lane::new(descriptor),
-            error_end: AtomicU64::new(0),
             cold: Mutex::new(ColdState {
                 phase: Phase::Unregistered,
                 step: Step::Detach,
                 workers: 0,
                 waiting: 0,
-                parked_lanes: Lanes::empty(),
+                parked_lanes: LaneSet::empty(),
                 parked_callbacks: 0,
                 token: Token(0),
                 rare: None,
             }),
             quiesced: Condvar::new(),
             number,
+            error_end: AtomicU64::new(0),
+            handler,
+            latch: Latch::default(),
+            callbacks: AtomicU32::new(0),
+            next: AtomicU64::new(2),
+            lanes: Lanes::new(descriptor),
+            scheduled: AtomicBool::new(false),
         }
     }
 
     #[inline]
-    pub(crate) fn lane(&self, direction: Direction) -> &LaneOf<H> {
-        match direction {
-            Direction::In => &self.input,
-            Direction::Out => &self.output,
-        }
+    pub(crate) fn lane(&self, direction: Direction) -> LaneOf<'_, H> {
+        self.lanes.of(direction)
     }
 
     /// The port's name for the registration, once it is registered.
@@ -166,7 +151,7 @@ impl<H: Handler> Core<H> {
     // Codes_SRS_COMPLETION_PORT_01_081
     #[inline]
     pub(crate) fn is_inherited(&self) -> bool {
-        self.input.is_inherited()
+        self.lanes.is_inherited()
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -182,21 +167,21 @@ impl<H: Handler> Core<H> {
 
     #[inline]
     pub(crate) fn flags(&self) -> LaneFlags {
-        LaneFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+        LaneFlags::from_bits_retain(self.lanes.flags.load(Ordering::Relaxed))
     }
 
     /// Also sees every store that preceded the clearing of a flag.
     pub(crate) fn flags_acquired(&self) -> LaneFlags {
-        LaneFlags::from_bits_retain(self.flags.load(Ordering::Acquire))
+        LaneFlags::from_bits_retain(self.lanes.flags.load(Ordering::Acquire))
     }
 
     /// Returns the previous flags. Ordering other accesses with it needs a fence.
     pub(crate) fn set_flags(&self, flags: LaneFlags) -> LaneFlags {
-        LaneFlags::from_bits_retain(self.flags.fetch_or(flags.bits(), Ordering::Relaxed))
+        LaneFlags::from_bits_retain(self.lanes.flags.fetch_or(flags.bits(), Ordering::Relaxed))
     }
 
     pub(crate) fn clear_flags(&self, flags: LaneFlags) {
-        self.flags.fetch_and(flags.complement().bits(), Ordering::Release);
+        self.lanes.flags.fetch_and(flags.complement().bits(), Ordering::Release);
     }
 
     #[inline]
@@ -266,5 +251,33 @@ impl<H: Handler> Drop for CallbackGuard<'_, H> {
         if self.0.callbacks.fetch_sub(1, Ordering::AcqRel) & REMOVAL_WAITS != 0 {
             self.0.count_has_dropped();
         }
+    }
+}
+
+#[cfg(all(test, target_pointer_width = "64", not(loom)))]
+mod tests {
+    use super::*;
+    use crate::action::Action;
+    use crate::handler::Attempt;
+    use std::any::Any;
+    use std::mem::offset_of;
+    use std::os::fd::OwnedFd;
+
+    /// Of the size of a socket, which a message touches in the second half.
+    struct LikeASocket([u64; 2]);
+
+    impl Handler for LikeASocket {
+        type Descriptor = OwnedFd;
+        type Operation = Box<dyn Any + Send>;
+
+        fn attempt(&self, _: Self::Operation, _: Action, _: Attempt<'_, Self>) {}
+    }
+
+    #[test]
+    fn what_a_message_touches_of_a_socket_is_one_cache_line() {
+        const COUNTER: usize = size_of::<usize>();
+        let second_half = COUNTER + offset_of!(Core<LikeASocket>, handler) + offset_of!(LikeASocket, 0) + 8;
+        let end = COUNTER + offset_of!(Core<LikeASocket>, lanes) + Lanes::<OwnedFd, Box<dyn Any + Send>>::TOUCHED;
+        assert_eq!((second_half, end), (64, 128));
     }
 }

@@ -9,7 +9,7 @@ use crate::readiness::Readiness;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{Dispatch, Source, SourceRef, Token};
 use crate::sync::per_thread;
-use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls};
+use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls, SHORT_WAIT};
 use crate::table::{Table, TableOp};
 use std::cell::Cell;
 use std::mem;
@@ -107,18 +107,36 @@ impl<S: PortSyscalls> Shared<S> {
     // Codes_SRS_COMPLETION_PORT_01_085
     fn serve(&self, turns: &mut Turns, mut events: Vec<Event>) {
         loop {
-            let flags = self.flags();
-            if flags.bits() == untouched() && !turns.table.has_queued() {
+            let (flags, untouched) = (self.flags(), untouched());
+            if turns.table.has_queued() {
+                if !self.serve_unusual(turns, &mut events, flags) {
+                    return;
+                }
+            } else if flags.bits() == untouched {
                 self.wait(&mut events, LONGEST_WAIT);
-            } else if flags.bits() == untouched() | PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
-                self.wait_for_timers(turns, &mut events);
-            } else if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
+            } else if flags.bits() == untouched | PortFlags::HAS_TIMERS.bits() && turns.clock.takes_short_wait() {
+                self.wait(&mut events, SHORT_WAIT);
+                self.look_if_idle(&mut turns.clock, &events);
+            } else if !self.serve_unusual(turns, &mut events, flags) {
                 return;
-            } else {
-                self.prepare_to_wait(turns, &mut events, None);
             }
             self.dispatch(turns, &events);
         }
+    }
+
+    /// Waits if there is more to do than that, or to look at first. False if there is nothing to serve any more.
+    #[cold]
+    #[inline(never)]
+    fn serve_unusual(&self, turns: &mut Turns, events: &mut Vec<Event>, flags: PortFlags) -> bool {
+        if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
+            return false;
+        }
+        if flags.bits() == PortFlags::HAS_TIMERS.bits() && !turns.table.has_queued() {
+            self.wait_for_timers(turns, events);
+        } else {
+            self.prepare_to_wait(turns, events, None);
+        }
+        true
     }
 
     /// One turn of a port that the caller drives.
@@ -141,7 +159,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
         match self.pending.lock().look_at_timers(|| self.sys.now()) {
             Timers::None => None,
-            Timers::Next(left) => Some(left),
+            Timers::Next { left, .. } => Some(left),
             Timers::Due | Timers::Unknown => Some(Duration::ZERO),
         }
     }
@@ -337,9 +355,17 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Looks at the timers if a wait has ended without an event.
-    #[inline]
+    #[inline(always)]
     fn look_if_idle(&self, clock: &mut Clock, events: &[Event]) {
-        if events.is_empty() && !clock.is_idle() {
+        if events.is_empty() {
+            self.look_because_idle(clock);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_because_idle(&self, clock: &mut Clock) {
+        if !clock.is_idle() {
             clock.woke_idle(self.pending.lock().look_at_timers(|| self.sys.now()));
             self.note_whether_there_are_timers(clock);
         }

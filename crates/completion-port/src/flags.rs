@@ -42,13 +42,13 @@ impl LaneFlags {
 bitflags! {
     /// Some of the two lanes of a registration.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub(crate) struct Lanes: u8 {
+    pub(crate) struct LaneSet: u8 {
         const IN = 1;
         const OUT = 1 << 1;
     }
 }
 
-impl Lanes {
+impl LaneSet {
     /// The lanes for which something is true.
     pub(crate) fn that(is: impl Fn(Direction) -> bool) -> Self {
         let mut lanes = Self::empty();

@@ -1,14 +1,17 @@
 //! The port's demands on its user: to attempt an operation, and to complete it.
 //!
 //! The port hands the handler an operation and an [`Attempt`], through which the handler reports the result.
+#![allow(unsafe_code, reason = "an attempt keeps its lane locked without the guard")]
 
-use crate::action::Action;
+use crate::action::{Action, Direction};
 use crate::callback::run_caught;
 use crate::cancel::TimerFired;
 use crate::core::{Core, Locked};
-use crate::lane::SUSPENDED;
+use crate::lane::{LaneGuard, SUSPENDED};
+use crate::sync::MutexGuard;
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -80,26 +83,37 @@ pub trait Handler: Sized + Send + Sync + 'static {
 #[must_use = "say through it what came of the attempt"]
 pub struct Attempt<'a, H: Handler> {
     core: &'a Core<H>,
-    /// The operation's lane. `None` once the attempt is over, and for an abandoned operation, whose lane is gone. The core
-    /// knows the lane's direction.
-    locked: Option<Locked<'a, H>>,
+    /// The operation's lane, which is locked. `None` once the attempt is over, and for an abandoned operation, whose lane is
+    /// gone. Without the lane's guard, an attempt is passed in two registers.
+    locked: Option<Direction>,
+    on_this_thread: PhantomData<MutexGuard<'a, ()>>,
 }
 
 impl<'a, H: Handler> Attempt<'a, H> {
     #[inline]
     pub(crate) fn of_locked(core: &'a Core<H>, locked: Locked<'a, H>) -> Self {
-        Self { core, locked: Some(locked) }
+        Self { core, locked: Some(locked.leave_locked()), on_this_thread: PhantomData }
     }
 
     pub(crate) fn abandoned(core: &'a Core<H>) -> Self {
-        Self { core, locked: None }
+        Self { core, locked: None, on_this_thread: PhantomData }
+    }
+
+    /// The guard, once.
+    #[inline(always)]
+    fn take_guard(&mut self) -> Option<Locked<'a, H>> {
+        let direction = self.locked.take()?;
+        // SAFETY: `of_locked` left the lane locked, on this thread, and `locked` stood for its guard until now.
+        Some(unsafe { LaneGuard::resume(&self.core.lanes, direction) })
     }
 
     /// Makes the attempt on the descriptor. Returns `None` if the operation is abandoned, which leaves the descriptor
     /// alone. Also returns `None` if the attempt panics; the panic is caught and logged.
     #[inline]
     pub fn run<T>(&self, call: impl FnOnce(&H::Descriptor) -> T) -> Option<T> {
-        let descriptor = self.locked.as_ref()?.descriptor.as_deref()?;
+        self.locked?;
+        // SAFETY: a descriptor is taken only with both lanes locked, and this attempt has locked one.
+        let descriptor = unsafe { self.core.lanes.descriptor() }?;
         run_caught("attempt", || call(descriptor))
     }
 
@@ -144,14 +158,14 @@ impl<'a, H: Handler> Attempt<'a, H> {
     pub fn complete(self, drained: bool, recycled: Option<H::Operation>, callback: impl FnOnce()) {
         // Once `locked` is taken there is nothing left to drop.
         let mut this = ManuallyDrop::new(self);
-        let Some(locked) = this.locked.take() else { return callback() };
+        let Some(locked) = this.take_guard() else { return callback() };
         this.core.end_attempt(locked, drained, recycled);
         callback();
     }
 
     fn put_back(&mut self, operation: H::Operation) {
-        if let Some(mut locked) = self.locked.take() {
-            locked.slot = Some(operation);
+        if let Some(mut locked) = self.take_guard() {
+            *locked.slot_mut() = Some(operation);
             self.core.end_unfinished(locked);
         }
     }
@@ -164,7 +178,7 @@ impl<'a, H: Handler> Attempt<'a, H> {
 
 impl<H: Handler> Drop for Attempt<'_, H> {
     fn drop(&mut self) {
-        if let Some(locked) = self.locked.take() {
+        if let Some(locked) = self.take_guard() {
             self.end_unused(locked);
         }
     }

@@ -7,11 +7,10 @@
 //!   child.
 //!
 //! It has `unsafe` code because no safe crate offers `pthread_atfork` alone.
-#![allow(unsafe_code, reason = "calls C functions, and implements a lock that a child of fork can tell from its own")]
+#![allow(unsafe_code, reason = "calls C functions, and keeps what a child of fork inherits")]
 #![cfg_attr(loom, allow(dead_code, reason = "a model neither forks nor starts threads"))]
 
 use crate::room::try_box;
-use lock_api::{GuardNoSend, RawMutex};
 use std::fmt;
 use std::io;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -100,84 +99,50 @@ impl From<Inherited> for io::Error {
 
 /// A lock that threads try but never wait for. One locked instruction takes it, and a plain store gives it back. It belongs
 /// to the process that made it. A child of that process never gets it.
-pub(crate) struct TryMutex<T>(lock_api::Mutex<RawTryMutex, T>);
-
-pub(crate) type TryMutexGuard<'a, T> = lock_api::MutexGuard<'a, RawTryMutex, T>;
-
-impl<T> TryMutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        let raw = RawTryMutex { taken: AtomicU8::new(FREE), made_in: Generation::current() };
-        Self(lock_api::Mutex::from_raw(raw, value))
-    }
-
-    #[inline(always)]
-    pub(crate) fn try_lock(&self) -> Option<TryMutexGuard<'_, T>> {
-        self.0.try_lock()
-    }
-
-    /// Whether a parent of this process made the lock.
-    #[inline]
-    pub(crate) fn is_inherited(&self) -> bool {
-        untouched() != 0 && self.made_in().is_inherited()
-    }
-
-    /// Takes an inherited lock that was free at the `fork`.
-    pub(crate) fn try_lock_inherited(&self) -> Option<TryMutexGuard<'_, T>> {
-        // SAFETY: the lock is not given up through the reference.
-        if unsafe { self.0.raw() }.take(FREE) {
-            // SAFETY: just taken, and given up by the guard alone.
-            Some(unsafe { self.0.make_guard_unchecked() })
-        } else {
-            None
-        }
-    }
-
-    fn made_in(&self) -> Generation {
-        // SAFETY: only a field that never changes is read.
-        unsafe { self.0.raw() }.made_in
-    }
-}
-
-pub(crate) struct RawTryMutex {
-    taken: AtomicU8,
-    made_in: Generation,
-}
+#[derive(Debug)]
+pub(crate) struct TryLock(AtomicU8);
 
 const FREE: u8 = 0;
 const TAKEN: u8 = 1;
 
-impl RawTryMutex {
+impl TryLock {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU8::new(FREE))
+    }
+
+    /// Locks it unless a thread has. `made_in` is the process that made it.
+    #[inline(always)]
+    pub(crate) fn try_lock(&self, made_in: &Generation) -> bool {
+        // In a child, no lock has the value that the first `take` expects.
+        self.take(untouched()) || (untouched() != 0 && self.try_lock_in_child(*made_in))
+    }
+
+    /// Only by the thread that has locked it.
+    #[inline(always)]
+    pub(crate) fn unlock(&self) {
+        self.0.store(FREE, Ordering::Release);
+    }
+
+    /// Whether a parent of this process made the lock.
+    #[inline]
+    pub(crate) fn is_inherited(made_in: &Generation) -> bool {
+        untouched() != 0 && made_in.is_inherited()
+    }
+
+    /// Locks an inherited lock that was free at the `fork`.
+    pub(crate) fn try_lock_inherited(&self) -> bool {
+        self.take(FREE)
+    }
+
+    #[inline(always)]
     fn take(&self, free: u8) -> bool {
-        self.taken.compare_exchange(free, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.0.compare_exchange(free, TAKEN, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     // Codes_SRS_COMPLETION_PORT_01_084
     #[cold]
-    fn try_lock_in_child(&self) -> bool {
-        !self.made_in.is_inherited() && self.take(FREE)
-    }
-}
-
-// SAFETY: only the thread whose exchange found the lock free holds it, until that thread stores `FREE`.
-unsafe impl RawMutex for RawTryMutex {
-    #[allow(clippy::declare_interior_mutable_const, reason = "what the trait asks for")]
-    const INIT: Self = Self { taken: AtomicU8::new(FREE), made_in: Generation(0) };
-
-    type GuardMarker = GuardNoSend;
-
-    fn lock(&self) {
-        unreachable!("never waited for");
-    }
-
-    #[inline(always)]
-    fn try_lock(&self) -> bool {
-        // In a child, no lock has the value that the first `take` expects.
-        self.take(untouched()) || (untouched() != 0 && self.try_lock_in_child())
-    }
-
-    #[inline(always)]
-    unsafe fn unlock(&self) {
-        self.taken.store(FREE, Ordering::Release);
+    fn try_lock_in_child(&self, made_in: Generation) -> bool {
+        !made_in.is_inherited() && self.take(FREE)
     }
 }
 

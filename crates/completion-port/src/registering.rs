@@ -1,7 +1,6 @@
 //! The beginning of a registration, and its release in a child of `fork`. `removal.rs` has the end.
 //!
-//! Invariant: no reference to the descriptor outlives the phase `Registering`, except those in the two lanes. So a removal
-//! that takes these two owns the descriptor.
+//! Invariant: while the descriptor is attached to the port, its input lane is locked, so nothing takes the descriptor.
 
 use crate::action::Direction;
 use crate::callback::{enter, leave, run_caught};
@@ -49,10 +48,11 @@ impl<H: Handler> Core<H> {
         attach: impl FnOnce(&H::Descriptor) -> Result<Token, E>,
         callback: impl FnOnce(),
     ) -> Result<Option<Result<(), E>>, Phase> {
-        let descriptor = self.begin_registering()?;
-        let attached = run_caught("preparation", || attach(&descriptor));
-        // Dropped before the phase allows a removal, because the removal has to have the last reference to the descriptor.
-        drop(descriptor);
+        let locked = self.begin_registering()?;
+        // Only a removal takes the descriptor.
+        let Some(descriptor) = locked.descriptor() else { return Err(Phase::Removed) };
+        let attached = run_caught("preparation", || attach(descriptor));
+        self.unlock_in_dispatch(Direction::In, locked);
         self.end_registering(attached.as_ref().and_then(|attached| attached.as_ref().ok().copied()));
         if let Some(Ok(_)) = attached {
             run_caught("callback", callback);
@@ -60,7 +60,7 @@ impl<H: Handler> Core<H> {
         Ok(attached.map(|attached| attached.map(drop)))
     }
 
-    fn begin_registering(&self) -> Result<TryArc<H::Descriptor>, Phase> {
+    fn begin_registering(&self) -> Result<Locked<'_, H>, Phase> {
         let mut cold = self.cold.lock();
         if cold.phase != Phase::Unregistered {
             return Err(cold.phase);
@@ -68,12 +68,7 @@ impl<H: Handler> Core<H> {
         cold.phase = Phase::Registering;
         // The registration has been closed since its creation. So another thread that has locked the lane refuses its
         // operation.
-        let locked = self.lock_lane(&mut cold, Direction::In);
-        drop(cold);
-        let descriptor = locked.descriptor.clone();
-        self.unlock_in_dispatch(Direction::In, locked);
-        // Only a removal takes it.
-        descriptor.ok_or(Phase::Removed)
+        Ok(self.lock_lane(&mut cold, Direction::In))
     }
 
     fn end_registering(&self, token: Option<Token>) {
@@ -95,10 +90,11 @@ impl<H: Handler> Core<H> {
         if cold.phase != Phase::Unregistered {
             return;
         }
-        let first = self.lock_lane(&mut cold, Direction::In).descriptor.take();
-        let second = self.lock_lane(&mut cold, Direction::Out).descriptor.take();
-        drop((cold, second));
-        self.release(first);
+        let both = [Direction::In, Direction::Out].map(|direction| self.lock_lane(&mut cold, direction));
+        let [input, output] = both;
+        let descriptor = self.lanes.take_descriptor(input, output);
+        drop(cold);
+        self.release(descriptor);
     }
 
     /// Closes the child's copy of the descriptor when a callback of a removal has forked. The references are leaked.
@@ -120,18 +116,14 @@ impl<H: Handler> Core<H> {
         if this.set_flags(LaneFlags::RELEASED_IN_CHILD).contains(LaneFlags::RELEASED_IN_CHILD) {
             return;
         }
-        match [Direction::In, Direction::Out].map(|direction| this.lane(direction).take_inherited()) {
-            [Ok(Some(first)), Ok(Some(second))] => {
-                drop(second);
-                run_caught("release", || drop(first));
+        match this.lanes.try_lock_inherited() {
+            // A removal may have taken the descriptor, and closed it.
+            Some([input, output]) => {
+                let descriptor = this.lanes.take_descriptor(input, output);
+                run_caught("release", || drop(descriptor));
             }
-            // A removal had both references, and may have closed the descriptor.
-            [Ok(None), Ok(None)] => {}
-            // A thread of the parent had one reference, so the descriptor was open. That reference is leaked.
-            references => {
-                mem::forget(references);
-                close_inherited(this.number);
-            }
+            // A thread of the parent used the descriptor, so it was open.
+            None => close_inherited(this.number),
         }
     }
 }

@@ -10,15 +10,15 @@
 //!   thread that has locked a lane itself, does not wait for a parked thread's lanes either. So two threads that wait for
 //!   the end of a registration inside its callbacks do not wait for each other.
 //! * A thread that unlocks a lane or ends a callback of a closed registration notifies the remover.
+#![allow(unsafe_code, reason = "the descriptor is used without a lock while no step can take it")]
 
 use crate::action::{Action, Direction};
 use crate::backlog::Backlog;
 use crate::callback::{depth, enter, leave, run_caught};
 use crate::core::{ColdState, Core, Locked, REMOVAL_WAITS};
-use crate::flags::{LaneFlags, Lanes};
+use crate::flags::{LaneFlags, LaneSet};
 use crate::handler::{Attempt, Handler};
 use crate::lane::{NOTHING, SUSPENDED};
-use crate::memory::TryArc;
 use crate::phase::{Phase, Step};
 use crate::source::Token;
 use crate::sync::{MutexGuard, Ordering, full_fence};
@@ -52,9 +52,9 @@ struct Worker<'a, D> {
 
 /// The next task of a thread that works on a removal.
 enum Task<H: Handler> {
-    Detach(TryArc<H::Descriptor>, Token),
+    Detach(Token),
     Abandon(H::Operation),
-    Release(Option<TryArc<H::Descriptor>>),
+    Release(Option<H::Descriptor>),
     Wait,
     /// Nothing, now or at all.
     Stop,
@@ -105,9 +105,9 @@ impl<H: Handler> Core<H> {
         let mut worker = Worker { role, detach, has_notified: false, is_counted: false };
         loop {
             match self.next_task(&mut worker) {
-                Task::Detach(descriptor, token) => self.detach(descriptor, token, detach),
+                Task::Detach(token) => self.detach(token, detach),
                 Task::Abandon(operation) => self.abandon(operation),
-                Task::Release(last) => self.release_last(last),
+                Task::Release(descriptor) => self.release_taken(descriptor),
                 Task::Wait => {}
                 Task::Stop => return,
             }
@@ -135,7 +135,7 @@ impl<H: Handler> Core<H> {
         }
         let task = self.next_task_locked(&mut cold, worker);
         match task {
-            Task::Detach(..) | Task::Abandon(_) | Task::Release(_) => {
+            Task::Detach(_) | Task::Abandon(_) | Task::Release(_) => {
                 // Counted under the lock, so that no thread takes the removal for finished.
                 self.callbacks.fetch_add(1, Ordering::AcqRel);
                 enter(self.id());
@@ -150,7 +150,7 @@ impl<H: Handler> Core<H> {
 
     fn wait(&self, cold: &mut MutexGuard<'_, ColdState<H>>, worker: &mut Worker<'_, H::Descriptor>) {
         let parks = worker.parks();
-        let (callbacks, lanes) = if parks { (depth(self.id()), self.own_lanes()) } else { (0, Lanes::empty()) };
+        let (callbacks, lanes) = if parks { (depth(self.id()), self.own_lanes()) } else { (0, LaneSet::empty()) };
         cold.parked_callbacks += callbacks;
         cold.parked_lanes |= lanes;
         if (callbacks > 0 || !lanes.is_empty()) && !worker.has_notified {
@@ -165,13 +165,9 @@ impl<H: Handler> Core<H> {
 
     fn next_task_locked(&self, cold: &mut MutexGuard<'_, ColdState<H>>, worker: &Worker<'_, H::Descriptor>) -> Task<H> {
         let is_removing = cold.phase == Phase::Removing;
-        if is_removing
-            && cold.step == Step::Detach
-            && (worker.detach.is_some() || cold.has_ending())
-            && let Some(descriptor) = self.a_descriptor()
-        {
+        if is_removing && cold.step == Step::Detach && (worker.detach.is_some() || cold.has_ending()) {
             cold.step = Step::Detaching;
-            return Task::Detach(descriptor, cold.token);
+            return Task::Detach(cold.token);
         }
         if worker.role == Role::Detacher {
             return Task::Stop;
@@ -213,8 +209,8 @@ impl<H: Handler> Core<H> {
         if let Some(rare) = cold.rare() {
             rare.backlogs = [Backlog::new(), Backlog::new()];
         }
-        drop((input.slot.take(), output.slot.take(), output.descriptor.take()));
-        Some(Task::Release(input.descriptor.take()))
+        drop((input.slot_mut().take(), output.slot_mut().take()));
+        Some(Task::Release(self.lanes.take_descriptor(input, output)))
     }
 
     /// The oldest operation of both directions.
@@ -233,7 +229,7 @@ impl<H: Handler> Core<H> {
         let (_, direction) =
             [number(Direction::In), number(Direction::Out)].into_iter().flatten().min_by_key(|it| it.0)?;
         self.lane(direction).set_oldest(NOTHING);
-        if direction == Direction::In { input.slot.take() } else { output.slot.take() }
+        if direction == Direction::In { input.slot_mut().take() } else { output.slot_mut().take() }
     }
 
     /// Whether other threads work on the removal. They then see everything that this thread would see.
@@ -271,37 +267,32 @@ impl<H: Handler> Core<H> {
             return false;
         }
         let own = self.own_lanes();
-        let occupied = Lanes::that(|direction| self.lane(direction).try_lock().is_none());
+        let occupied = LaneSet::that(|direction| self.lane(direction).try_lock().is_none());
         if occupied.is_empty() {
             // All have unlocked since: look again.
             return true;
         }
         // All threads wait for the lanes of parked threads, except a remover and a thread that has locked a lane itself.
         let ignores_parked = role == Role::Remover || !own.is_empty();
-        let parked = if ignores_parked { cold.parked_lanes } else { Lanes::empty() };
+        let parked = if ignores_parked { cold.parked_lanes } else { LaneSet::empty() };
         !occupied.difference(own | parked).is_empty()
     }
 
     /// The lanes that this thread has locked.
-    fn own_lanes(&self) -> Lanes {
-        Lanes::that(|direction| self.has_locked(direction))
-    }
-
-    fn a_descriptor(&self) -> Option<TryArc<H::Descriptor>> {
-        let of = |direction| self.lane(direction).try_lock().and_then(|locked| locked.descriptor.clone());
-        of(Direction::In).or_else(|| of(Direction::Out))
+    fn own_lanes(&self) -> LaneSet {
+        LaneSet::that(|direction| self.has_locked(direction))
     }
 
     #[inline(never)]
-    fn detach(&self, descriptor: TryArc<H::Descriptor>, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
+    fn detach(&self, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
         let ending = if detach.is_none() { self.cold.lock().take_ending() } else { None };
-        run_caught("detaching", || match (&ending, detach) {
-            (Some(ending), _) => ending.detach(&descriptor, token),
-            (None, Some(detach)) => detach(&descriptor, token),
-            (None, None) => {}
+        // SAFETY: the descriptor is taken in the step `Release`, which comes only after the next step, set below.
+        let descriptor = unsafe { self.lanes.descriptor() };
+        run_caught("detaching", || match (descriptor, &ending, detach) {
+            (Some(descriptor), Some(ending), _) => ending.detach(descriptor, token),
+            (Some(descriptor), None, Some(detach)) => detach(descriptor, token),
+            _ => {}
         });
-        // From now on, only the lanes have references to the descriptor.
-        drop(descriptor);
         if self.is_inherited() {
             // The callback is the parent's.
             mem::forget(ending);
@@ -324,8 +315,8 @@ impl<H: Handler> Core<H> {
     }
 
     #[inline(never)]
-    fn release_last(&self, last: Option<TryArc<H::Descriptor>>) {
-        self.release(last);
+    fn release_taken(&self, descriptor: Option<H::Descriptor>) {
+        self.release(descriptor);
         if !self.is_inherited() {
             let mut cold = self.cold.lock();
             cold.phase = Phase::Removed;
@@ -338,9 +329,9 @@ impl<H: Handler> Core<H> {
         self.end_task();
     }
 
-    /// Passes the descriptor to the handler if `last` is the last reference to it.
-    pub(crate) fn release(&self, last: Option<TryArc<H::Descriptor>>) {
-        if let Some(descriptor) = last.and_then(TryArc::into_inner) {
+    /// Passes the descriptor to the handler.
+    pub(crate) fn release(&self, descriptor: Option<H::Descriptor>) {
+        if let Some(descriptor) = descriptor {
             run_caught("release", || self.handler.release(descriptor));
         }
     }

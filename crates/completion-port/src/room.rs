@@ -20,6 +20,12 @@ pub fn try_box<T>(value: T) -> Result<Box<[T; 1]>, T> {
     }
 }
 
+/// The number of entries by which a table of this size grows: about a quarter. It does not double, because with many
+/// thousands of sources the spare entries are most of the unused memory.
+pub(crate) const fn growth(entries: usize) -> usize {
+    entries / 4 + 16
+}
+
 /// An empty vector with capacity. It holds no value, so it can go to another thread whatever `T` is.
 pub(crate) struct Room<T>(Vec<T>);
 

@@ -41,7 +41,7 @@ impl<H: Handler> Core<H> {
     /// Whether there may be an operation that can run.
     #[inline]
     fn can_run(&self, remembered: Remembered) -> bool {
-        let waits_for = |lane: &LaneOf<H>, event| remembered.contains(event) && lane.oldest() < SUSPENDED;
+        let waits_for = |lane: LaneOf<'_, H>, event| remembered.contains(event) && lane.oldest() < SUSPENDED;
         !remembered.is_plain()
             || waits_for(self.lane(Direction::In), Remembered::INPUT)
             || waits_for(self.lane(Direction::Out), Remembered::OUTPUT)
@@ -124,7 +124,7 @@ impl<H: Handler> Core<H> {
         }
         if action == Action::Error && lane.oldest() >= self.error_end.load(Ordering::Relaxed) {
             self.ask_for_error(direction, locked);
-        } else if let Some(operation) = locked.slot.take() {
+        } else if let Some(operation) = locked.slot_mut().take() {
             self.note_attempt(direction, action);
             let attempt = Attempt::of_locked(self, locked);
             run_caught("callback", || self.handler.attempt(operation, action, attempt));
@@ -137,12 +137,12 @@ impl<H: Handler> Core<H> {
     #[inline(always)]
     fn note_attempt(&self, direction: Direction, action: Action) {
         let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
-        self.attempted.store(action as u8 | of, Ordering::Relaxed);
+        self.lanes.attempted.store(action as u8 | of, Ordering::Relaxed);
     }
 
     /// Whether this thread has locked a lane: for an attempt in its dispatch, or with a claim.
     pub(crate) fn has_locked(&self, direction: Direction) -> bool {
-        let attempts = self.attempted.load(Ordering::Relaxed) != 0 && self.attempted() == direction;
+        let attempts = self.lanes.attempted.load(Ordering::Relaxed) != 0 && self.attempted() == direction;
         let has_claimed = mark() != 0 && self.lane(direction).oldest() == mark();
         has_claimed || (attempts && is_in_dispatch(self.id()))
     }
@@ -150,47 +150,53 @@ impl<H: Handler> Core<H> {
     /// The direction of the port thread's attempt.
     #[inline]
     pub(crate) fn attempted(&self) -> Direction {
-        if self.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
+        if self.lanes.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
     }
 
     /// Ends the work on an operation that is done.
     #[inline(always)]
-    pub(crate) fn end_attempt(&self, mut locked: Locked<'_, H>, drained: bool, recycled: Option<H::Operation>) {
-        let direction = self.attempted();
-        match direction {
-            Direction::In => self.note_done(Direction::In, drained),
-            Direction::Out => self.output_done(drained),
+    pub(crate) fn end_attempt(&self, locked: Locked<'_, H>, drained: bool, recycled: Option<H::Operation>) {
+        match locked.direction() {
+            Direction::In => self.end_attempt_of(Direction::In, locked, drained, recycled),
+            Direction::Out => self.end_output_attempt(locked, drained, recycled),
         }
+    }
+
+    /// A cold function, because the port thread sends only messages that the kernel did not take at once.
+    #[cold]
+    fn end_output_attempt(&self, locked: Locked<'_, H>, drained: bool, recycled: Option<H::Operation>) {
+        self.end_attempt_of(Direction::Out, locked, drained, recycled);
+    }
+
+    /// With a constant direction it is shorter.
+    #[inline(always)]
+    fn end_attempt_of(
+        &self,
+        direction: Direction,
+        mut locked: Locked<'_, H>,
+        drained: bool,
+        recycled: Option<H::Operation>,
+    ) {
+        if drained {
+            self.latch.drained(direction);
+        }
+        self.lane(direction).set_oldest(NOTHING);
         // The slot is empty since the operation was taken out, so there is nothing to drop.
-        mem::forget(mem::replace(&mut locked.slot, recycled));
-        self.attempted.store(0, Ordering::Relaxed);
+        mem::forget(mem::replace(locked.slot_mut(), recycled));
+        self.lanes.attempted.store(0, Ordering::Relaxed);
         self.unlock_in_dispatch(direction, locked);
     }
 
     /// Ends the work on an operation that is back in its slot.
     pub(crate) fn end_unfinished(&self, locked: Locked<'_, H>) {
-        let direction = self.attempted();
-        self.attempted.store(0, Ordering::Relaxed);
+        let direction = locked.direction();
+        self.lanes.attempted.store(0, Ordering::Relaxed);
         self.unlock_in_dispatch(direction, locked);
-    }
-
-    #[inline(always)]
-    fn note_done(&self, direction: Direction, drained: bool) {
-        if drained {
-            self.latch.drained(direction);
-        }
-        self.lane(direction).set_oldest(NOTHING);
-    }
-
-    /// A cold function, because the port thread sends only messages that the kernel did not take at once.
-    #[cold]
-    fn output_done(&self, drained: bool) {
-        self.note_done(Direction::Out, drained);
     }
 
     /// An attempt on the port thread got `EAGAIN`.
     pub(crate) fn exhausted(&self) {
-        let action = match self.attempted.load(Ordering::Relaxed) & !OF_OUTPUT {
+        let action = match self.lanes.attempted.load(Ordering::Relaxed) & !OF_OUTPUT {
             action if action == Action::RdHup as u8 => Action::RdHup,
             action if action == Action::In as u8 => Action::In,
             action if action == Action::Out as u8 => Action::Out,
@@ -207,7 +213,7 @@ impl<H: Handler> Core<H> {
     /// operation added later asks again, because an error may persist or be over.
     #[cold]
     fn ask_for_error(&self, direction: Direction, locked: Locked<'_, H>) {
-        let Some(descriptor) = &locked.descriptor else { return self.unlock_in_dispatch(direction, locked) };
+        let Some(descriptor) = locked.descriptor() else { return self.unlock_in_dispatch(direction, locked) };
         self.note_attempt(direction, Action::Error);
         if run_caught("question for an error", || self.handler.is_error(descriptor)).unwrap_or(true) {
             // Takes a number, so that a claim that begins now gets a higher one.

@@ -16,6 +16,9 @@ pub type Milliseconds = u32;
 /// The longest wait. It is limited because a sleeping thread does not notice that its epoll instance was closed.
 pub const LONGEST_WAIT: Milliseconds = 1_000;
 
+/// A wait of a busy port whose next timer is far away.
+pub(crate) const SHORT_WAIT: Milliseconds = 8;
+
 /// What `epoll_ctl(2)` does with a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EpollOp {
@@ -49,7 +52,7 @@ pub trait PortSyscalls: Send + Sync + 'static {
     /// `epoll_ctl(2)`.
     fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno>;
     /// `epoll_wait(2)` into the spare capacity of `events`. Waits for an event for at most this time, and then returns
-    /// none. Ports ask for 0, for [`LONGEST_WAIT`], or for the time until the next timer.
+    /// none. Ports ask for 0, for [`LONGEST_WAIT`], or for at most the time until the next timer.
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno>;
     /// `clock_gettime(2)` of `CLOCK_MONOTONIC`. Ports ask only while a timer is armed.
     fn now(&self) -> Instant {
@@ -83,12 +86,14 @@ impl PortSyscalls for Kernel {
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
         const LONGEST: Timespec = Timespec { tv_sec: LONGEST_WAIT as i64 / 1000, tv_nsec: 0 };
+        const SHORT: Timespec = Timespec { tv_sec: 0, tv_nsec: SHORT_WAIT as i64 * 1_000_000 };
         const NOT_AT_ALL: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
         let room = rustix::buffer::spare_capacity(events);
         // Several calls, so that the usual timeouts are constants to their calls.
         match at_most {
             0 => epoll::wait(epoll, room, Some(&NOT_AT_ALL)),
             LONGEST_WAIT => epoll::wait(epoll, room, Some(&LONGEST)),
+            SHORT_WAIT => epoll::wait(epoll, room, Some(&SHORT)),
             other => {
                 let at_most = Timespec { tv_sec: i64::from(other / 1000), tv_nsec: (other % 1000 * 1_000_000).into() };
                 epoll::wait(epoll, room, Some(&at_most))

@@ -7,6 +7,7 @@
 //!   insertion comes first.
 
 use crate::clock::{Epoch, Timers};
+use crate::room::growth;
 use crate::source::{SourceRef, Token};
 use crate::wheel::Wheel;
 use std::time::Instant;
@@ -201,7 +202,7 @@ impl PendingChanges {
             self.timers.turn_to(self.epoch.tick_until(now));
         }
         let tick = self.epoch.tick_from(at);
-        if !self.timers.arm(token, tick) {
+        if !self.timers.arm(token.index(), tick) {
             return None;
         }
         let is_earlier = self.is_before_next_look(tick);
@@ -253,12 +254,14 @@ impl PendingChanges {
         }
         let Some(next) = self.timers.next() else { return Timers::None };
         self.next_look = next;
-        Timers::Next(self.epoch.until(next, now))
+        Timers::Next { left: self.epoch.until(next, now), now: self.epoch.tick_until(now) }
     }
 
     /// Takes a timer out that is due.
     pub(crate) fn pop_due_timer(&mut self) -> Option<Token> {
-        self.timers.pop_due()
+        let index = self.timers.pop_due()?;
+        // Removing a source disarms its timer, so the index still belongs to the timer's source.
+        Some(Token::new(self.slots[index as usize].generation, index))
     }
 
     /// Notes that a source wants to be called. Returns whether the source is in the table.
@@ -275,12 +278,6 @@ impl PendingChanges {
         let slot = self.slots.get_mut(token.index() as usize)?;
         (slot.generation == token.generation() && slot.generation != NONE).then_some(slot)
     }
-}
-
-/// The number of entries by which a table of this size grows: about a quarter. It does not double, because with many
-/// thousands of sources the spare entries are most of the unused memory.
-const fn growth(entries: usize) -> usize {
-    entries / 4 + 16
 }
 
 /// The port thread's own state: its table, and the sources to be called without an event.

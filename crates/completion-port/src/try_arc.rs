@@ -3,12 +3,11 @@
 //! Invariant: a [`TryArc`] points to a live value until its own drop, because the value is freed by the last reference.
 #![allow(unsafe_code, reason = "stable Rust has no reference-counted pointer whose allocation can be refused")]
 
-use crate::room::Room;
 use crate::source::Source;
-use std::alloc::{Layout, handle_alloc_error};
+use std::alloc::{self, Layout, handle_alloc_error};
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, offset_of};
+use std::mem::{ManuallyDrop, forget, offset_of};
 use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
@@ -35,21 +34,72 @@ struct Counted<T: ?Sized> {
 }
 
 /// Memory for a [`TryArc`]. A caller can make sure that there is memory before it takes the value over.
-pub struct Reserved<T>(Vec<Counted<T>>);
+pub struct Reserved<T> {
+    room: Memory,
+    of: PhantomData<T>,
+}
+
+/// An allocation, which is freed when this is dropped.
+struct Memory {
+    begin: NonNull<u8>,
+    layout: Layout,
+}
+
+// SAFETY: nothing else refers to the allocation, and its bytes have no type.
+unsafe impl Send for Memory {}
+// SAFETY: as above; a shared reference gives no access to the bytes.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// `None` if there is none.
+    fn try_new(layout: Layout) -> Option<Self> {
+        // SAFETY: the layout has a size, because a `Counted` has a counter.
+        let begin = unsafe { alloc::alloc(layout) };
+        Some(Self { begin: NonNull::new(begin)?, layout })
+    }
+
+    /// The memory of a counted value. What it returns frees it.
+    ///
+    /// # Safety
+    /// `Reserved` has allocated it, and nothing uses the allocation afterwards.
+    unsafe fn of<T: ?Sized>(counted: NonNull<Counted<T>>) -> Self {
+        // SAFETY: the metadata of a pointer to a value that was alive is valid, and so is its layout.
+        let layout = aligned(Layout::for_value(unsafe { counted.as_ref() }));
+        Self { begin: counted.cast(), layout }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and freed once.
+        unsafe { alloc::dealloc(self.begin.as_ptr(), self.layout) };
+    }
+}
+
+/// A value of at least two cache lines begins one, so that it can lie in as few lines as possible.
+const fn aligned(layout: Layout) -> Layout {
+    const LINE: usize = 64;
+    match layout.align_to(LINE) {
+        Ok(aligned) if layout.size() >= 2 * LINE => aligned,
+        _ => layout,
+    }
+}
 
 impl<T> Reserved<T> {
     /// `None` if there is no memory.
     #[must_use]
     pub fn try_new() -> Option<Self> {
-        Room::try_with_capacity(1).map(|room| Self(room.into_vec()))
+        Some(Self { room: Memory::try_new(aligned(Layout::new::<Counted<T>>()))?, of: PhantomData })
     }
 
     /// The first reference to the value.
     #[must_use]
     pub fn fill(self, value: T) -> TryArc<T> {
-        let mut room = self.0;
-        room.push(Counted { references: AtomicUsize::new(1), value });
-        TryArc::of(NonNull::from(Box::leak(room.into_boxed_slice())).cast())
+        let counted = self.room.begin.cast::<Counted<T>>();
+        forget(self);
+        // SAFETY: allocated with the layout of one `Counted<T>`, and given up by `self`.
+        unsafe { counted.write(Counted { references: AtomicUsize::new(1), value }) };
+        TryArc::of(counted)
     }
 }
 
@@ -94,12 +144,14 @@ impl<T> TryArc<T> {
     #[must_use]
     pub fn into_inner(this: Self) -> Option<T> {
         let counted = this.counted;
-        std::mem::forget(this);
+        forget(this);
         if !Self::is_last(counted) {
             return None;
         }
-        // SAFETY: the last reference owns the allocation, which `Reserved` made with the layout of one `Counted<T>`.
-        Some(unsafe { Box::from_raw(counted.as_ptr()) }.value)
+        // SAFETY: `Reserved` has allocated it, and this was the last reference.
+        let _memory = unsafe { Memory::of(counted) };
+        // SAFETY: the last reference owns the value, which is not used where it was any more.
+        Some(unsafe { counted.read() }.value)
     }
 
     /// Gives the reference away as a pointer to the value.
@@ -157,7 +209,7 @@ impl<T: ?Sized> TryArc<T> {
 impl<T: Source + 'static> From<TryArc<T>> for TryArc<dyn Source> {
     fn from(concrete: TryArc<T>) -> Self {
         let counted: NonNull<Counted<dyn Source>> = concrete.counted;
-        std::mem::forget(concrete);
+        forget(concrete);
         Self::of(counted)
     }
 }
@@ -176,8 +228,11 @@ impl<T: ?Sized> Drop for TryArc<T> {
     #[inline]
     fn drop(&mut self) {
         if Self::is_last(self.counted) {
-            // SAFETY: as in `into_inner`; a trait object knows the layout of its value.
-            drop(unsafe { Box::from_raw(self.counted.as_ptr()) });
+            // SAFETY: `Reserved` has allocated it, and this was the last reference. The memory is freed at the end, also if the
+            // drop panics.
+            let _memory = unsafe { Memory::of(self.counted) };
+            // SAFETY: the last reference owns the value.
+            unsafe { self.counted.drop_in_place() };
         }
     }
 }
@@ -194,5 +249,26 @@ impl<T: ?Sized> Deref for TryArc<T> {
 impl<T: ?Sized + fmt::Debug> fmt::Debug for TryArc<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begin<T>(value: &TryArc<T>) -> usize {
+        value.counted.addr().get()
+    }
+
+    #[test]
+    fn a_large_value_begins_a_cache_line_and_a_small_one_takes_no_more_than_it_needs() {
+        assert_eq!(aligned(Layout::new::<Counted<[u8; 100]>>()), Layout::new::<Counted<[u8; 100]>>());
+        let size = Layout::new::<Counted<[u8; 120]>>().size();
+        assert_eq!(aligned(Layout::new::<Counted<[u8; 120]>>()).size(), size, "nothing is rounded up");
+        let several: Vec<_> = (0..20_u8).map(|number| TryArc::new([number; 120])).collect();
+        for (value, number) in several.iter().zip(0..) {
+            assert_eq!(begin(value) % 64, 0);
+            assert_eq!(**value, [number; 120]);
+        }
     }
 }

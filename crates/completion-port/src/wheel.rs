@@ -9,7 +9,7 @@
 //!   to lower levels or become due, so no timer is ever early.
 //! * Only growing `entries` needs memory. So a source that has had a timer can always have one again.
 
-use crate::source::Token;
+use crate::room::growth;
 
 /// In `next` and `prev`: no entry.
 const END: u32 = u32::MAX;
@@ -33,12 +33,30 @@ pub(crate) struct Wheel {
     armed: u32,
 }
 
+/// 16 bytes, because each idle connection with a time-out has one.
+#[derive(Clone)]
 struct Entry {
-    at: u64,
-    generation: u32,
+    /// The tick, in two parts.
+    at_low: u32,
+    at_high: u16,
+    place: u16,
     next: u32,
     prev: u32,
-    place: u16,
+}
+
+/// The last tick that an entry can say, in two thousand years.
+const LAST: u64 = (1 << 48) - 1;
+
+impl Entry {
+    const NEW: Self = Self { at_low: 0, at_high: 0, place: UNARMED, next: END, prev: END };
+
+    fn at(&self) -> u64 {
+        u64::from(self.at_high) << 32 | u64::from(self.at_low)
+    }
+
+    fn set_at(&mut self, at: u64) {
+        (self.at_high, self.at_low) = ((at >> 32) as u16, at as u32);
+    }
 }
 
 struct Level {
@@ -66,20 +84,19 @@ impl Wheel {
         self.armed == 0
     }
 
-    /// Arms or moves the timer of a source. False if there is no memory.
-    pub(crate) fn arm(&mut self, token: Token, at: u64) -> bool {
-        let index = token.index();
+    /// Arms or moves the timer of the source with this index. False if there is no memory.
+    pub(crate) fn arm(&mut self, index: u32, at: u64) -> bool {
         if !self.has_room(index) {
             return false;
         }
+        let at = at.min(LAST);
         let entry = &mut self.entries[index as usize];
-        entry.generation = token.generation();
-        let stays = entry.place < DUE && entry.at <= at;
+        let stays = entry.place < DUE && entry.at() <= at;
         if stays {
-            entry.at = at;
+            entry.set_at(at);
         } else {
             self.disarm(index);
-            self.entries[index as usize].at = at;
+            self.entries[index as usize].set_at(at);
             self.insert(index);
         }
         true
@@ -87,7 +104,7 @@ impl Wheel {
 
     /// The time for which the timer of a source is armed.
     pub(crate) fn armed_for(&self, index: u32) -> Option<u64> {
-        self.entries.get(index as usize).filter(|entry| entry.place != UNARMED).map(|entry| entry.at)
+        self.entries.get(index as usize).filter(|entry| entry.place != UNARMED).map(Entry::at)
     }
 
     /// Disarms the timer of the source with this index, if it has one.
@@ -129,11 +146,13 @@ impl Wheel {
     }
 
     /// Takes a timer out that is due, the earliest first.
-    pub(crate) fn pop_due(&mut self) -> Option<Token> {
+    pub(crate) fn pop_due(&mut self) -> Option<u32> {
         let index = self.due.first;
-        let generation = self.entries.get(index as usize)?.generation;
+        if index == END {
+            return None;
+        }
         self.disarm(index);
-        Some(Token::new(generation, index))
+        Some(index)
     }
 
     pub(crate) fn has_due(&self) -> bool {
@@ -147,18 +166,19 @@ impl Wheel {
     }
 
     fn has_room(&mut self, index: u32) -> bool {
-        let missing = (index as usize + 1).saturating_sub(self.entries.len());
-        if self.entries.try_reserve(missing).is_err() {
+        let length = self.entries.len();
+        let missing = (index as usize + 1).saturating_sub(length);
+        let is_full = length + missing > self.entries.capacity();
+        if is_full && self.entries.try_reserve_exact(missing.max(growth(length))).is_err() {
             return false;
         }
-        let unarmed = || Entry { at: 0, generation: 0, next: END, prev: END, place: UNARMED };
-        self.entries.extend(std::iter::repeat_with(unarmed).take(missing));
+        self.entries.extend(std::iter::repeat_n(Entry::NEW, missing));
         true
     }
 
     /// Puts an unarmed entry where its time says.
     fn insert(&mut self, index: u32) {
-        let at = self.entries[index as usize].at;
+        let at = self.entries[index as usize].at();
         let place = self.place_of(at);
         let list = self.list(place);
         let prev = std::mem::replace(&mut list.last, index);
@@ -218,16 +238,12 @@ impl Wheel {
 mod tests {
     use super::*;
 
-    fn token(index: u32) -> Token {
-        Token::new(1, index)
-    }
-
     /// Turns to the next slot again and again. The ticks at which timers became due.
     fn run(wheel: &mut Wheel) -> Vec<(u64, u32)> {
         let mut fired = Vec::new();
         loop {
             while let Some(due) = wheel.pop_due() {
-                fired.push((wheel.now, due.index()));
+                fired.push((wheel.now, due));
             }
             let Some(next) = wheel.next() else { return fired };
             assert!(next > wheel.now, "the wheel always turns on");
@@ -262,7 +278,7 @@ mod tests {
             .map(|after| start + after)
             .into();
             for (index, at) in ats.iter().enumerate() {
-                assert!(wheel.arm(token(index as u32), *at));
+                assert!(wheel.arm(index as u32, *at));
             }
             let expected: Vec<_> = ats.iter().copied().zip(0..).collect();
             assert_eq!(run(&mut wheel), expected, "from {start}");
@@ -295,12 +311,12 @@ mod tests {
                         let to = wheel.now + up_to(&mut random, 20);
                         wheel.turn_to(to);
                         while let Some(due) = wheel.pop_due() {
-                            assert!(expected.remove(&due.index()).is_some_and(|at| at <= to));
+                            assert!(expected.remove(&due).is_some_and(|at| at <= to));
                         }
                         assert!(expected.values().all(|at| *at > to), "all that are due have come");
                     }
                     _ => {
-                        assert!(wheel.arm(token(index), at));
+                        assert!(wheel.arm(index, at));
                         expected.insert(index, at);
                     }
                 }
@@ -319,9 +335,9 @@ mod tests {
     #[test]
     fn a_later_time_moves_nothing_until_the_wheel_comes_to_the_old_place() {
         let mut wheel = Wheel::new();
-        wheel.arm(token(0), 10);
+        wheel.arm(0, 10);
         let place = wheel.entries[0].place;
-        wheel.arm(token(0), 1_000_000);
+        wheel.arm(0, 1_000_000);
         assert_eq!(wheel.entries[0].place, place);
         assert_eq!(run(&mut wheel), [(1_000_000, 0)]);
     }
@@ -329,8 +345,8 @@ mod tests {
     #[test]
     fn an_earlier_time_moves_at_once() {
         let mut wheel = Wheel::new();
-        wheel.arm(token(0), 1_000_000);
-        wheel.arm(token(0), 10);
+        wheel.arm(0, 1_000_000);
+        wheel.arm(0, 10);
         assert_eq!(run(&mut wheel), [(10, 0)]);
     }
 
@@ -338,9 +354,9 @@ mod tests {
     fn a_time_that_is_over_is_due_at_once() {
         let mut wheel = Wheel::new();
         wheel.turn_to(100);
-        wheel.arm(token(3), 99);
+        wheel.arm(3, 99);
         assert!(wheel.has_due());
-        assert_eq!(wheel.pop_due(), Some(token(3)));
+        assert_eq!(wheel.pop_due(), Some(3));
         assert_eq!(wheel.pop_due(), None);
     }
 }

@@ -4,7 +4,7 @@
 
 use super::callgrind::{self, Load};
 use super::limits::{self, Figure};
-use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_TWO_PORTS, Programs, SMOL, TOKIO};
+use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_IDLE, OURS_TWO_PORTS, Programs, SMOL, TOKIO};
 use super::{plural, require, table};
 
 const LOADS: [Load; 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 5, 25)];
@@ -12,8 +12,8 @@ const LOADS: [Load; 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 5, 25)];
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
-    let gated = [EPOLL, OURS, OURS_C, FUTURES];
-    let all = [EPOLL, OURS, OURS_TWO_PORTS, OURS_C, FUTURES, MIO, TOKIO, SMOL];
+    let gated = [EPOLL, OURS, OURS_IDLE, OURS_C, FUTURES];
+    let all = [EPOLL, OURS, OURS_IDLE, OURS_TWO_PORTS, OURS_C, FUTURES, MIO, TOKIO, SMOL];
     let mut figures = Vec::new();
     let mut rows = Vec::new();
     for kind in if check { &gated[..] } else { &all[..] } {
@@ -31,7 +31,8 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     if check { limits::check("instructions", &figures, false) } else { Ok(()) }
 }
 
-/// The growth of the cost with connections, and the cost of the C ABI against that of the Rust layer.
+/// The growth of the cost with connections, the cost of the C ABI against that of the Rust layer, and what an idle time-out
+/// adds to an echo.
 fn ratios(figures: &mut Vec<Figure>) {
     let of = |kind: &Kind, connections: usize| {
         let name = format!("{}, {}", kind.name, plural(connections));
@@ -45,5 +46,12 @@ fn ratios(figures: &mut Vec<Figure>) {
     for (name, ratio) in &ratios {
         println!("{name}: {ratio:.3}");
     }
-    figures.extend(ratios.map(|(name, ratio)| Figure::exact(name, ratio)));
+    let added = [1, 64, 10_000].map(|connections| {
+        let added = of(&OURS_IDLE, connections) - of(&OURS, connections);
+        (format!("an idle time-out, {}", plural(connections)), added)
+    });
+    for (name, added) in &added {
+        println!("{name}: {added:.1} more");
+    }
+    figures.extend(ratios.into_iter().chain(added).map(|(name, value)| Figure::exact(name, value)));
 }

@@ -5,7 +5,9 @@
 
 use super::limits::{self, Figure};
 use super::load::Held;
-use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_POOLED, Programs, SMOL, Server, TOKIO};
+use super::servers::{
+    EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_IDLE, OURS_IDLE_POOLED, OURS_POOLED, Programs, SMOL, Server, TOKIO,
+};
 use super::{heap, require, table};
 use anyhow::Context as _;
 use std::fs;
@@ -19,9 +21,9 @@ const C_BUFFER: u64 = 64 * 1024;
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
-    let all = [OURS, OURS_POOLED, OURS_C, FUTURES, EPOLL, MIO, TOKIO, SMOL];
+    let all = [OURS, OURS_POOLED, OURS_IDLE, OURS_IDLE_POOLED, OURS_C, FUTURES, EPOLL, MIO, TOKIO, SMOL];
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
-    for kind in if check { &all[..4] } else { &all[..] } {
+    for kind in if check { &all[..6] } else { &all[..] } {
         let heap = heap_per_connection(&programs, kind)?;
         figures.push(Figure::exact(format!("{}, heap", kind.name), heap));
         let mut row = vec![kind.name.to_owned(), format!("{heap:.0}")];
@@ -48,7 +50,7 @@ fn heap_per_connection(programs: &Programs, kind: &Kind) -> anyhow::Result<f64> 
     let more = most(CONNECTIONS)? - most(1)?;
     let buffer = match *kind {
         OURS_C => C_BUFFER,
-        OURS_POOLED => 0,
+        OURS_POOLED | OURS_IDLE_POOLED => 0,
         _ => BUFFER,
     };
     Ok(more as f64 / (CONNECTIONS - 1) as f64 - buffer as f64)

@@ -28,6 +28,9 @@ pub(crate) const EPOLL_ONE_SHOT: Kind = kind("bare epoll, one-shot", "server-epo
 pub(crate) const OURS: Kind = kind("ours", "server-ours", &[]);
 pub(crate) const OURS_POOLED: Kind = kind("ours, pooled", "server-ours", &["--pool", "1000"]);
 pub(crate) const OURS_POLLING: Kind = kind("ours, polling 50 us", "server-ours", &["--busy-poll", "50"]);
+/// With an idle time-out of a minute on every connection.
+pub(crate) const OURS_IDLE: Kind = kind("ours, idle time-out", "server-ours-idle", &[]);
+pub(crate) const OURS_IDLE_POOLED: Kind = kind("ours, pooled, idle time-out", "server-ours-idle", &["--pool", "1000"]);
 pub(crate) const OURS_TWO_PORTS: Kind = kind("ours, two ports", "server-ours", &["--threads", "2"]);
 /// The example program of the C ABI, which only echoes.
 pub(crate) const OURS_C: Kind = kind("ours, C ABI", "echo_server", &[]);

@@ -34,60 +34,41 @@ pub(crate) fn injected_bug(defect: &'static str) -> bool {
 
 /// loom's own `try_lock` waits for a thread that takes the lock just before it, and never fails because of a thread that
 /// has just unlocked. The real one does not wait, and may fail then, because it looks at a flag whose value may be stale.
-pub(crate) struct TryMutex<T> {
+#[derive(Debug)]
+pub(crate) struct TryLock {
     taken: AtomicBool,
-    /// Never waited for: only the thread that has set the flag locks it, or the model fails.
-    value: std::sync::Mutex<T>,
+    /// What the lock guards, for loom: an access that is not ordered after the last one fails the model.
+    guarded: ::loom::cell::UnsafeCell<()>,
 }
 
-pub(crate) struct TryMutexGuard<'a, T> {
-    /// There until it leaves.
-    value: Option<std::sync::MutexGuard<'a, T>>,
-    taken: &'a AtomicBool,
-}
-
-impl<T> TryMutex<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self { taken: AtomicBool::new(false), value: std::sync::Mutex::new(value) }
+impl TryLock {
+    pub(crate) fn new() -> Self {
+        Self { taken: AtomicBool::new(false), guarded: ::loom::cell::UnsafeCell::new(()) }
     }
 
-    pub(crate) fn try_lock(&self) -> Option<TryMutexGuard<'_, T>> {
-        if self.taken.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).ok()?;
-        let value = self.value.try_lock().expect("nobody else is inside");
-        Some(TryMutexGuard { value: Some(value), taken: &self.taken })
+    pub(crate) fn try_lock(&self, _: &crate::process::Generation) -> bool {
+        self.try_lock_inherited()
+    }
+
+    pub(crate) fn unlock(&self) {
+        self.guarded.with_mut(|_| ());
+        self.taken.store(false, Ordering::Release);
     }
 
     /// A model does not fork.
-    pub(crate) fn is_inherited(&self) -> bool {
+    pub(crate) fn is_inherited(_: &crate::process::Generation) -> bool {
         false
     }
 
-    pub(crate) fn try_lock_inherited(&self) -> Option<TryMutexGuard<'_, T>> {
-        self.try_lock()
-    }
-}
-
-impl<T> Deref for TryMutexGuard<'_, T> {
-    type Target = T;
-
-    fn deref(&self) -> &T {
-        self.value.as_ref().expect("the lock is held")
-    }
-}
-
-impl<T> DerefMut for TryMutexGuard<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        self.value.as_mut().expect("the lock is held")
-    }
-}
-
-impl<T> Drop for TryMutexGuard<'_, T> {
-    fn drop(&mut self) {
-        drop(self.value.take());
-        self.taken.store(false, Ordering::Release);
+    pub(crate) fn try_lock_inherited(&self) -> bool {
+        if self.taken.load(Ordering::Relaxed) {
+            return false;
+        }
+        let taken = self.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok();
+        if taken {
+            self.guarded.with_mut(|_| ());
+        }
+        taken
     }
 }
 

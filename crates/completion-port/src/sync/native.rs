@@ -3,7 +3,7 @@
 //! The locks are those of the standard library, which keep all of their state in themselves. `parking_lot` has one table of
 //! sleeping threads for the whole process, and a child of `fork` can inherit that table locked.
 
-pub(crate) use crate::process::{TryMutex, TryMutexGuard};
+pub(crate) use crate::process::TryLock;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, fence};
 pub(crate) use std::thread_local as per_thread;
 
