@@ -25,6 +25,7 @@ mod kinds;
 mod large_transfers;
 mod lent_buffers;
 mod many_sockets;
+mod metrics;
 mod misuse;
 mod no_spinning;
 mod open;

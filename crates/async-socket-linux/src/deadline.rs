@@ -295,6 +295,7 @@ impl<S: SocketSyscalls, K: Kind<S>> IntoOperation<Queued<S>> for Within<K> {
 
 impl<S: SocketSyscalls, K: Kind<S>> Kind<S> for Within<K> {
     const FAILED: &'static str = K::FAILED;
+    const DIRECTION: Direction = K::DIRECTION;
     type Done = K::Done;
     type Completion = K::Completion;
     type Callback = K::Callback;

@@ -31,6 +31,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         } else {
             ShortRead::ProvesNothing
         });
+        self.begin_span(fd);
         Ok(())
     }
 
@@ -67,6 +68,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039
     fn release(&self, descriptor: OwnedFd) {
+        self.end_span();
         if let Some(more) = self.more() {
             // Codes_SRS_SOCKET_01_074
             if let Some(kept) = more.kept() {

@@ -69,6 +69,11 @@ impl IdleCount {
         Some(self.milliseconds()).filter(|tick| *tick > 0).map(|tick| Duration::from_millis(tick.into()))
     }
 
+    /// Whether there is a time-out.
+    pub(crate) fn is_on(&self) -> bool {
+        self.milliseconds() > 0
+    }
+
     fn milliseconds(&self) -> u32 {
         self.tick.load(Ordering::Relaxed) & MILLISECONDS
     }
@@ -171,8 +176,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let core = self.registration.handler();
         let Some(timeout) = timeout else {
             // The timer goes on until it comes. Then it is not armed again.
-            core.set_touches(false);
             core.extras().into_iter().for_each(|extras| extras.idle.end());
+            core.set_touches(false);
             return Ok(());
         };
         if state_in(self.registration.phase()) != SocketState::Open {
@@ -185,8 +190,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         core.set_touches(true);
         self.registration.set_timer(rearmed(extras, now)).map_err(|error| {
             if tick_before.is_none() {
-                core.set_touches(false);
                 extras.idle.end();
+                core.set_touches(false);
             }
             match error.kind() {
                 io::ErrorKind::NotConnected => TimeoutError::NotOpen { state: self.state() },

@@ -87,6 +87,7 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     const FAILED: &'static str = "send ended";
+    const DIRECTION: Direction = Direction::Out;
     type Done = ();
     type Completion = SendCompletion<B>;
     type Callback = F;
@@ -100,9 +101,7 @@ where
         let before = self.cursor.bytes;
         let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor));
         core.note_dequeued(self.cursor.bytes - before);
-        if self.cursor.bytes > before && core.touches() {
-            core.touch();
-        }
+        core.note_sent(self.cursor.bytes - before);
         match sent {
             Some(Sent::All) => Progress::Done { done: (), drained: false },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
@@ -146,6 +145,7 @@ where
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     const FAILED: &'static str = "receive ended";
+    const DIRECTION: Direction = Direction::In;
     /// How many bytes arrived.
     type Done = u32;
     type Completion = ReceiveCompletion<B>;
@@ -206,8 +206,8 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
-                if touches && core.touches() {
-                    core.touch();
+                if touches {
+                    core.note_received(bytes);
                 }
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
@@ -223,6 +223,7 @@ where
     F: FnOnce(PooledCompletion) + Send + 'static,
 {
     const FAILED: &'static str = "pooled receive ended";
+    const DIRECTION: Direction = Direction::In;
     /// The bytes that arrived.
     type Done = PooledBuffer;
     type Completion = PooledCompletion;
@@ -252,9 +253,7 @@ where
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
             Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
-                if core.touches() {
-                    core.touch();
-                }
+                core.note_received(bytes);
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
             nothing => {

@@ -56,6 +56,7 @@
 #![deny(unsafe_code)]
 
 mod closing;
+mod counts;
 mod deadline;
 mod descriptor;
 mod engine;
@@ -76,6 +77,7 @@ mod sending;
 mod shutdown;
 mod socket;
 mod socket_core;
+mod span;
 pub mod sys;
 mod transfer;
 mod upper_layer;
@@ -90,7 +92,7 @@ pub use completion_port::{OperationId, OutOfMemory};
 pub use descriptor::IntoFdError;
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use idle::TimeoutError;
-pub use metrics::{PoolMetrics, SocketMetrics};
+pub use metrics::{OperationCounts, PoolMetrics, SocketCounts, SocketMetrics};
 pub use opening::SetUpError;
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
 pub use socket::{AsyncSocketLinux, CreateError};

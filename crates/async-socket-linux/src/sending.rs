@@ -6,6 +6,7 @@
 //! * A refused send comes back whole, and is dropped after the claim has ended. Dropping it drops the values that its
 //!   callback captured. These may close the socket, and the close waits for the claim.
 
+use crate::counts::{Counts, run_watched};
 use crate::deadline::{arm, deadline};
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
@@ -13,7 +14,7 @@ use crate::socket_core::{SocketCore, state_in};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
 use async_socket_api::{EndReason, IoBufs, Payload, Refused, SendCompletion, SendError};
-use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration, log_caught};
+use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration};
 use std::mem;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -59,7 +60,7 @@ where
             send_later(registration, why, send)
         }
     }
-    .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+    .map_err(|(error, send)| refused(registration.handler(), error, send))
 }
 
 /// Leaves the whole send of a large value to the port thread. The caller's stack still holds the value, and has no room
@@ -83,7 +84,13 @@ where
         on_send_complete(SendCompletion::new(sent.reason, sent.bytes_sent, buffers));
     };
     send_later(registration, ClaimError::InUse, pending(registration, payload, on_complete, within))
-        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+        .map_err(|(error, send)| refused(registration.handler(), error, send))
+}
+
+#[cold]
+fn refused<S, B, F>(core: &SocketCore<S>, error: SendError, send: PendingSend<B, F>) -> Refused<B, SendError> {
+    core.counts().into_iter().for_each(Counts::note_refused_send);
+    Refused { error, returned: send.payload.into_buffers() }
 }
 
 /// Sends on the caller's thread. The port thread sends the bytes that the kernel does not take at once.
@@ -154,21 +161,18 @@ where
             if let Some(error) = core.refuses_sends() {
                 return Err((error, send));
             }
-            let sent = send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default());
-            if matches!(sent, Ok(1..)) {
-                core.touch();
-            }
-            sent
+            send_once(&core.sys, claim.descriptor().as_fd(), &send.payload, Cursor::default())
         }
     };
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
+    core.note_sent(send.cursor.bytes);
     match sent {
         Sent::All => {
             let PendingSend { payload, on_complete, cursor, .. } = send;
             let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
-            claim.complete(|| on_complete(sent));
+            claim.complete(|| run_watched(core, Direction::Out, EndReason::Completed, || on_complete(sent)));
             Ok(None)
         }
         Sent::Failed(fault) => {
@@ -177,7 +181,7 @@ where
         }
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
         Sent::Some | Sent::Blocked => {
-            log_caught(|| {
+            core.log(|| {
                 tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
             });
             let bytes_sent = send.cursor.bytes;
@@ -195,7 +199,7 @@ where
             if let Some(deadline) = deadline {
                 arm(registration, deadline);
             }
-            queued.map_err(|failed| {
+            queued.inspect(|_| note_queued(core)).map_err(|failed| {
                 let (_claim, send) = failed.returned;
                 more.remove_queued(send.unsent());
                 core.send_failed(bytes_sent);
@@ -273,10 +277,14 @@ where
     if let Some(deadline) = deadline {
         arm(registration, deadline);
     }
-    added.map_err(|refused| {
+    added.inspect(|_| note_queued(core)).map_err(|refused| {
         more.remove_queued(length);
         (add_error(refused.error, not_open), refused.returned)
     })
+}
+
+fn note_queued<S>(core: &SocketCore<S>) {
+    core.counts().into_iter().for_each(Counts::note_queued_send);
 }
 
 /// Why an operation could not be queued for sending.

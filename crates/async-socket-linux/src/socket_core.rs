@@ -2,7 +2,9 @@
 //!
 //! Invariant: this module knows numbers and errors, but no operations and no callbacks.
 
+use crate::counts::Counts;
 use crate::extras::{Extras, More};
+use crate::span::SpanPlace;
 use crate::sys::Errno;
 use crate::transfer::ShortRead;
 use async_socket_api::{SendError, SocketState, UnsupportedKind};
@@ -39,7 +41,7 @@ mod flag {
     pub(super) const SHORT_READ: u8 = 0b11;
     /// There is a late error.
     pub(super) const LATE_ERROR: u8 = 1 << 2;
-    /// A message resets the idle time-out.
+    /// A message resets the idle time-out, is counted, or calls back inside the socket's span.
     pub(super) const TOUCHES: u8 = 1 << 3;
     /// A payload broke off in the middle.
     pub(super) const BROKEN: u8 = 1 << 4;
@@ -100,9 +102,9 @@ impl<S> SocketCore<S> {
     /// Sets or clears flags. Returns whether one of them was set.
     fn set(&self, flags: u8, to: bool) -> bool {
         let before = if to {
-            self.flags.fetch_or(flags, Ordering::Relaxed)
+            self.flags.fetch_or(flags, Ordering::AcqRel)
         } else {
-            self.flags.fetch_and(!flags, Ordering::Relaxed)
+            self.flags.fetch_and(!flags, Ordering::AcqRel)
         };
         before & flags != 0
     }
@@ -128,7 +130,7 @@ impl<S> SocketCore<S> {
 
     // ---- the idle time-out
 
-    /// Whether a message resets the idle time-out.
+    /// Whether a message resets the idle time-out, is counted, or calls back inside a span.
     #[inline(always)]
     pub(crate) fn touches(&self) -> bool {
         self.has(flag::TOUCHES)
@@ -136,6 +138,17 @@ impl<S> SocketCore<S> {
 
     pub(crate) fn set_touches(&self, touches: bool) {
         self.set(flag::TOUCHES, touches);
+        // Looked at after the flag was cleared, so that it cannot miss what another thread has switched on meanwhile.
+        if !touches && self.is_watched() {
+            self.set(flag::TOUCHES, true);
+        }
+    }
+
+    /// Whether there is an idle time-out or a span, or the socket counts.
+    fn is_watched(&self) -> bool {
+        self.extras().is_some_and(|extras| extras.idle.is_on())
+            || self.more().and_then(More::counts).is_some_and(Counts::is_on)
+            || self.more().and_then(More::span_place).is_some_and(SpanPlace::is_full)
     }
 
     /// A byte has moved.
@@ -149,10 +162,39 @@ impl<S> SocketCore<S> {
         self.touched.swap(false, Ordering::Relaxed)
     }
 
+    // ---- the counts
+
+    /// The counts, if the socket counts now.
+    #[inline]
+    pub(crate) fn counts(&self) -> Option<&Counts> {
+        if self.touches() { self.switched_on() } else { None }
+    }
+
+    #[cold]
+    fn switched_on(&self) -> Option<&Counts> {
+        self.more()?.counts().filter(|counts| counts.is_on())
+    }
+
+    /// Bytes were received, on a path that checks for more than the fast path does.
+    pub(crate) fn note_received(&self, bytes: u32) {
+        if self.touches() {
+            self.touch();
+            self.counts().into_iter().for_each(|counts| counts.note_received(bytes));
+        }
+    }
+
+    /// The kernel has taken bytes of a send, on a path that checks for more than the fast path does.
+    pub(crate) fn note_sent(&self, bytes: u32) {
+        if bytes > 0 && self.touches() {
+            self.touch();
+            self.counts().into_iter().for_each(|counts| counts.note_sent(bytes));
+        }
+    }
+
     // ---- receiving; changed by the port thread only
 
-    /// Whether a receive has nothing to check: a short read means that there is no more, no error is kept, and there is no
-    /// idle time-out.
+    /// Whether a receive has nothing to check: a short read means that there is no more, no error is kept, there is no idle
+    /// time-out and no span, and nothing is counted.
     #[inline(always)]
     pub(crate) fn is_fast_path(&self) -> bool {
         !self.has(flag::RECEIVING)
@@ -190,7 +232,8 @@ impl<S> SocketCore<S> {
 
     // ---- sending
 
-    /// Whether a send has nothing to check: the stream is whole, its end is not sent, and there is no idle time-out.
+    /// Whether a send has nothing to check: the stream is whole, its end is not sent, there is neither an idle
+    /// time-out nor a span, and nothing is counted.
     #[inline(always)]
     pub(crate) fn may_send(&self) -> bool {
         !self.has(flag::SENDING)

@@ -99,6 +99,11 @@ pub trait Port: Clone + Send + Sync + 'static {
         Instant::now()
     }
 
+    /// A number that names the port in a log, if it has one: that of its epoll instance.
+    fn number(&self) -> Option<RawFd> {
+        None
+    }
+
     /// Whether the caller is on the thread that calls `on_ready`.
     fn is_current_thread(&self) -> bool;
 
@@ -308,6 +313,10 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         if !shared.made_in.is_inherited() && shared.pending.lock().schedule(token) {
             shared.notify_unless(self.is_current_thread());
         }
+    }
+
+    fn number(&self) -> Option<RawFd> {
+        Some(self.owner.shared.epoll().instance.as_raw_fd())
     }
 
     fn is_current_thread(&self) -> bool {

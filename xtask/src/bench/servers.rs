@@ -29,6 +29,8 @@ pub(crate) const OURS: Kind = kind("ours", "server-ours", &[]);
 pub(crate) const OURS_POOLED: Kind = kind("ours, pooled", "server-ours", &["--pool", "1000"]);
 pub(crate) const OURS_POLLING: Kind = kind("ours, polling 50 us", "server-ours", &["--busy-poll", "50"]);
 pub(crate) const OURS_TWO_PORTS: Kind = kind("ours, two ports", "server-ours", &["--threads", "2"]);
+/// With the counts of each socket on.
+pub(crate) const OURS_COUNTING: Kind = kind("ours, counting", "server-counting", &[]);
 /// The example program of the C ABI, which only echoes.
 pub(crate) const OURS_C: Kind = kind("ours, C ABI", "echo_server", &[]);
 /// async-socket-futures, a task for each connection.
