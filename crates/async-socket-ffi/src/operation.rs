@@ -53,14 +53,14 @@ impl Callback {
 ///
 /// # Safety
 /// `place` is NULL or may be written.
-unsafe fn store(place: *mut ASYNC_SOCKET_OPERATION_ID, id: Option<OperationId>) {
+pub(crate) unsafe fn store(place: *mut ASYNC_SOCKET_OPERATION_ID, id: Option<OperationId>) {
     if !place.is_null() {
         // SAFETY: the caller's promise.
         unsafe { place.write(id.map_or(0, OperationId::to_raw)) };
     }
 }
 
-fn limit(milliseconds: u32) -> Option<Duration> {
+pub(crate) fn limit(milliseconds: u32) -> Option<Duration> {
     (milliseconds != ASYNC_SOCKET_NO_TIME_LIMIT).then(|| Duration::from_millis(milliseconds.into()))
 }
 
