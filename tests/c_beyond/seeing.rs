@@ -444,6 +444,7 @@ fn options_of_another_version_are_understood_as_far_as_they_say_nothing_new() {
 
 // Tests_SRS_C_LIBRARY_01_070
 #[test]
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "one reason holds for all")]
 fn arguments_that_are_none_are_refused() {
     let _platform = Platform::start();
     let (socket, pool) = (Open::new(), async_socket_buffer_pool_create(1, 1));

@@ -38,6 +38,7 @@ mod receive;
 mod send;
 mod several_ports;
 mod shutdown;
+mod spans;
 mod unreliable_buffers;
 mod urgent_data;
 mod with_descriptor;

@@ -566,6 +566,10 @@ typedef struct COMPLETION_PORT_METRICS {
      */
     uint64_t timers;
     /**
+     * Timers that are armed at this moment.
+     */
+    uint64_t timers_armed;
+    /**
      * The longest time that the thread worked without asking for events: every socket of the port waited that long.
      */
     uint64_t longest_round_nanoseconds;

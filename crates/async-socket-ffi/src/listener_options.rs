@@ -73,7 +73,7 @@ impl ASYNC_SOCKET_LISTENER_OPTIONS {
         // SAFETY: the first of its bytes, into the same struct. Every value of these bytes is a value of the struct.
         unsafe { bytes.copy_to_nonoverlapping((&raw mut known).cast(), common) };
         // SAFETY: the rest of its bytes.
-        let unknown = unsafe { slice::from_raw_parts(bytes.add(common), size - common) };
+        let unknown = unsafe { slice::from_raw_parts(bytes.wrapping_add(common), size - common) };
         (known.reserved == 0 && unknown.iter().all(|byte| *byte == 0)).then_some(known)
     }
 

@@ -105,6 +105,8 @@ pub struct COMPLETION_PORT_METRICS {
     pub wake_ups: u64,
     /// Timers that have come, those of time limits included.
     pub timers: u64,
+    /// Timers that are armed at this moment.
+    pub timers_armed: u64,
     /// The longest time that the thread worked without asking for events: every socket of the port waited that long.
     pub longest_round_nanoseconds: u64,
 }
@@ -140,7 +142,7 @@ unsafe fn give<T: Numbers>(function: &'static str, place: *mut T, size: usize, n
     // SAFETY: the room is the caller's promise; every byte of `numbers` is initialised.
     unsafe { place.copy_from_nonoverlapping((&raw const numbers).cast(), known) };
     // SAFETY: the same room.
-    unsafe { place.add(known).write_bytes(0, size - known) };
+    unsafe { place.wrapping_add(known).write_bytes(0, size - known) };
     0
 }
 
@@ -316,6 +318,7 @@ pub unsafe extern "C" fn completion_port_get_metrics(
             most_events: done.most_events,
             wake_ups: done.wake_ups,
             timers: done.timers,
+            timers_armed: done.timers_armed,
             longest_round_nanoseconds: nanoseconds(done.longest_round),
         });
         // SAFETY: the caller's promise.

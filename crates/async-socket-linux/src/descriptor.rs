@@ -136,16 +136,17 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`IntoFdError`]; nothing has changed then.
     // Codes_SRS_SOCKET_01_128
     pub fn take_fd(&self) -> Result<OwnedFd, IntoFdError> {
+        // In a child of `fork` it is `Removed`, and no lock is touched.
+        match self.registration.phase() {
+            Phase::Registered => {}
+            Phase::Unregistered | Phase::Registering => return Err(IntoFdError::NotOpen),
+            Phase::Removing | Phase::Removed => return Err(IntoFdError::DescriptorClosed),
+        }
         let core = self.registration.handler();
         let queued = |direction| self.registration.queued(direction);
         let (receives, sends) = (queued(Direction::In), queued(Direction::Out));
         if receives + sends > 0 {
             return Err(IntoFdError::OperationsWait { receives, sends });
-        }
-        match self.registration.phase() {
-            Phase::Registered => {}
-            Phase::Unregistered | Phase::Registering => return Err(IntoFdError::NotOpen),
-            Phase::Removing | Phase::Removed => return Err(IntoFdError::DescriptorClosed),
         }
         let kept =
             Kept::try_new().filter(|kept| core.make_more().is_some_and(|it| it.keep_descriptor_in(kept.clone())));

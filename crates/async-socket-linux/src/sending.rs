@@ -22,22 +22,7 @@ use std::time::Duration;
 /// A send that was refused, and why.
 type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
-#[inline(always)]
-pub(crate) fn send<P, S, B, F>(
-    registration: &Registration<SocketCore<S>, P>,
-    buffers: B,
-    on_send_complete: F,
-) -> Result<Option<OperationId>, Refused<B, SendError>>
-where
-    P: Port,
-    S: SocketSyscalls,
-    B: IoBufs,
-    F: FnOnce(SendCompletion<B>) + Send + 'static,
-{
-    send_within(registration, buffers, on_send_complete, None)
-}
-
-/// [`send`] of a payload that must be sent within a time.
+/// Sends a payload, within a time if it must be.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
 #[inline(always)]
 pub(crate) fn send_within<P, S, B, F>(

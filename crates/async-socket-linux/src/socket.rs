@@ -10,7 +10,7 @@ use crate::kinds::{PendingPooled, PendingReceive};
 use crate::lent::{Lent, Room, is_boxed};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sending::{send, send_boxed_within};
+use crate::sending::{send_boxed_within, send_within};
 use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::span::{SocketSpan, log_inside, run_in_span};
 use crate::sys::{Kernel, SocketSyscalls};
@@ -180,12 +180,19 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
+        let receive = self.pending_pooled(pool, on_receive_complete)?;
+        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
+    }
+
+    pub(crate) fn pending_pooled<F>(
+        &self,
+        pool: &BufferPool,
+        on_complete: F,
+    ) -> Result<PendingPooled<S, P, F>, ReceiveError> {
         if pool.is_inherited() {
             return Err(ReceiveError::Inherited);
         }
-        let resumer = self.registration.resumer();
-        let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
-        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
+        Ok(PendingPooled { place: PoolPlace::new(pool), resumer: self.registration.resumer(), on_complete })
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
@@ -322,7 +329,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         if const { !is_boxed::<B>() } {
-            return send(&self.registration, buffers, on_send_complete);
+            return send_within(&self.registration, buffers, on_send_complete, None);
         }
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });

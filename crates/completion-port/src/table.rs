@@ -256,6 +256,10 @@ impl PendingChanges {
         Timers::Next(self.epoch.until(next, now))
     }
 
+    pub(crate) fn armed_timers(&self) -> u32 {
+        self.timers.armed()
+    }
+
     /// Takes a timer out that is due.
     pub(crate) fn pop_due_timer(&mut self) -> Option<Token> {
         self.timers.pop_due()

@@ -66,6 +66,11 @@ impl Wheel {
         self.armed == 0
     }
 
+    /// How many timers are armed.
+    pub(crate) fn armed(&self) -> u32 {
+        self.armed
+    }
+
     /// Arms or moves the timer of a source. False if there is no memory.
     pub(crate) fn arm(&mut self, token: Token, at: u64) -> bool {
         let index = token.index();
