@@ -8,6 +8,8 @@
 //! * [`ExecutionEngine`] says how many threads there are. [`platform`] holds the process-wide engine.
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`EndReason`] says why an operation ended.
+//! * [`SocketMetrics`] is what a socket holds and, if it is asked to count, what it has done. If a subscriber of `tracing` wants
+//!   the level `DEBUG`, each socket has a span, from open to close, inside which its callbacks run.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
 //! The other crates: [`async_socket_api`] has the trait, the buffers that can be lent, and the results; all of it is

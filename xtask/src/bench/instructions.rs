@@ -12,7 +12,7 @@ const LOADS: [Load; 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 5, 25)];
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
-    let gated = [OURS, OURS_COUNTING];
+    let gated = [EPOLL, OURS, OURS_C, FUTURES];
     let all = [EPOLL, OURS, OURS_COUNTING, OURS_TWO_PORTS, OURS_C, FUTURES, MIO, TOKIO, SMOL];
     let mut figures = Vec::new();
     let mut rows = Vec::new();
