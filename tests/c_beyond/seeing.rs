@@ -260,8 +260,8 @@ fn address(ask: Ask, socket: ASYNC_SOCKET_HANDLE, room: usize) -> Option<String>
     // SAFETY: a valid handle, and room for at least that.
     let result = unsafe { ask(socket, text.as_mut_ptr().cast(), room) };
     assert!(result == 0 || text == [1; 512], "nothing is written");
-    let text = || CStr::from_bytes_until_nul(&text).unwrap().to_str().unwrap().to_owned();
-    (result == 0).then(text)
+    let written = || CStr::from_bytes_until_nul(&text).expect("it ends").to_string_lossy().into_owned();
+    (result == 0).then(written)
 }
 
 // Tests_SRS_C_LIBRARY_01_080
