@@ -6,6 +6,7 @@ mod common;
 
 mod net;
 mod operations;
+mod seeing;
 mod sockets;
 mod timers;
 

@@ -259,7 +259,7 @@ fn the_timer_of_a_socket_ends_what_may_be_cancelled_and_is_over() {
     assert_eq!(registration.queued(Direction::In), 2);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_185
+// Tests_SRS_COMPLETION_PORT_01_185, Tests_SRS_COMPLETION_PORT_01_186
 #[test]
 fn a_port_that_counts_sees_its_sockets_and_timers() {
     let port = CompletionPort::builder().metrics(true).create().unwrap();
@@ -273,8 +273,10 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     done.only();
     let (outbox, fired) = inbox();
     let _timer = port.after(MS, move || outbox.put(())).unwrap();
+    let _later = port.after(Duration::from_secs(3600), || ()).unwrap();
     fired.only();
 
     let metrics = port.metrics().unwrap();
     assert!(metrics.events >= 1 && metrics.rounds >= 2 && metrics.timers == 1, "{metrics:?}");
+    assert_eq!(metrics.timers_armed, 1);
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing::{Event, Metadata, Subscriber, span};
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
+static SPANS: AtomicUsize = AtomicUsize::new(0);
+static ENTERED: AtomicUsize = AtomicUsize::new(0);
 
 struct Panics;
 
@@ -32,10 +34,17 @@ impl Subscriber for Panics {
     }
 
     fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        self.panic("new_span")
+        // Every other socket gets a span.
+        if SPANS.fetch_add(1, Ordering::Relaxed).is_multiple_of(2) {
+            self.panic("new_span")
+        } else {
+            span::Id::from_u64(1)
+        }
     }
 
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {
+        self.panic("record")
+    }
 
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
@@ -43,12 +52,25 @@ impl Subscriber for Panics {
         self.panic("event")
     }
 
-    fn enter(&self, _: &span::Id) {}
+    fn enter(&self, _: &span::Id) {
+        ENTERED.fetch_add(1, Ordering::Relaxed);
+        self.panic("enter")
+    }
 
-    fn exit(&self, _: &span::Id) {}
+    fn exit(&self, _: &span::Id) {
+        self.panic("exit")
+    }
+
+    fn clone_span(&self, _: &span::Id) -> span::Id {
+        self.panic("clone_span")
+    }
+
+    fn try_close(&self, _: span::Id) -> bool {
+        self.panic("try_close")
+    }
 }
 
-// Tests_SRS_COMPLETION_PORT_01_110
+// Tests_SRS_COMPLETION_PORT_01_110, Tests_SRS_SOCKET_01_126
 #[test]
 fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
     let _alone = alone();
@@ -90,4 +112,5 @@ fn a_subscriber_that_always_panics_changes_nothing_but_the_log() {
     });
     let _ = std::panic::take_hook();
     assert!(PANICS.load(Ordering::Relaxed) >= 20, "the subscriber was asked");
+    assert!(ENTERED.load(Ordering::Relaxed) >= 10, "some sockets had spans");
 }

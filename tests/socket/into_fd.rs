@@ -91,3 +91,21 @@ fn a_socket_lives_on_the_port_that_was_chosen(#[values(0, 1, 2)] index: usize) {
     assert_eq!(one.only(), two.only(), "one thread for both");
     assert!(engine.port(3).is_none());
 }
+
+// Tests_SRS_SOCKET_01_128
+#[test]
+fn a_shared_socket_gives_its_descriptor_back_still_connected() {
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let socket = Arc::new(AsyncSocketLinux::open(None, ours).unwrap());
+    let shared = Arc::clone(&socket);
+    theirs.write_all(b"kept").unwrap();
+
+    let mut ours = UnixStream::from(socket.take_fd().expect("nothing waits"));
+
+    assert_eq!(shared.state(), SocketState::Closed);
+    drop((socket, shared));
+    ours.set_nonblocking(false).unwrap();
+    let mut bytes = [0; 4];
+    ours.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"kept");
+}

@@ -37,6 +37,9 @@ typedef struct PLATFORM_TIMER* PLATFORM_TIMER_HANDLE;
 /* A listener, from async_socket_listener_start to async_socket_listener_destroy. */
 typedef struct ASYNC_SOCKET_LISTENER* ASYNC_SOCKET_LISTENER_HANDLE;
 
+/* A pool of buffers, from async_socket_buffer_pool_create to async_socket_buffer_pool_destroy. */
+typedef struct ASYNC_SOCKET_BUFFER_POOL* ASYNC_SOCKET_BUFFER_POOL_HANDLE;
+
 /* A connect, from async_socket_connect_async to async_socket_connect_cancel. */
 typedef struct ASYNC_SOCKET_CONNECT* ASYNC_SOCKET_CONNECT_HANDLE;
 
@@ -307,6 +310,63 @@ typedef void (*ON_ASYNC_SOCKET_ACCEPT)(void *context,
                                        int os_error);
 
 /**
+ * What a listener does otherwise than `async_socket_listener_start`. A program fills it with 0 and sets `size` and what it
+ * wants.
+ */
+typedef struct ASYNC_SOCKET_LISTENER_OPTIONS {
+    /**
+     * `sizeof(ASYNC_SOCKET_LISTENER_OPTIONS)`
+     */
+    size_t size;
+    /**
+     * The port on which it accepts. It needs no reference of its own. NULL is the platform's next.
+     */
+    COMPLETION_PORT_HANDLE completion_port;
+    /**
+     * How many clients may wait to be accepted. 0 is 4096. The kernel limits it by `net.core.somaxconn`.
+     */
+    uint32_t backlog;
+    /**
+     * Non-zero lets several listeners listen on one address (`SO_REUSEPORT`), for instance one for each port of the platform.
+     * The kernel spreads the connections.
+     */
+    uint32_t reuse_port;
+    /**
+     * For accepted sockets: non-zero sends small segments at once (`TCP_NODELAY`).
+     */
+    uint32_t no_delay;
+    /**
+     * For accepted sockets: a silent peer is asked after so many seconds whether it is still there (`SO_KEEPALIVE`). 0 is
+     * never.
+     */
+    uint32_t keep_alive_seconds;
+    /**
+     * For accepted sockets: the seconds between two such questions. 0 is the system's default.
+     */
+    uint32_t keep_alive_interval_seconds;
+    /**
+     * For accepted sockets: how many of them without an answer break the connection. 0 is the system's default.
+     */
+    uint32_t keep_alive_probes;
+    /**
+     * For accepted sockets: how long bytes may stay unacknowledged (`TCP_USER_TIMEOUT`). 0 is the system's default.
+     */
+    uint32_t user_timeout_milliseconds;
+    /**
+     * For accepted sockets: the kernel's buffer for sends (`SO_SNDBUF`). 0 is the system's default.
+     */
+    uint32_t send_buffer_bytes;
+    /**
+     * For accepted sockets: the kernel's buffer for receives (`SO_RCVBUF`). 0 is the system's default.
+     */
+    uint32_t receive_buffer_bytes;
+    /**
+     * 0
+     */
+    uint32_t reserved;
+} ASYNC_SOCKET_LISTENER_OPTIONS;
+
+/**
  * Called when a listener has stopped: its descriptor is closed, and no other callback of it runs or will run.
  */
 typedef void (*ON_ASYNC_SOCKET_LISTENER_STOPPED)(void *context);
@@ -322,6 +382,198 @@ typedef void (*ON_ASYNC_SOCKET_CONNECT_COMPLETE)(void *context,
                                                  enum ASYNC_SOCKET_CONNECT_RESULT connect_result,
                                                  ASYNC_SOCKET_HANDLE async_socket,
                                                  const char *error);
+
+/**
+ * A buffer of a pool with received bytes. It can be copied, and only one of the copies may be released.
+ */
+typedef struct ASYNC_SOCKET_POOLED_BUFFER {
+    /**
+     * The first of the bytes. They may be changed. NULL if there is no buffer.
+     */
+    void *bytes;
+    /**
+     * How many bytes; not 0 unless there is no buffer.
+     */
+    uint32_t length;
+    /**
+     * The library's.
+     */
+    void *owner[4];
+} ASYNC_SOCKET_POOLED_BUFFER;
+
+/**
+ * Called when a receive from a pool has ended. `end_reason` and `os_error` are as for `ON_ASYNC_SOCKET_OPERATION_COMPLETE`.
+ *
+ * With `ASYNC_SOCKET_END_COMPLETED`, `buffer` has the bytes and belongs to the program, which gives it back with
+ * `async_socket_pooled_buffer_release`, now or later, on any thread. Otherwise `buffer.bytes` is NULL, and there is nothing
+ * to give back.
+ */
+typedef void (*ON_ASYNC_SOCKET_RECEIVE_POOLED_COMPLETE)(void *context,
+                                                        enum ASYNC_SOCKET_END_REASON end_reason,
+                                                        int os_error,
+                                                        struct ASYNC_SOCKET_POOLED_BUFFER buffer);
+
+/**
+ * How operations ended. Each is counted once, just before its callback runs.
+ */
+typedef struct ASYNC_SOCKET_OPERATION_COUNTS {
+    /**
+     * Successfully.
+     */
+    uint64_t completed;
+    /**
+     * Because the peer finished or reset the connection, the program closed the socket, or an earlier send broke off.
+     */
+    uint64_t abandoned;
+    /**
+     * Because the program cancelled them.
+     */
+    uint64_t cancelled;
+    /**
+     * Because their time limit or the idle time-out was over.
+     */
+    uint64_t timed_out;
+    /**
+     * For any other reason.
+     */
+    uint64_t failed;
+} ASYNC_SOCKET_OPERATION_COUNTS;
+
+/**
+ * What a socket holds and has done.
+ */
+typedef struct ASYNC_SOCKET_METRICS {
+    /**
+     * The receives that wait for bytes or for a buffer.
+     */
+    uint64_t receives_waiting;
+    /**
+     * The sends that wait, and a shutdown behind them.
+     */
+    uint64_t sends_waiting;
+    /**
+     * The bytes of these sends that the kernel has not taken.
+     */
+    uint64_t queued_bytes;
+    /**
+     * 1 if the socket counts, otherwise 0. Then everything below is 0.
+     */
+    uint64_t is_counting;
+    /**
+     * The receives that have called back.
+     */
+    struct ASYNC_SOCKET_OPERATION_COUNTS receives;
+    /**
+     * The sends and shutdowns that have called back.
+     */
+    struct ASYNC_SOCKET_OPERATION_COUNTS sends;
+    /**
+     * The bytes that receives have got.
+     */
+    uint64_t bytes_received;
+    /**
+     * The bytes that the kernel has taken.
+     */
+    uint64_t bytes_sent;
+    /**
+     * The sends that had to wait.
+     */
+    uint64_t sends_queued;
+    /**
+     * The sends that were refused, apart from those with bad arguments.
+     */
+    uint64_t sends_refused;
+    /**
+     * The longest time that one callback of the socket took.
+     */
+    uint64_t longest_callback_nanoseconds;
+} ASYNC_SOCKET_METRICS;
+
+/**
+ * What a listener has done.
+ */
+typedef struct ASYNC_SOCKET_LISTENER_METRICS {
+    /**
+     * The connections that the kernel gave.
+     */
+    uint64_t accepted;
+    /**
+     * The connections that broke before they were accepted, or were closed because an option was refused.
+     */
+    uint64_t failed_clients;
+    /**
+     * The pauses for want of descriptors or memory.
+     */
+    uint64_t pauses;
+    /**
+     * 1 if the listener pauses now, otherwise 0.
+     */
+    uint64_t is_paused;
+    /**
+     * 1 if the listener accepts connections, now or after the pause, otherwise 0.
+     */
+    uint64_t is_accepting;
+} ASYNC_SOCKET_LISTENER_METRICS;
+
+/**
+ * What a pool holds.
+ */
+typedef struct ASYNC_SOCKET_BUFFER_POOL_METRICS {
+    /**
+     * How many buffers there can be.
+     */
+    uint64_t limit;
+    /**
+     * How many exist.
+     */
+    uint64_t buffers_made;
+    /**
+     * How many of these are not in use.
+     */
+    uint64_t buffers_free;
+    /**
+     * The receives that have found the pool empty and wait for a buffer.
+     */
+    uint64_t receives_waiting;
+    /**
+     * The receives that have found the pool empty since it was made. A figure that grows says that the limit is low.
+     */
+    uint64_t receives_delayed;
+} ASYNC_SOCKET_BUFFER_POOL_METRICS;
+
+/**
+ * What a completion port has done.
+ */
+typedef struct COMPLETION_PORT_METRICS {
+    /**
+     * Rounds of the port's thread: calls of `epoll_wait(2)`.
+     */
+    uint64_t rounds;
+    /**
+     * Events that the kernel reported, wake-ups included.
+     */
+    uint64_t events;
+    /**
+     * The most events of one round. 512 is the limit.
+     */
+    uint64_t most_events;
+    /**
+     * Rounds that a wake-up by another thread began.
+     */
+    uint64_t wake_ups;
+    /**
+     * Timers that have come, those of time limits included.
+     */
+    uint64_t timers;
+    /**
+     * Timers that are armed at this moment.
+     */
+    uint64_t timers_armed;
+    /**
+     * The longest time that the thread worked without asking for events: every socket of the port waited that long.
+     */
+    uint64_t longest_round_nanoseconds;
+} COMPLETION_PORT_METRICS;
 
 #ifdef __cplusplus
 extern "C" {
@@ -542,6 +794,20 @@ const char *async_socket_end_reason_to_string(enum ASYNC_SOCKET_END_REASON end_r
 ASYNC_SOCKET_HANDLE async_socket_create_and_open(EXECUTION_ENGINE_HANDLE execution_engine, SOCKET_HANDLE socket_handle);
 
 /**
+ * Ends an open socket and returns its descriptor, which is the caller's from then on, as it is: still connected, still
+ * non-blocking. Bytes that have arrived and were not received are still in the kernel. The socket is closed afterwards, and its
+ * handle has to be destroyed as always.
+ *
+ * Returns `INVALID_SOCKET`, and nothing has changed, if operations wait (cancel them, or wait for them), if the socket is not
+ * open, for NULL, or without memory. Waits for callbacks of the socket on other threads, as `async_socket_close` does.
+ * Operations that another thread begins meanwhile are abandoned.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+SOCKET_HANDLE async_socket_release_descriptor(ASYNC_SOCKET_HANDLE async_socket);
+
+/**
  * Closes a socket as `async_socket_close` does, but never waits: neither for callbacks on other threads nor for the peer.
  * It is safe in every callback on every thread, so two callbacks can close each other's sockets.
  *
@@ -753,8 +1019,8 @@ int platform_timer_cancel(PLATFORM_TIMER_HANDLE timer);
 
 /**
  * Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/`
- * in it for a Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a
- * name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
+ * in it or `@` and an abstract name for a Unix socket (`port` is then ignored), or NULL for every address of the machine.
+ * It is not looked up as a name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
  * once after an earlier listener (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as
  * `net.core.somaxconn` says.
  *
@@ -770,6 +1036,23 @@ ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start(const char *host,
                                                          uint16_t port,
                                                          ON_ASYNC_SOCKET_ACCEPT on_accept,
                                                          void *on_accept_context);
+
+/**
+ * `async_socket_listener_start` with options. NULL options are the defaults.
+ *
+ * Returns NULL with the reason in `errno` as `async_socket_listener_start` does; `EINVAL` also if the options' `size` is too
+ * small, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
+ * set is closed, and reported as `…_CLIENT_FAILED`.
+ *
+ * Requires:
+ * That of `async_socket_listener_start`; `options` is NULL or as long as its `size` says, and its port is NULL or a reference
+ * that the caller has.
+ */
+ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start_with(const char *host,
+                                                              uint16_t port,
+                                                              const struct ASYNC_SOCKET_LISTENER_OPTIONS *options,
+                                                              ON_ASYNC_SOCKET_ACCEPT on_accept,
+                                                              void *on_accept_context);
 
 /**
  * `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which
@@ -833,9 +1116,9 @@ void async_socket_listener_destroy(ASYNC_SOCKET_LISTENER_HANDLE listener);
 /**
  * Connects to `host` and `port`, or to a Unix socket, and calls back with an open socket.
  *
- * `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is
- * looked up by the system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the
- * families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
+ * `host` is a name, an IPv4 or IPv6 address as text, a path with a `/` in it, or `@` and the abstract name of a Unix socket
+ * (`port` is then ignored). A name is looked up by the system's resolver on a thread of the library's. Its addresses are
+ * tried in the order of RFC 8305: the families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
  * of it, the look-up included; `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
  *
  * Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the
@@ -872,6 +1155,142 @@ int async_socket_connect_async(const char *host,
  * `connect` is NULL or a handle that the program does not use again.
  */
 void async_socket_connect_cancel(ASYNC_SOCKET_CONNECT_HANDLE connect);
+
+/**
+ * Writes an open socket's own address as NUL-terminated text: `127.0.0.1:80`, `[::1]:80`, the path of a Unix socket, its
+ * abstract name after an `@`, or `(unnamed)`. 512 bytes are enough for each.
+ *
+ * Returns 0 on success. Otherwise returns non-zero, and nothing is written: a NULL argument, the socket is not open, it has
+ * another kind of address, `size` bytes are too few, or there is no memory. Works inside every callback.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle; `address` is NULL or has room for `size` bytes.
+ */
+int async_socket_get_local_address(ASYNC_SOCKET_HANDLE async_socket,
+                                   char *address,
+                                   size_t size);
+
+/**
+ * Writes the address of an open socket's peer, as `async_socket_get_local_address` does its own.
+ *
+ * Requires:
+ * That of `async_socket_get_local_address`.
+ */
+int async_socket_get_peer_address(ASYNC_SOCKET_HANDLE async_socket, char *address, size_t size);
+
+/**
+ * Makes a pool of at most `limit` buffers of `buffer_bytes` bytes each, for `async_socket_receive_pooled_async`. A buffer is
+ * made when it is first needed. The limit bounds the memory of all receives from the pool, however many connections wait.
+ *
+ * Returns NULL if one of the numbers is 0, `buffer_bytes` is more than `UINT32_MAX`, or there is no memory.
+ */
+ASYNC_SOCKET_BUFFER_POOL_HANDLE async_socket_buffer_pool_create(size_t buffer_bytes,
+                                                                size_t limit);
+
+/**
+ * Gives up a pool. NULL is ignored. The pool lives on while a receive waits that was begun with it, or one of its buffers is
+ * not released. Never waits. Works inside every callback.
+ *
+ * Requires:
+ * `pool` is NULL or a handle that the program does not use again.
+ */
+void async_socket_buffer_pool_destroy(ASYNC_SOCKET_BUFFER_POOL_HANDLE pool);
+
+/**
+ * Receives at least one byte into a buffer of `pool`, which is taken only when bytes have arrived: a receive that waits holds
+ * no payload memory. It waits in one queue with the receives of other kinds. If the pool is empty, the receives wait in the
+ * order in which they found it so, and nothing is taken from the kernel meanwhile.
+ *
+ * `within_milliseconds` and `operation_id` are as for `async_socket_receive_async_within`; waiting for a buffer counts too.
+ * Returns 0 on success, otherwise non-zero without a callback: a NULL argument, not open, no memory, or a parent process's pool.
+ *
+ * A program that sends the buffers on shall bound how many a peer can hold that does not read, with
+ * `async_socket_set_high_water_mark` and a time limit. Otherwise such a peer holds up all connections of the pool.
+ *
+ * Requires:
+ * `async_socket` and `pool` are NULL or valid handles; `operation_id` is NULL or can be written until this returns; the
+ * callback may be called with its context on another thread.
+ */
+int async_socket_receive_pooled_async(ASYNC_SOCKET_HANDLE async_socket,
+                                      ASYNC_SOCKET_BUFFER_POOL_HANDLE pool,
+                                      uint32_t within_milliseconds,
+                                      ON_ASYNC_SOCKET_RECEIVE_POOLED_COMPLETE on_complete,
+                                      void *on_complete_context,
+                                      ASYNC_SOCKET_OPERATION_ID *operation_id);
+
+/**
+ * Gives a buffer back to its pool, and empties `buffer`, so that a second call with it does nothing. NULL and a buffer without
+ * bytes are ignored. Of several copies of a buffer, release one. Works on any thread, inside every callback, and after the
+ * pool was destroyed.
+ *
+ * Requires:
+ * `buffer` is NULL, or a buffer that a callback got or that was emptied by this call, and no copy of it was released.
+ */
+void async_socket_pooled_buffer_release(struct ASYNC_SOCKET_POOLED_BUFFER *buffer);
+
+/**
+ * Switches the counts of a socket on (non-zero) or off (0). The default is off, and then they cost nothing. On, an operation
+ * costs two readings of the clock more. Counts that are switched on again go on from what they were.
+ *
+ * Returns 0 on success. Otherwise returns non-zero, and nothing has changed: NULL, or no memory. Works inside every callback.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle.
+ */
+int async_socket_set_metrics(ASYNC_SOCKET_HANDLE async_socket,
+                             int on);
+
+/**
+ * Writes what a socket holds, and what it has done if it counts, to `metrics`. `metrics_size` is `sizeof *metrics`: a program
+ * that was compiled against another version of the header gets the fields that it knows, and 0 in those that the library does
+ * not know.
+ *
+ * Returns 0 on success, otherwise non-zero: a NULL argument. Works inside every callback, also when the socket is closed.
+ *
+ * Requires:
+ * `async_socket` is NULL or a valid handle; `metrics` is NULL or has room for `metrics_size` bytes.
+ */
+int async_socket_get_metrics(ASYNC_SOCKET_HANDLE async_socket,
+                             struct ASYNC_SOCKET_METRICS *metrics,
+                             size_t metrics_size);
+
+/**
+ * Writes what a listener has done to `metrics`. `metrics_size` and the result are as for `async_socket_get_metrics`.
+ *
+ * Requires:
+ * `listener` is NULL or a valid handle; `metrics` is NULL or has room for `metrics_size` bytes.
+ */
+int async_socket_listener_get_metrics(ASYNC_SOCKET_LISTENER_HANDLE listener,
+                                      struct ASYNC_SOCKET_LISTENER_METRICS *metrics,
+                                      size_t metrics_size);
+
+/**
+ * Writes what a pool holds to `metrics`. `metrics_size` and the result are as for `async_socket_get_metrics`.
+ *
+ * Requires:
+ * `pool` is NULL or a valid handle; `metrics` is NULL or has room for `metrics_size` bytes.
+ */
+int async_socket_buffer_pool_get_metrics(ASYNC_SOCKET_BUFFER_POOL_HANDLE pool,
+                                         struct ASYNC_SOCKET_BUFFER_POOL_METRICS *metrics,
+                                         size_t metrics_size);
+
+/**
+ * Sets whether completion ports that are made from now on count what they do: those of the next `platform_init` that starts
+ * the platform, and of `completion_port_create`. Non-zero is yes. The default is no, because counting reads the clock twice in
+ * each round of a port's thread.
+ */
+void platform_set_metrics(int on);
+
+/**
+ * Writes what a port has done to `metrics`. `metrics_size` is as for `async_socket_get_metrics`. Returns 0 on success,
+ * otherwise non-zero: a NULL argument, or the port does not count, see `platform_set_metrics`.
+ *
+ * Requires:
+ * `completion_port` is NULL or a reference that the caller has; `metrics` is NULL or has room for `metrics_size` bytes.
+ */
+int completion_port_get_metrics(COMPLETION_PORT_HANDLE completion_port,
+                                struct COMPLETION_PORT_METRICS *metrics,
+                                size_t metrics_size);
 
 #ifdef __cplusplus
 }  // extern "C"

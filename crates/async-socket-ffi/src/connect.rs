@@ -1,5 +1,6 @@
 //! Connects: from an address, a name or a path to an open socket.
 
+use crate::address::Host;
 use crate::boundary::{Context, guarded};
 use crate::handle::{from_handle, into_handle};
 use crate::kernel::Kernel;
@@ -10,15 +11,13 @@ use crate::platform::next_port;
 use crate::refusal::{out_of_memory, reject};
 use crate::socket::{ASYNC_SOCKET, ASYNC_SOCKET_HANDLE, Socket};
 use ASYNC_SOCKET_CONNECT_RESULT::*;
-use async_socket_net::{ConnectError, ConnectErrorKind, Connecting, Connector, Target, UnixAddress};
+use async_socket_net::{ConnectError, ConnectErrorKind, Connecting, Connector, Target};
 use completion_port::CompletionPort;
 use completion_port::memory::{Reserved, TryArc};
 use std::collections::TryReserveError;
 use std::error::Error;
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt::Write as _;
-use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt as _;
 use std::ptr;
 use std::time::Duration;
 
@@ -69,9 +68,9 @@ pub type ASYNC_SOCKET_CONNECT_HANDLE = *mut ASYNC_SOCKET_CONNECT;
 
 /// Connects to `host` and `port`, or to a Unix socket, and calls back with an open socket.
 ///
-/// `host` is a name, an IPv4 or IPv6 address as text, or a path with a `/` in it (`port` is then ignored). A name is
-/// looked up by the system's resolver on a thread of the library's. Its addresses are tried in the order of RFC 8305: the
-/// families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
+/// `host` is a name, an IPv4 or IPv6 address as text, a path with a `/` in it, or `@` and the abstract name of a Unix socket
+/// (`port` is then ignored). A name is looked up by the system's resolver on a thread of the library's. Its addresses are
+/// tried in the order of RFC 8305: the families take turns, and the next address is tried beside the last one after 250 ms. `within_milliseconds` is for all
 /// of it, the look-up included; `ASYNC_SOCKET_NO_TIME_LIMIT` leaves it to the kernel.
 ///
 /// Returns 0 on success. Then the callback runs exactly once, on the thread of the platform's next port, on which the
@@ -153,18 +152,17 @@ pub unsafe extern "C" fn async_socket_connect_async(
 
 /// `None` if the text names no host.
 fn target(host: &CStr, port: u16) -> Result<Option<Target>, TryReserveError> {
-    let bytes = host.to_bytes();
-    if bytes.contains(&b'/') {
-        return Ok(UnixAddress::of_path(OsStr::from_bytes(bytes)).ok().map(Target::Unix));
-    }
-    let Some(text) = host.to_str().ok().filter(|text| !text.is_empty()) else { return Ok(None) };
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Some(Target::Address((address, port).into())));
-    }
-    let mut host = String::new();
-    host.try_reserve_exact(text.len())?;
-    host.push_str(text);
-    Ok(Some(Target::Name { host, port }))
+    Ok(match Host::of(host) {
+        None => None,
+        Some(Host::Unix(address)) => Some(Target::Unix(address)),
+        Some(Host::Inet(address)) => Some(Target::Address((address, port).into())),
+        Some(Host::Name(name)) => {
+            let mut host = String::new();
+            host.try_reserve_exact(name.len())?;
+            host.push_str(name);
+            Some(Target::Name { host, port })
+        }
+    })
 }
 
 // Codes_SRS_C_LIBRARY_01_067

@@ -30,28 +30,47 @@ mod operation;
 mod settings;
 mod timer;
 
+mod listener_options;
+
 mod listener;
 
 mod connect;
+
+mod address;
+
+mod pool;
+
+mod metrics;
 
 #[cfg(test)]
 mod destroyed_while_opening;
 
 // The libraries export these names too.
+pub use address::{async_socket_get_local_address, async_socket_get_peer_address};
 pub use async_socket_enum_names as enum_names;
 pub use connect::{
     ASYNC_SOCKET_CONNECT, ASYNC_SOCKET_CONNECT_HANDLE, ASYNC_SOCKET_CONNECT_RESULT, ON_ASYNC_SOCKET_CONNECT_COMPLETE,
     async_socket_connect_async, async_socket_connect_cancel,
 };
 pub use end_reason::{ASYNC_SOCKET_END_REASON, ON_ASYNC_SOCKET_OPERATION_COMPLETE, async_socket_end_reason_to_string};
-pub use life::{ON_ASYNC_SOCKET_CLOSE_COMPLETE, async_socket_close_async, async_socket_create_and_open};
+pub use life::{
+    ON_ASYNC_SOCKET_CLOSE_COMPLETE, async_socket_close_async, async_socket_create_and_open,
+    async_socket_release_descriptor,
+};
 pub use listener::{
     ASYNC_SOCKET_ACCEPT_RESULT, ASYNC_SOCKET_LISTENER, ASYNC_SOCKET_LISTENER_HANDLE, ON_ASYNC_SOCKET_ACCEPT,
     ON_ASYNC_SOCKET_LISTENER_STOPPED, async_socket_listener_destroy, async_socket_listener_get_port,
     async_socket_listener_resume, async_socket_listener_start, async_socket_listener_start_on,
-    async_socket_listener_stop_async,
+    async_socket_listener_start_with, async_socket_listener_stop_async,
 };
+pub use listener_options::ASYNC_SOCKET_LISTENER_OPTIONS;
 pub use log::{ASYNC_SOCKET_LOG_LEVEL, ON_ASYNC_SOCKET_LOG, async_socket_set_log};
+pub use metrics::{
+    ASYNC_SOCKET_BUFFER_POOL_METRICS, ASYNC_SOCKET_LISTENER_METRICS, ASYNC_SOCKET_METRICS,
+    ASYNC_SOCKET_OPERATION_COUNTS, COMPLETION_PORT_METRICS, async_socket_buffer_pool_get_metrics,
+    async_socket_get_metrics, async_socket_listener_get_metrics, async_socket_set_metrics, completion_port_get_metrics,
+    platform_set_metrics,
+};
 pub use operation::{
     ASYNC_SOCKET_CANCEL_RESULT, ASYNC_SOCKET_NO_TIME_LIMIT, ASYNC_SOCKET_OPERATION_ID, async_socket_cancel,
     async_socket_receive_async_within, async_socket_send_async_within, async_socket_shutdown_async,
@@ -59,6 +78,11 @@ pub use operation::{
 pub use platform::{
     platform_deinit, platform_get_completion_port, platform_init, platform_set_thread_count,
     platform_set_thread_stack_size,
+};
+pub use pool::{
+    ASYNC_SOCKET_BUFFER_POOL, ASYNC_SOCKET_BUFFER_POOL_HANDLE, ASYNC_SOCKET_POOLED_BUFFER,
+    ON_ASYNC_SOCKET_RECEIVE_POOLED_COMPLETE, async_socket_buffer_pool_create, async_socket_buffer_pool_destroy,
+    async_socket_pooled_buffer_release, async_socket_receive_pooled_async,
 };
 pub use port::{
     COMPLETION_PORT_HANDLE, COMPLETION_PORT_TAG, completion_port_add, completion_port_create, completion_port_dec_ref,

@@ -4,7 +4,7 @@ use crate::boundary::{Context, guarded};
 use crate::handle::{borrow, into_handle};
 use crate::refusal::reject;
 use crate::socket::{ASYNC_SOCKET, ASYNC_SOCKET_HANDLE, EXECUTION_ENGINE_HANDLE, create};
-use crate::types::SOCKET_HANDLE;
+use crate::types::{INVALID_SOCKET, SOCKET_HANDLE};
 use async_socket_linux::AsyncSocket;
 use std::ffi::{c_int, c_void};
 use std::mem;
@@ -37,10 +37,41 @@ pub unsafe extern "C" fn async_socket_create_and_open(
         match created.into_fd() {
             // It stays the caller's.
             Ok(descriptor) => drop(descriptor.into_raw_fd()),
-            // There is no memory for the way back. Dropping the socket would close the caller's descriptor.
+            // Does not happen to a socket that was never open. Dropping it would close the caller's descriptor.
             Err(refused) => mem::forget(refused),
         }
         ptr::null_mut()
+    })
+}
+
+/// Ends an open socket and returns its descriptor, which is the caller's from then on, as it is: still connected, still
+/// non-blocking. Bytes that have arrived and were not received are still in the kernel. The socket is closed afterwards, and its
+/// handle has to be destroyed as always.
+///
+/// Returns `INVALID_SOCKET`, and nothing has changed, if operations wait (cancel them, or wait for them), if the socket is not
+/// open, for NULL, or without memory. Waits for callbacks of the socket on other threads, as `async_socket_close` does.
+/// Operations that another thread begins meanwhile are abandoned.
+///
+/// # Safety
+/// `async_socket` is NULL or a valid handle.
+// Codes_SRS_C_LIBRARY_01_072, Codes_SRS_C_LIBRARY_01_070
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_release_descriptor(async_socket: ASYNC_SOCKET_HANDLE) -> SOCKET_HANDLE {
+    const NAME: &str = "async_socket_release_descriptor";
+    guarded(INVALID_SOCKET, || {
+        // SAFETY: NULL or a valid handle.
+        let Some(handle) = (unsafe { borrow(async_socket) }) else {
+            reject(NAME, "async_socket", "is NULL");
+            return INVALID_SOCKET;
+        };
+        match handle.socket.take_fd() {
+            Ok(descriptor) => descriptor.into_raw_fd(),
+            Err(error) => {
+                let descriptor = handle.socket.descriptor_number();
+                tracing::debug!(descriptor, %error, "{NAME}");
+                INVALID_SOCKET
+            }
+        }
     })
 }
 

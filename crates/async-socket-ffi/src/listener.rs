@@ -1,24 +1,25 @@
 //! Listeners: connections that arrive, as descriptors.
 
+use crate::address::Host;
 use crate::boundary::{Context, guarded};
 use crate::handle::{borrow, from_handle, into_handle};
 use crate::kernel::Kernel;
+use crate::listener_options::ASYNC_SOCKET_LISTENER_OPTIONS;
 use crate::log::Line;
 use crate::memory::is_plenty;
 use crate::platform::next_port;
 use crate::refusal::{out_of_memory, reject};
 use crate::types::{INVALID_SOCKET, SOCKET_HANDLE};
 use ASYNC_SOCKET_ACCEPT_RESULT::*;
-use async_socket_net::{AcceptError, Accepted, ListenError, Listener};
+use async_socket_net::sys::{Kernel as NetKernel, NetSyscalls as _};
+use async_socket_net::{AcceptError, Accepted, Address, ListenError, Listener, SocketOption};
 use completion_port::CompletionPort;
 use completion_port::memory::Reserved;
-use std::ffi::{CStr, OsStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
-use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::net::UnixListener;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 use std::ptr;
 
 /// How many clients may wait to be accepted. The kernel limits it by `net.core.somaxconn`.
@@ -63,7 +64,7 @@ pub type ON_ASYNC_SOCKET_LISTENER_STOPPED = Option<unsafe extern "C" fn(context:
 /// What a listener handle points to.
 #[derive(Debug)]
 pub struct ASYNC_SOCKET_LISTENER {
-    listener: Listener<CompletionPort<Kernel>>,
+    pub(crate) listener: Listener<CompletionPort<Kernel>>,
     port: CompletionPort<Kernel>,
 }
 
@@ -71,8 +72,8 @@ pub struct ASYNC_SOCKET_LISTENER {
 pub type ASYNC_SOCKET_LISTENER_HANDLE = *mut ASYNC_SOCKET_LISTENER;
 
 /// Listens on an address and calls back for each connection. `host` is an IPv4 or IPv6 address as text, a path with a `/`
-/// in it for a Unix socket (`port` is then ignored), or NULL for every address of the machine. It is not looked up as a
-/// name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
+/// in it or `@` and an abstract name for a Unix socket (`port` is then ignored), or NULL for every address of the machine.
+/// It is not looked up as a name. With `port` 0 the kernel chooses one, see `async_socket_listener_get_port`. The address can be bound again at
 /// once after an earlier listener (`SO_REUSEADDR`). Up to 4096 clients wait in the backlog, or as many as
 /// `net.core.somaxconn` says.
 ///
@@ -92,12 +93,63 @@ pub unsafe extern "C" fn async_socket_listener_start(
     on_accept_context: *mut c_void,
 ) -> ASYNC_SOCKET_LISTENER_HANDLE {
     const NAME: &str = "async_socket_listener_start";
-    guarded(ptr::null_mut(), || {
-        // SAFETY: NULL or NUL-terminated.
-        let host = (!host.is_null()).then(|| unsafe { CStr::from_ptr(host) }.to_bytes());
-        let bound = check(NAME, on_accept).and_then(|_| bind(host, port));
-        handle_or_errno(NAME, bound.and_then(|descriptor| start(NAME, descriptor, on_accept, on_accept_context)))
+    // SAFETY: the caller's promise.
+    guarded(ptr::null_mut(), || unsafe {
+        start_on_host(NAME, host, port, &ASYNC_SOCKET_LISTENER_OPTIONS::NONE, on_accept, on_accept_context)
     })
+}
+
+/// `async_socket_listener_start` with options. NULL options are the defaults.
+///
+/// Returns NULL with the reason in `errno` as `async_socket_listener_start` does; `EINVAL` also if the options' `size` is too
+/// small, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
+/// set is closed, and reported as `…_CLIENT_FAILED`.
+///
+/// # Safety
+/// That of `async_socket_listener_start`; `options` is NULL or as long as its `size` says, and its port is NULL or a reference
+/// that the caller has.
+// Codes_SRS_C_LIBRARY_01_079, Codes_SRS_C_LIBRARY_01_070
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_listener_start_with(
+    host: *const c_char,
+    port: u16,
+    options: *const ASYNC_SOCKET_LISTENER_OPTIONS,
+    on_accept: ON_ASYNC_SOCKET_ACCEPT,
+    on_accept_context: *mut c_void,
+) -> ASYNC_SOCKET_LISTENER_HANDLE {
+    const NAME: &str = "async_socket_listener_start_with";
+    guarded(ptr::null_mut(), || {
+        let wanted = if options.is_null() {
+            Some(ASYNC_SOCKET_LISTENER_OPTIONS::NONE)
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { ASYNC_SOCKET_LISTENER_OPTIONS::read(options) }
+        };
+        let Some(wanted) = wanted else {
+            reject(NAME, "options", "has a size that is too small, or an option that this version does not know");
+            return handle_or_errno(NAME, Err(invalid()));
+        };
+        // SAFETY: the caller's promise.
+        unsafe { start_on_host(NAME, host, port, &wanted, on_accept, on_accept_context) }
+    })
+}
+
+/// # Safety
+/// That of `async_socket_listener_start_with`.
+unsafe fn start_on_host(
+    function: &'static str,
+    host: *const c_char,
+    port: u16,
+    options: &ASYNC_SOCKET_LISTENER_OPTIONS,
+    on_accept: ON_ASYNC_SOCKET_ACCEPT,
+    context: *mut c_void,
+) -> ASYNC_SOCKET_LISTENER_HANDLE {
+    // SAFETY: NULL or NUL-terminated.
+    let host = (!host.is_null()).then(|| unsafe { CStr::from_ptr(host) });
+    let bound = check(function, on_accept).and_then(|()| bind(host, port, options));
+    // SAFETY: the caller's promise about the port.
+    let started = bound.and_then(|descriptor| unsafe { start(function, descriptor, options, on_accept, context) });
+    handle_or_errno(function, started)
 }
 
 /// `async_socket_listener_start` on a descriptor that listens already: a bound stream socket, IPv4, IPv6 or Unix, on which
@@ -125,7 +177,9 @@ pub unsafe extern "C" fn async_socket_listener_start_on(
         let callers = unsafe { BorrowedFd::borrow_raw(socket_handle) };
         // A listener that fails closes its descriptor, so it gets another of the same socket.
         let ours = check(NAME, on_accept).and_then(|_| callers.try_clone_to_owned());
-        let started = ours.and_then(|descriptor| start(NAME, descriptor, on_accept, on_accept_context));
+        let options = &ASYNC_SOCKET_LISTENER_OPTIONS::NONE;
+        // SAFETY: without a port.
+        let started = ours.and_then(|ours| unsafe { start(NAME, ours, options, on_accept, on_accept_context) });
         if started.is_ok() {
             // SAFETY: the caller has given it away.
             drop(unsafe { OwnedFd::from_raw_fd(socket_handle) });
@@ -155,40 +209,54 @@ fn handle_or_errno(
 fn check(function: &'static str, on_accept: ON_ASYNC_SOCKET_ACCEPT) -> io::Result<()> {
     if on_accept.is_none() {
         reject(function, "on_accept", "is NULL");
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        return Err(invalid());
     }
     Ok(())
 }
 
-fn bind(host: Option<&[u8]>, port: u16) -> io::Result<OwnedFd> {
-    let no_address = || io::Error::from_raw_os_error(libc::EINVAL);
-    let descriptor: OwnedFd = match host {
-        None => TcpListener::bind((Ipv6Addr::UNSPECIFIED, port))
-            .or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?
-            .into(),
-        Some(path) if path.contains(&b'/') => UnixListener::bind(OsStr::from_bytes(path))?.into(),
-        Some(host) => {
-            let address = str::from_utf8(host).ok().and_then(|host| host.parse::<IpAddr>().ok());
-            TcpListener::bind((address.ok_or_else(no_address)?, port))?.into()
-        }
-    };
-    // A second call changes the backlog.
-    // SAFETY: an open descriptor.
-    if unsafe { libc::listen(descriptor.as_raw_fd(), BACKLOG) } != 0 {
-        return Err(io::Error::last_os_error());
+fn invalid() -> io::Error {
+    io::Error::from_raw_os_error(libc::EINVAL)
+}
+
+fn bind(host: Option<&CStr>, port: u16, options: &ASYNC_SOCKET_LISTENER_OPTIONS) -> io::Result<OwnedFd> {
+    let inet = |address: IpAddr| Address::from(SocketAddr::from((address, port)));
+    match host.map(|host| Host::of(host).ok_or_else(invalid)).transpose()? {
+        None => listen(&inet(Ipv6Addr::UNSPECIFIED.into()), options)
+            .or_else(|_| listen(&inet(Ipv4Addr::UNSPECIFIED.into()), options)),
+        Some(Host::Unix(address)) => listen(&address.into(), options),
+        Some(Host::Inet(address)) => listen(&inet(address), options),
+        Some(Host::Name(_)) => Err(invalid()),
     }
+}
+
+fn listen(address: &Address, options: &ASYNC_SOCKET_LISTENER_OPTIONS) -> io::Result<OwnedFd> {
+    let descriptor = NetKernel.socket(address.family())?;
+    let fd = descriptor.as_fd();
+    if address.as_inet().is_some() {
+        NetKernel.set_option(fd, SocketOption::ReuseAddress(true))?;
+        if options.reuse_port != 0 {
+            NetKernel.set_option(fd, SocketOption::ReusePort(true))?;
+        }
+    }
+    NetKernel.bind(fd, address)?;
+    let backlog = if options.backlog == 0 { BACKLOG } else { c_int::try_from(options.backlog).unwrap_or(c_int::MAX) };
+    NetKernel.listen(fd, backlog)?;
     Ok(descriptor)
 }
 
-fn start(
+/// # Safety
+/// The options' port is NULL or a reference that the caller has.
+unsafe fn start(
     function: &'static str,
     descriptor: OwnedFd,
+    options: &ASYNC_SOCKET_LISTENER_OPTIONS,
     on_accept: ON_ASYNC_SOCKET_ACCEPT,
     context: *mut c_void,
 ) -> io::Result<ASYNC_SOCKET_LISTENER_HANDLE> {
-    let Some(port) = next_port() else {
+    // SAFETY: the caller's promise.
+    let Some(port) = (unsafe { borrow(options.completion_port) }).or_else(next_port) else {
         reject(function, "on_accept", "cannot be called, because the platform is not started in this process");
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        return Err(invalid());
     };
     let no_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
     let Some(memory) = Reserved::try_new().filter(|_| is_plenty()) else {
@@ -198,12 +266,13 @@ fn start(
     let port = port.port.clone();
     let context = Context::new(context);
     let listener = Listener::builder()
+        .options(options.for_accepted())
         .listen_on(port.clone(), descriptor, move |accepted| call(on_accept, context, accepted))
         .map_err(|error| match error {
             ListenError::NotASocket { source } | ListenError::Port { source } | ListenError::Kernel { source, .. } => {
                 source
             }
-            _ => io::Error::from_raw_os_error(libc::EINVAL),
+            _ => invalid(),
         })?;
     Ok(into_handle(memory.fill(ASYNC_SOCKET_LISTENER { listener, port })))
 }

@@ -12,6 +12,7 @@ use async_socket_linux::{
     AsyncSocket, Cancel, EndReason, IoBufs, IoBufsMut, OperationId, RawBuffer, RawBuffers, RawSlice, ReceiveCompletion,
     ReceiveError, SendCompletion, SendError,
 };
+use completion_port::memory::TryArc;
 use std::ffi::{c_int, c_void};
 use std::time::Duration;
 
@@ -53,14 +54,40 @@ impl Callback {
 ///
 /// # Safety
 /// `place` is NULL or may be written.
-unsafe fn store(place: *mut ASYNC_SOCKET_OPERATION_ID, id: Option<OperationId>) {
+pub(crate) unsafe fn store(place: *mut ASYNC_SOCKET_OPERATION_ID, id: Option<OperationId>) {
     if !place.is_null() {
         // SAFETY: the caller's promise.
         unsafe { place.write(id.map_or(0, OperationId::to_raw)) };
     }
 }
 
-fn limit(milliseconds: u32) -> Option<Duration> {
+/// What every call that begins an operation does first. `None` with a line in the log if an argument is NULL.
+///
+/// # Safety
+/// `async_socket` is NULL or a valid handle; `operation_id` is NULL or may be written.
+// Codes_SRS_C_LIBRARY_01_070
+unsafe fn begin(
+    function: &'static str,
+    async_socket: ASYNC_SOCKET_HANDLE,
+    on_complete: ON_ASYNC_SOCKET_OPERATION_COMPLETE,
+    context: *mut c_void,
+    operation_id: *mut ASYNC_SOCKET_OPERATION_ID,
+) -> Option<(TryArc<ASYNC_SOCKET>, Callback)> {
+    // SAFETY: the caller's promise.
+    unsafe { store(operation_id, None) };
+    // SAFETY: the caller's promise.
+    let Some(handle) = (unsafe { borrow(async_socket) }) else {
+        reject(function, "async_socket", "is NULL");
+        return None;
+    };
+    let Some(on_complete) = on_complete else {
+        reject(function, "on_complete", "is NULL");
+        return None;
+    };
+    Some((handle, Callback { on_complete, context: Context::new(context) }))
+}
+
+pub(crate) fn limit(milliseconds: u32) -> Option<Duration> {
     (milliseconds != ASYNC_SOCKET_NO_TIME_LIMIT).then(|| Duration::from_millis(milliseconds.into()))
 }
 
@@ -91,20 +118,11 @@ pub unsafe extern "C" fn async_socket_send_async_within(
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     const NAME: &str = "async_socket_send_async_within";
     guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
-        // SAFETY: NULL or a place that can be written.
-        unsafe { store(operation_id, None) };
-        // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { borrow(async_socket) }) else {
-            reject(NAME, "async_socket", "is NULL");
-            return ASYNC_SOCKET_SEND_SYNC_ERROR;
-        };
-        let Some(on_complete) = on_complete else {
-            reject(NAME, "on_complete", "is NULL");
-            return ASYNC_SOCKET_SEND_SYNC_ERROR;
-        };
+        // SAFETY: the caller's promise.
+        let begun = unsafe { begin(NAME, async_socket, on_complete, on_complete_context, operation_id) };
+        let Some((handle, callback)) = begun else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
         // SAFETY: NULL or `buffer_count` long.
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
-        let callback = Callback { on_complete, context: Context::new(on_complete_context) };
         // SAFETY: the caller's promise about `buffers`.
         let sent = unsafe { send(&handle, list, limit(within_milliseconds), callback) };
         match sent {
@@ -172,20 +190,11 @@ pub unsafe extern "C" fn async_socket_receive_async_within(
 ) -> c_int {
     const NAME: &str = "async_socket_receive_async_within";
     guarded(1, || {
-        // SAFETY: NULL or a place that can be written.
-        unsafe { store(operation_id, None) };
-        // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { borrow(async_socket) }) else {
-            reject(NAME, "async_socket", "is NULL");
-            return 1;
-        };
-        let Some(on_complete) = on_complete else {
-            reject(NAME, "on_complete", "is NULL");
-            return 1;
-        };
+        // SAFETY: the caller's promise.
+        let begun = unsafe { begin(NAME, async_socket, on_complete, on_complete_context, operation_id) };
+        let Some((handle, callback)) = begun else { return 1 };
         // SAFETY: NULL or `buffer_count` long.
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return 1 };
-        let callback = Callback { on_complete, context: Context::new(on_complete_context) };
         // SAFETY: the caller's promise about `buffers`.
         let received = unsafe { receive(&handle, list, limit(within_milliseconds), callback) };
         match received {
@@ -285,18 +294,9 @@ pub unsafe extern "C" fn async_socket_shutdown_async(
 ) -> ASYNC_SOCKET_SEND_SYNC_RESULT {
     const NAME: &str = "async_socket_shutdown_async";
     guarded(ASYNC_SOCKET_SEND_SYNC_ERROR, || {
-        // SAFETY: NULL or a place that can be written.
-        unsafe { store(operation_id, None) };
-        // SAFETY: NULL or a valid handle.
-        let Some(handle) = (unsafe { borrow(async_socket) }) else {
-            reject(NAME, "async_socket", "is NULL");
-            return ASYNC_SOCKET_SEND_SYNC_ERROR;
-        };
-        let Some(on_complete) = on_complete else {
-            reject(NAME, "on_complete", "is NULL");
-            return ASYNC_SOCKET_SEND_SYNC_ERROR;
-        };
-        let callback = Callback { on_complete, context: Context::new(on_complete_context) };
+        // SAFETY: the caller's promise.
+        let begun = unsafe { begin(NAME, async_socket, on_complete, on_complete_context, operation_id) };
+        let Some((handle, callback)) = begun else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
         match handle.socket.shutdown_async(move |ended| callback.call(ended.reason, 0)) {
             Ok(id) => {
                 // SAFETY: NULL or a place that can be written.

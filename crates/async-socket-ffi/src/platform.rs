@@ -12,12 +12,15 @@ use completion_port::{CompletionPort, CreatePortError};
 use std::ffi::c_int;
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static PLATFORM: PerProcess<Mutex<Platform>> = PerProcess::new();
 
 static THREADS: AtomicU32 = AtomicU32::new(1);
+
+/// Whether ports that are made from now on count what they do.
+pub(crate) static METRICS: AtomicBool = AtomicBool::new(false);
 
 /// 0 means the default.
 static STACK_SIZE: AtomicUsize = AtomicUsize::new(0);

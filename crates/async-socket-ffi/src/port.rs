@@ -4,6 +4,7 @@ use crate::boundary::{Context, guarded};
 use crate::handle::{borrow, from_handle, into_handle};
 use crate::kernel::Kernel;
 use crate::log;
+use crate::platform::METRICS;
 use crate::refusal::reject;
 use crate::types::{COMPLETION_PORT_EPOLL_ACTION, ON_COMPLETION_PORT_EVENT_COMPLETE, SOCKET_HANDLE};
 use completion_port::memory::{Reserved, TryArc};
@@ -12,6 +13,7 @@ use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
 /// What a port handle points to.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ impl COMPLETION_PORT_TAG {
     // Codes_SRS_C_LIBRARY_01_013
     pub(crate) fn create(builder: CompletionPortBuilder) -> Result<TryArc<Self>, CreatePortError> {
         let memory = Reserved::try_new().ok_or_else(no_memory)?;
-        let port = builder.create_with(Kernel)?;
+        let port = builder.metrics(METRICS.load(Ordering::Relaxed)).create_with(Kernel)?;
         Ok(memory.fill(Self { one_shots: OneShots::new(port.clone()), port }))
     }
 }

@@ -2,9 +2,10 @@
 
 use crate::socket::AsyncSocketLinux;
 use crate::socket_core::state_in;
+use crate::span::log_inside;
 use crate::sys::SocketSyscalls;
 use async_socket_api::{Refused, SocketState};
-use completion_port::{AddError, Port, log_caught};
+use completion_port::{AddError, Port};
 use std::io;
 use thiserror::Error;
 
@@ -74,11 +75,12 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     {
         let core = self.registration.handler();
         let descriptor = core.descriptor;
+        let span = self.span();
         let is_first = core.set_never_lingers(true);
         match self.registration.remove_async(done) {
             // Nothing of the socket is touched any more, because `done` may have dropped it.
             Ok(()) => {
-                log_caught(|| tracing::debug!(descriptor, "socket closing"));
+                log_inside(span.as_deref(), || tracing::debug!(descriptor, "socket closing"));
                 Ok(())
             }
             Err(refused) => {

@@ -9,10 +9,10 @@
 
 use crate::extras::Extras;
 use crate::idle::only_looks;
-use crate::kinds::{PendingPooled, PendingReceive};
+use crate::kinds::PendingReceive;
 use crate::lent::{Lent, Room, is_boxed};
 use crate::operation::{Kind, Progress, Queued, store_in};
-use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
+use crate::pool::{BufferPool, PooledCompletion};
 use crate::sending::{send_boxed_within, send_within};
 use crate::socket::{AsyncSocketLinux, given_back};
 use crate::socket_core::SocketCore;
@@ -112,11 +112,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
-        if pool.is_inherited() {
-            return Err(ReceiveError::Inherited);
-        }
-        let resumer = self.registration.resumer();
-        let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
+        let receive = self.pending_pooled(pool, on_receive_complete)?;
         self.add_within(receive, within).map_err(|refused| refused.error)
     }
 
@@ -143,8 +139,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// every byte within this time, the send ends as [`TimedOut`](EndReason::TimedOut), on the port thread, usually less
     /// than two milliseconds late and never early.
     ///
-    /// `bytes_sent` says how much went out. If that is not 0, the stream is broken, because the peer would see a gap: sends
-    /// that wait end as [`StreamBroken`](EndReason::StreamBroken), and later ones are refused.
+    /// `bytes_sent` says how much went out. If that is not 0, the stream is broken, because the peer would see a gap: later
+    /// sends are refused, and those that wait end as [`StreamBroken`](EndReason::StreamBroken) once the kernel would take
+    /// more, or as [`Closed`](EndReason::Closed) if the socket is closed before.
     ///
     /// The time also counts while earlier sends wait. A send that is done at once costs nothing more than `send_async`.
     ///
@@ -295,6 +292,7 @@ impl<S: SocketSyscalls, K: Kind<S>> IntoOperation<Queued<S>> for Within<K> {
 
 impl<S: SocketSyscalls, K: Kind<S>> Kind<S> for Within<K> {
     const FAILED: &'static str = K::FAILED;
+    const DIRECTION: Direction = K::DIRECTION;
     type Done = K::Done;
     type Completion = K::Completion;
     type Callback = K::Callback;

@@ -2,19 +2,23 @@
 //!
 //! Invariant: while a closure has the descriptor, it is not closed. A close meanwhile leaves it to the last of these
 //! closures.
-#![allow(unsafe_code, reason = "the registration has the descriptor, and lends it only to operations")]
+#![allow(
+    unsafe_code,
+    reason = "the registration has the descriptor, lends it only to operations, and releases it elsewhere"
+)]
 
 use crate::event::close;
 use crate::extras::{Kept, More};
 use crate::socket::AsyncSocketLinux;
-use crate::socket_core::{SocketCore, state_in};
+use crate::socket_core::SocketCore;
 use crate::sys::SocketSyscalls;
-use async_socket_api::{Refused, SocketState};
+use async_socket_api::Refused;
 use completion_port::{Direction, Phase, Port};
 use rustix::net::SocketAddrAny;
+use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd, RawFd};
 use thiserror::Error;
 
 /// Why a descriptor is not given back.
@@ -29,6 +33,9 @@ pub enum IntoFdError {
         /// The number of sends, and of a shutdown that waits.
         sends: usize,
     },
+    /// The socket was never opened. [`into_fd`](AsyncSocketLinux::into_fd) gives the descriptor back.
+    #[error("the socket was never opened")]
+    NotOpen,
     /// The socket was closed, and its descriptor with it, or is being closed.
     #[error("the socket was closed, its descriptor is gone")]
     DescriptorClosed,
@@ -105,38 +112,97 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     }
 
     /// Ends the socket and gives its descriptor back, as it is: still connected, still non-blocking. Like the drop, it
-    /// first waits for callbacks of the socket on other threads.
+    /// first waits for callbacks of the socket on other threads. A socket that is not open needs no memory for that.
     ///
     /// Bytes that have arrived and were not received are still in the kernel.
     ///
     /// # Errors
     /// [`IntoFdError`] and the socket, which is unchanged.
-    // Codes_SRS_SOCKET_01_074, Codes_SRS_SOCKET_01_075
+    // Codes_SRS_SOCKET_01_074, Codes_SRS_SOCKET_01_075, Codes_SRS_SOCKET_01_127
     pub fn into_fd(self) -> Result<OwnedFd, Refused<Self, IntoFdError>> {
+        if self.registration.phase() != Phase::Unregistered {
+            return self.take_fd().map_err(|error| Refused { error, returned: self });
+        }
+        // Only the drop releases it, on this thread.
+        let caught = Caught::new(self.descriptor_number());
+        drop(self);
+        Ok(caught.take().unwrap_or_else(|| unreachable!("a descriptor that was never registered is released")))
+    }
+
+    /// [`into_fd`](Self::into_fd) of an open socket, for a program that shares the socket. It is closed afterwards. Operations
+    /// that another thread begins meanwhile are abandoned.
+    ///
+    /// # Errors
+    /// [`IntoFdError`]; nothing has changed then.
+    // Codes_SRS_SOCKET_01_128
+    pub fn take_fd(&self) -> Result<OwnedFd, IntoFdError> {
+        // In a child of `fork` it is `Removed`, and no lock is touched.
+        match self.registration.phase() {
+            Phase::Registered => {}
+            Phase::Unregistered | Phase::Registering => return Err(IntoFdError::NotOpen),
+            Phase::Removing | Phase::Removed => return Err(IntoFdError::DescriptorClosed),
+        }
         let core = self.registration.handler();
         let queued = |direction| self.registration.queued(direction);
         let (receives, sends) = (queued(Direction::In), queued(Direction::Out));
         if receives + sends > 0 {
-            return Err(Refused { error: IntoFdError::OperationsWait { receives, sends }, returned: self });
-        }
-        if state_in(self.registration.phase()) != SocketState::Open && self.registration.phase() != Phase::Unregistered
-        {
-            return Err(Refused { error: IntoFdError::DescriptorClosed, returned: self });
+            return Err(IntoFdError::OperationsWait { receives, sends });
         }
         let kept =
             Kept::try_new().filter(|kept| core.make_more().is_some_and(|it| it.keep_descriptor_in(kept.clone())));
-        let Some(kept) = kept else { return Err(Refused { error: IntoFdError::OutOfMemory, returned: self }) };
+        let kept = kept.ok_or(IntoFdError::OutOfMemory)?;
         self.registration.remove_and_wait();
-        match (kept.take(), self.registration.phase()) {
-            (Some(descriptor), _) => Ok(descriptor),
-            (None, Phase::Unregistered) => {
-                // Only the drop releases it.
-                drop(self);
-                Ok(kept.take().unwrap_or_else(|| unreachable!("a descriptor that was never registered is released")))
-            }
-            // The socket is used up inside one of its own attempts.
-            (None, _) => Err(Refused { error: IntoFdError::DescriptorClosed, returned: self }),
+        // There is none if the socket is used up inside one of its own attempts, or another thread has closed it meanwhile.
+        kept.take().ok_or(IntoFdError::DescriptorClosed)
+    }
+}
+
+thread_local! {
+    /// The descriptor that the next release on this thread leaves to `into_fd`, instead of closing it. See [`Caught`].
+    static CATCHES: Cell<Catches> = const { Cell::new(Catches::Nothing) };
+}
+
+#[derive(Clone, Copy)]
+enum Catches {
+    Nothing,
+    /// It has not been released yet.
+    Number(RawFd),
+    /// It has been released, and belongs to the [`Caught`].
+    Released(RawFd),
+}
+
+/// A descriptor that is about to be released on this thread. Needs no memory.
+struct Caught(());
+
+impl Caught {
+    fn new(number: RawFd) -> Self {
+        CATCHES.set(Catches::Number(number));
+        Self(())
+    }
+
+    fn take(&self) -> Option<OwnedFd> {
+        match CATCHES.replace(Catches::Nothing) {
+            // SAFETY: the release has given it up.
+            Catches::Released(number) => Some(unsafe { OwnedFd::from_raw_fd(number) }),
+            _ => None,
         }
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
+
+/// Leaves a released descriptor to `into_fd`, if that waits for it. Otherwise gives it back.
+pub(crate) fn unless_caught(descriptor: OwnedFd) -> Option<OwnedFd> {
+    match CATCHES.get() {
+        Catches::Number(number) if number == descriptor.as_raw_fd() => {
+            CATCHES.set(Catches::Released(descriptor.into_raw_fd()));
+            None
+        }
+        _ => Some(descriptor),
     }
 }
 

@@ -112,6 +112,13 @@ impl ExecutionEngineBuilder {
         self
     }
 
+    /// Whether each port counts what it does, for [`CompletionPort::metrics`]. The default is no. See
+    /// [`CompletionPortBuilder::metrics`].
+    pub fn metrics(mut self, counts: bool) -> Self {
+        self.port = self.port.metrics(counts);
+        self
+    }
+
     /// Creates the ports and their threads.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
 use crate::deadline::{as_usual, ends_started, timer_fired};
+use crate::descriptor::unless_caught;
 use crate::operation::{Queued, reason_of};
 use crate::socket_core::{SocketCore, unsupported};
 use crate::sys::{Errno, SocketSyscalls};
@@ -34,6 +35,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         } else {
             ShortRead::ProvesNothing
         });
+        self.begin_span(fd);
         Ok(())
     }
 
@@ -70,6 +72,8 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039
     fn release(&self, descriptor: OwnedFd) {
+        self.end_span();
+        let Some(descriptor) = unless_caught(descriptor) else { return };
         if let Some(more) = self.more() {
             // Codes_SRS_SOCKET_01_074
             if let Some(kept) = more.kept() {

@@ -3,7 +3,9 @@
 //! Invariant: `queued_bytes` is the sum of the unsent bytes of the sends that wait. It is raised before a send is queued,
 //! and lowered before its callback runs.
 
+use crate::counts::Counts;
 use crate::idle::IdleCount;
+use crate::span::SpanPlace;
 use completion_port::memory::{TryArc, try_box};
 use once_cell::race::OnceBox;
 use std::os::fd::OwnedFd;
@@ -28,6 +30,10 @@ pub(crate) struct More {
     lent: Mutex<LentDescriptor>,
     /// Where the descriptor is left at the end, if the program wants it back.
     kept: OnceBox<[Kept; 1]>,
+    /// Made when the socket is first asked to count.
+    counts: OnceBox<[Counts; 1]>,
+    /// Made when a subscriber first wants the socket's span.
+    span: OnceBox<[SpanPlace; 1]>,
 }
 
 /// The descriptor in the hands of the program.
@@ -77,6 +83,8 @@ impl Default for More {
             armed: Mutex::new(None),
             lent: Mutex::default(),
             kept: OnceBox::new(),
+            counts: OnceBox::new(),
+            span: OnceBox::new(),
         }
     }
 }
@@ -115,6 +123,26 @@ impl More {
     /// Leaves the descriptor in `kept` at the end. False if there is no memory, or another place.
     pub(crate) fn keep_descriptor_in(&self, kept: Kept) -> bool {
         try_box(kept).is_ok_and(|kept| self.kept.set(kept).is_ok())
+    }
+
+    pub(crate) fn counts(&self) -> Option<&Counts> {
+        self.counts.get().map(|[counts]| counts)
+    }
+
+    /// `None` if there is no memory.
+    pub(crate) fn make_counts(&self) -> Option<&Counts> {
+        let [counts] = self.counts.get_or_try_init(|| try_box(Counts::default()).map_err(|_| ())).ok()?;
+        Some(counts)
+    }
+
+    pub(crate) fn span_place(&self) -> Option<&SpanPlace> {
+        self.span.get().map(|[place]| place)
+    }
+
+    /// `None` if there is no memory.
+    pub(crate) fn make_span_place(&self) -> Option<&SpanPlace> {
+        let [place] = self.span.get_or_try_init(|| try_box(SpanPlace::default())).ok()?;
+        Some(place)
     }
 
     pub(crate) fn kept(&self) -> Option<&Kept> {

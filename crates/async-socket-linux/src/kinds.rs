@@ -87,6 +87,7 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     const FAILED: &'static str = "send ended";
+    const DIRECTION: Direction = Direction::Out;
     type Done = ();
     type Completion = SendCompletion<B>;
     type Callback = F;
@@ -100,9 +101,7 @@ where
         let before = self.cursor.bytes;
         let sent = attempt.run(|fd| send_some(&core.sys, fd.as_fd(), &self.payload, &mut self.cursor));
         core.note_dequeued(self.cursor.bytes - before);
-        if self.cursor.bytes > before {
-            core.touch();
-        }
+        core.note_sent(self.cursor.bytes - before);
         match sent {
             Some(Sent::All) => Progress::Done { done: (), drained: false },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
@@ -146,6 +145,7 @@ where
     F: FnOnce(ReceiveCompletion<B>) + Send + 'static,
 {
     const FAILED: &'static str = "receive ended";
+    const DIRECTION: Direction = Direction::In;
     /// How many bytes arrived.
     type Done = u32;
     type Completion = ReceiveCompletion<B>;
@@ -171,10 +171,14 @@ where
         }
         let short_read = core.short_read();
         let short_drains = short_read != ShortRead::ProvesNothing;
-        self.receive_with(core, attempt, short_drains, |sys, fd, buffers| match short_read {
+        let progress = self.receive_with(core, attempt, short_drains, |sys, fd, buffers| match short_read {
             ShortRead::DrainedUnlessFdsPassed => receive_noting_scm_rights(sys, fd, buffers),
             _ => receive(sys, fd, buffers),
-        })
+        });
+        if let Progress::Done { done: bytes, .. } = progress {
+            core.note_received(bytes);
+        }
+        progress
     }
 
     #[inline(always)]
@@ -220,6 +224,7 @@ where
     F: FnOnce(PooledCompletion) + Send + 'static,
 {
     const FAILED: &'static str = "pooled receive ended";
+    const DIRECTION: Direction = Direction::In;
     /// The bytes that arrived.
     type Done = PooledBuffer;
     type Completion = PooledCompletion;
@@ -250,6 +255,7 @@ where
             Some(Received::Bytes { bytes, short, .. }) => {
                 buffer.set_filled(bytes as usize);
                 core.touch();
+                core.note_received(bytes);
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
             nothing => {

@@ -8,6 +8,8 @@
 //! * [`ExecutionEngine`] says how many threads there are. [`platform`] holds the process-wide engine.
 //! * [`BufferPool`] is for receives that hold no buffer while they wait.
 //! * [`EndReason`] says why an operation ended.
+//! * [`SocketMetrics`] is what a socket holds and, if it is asked to count, what it has done. If a subscriber of `tracing` wants
+//!   the level `DEBUG`, each socket has a span, from open to close, inside which its callbacks run.
 //! * [`sys`] is the seam to the kernel, for tests.
 //!
 //! The other crates: [`async_socket_api`] has the trait, the buffers that can be lent, and the results; all of it is
@@ -56,6 +58,7 @@
 #![deny(unsafe_code)]
 
 mod closing;
+mod counts;
 mod deadline;
 mod descriptor;
 mod engine;
@@ -76,6 +79,7 @@ mod sending;
 mod shutdown;
 mod socket;
 mod socket_core;
+mod span;
 pub mod sys;
 mod transfer;
 mod upper_layer;
@@ -90,7 +94,7 @@ pub use completion_port::{OperationId, OutOfMemory};
 pub use descriptor::IntoFdError;
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use idle::TimeoutError;
-pub use metrics::{PoolMetrics, SocketMetrics};
+pub use metrics::{OperationCounts, PoolMetrics, SocketCounts, SocketMetrics};
 pub use opening::SetUpError;
 pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
 pub use socket::{AsyncSocketLinux, CreateError};

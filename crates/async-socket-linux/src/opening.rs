@@ -37,7 +37,7 @@ impl AsyncSocketLinux {
     /// engine.
     ///
     /// # Errors
-    /// [`SetUpError`] and the descriptor. There is no descriptor if memory has run out meanwhile; it is closed then.
+    /// [`SetUpError`] and the descriptor.
     ///
     /// ```
     /// use async_socket_linux::{AsyncSocket, AsyncSocketLinux, ExecutionEngine};

@@ -6,12 +6,13 @@
 //! Invariant: an operation owns the lent buffers and the callback, and gives up both together, once. Its slot is then
 //! kept for the next operation of the same kind, so that nothing is allocated per operation.
 
+use crate::counts::run_watched;
 use crate::socket_core::SocketCore;
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::Fault;
 use async_socket_api::EndReason;
 use completion_port::memory::try_box;
-use completion_port::{Attempt, log_caught};
+use completion_port::{Attempt, Direction, log_caught};
 use std::any::Any;
 use std::mem;
 use std::time::Instant;
@@ -36,16 +37,18 @@ pub(crate) trait Operation<S: SocketSyscalls>: Any + Send {
 pub(crate) trait Kind<S: SocketSyscalls>: Sized + Send + 'static {
     /// What the log says when one fails.
     const FAILED: &'static str;
+    /// The direction that its end is counted for.
+    const DIRECTION: Direction;
     /// The outcome of a successful try, for the callback.
     type Done;
     /// What the callback gets.
     type Completion;
     type Callback: FnOnce(Self::Completion);
 
-    /// Whether a try is to take its fast path. Only receives have a slow path.
+    /// Whether a try is to take its fast path, on which nothing is counted.
     #[inline(always)]
-    fn is_fast_path(_: &SocketCore<S>) -> bool {
-        true
+    fn is_fast_path(core: &SocketCore<S>) -> bool {
+        !core.is_watched()
     }
 
     /// Makes one try. `is_fast_path` is a constant at each call.
@@ -171,7 +174,7 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
         if K::is_fast_path(core) {
             go_on(self, core, attempt, true);
         } else {
-            receive_slow_path(self, core, attempt);
+            take_slow_path(self, core, attempt);
         }
     }
 
@@ -197,14 +200,16 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
         // The next operation has not waited yet.
         core.touch();
         let reason = traced(reason, core);
-        log_caught(|| tracing::trace!(descriptor = core.descriptor, ?reason, bytes_sent, "{}", K::FAILED));
-        attempt.complete(false, recycled(self), || operation.fail(reason));
+        core.log(|| tracing::trace!(descriptor = core.descriptor, ?reason, bytes_sent, "{}", K::FAILED));
+        attempt.complete(false, recycled(self), || {
+            run_watched(core, K::DIRECTION, reason, || operation.fail(reason));
+        });
     }
 }
 
 /// A separate function, because its code would double the size of the fast path.
 #[inline(never)]
-fn receive_slow_path<S: SocketSyscalls, K: Kind<S>>(
+fn take_slow_path<S: SocketSyscalls, K: Kind<S>>(
     slot: Box<Slot<K>>,
     core: &SocketCore<S>,
     attempt: Attempt<'_, SocketCore<S>>,
@@ -227,7 +232,11 @@ fn go_on<S: SocketSyscalls, K: Kind<S>>(
             let Some(operation) = slot[0].take() else { return };
             let (callback, completion) = operation.succeed(done);
             attempt.complete(drained, recycled(slot), || ());
-            callback(completion);
+            if is_fast_path {
+                callback(completion);
+            } else {
+                run_watched(core, K::DIRECTION, EndReason::Completed, || callback(completion));
+            }
         }
         Progress::Part => attempt.partial(slot),
         Progress::Blocked => attempt.pending(slot),

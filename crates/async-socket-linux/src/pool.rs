@@ -103,6 +103,8 @@ struct State {
     free: Vec<Box<[u8]>>,
     made: usize,
     waiters: PoolWaiters,
+    /// How many receives have ever waited.
+    delayed: u64,
 }
 
 /// The outcome of asking the pool for a buffer.
@@ -225,6 +227,7 @@ impl BufferPool {
             buffers_made: state.made,
             buffers_free: state.free.len(),
             receives_waiting: state.waiters.waiting() + state.waiters.granted(),
+            receives_delayed: state.delayed,
         }
     }
 
@@ -255,9 +258,12 @@ impl State {
     }
 
     /// Queues a receive until a buffer in use comes back. `None` if no buffer is in use, or if there is no memory.
+    // Codes_SRS_BUFFER_POOL_01_015
     #[cold]
     fn wait(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
-        if self.made > 0 { self.waiters.push(note) } else { None }
+        let ticket = if self.made > 0 { self.waiters.push(note) } else { None };
+        self.delayed += u64::from(ticket.is_some());
+        ticket
     }
 
     /// Grants the free buffers to waiting receives, and resumes these. Resumes one more receive if another buffer may

@@ -6,6 +6,7 @@
 //! * A refused send comes back whole, and is dropped after the claim has ended. Dropping it drops the values that its
 //!   callback captured. These may close the socket, and the close waits for the claim.
 
+use crate::counts::{Counts, run_watched};
 use crate::deadline::{arm, deadline};
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
@@ -13,7 +14,7 @@ use crate::socket_core::{SocketCore, state_in};
 use crate::sys::{Errno, SocketSyscalls};
 use crate::transfer::{Cursor, Fault, Sent, send_once, send_rest};
 use async_socket_api::{EndReason, IoBufs, Payload, Refused, SendCompletion, SendError};
-use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration, log_caught};
+use completion_port::{AddError, Claim, ClaimError, Direction, OperationId, Port, Registration};
 use std::mem;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -21,22 +22,7 @@ use std::time::Duration;
 /// A send that was refused, and why.
 type NotSent<B, F> = (SendError, PendingSend<B, F>);
 
-#[inline(always)]
-pub(crate) fn send<P, S, B, F>(
-    registration: &Registration<SocketCore<S>, P>,
-    buffers: B,
-    on_send_complete: F,
-) -> Result<Option<OperationId>, Refused<B, SendError>>
-where
-    P: Port,
-    S: SocketSyscalls,
-    B: IoBufs,
-    F: FnOnce(SendCompletion<B>) + Send + 'static,
-{
-    send_within(registration, buffers, on_send_complete, None)
-}
-
-/// [`send`] of a payload that must be sent within a time.
+/// Sends a payload, within a time if it must be.
 // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_062, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
 #[inline(always)]
 pub(crate) fn send_within<P, S, B, F>(
@@ -59,7 +45,7 @@ where
             send_later(registration, why, send)
         }
     }
-    .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+    .map_err(|(error, send)| refused(registration.handler(), error, send))
 }
 
 /// Leaves the whole send of a large value to the port thread. The caller's stack still holds the value, and has no room
@@ -83,7 +69,13 @@ where
         on_send_complete(SendCompletion::new(sent.reason, sent.bytes_sent, buffers));
     };
     send_later(registration, ClaimError::InUse, pending(registration, payload, on_complete, within))
-        .map_err(|(error, send)| Refused { error, returned: send.payload.into_buffers() })
+        .map_err(|(error, send)| refused(registration.handler(), error, send))
+}
+
+#[cold]
+fn refused<S, B, F>(core: &SocketCore<S>, error: SendError, send: PendingSend<B, F>) -> Refused<B, SendError> {
+    core.counts().into_iter().for_each(Counts::note_refused_send);
+    Refused { error, returned: send.payload.into_buffers() }
 }
 
 /// Sends on the caller's thread. The port thread sends the bytes that the kernel does not take at once.
@@ -161,14 +153,12 @@ where
     let on_panic = BreakStream(core);
     let sent = send_rest(&core.sys, claim.descriptor().as_fd(), &send.payload, &mut send.cursor, sent);
     mem::forget(on_panic);
-    if send.cursor.bytes > 0 {
-        core.touch();
-    }
+    core.note_sent(send.cursor.bytes);
     match sent {
         Sent::All => {
             let PendingSend { payload, on_complete, cursor, .. } = send;
             let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
-            claim.complete(|| on_complete(sent));
+            claim.complete(|| run_watched(core, Direction::Out, EndReason::Completed, || on_complete(sent)));
             Ok(None)
         }
         Sent::Failed(fault) => {
@@ -177,7 +167,7 @@ where
         }
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
         Sent::Some | Sent::Blocked => {
-            log_caught(|| {
+            core.log(|| {
                 tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
             });
             let bytes_sent = send.cursor.bytes;
@@ -195,7 +185,7 @@ where
             if let Some(deadline) = deadline {
                 arm(registration, deadline);
             }
-            queued.map_err(|failed| {
+            queued.inspect(|_| note_queued(core)).map_err(|failed| {
                 let (_claim, send) = failed.returned;
                 more.remove_queued(send.unsent());
                 core.send_failed(bytes_sent);
@@ -273,10 +263,14 @@ where
     if let Some(deadline) = deadline {
         arm(registration, deadline);
     }
-    added.map_err(|refused| {
+    added.inspect(|_| note_queued(core)).map_err(|refused| {
         more.remove_queued(length);
         (add_error(refused.error, not_open), refused.returned)
     })
+}
+
+fn note_queued<S>(core: &SocketCore<S>) {
+    core.counts().into_iter().for_each(Counts::note_queued_send);
 }
 
 /// Why an operation could not be queued for sending.

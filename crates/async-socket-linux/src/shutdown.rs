@@ -3,6 +3,7 @@
 //! Invariant: from an accepted shutdown on, no send is accepted. If the shutdown ends other than well, sends are accepted
 //! again.
 
+use crate::counts::run_watched;
 use crate::operation::{Kind, Progress, Queued, reason_of, store_in};
 use crate::sending::{add_error, send_error};
 use crate::socket::AsyncSocketLinux;
@@ -109,7 +110,11 @@ where
     }
     match shut_down(core, claim.descriptor().as_fd()) {
         Ok(true) => {
-            claim.complete(|| (shutdown.on_complete)(SendCompletion::new(EndReason::Completed, 0, ())));
+            claim.complete(|| {
+                run_watched(core, Direction::Out, EndReason::Completed, || {
+                    (shutdown.on_complete)(SendCompletion::new(EndReason::Completed, 0, ()));
+                });
+            });
             Ok(None)
         }
         Ok(false) => claim.queue(shutdown).map(Some).map_err(|refused| {
@@ -155,6 +160,7 @@ where
     F: FnOnce(SendCompletion<()>) + Send + 'static,
 {
     const FAILED: &'static str = "shutdown ended";
+    const DIRECTION: Direction = Direction::Out;
     type Done = ();
     type Completion = SendCompletion<()>;
     type Callback = F;

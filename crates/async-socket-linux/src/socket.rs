@@ -10,13 +10,15 @@ use crate::kinds::{PendingPooled, PendingReceive};
 use crate::lent::{Lent, Room, is_boxed};
 use crate::platform;
 use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
-use crate::sending::{send, send_boxed_within};
+use crate::sending::{send_boxed_within, send_within};
 use crate::socket_core::{SocketCore, state_in, unsupported_kind};
+use crate::span::{SocketSpan, log_inside, run_in_span};
 use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
     AsyncSocket, Cancel, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SocketState,
 };
+use completion_port::memory::TryArc;
 use completion_port::{
     AddError, CompletionPort, CreatePortError, Direction, OperationId, Phase, Port, RegisterError, Registration,
     log_caught,
@@ -178,12 +180,19 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     where
         F: FnOnce(PooledCompletion) + Send + 'static,
     {
+        let receive = self.pending_pooled(pool, on_receive_complete)?;
+        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
+    }
+
+    pub(crate) fn pending_pooled<F>(
+        &self,
+        pool: &BufferPool,
+        on_complete: F,
+    ) -> Result<PendingPooled<S, P, F>, ReceiveError> {
         if pool.is_inherited() {
             return Err(ReceiveError::Inherited);
         }
-        let resumer = self.registration.resumer();
-        let receive = PendingPooled { place: PoolPlace::new(pool), resumer, on_complete: on_receive_complete };
-        self.registration.add(Direction::In, receive).map_err(|refused| self.receive_error(refused.error))
+        Ok(PendingPooled { place: PoolPlace::new(pool), resumer: self.registration.resumer(), on_complete })
     }
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
@@ -247,6 +256,11 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         self.registration.handler().descriptor
     }
 
+    /// The span of an open socket. In a child of `fork`, where another thread may have held its lock, no socket is open.
+    pub(crate) fn span(&self) -> Option<TryArc<SocketSpan>> {
+        if self.registration.phase() == Phase::Registered { self.registration.handler().span() } else { None }
+    }
+
     /// Does the same as the drop, for a program that shares the socket by other means than references. It closes the
     /// socket, and returns when no callback of the socket runs or will run on any thread. The callbacks that the caller
     /// is inside of are excepted.
@@ -261,9 +275,10 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn close_and_wait(&self) {
         let was_open = self.registration.phase() == Phase::Registered;
+        let span = self.span();
         self.registration.remove_and_wait();
         if was_open {
-            log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
+            log_inside(span.as_deref(), || tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
         }
     }
 }
@@ -278,13 +293,21 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(OpenResult) + Send + 'static,
     {
         let opened = self.registration.register(|| {
-            log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket opened"));
-            on_open_complete(OpenResult::Ok);
+            let core = self.registration.handler();
+            core.note_port(self.registration.port().number());
+            core.log(|| tracing::debug!(descriptor = core.descriptor, "socket opened"));
+            run_in_span(core, || on_open_complete(OpenResult::Ok));
         });
         opened.map_err(|error| {
             let descriptor = self.descriptor_number();
             let error = open_error(error, descriptor);
-            log_caught(|| tracing::debug!(descriptor, %error, "socket not opened"));
+            if self.registration.phase() == Phase::Unregistered {
+                let core = self.registration.handler();
+                core.log(|| tracing::debug!(descriptor, %error, "socket not opened"));
+                core.end_span();
+            } else {
+                log_caught(|| tracing::debug!(descriptor, %error, "socket not opened"));
+            }
             error
         })
     }
@@ -292,8 +315,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_036, Codes_SRS_ASYNC_SOCKET_LINUX_11_037, Codes_SRS_ASYNC_SOCKET_LINUX_11_041
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_042
     fn close(&self) {
+        let span = self.span();
         if self.registration.remove() {
-            log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
+            log_inside(span.as_deref(), || tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
         }
     }
 
@@ -305,7 +329,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
         if const { !is_boxed::<B>() } {
-            return send(&self.registration, buffers, on_send_complete);
+            return send_within(&self.registration, buffers, on_send_complete, None);
         }
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
@@ -348,8 +372,11 @@ impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
     /// The specification's `async_socket_destroy`. The registration's own drop would close the socket too. It is done here
     /// so that the log says so afterwards.
     fn drop(&mut self) {
+        let span = self.span();
         self.registration.remove_and_wait();
-        log_caught(|| tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed"));
+        log_inside(span.as_deref(), || {
+            tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed");
+        });
     }
 }
 

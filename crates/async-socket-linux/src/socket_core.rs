@@ -2,7 +2,9 @@
 //!
 //! Invariant: this module knows numbers and errors, but no operations and no callbacks.
 
+use crate::counts::Counts;
 use crate::extras::{Extras, More};
+use crate::span::SpanPlace;
 use crate::sys::Errno;
 use crate::transfer::ShortRead;
 use async_socket_api::{SendError, SocketState, UnsupportedKind};
@@ -43,6 +45,8 @@ mod flag {
     pub(super) const KNOWN: u8 = 0b11;
     /// There is a late error.
     pub(super) const LATE_ERROR: u8 = 1 << 2;
+    /// A message is counted, or calls back inside the socket's span.
+    pub(super) const WATCHED: u8 = 1 << 3;
     /// A payload broke off in the middle.
     pub(super) const BROKEN: u8 = 1 << 4;
     /// The sending half is shut down, or will be, behind what is queued.
@@ -52,8 +56,8 @@ mod flag {
     /// The connect was still in progress at open.
     pub(super) const CONNECTING: u8 = 1 << 7;
 
-    pub(super) const RECEIVING: u8 = SHORT_READ | LATE_ERROR;
-    pub(super) const SENDING: u8 = BROKEN | SHUT_DOWN;
+    pub(super) const RECEIVING: u8 = SHORT_READ | LATE_ERROR | WATCHED;
+    pub(super) const SENDING: u8 = WATCHED | BROKEN | SHUT_DOWN;
 }
 
 const KINDS: [UnsupportedKind; 6] = [
@@ -102,9 +106,9 @@ impl<S> SocketCore<S> {
     /// Sets or clears flags. Returns whether one of them was set.
     fn set(&self, flags: u8, to: bool) -> bool {
         let before = if to {
-            self.flags.fetch_or(flags, Ordering::Relaxed)
+            self.flags.fetch_or(flags, Ordering::AcqRel)
         } else {
-            self.flags.fetch_and(!flags, Ordering::Relaxed)
+            self.flags.fetch_and(!flags, Ordering::AcqRel)
         };
         before & flags != 0
     }
@@ -141,9 +145,56 @@ impl<S> SocketCore<S> {
         self.touched.swap(false, Ordering::Relaxed)
     }
 
+    // ---- the counts and the span
+
+    /// Whether a message is counted, or calls back inside a span.
+    #[inline(always)]
+    pub(crate) fn is_watched(&self) -> bool {
+        self.has(flag::WATCHED)
+    }
+
+    pub(crate) fn set_watched(&self, watched: bool) {
+        self.set(flag::WATCHED, watched);
+        // Looked at after the flag was cleared, so that it cannot miss what another thread has switched on meanwhile.
+        if !watched && self.has_watcher() {
+            self.set(flag::WATCHED, true);
+        }
+    }
+
+    /// Whether there is a span, or the socket counts.
+    fn has_watcher(&self) -> bool {
+        let Some(more) = self.more() else { return false };
+        more.counts().is_some_and(Counts::is_on) || more.span_place().is_some_and(SpanPlace::is_full)
+    }
+
+    /// The counts, if the socket counts now.
+    #[inline]
+    pub(crate) fn counts(&self) -> Option<&Counts> {
+        if self.is_watched() { self.switched_on() } else { None }
+    }
+
+    #[cold]
+    fn switched_on(&self) -> Option<&Counts> {
+        self.more()?.counts().filter(|counts| counts.is_on())
+    }
+
+    /// Bytes were received, on a path that checks for more than the fast path does.
+    pub(crate) fn note_received(&self, bytes: u32) {
+        self.counts().into_iter().for_each(|counts| counts.note_received(bytes));
+    }
+
+    /// The kernel has taken bytes of a send, on a path that checks for more than the fast path does.
+    pub(crate) fn note_sent(&self, bytes: u32) {
+        if bytes > 0 {
+            self.touch();
+            self.counts().into_iter().for_each(|counts| counts.note_sent(bytes));
+        }
+    }
+
     // ---- receiving; changed by the port thread only
 
-    /// Whether a receive has nothing to check: a short read means that there is no more, and no error is kept.
+    /// Whether a receive has nothing to check: a short read means that there is no more, no error is kept, and nothing watches
+    /// the socket.
     #[inline(always)]
     pub(crate) fn is_fast_path(&self) -> bool {
         !self.has(flag::RECEIVING)
@@ -181,7 +232,7 @@ impl<S> SocketCore<S> {
 
     // ---- sending
 
-    /// Whether a send has nothing to check: the stream is whole, and its end is not sent.
+    /// Whether a send has nothing to check: the stream is whole, its end is not sent, and nothing watches the socket.
     #[inline(always)]
     pub(crate) fn may_send(&self) -> bool {
         !self.has(flag::SENDING)

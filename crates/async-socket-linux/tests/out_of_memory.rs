@@ -10,7 +10,7 @@ use async_socket_linux::{
 use completion_port::{Action, Direction};
 use std::fmt::Debug;
 use std::io::{IoSlice, IoSliceMut};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd};
 use std::process::Command;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -517,6 +517,21 @@ fn receive_pooled(socket: &Socket, pool: &BufferPool) -> Receiver<PooledCompleti
     let report = move |completion| with_memory(|| done.send(completion).unwrap_or(()));
     socket.receive_pooled_async(pool, report).expect("accepted");
     received
+}
+
+// Tests_SRS_SOCKET_01_127
+#[test]
+fn a_socket_that_could_not_be_opened_gives_its_descriptor_back_without_memory() {
+    let (port, sys) = (MockPort::new(), Sys::default());
+    let descriptor = any_descriptor();
+    let number = descriptor.as_raw_fd();
+    let socket = AsyncSocketLinux::create_with(port.clone(), sys, descriptor);
+    port.fail_next_attach(Errno::NOMEM.raw_os_error());
+    socket.open_async(|_| {}).expect_err("the port has no room");
+
+    let returned = without_memory(|| socket.into_fd().map_err(|refused| refused.error));
+
+    assert_eq!(returned.expect("it was never open").as_raw_fd(), number);
 }
 
 fn open_socket() -> (MockPort, Sys, Socket) {

@@ -48,6 +48,17 @@ pub fn serve_with_idle_timeout(
     Ok(())
 }
 
+/// Echoes a connection's bytes, and counts them.
+///
+/// # Errors
+/// If the socket cannot be opened, or there is no memory.
+pub fn serve_counting(stream: OwnedFd, arguments: &Arguments) -> Result<()> {
+    let socket = Arc::new(AsyncSocketLinux::open(None, stream)?);
+    socket.set_metrics(true)?;
+    echo(&socket, EchoBuffer { bytes: vec![0; arguments.buffer].into_boxed_slice(), filled: 0 });
+    Ok(())
+}
+
 /// Echoes a connection's bytes through the buffers of `pool`.
 ///
 /// # Errors

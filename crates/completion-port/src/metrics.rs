@@ -19,6 +19,9 @@ pub struct PortMetrics {
     pub wake_ups: u64,
     /// Timers that have come.
     pub timers: u64,
+    /// Timers that are armed at this moment: those of the program, of deadlines and of idle time-outs. One for each
+    /// registration at most.
+    pub timers_armed: u64,
     /// The longest time that the thread worked without asking for events: all callbacks of one round. Every descriptor and
     /// timer of the port waited that long.
     pub longest_round: Duration,
@@ -53,7 +56,7 @@ impl Counters {
         raise(&self.longest_round, u64::try_from(worked).unwrap_or(u64::MAX));
     }
 
-    pub(crate) fn get(&self) -> PortMetrics {
+    pub(crate) fn get(&self, timers_armed: u32) -> PortMetrics {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         PortMetrics {
             rounds: of(&self.rounds),
@@ -61,6 +64,7 @@ impl Counters {
             most_events: of(&self.most_events),
             wake_ups: of(&self.wake_ups),
             timers: of(&self.timers),
+            timers_armed: timers_armed.into(),
             longest_round: Duration::from_nanos(of(&self.longest_round)),
         }
     }

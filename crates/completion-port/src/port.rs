@@ -9,7 +9,7 @@ use crate::dispatch::{EVENTS_PER_WAIT, is_port_thread};
 use crate::driver::PortDriver;
 use crate::membership::Membership;
 use crate::memory::{Room, TryArc};
-use crate::metrics::{Counters, PortMetrics};
+use crate::metrics::PortMetrics;
 use crate::process::{Generation, Inherited, close_inherited};
 use crate::readiness::Interest;
 use crate::shared::{PortFlags, Shared, WAKE};
@@ -97,6 +97,11 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// system sleeps.
     fn now(&self) -> Instant {
         Instant::now()
+    }
+
+    /// A number that names the port in a log, if it has one: that of its epoll instance.
+    fn number(&self) -> Option<RawFd> {
+        None
     }
 
     /// Whether the caller is on the thread that calls `on_ready`.
@@ -208,10 +213,14 @@ impl<S: PortSyscalls> CompletionPort<S> {
     }
 
     /// What the port has done so far. `None` unless it was [created to count](CompletionPortBuilder::metrics).
-    // Codes_SRS_COMPLETION_PORT_01_185
+    // Codes_SRS_COMPLETION_PORT_01_185, Codes_SRS_COMPLETION_PORT_01_186
     #[must_use]
     pub fn metrics(&self) -> Option<PortMetrics> {
-        self.owner.shared.counters.as_ref().map(Counters::get)
+        let shared = &self.owner.shared;
+        let counters = shared.counters.as_ref()?;
+        // In a child of `fork` another thread may have held the lock.
+        let armed = if self.is_inherited() { 0 } else { shared.pending.lock().armed_timers() };
+        Some(counters.get(armed))
     }
 
     /// Whether the port was made before a `fork`, in a parent of this process. Such a port refuses everything.
@@ -308,6 +317,10 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         if !shared.made_in.is_inherited() && shared.pending.lock().schedule(token) {
             shared.notify_unless(self.is_current_thread());
         }
+    }
+
+    fn number(&self) -> Option<RawFd> {
+        Some(self.owner.shared.epoll().instance.as_raw_fd())
     }
 
     fn is_current_thread(&self) -> bool {

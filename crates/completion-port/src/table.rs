@@ -257,6 +257,10 @@ impl PendingChanges {
         Timers::Next { left: self.epoch.until(next, now), now: self.epoch.tick_until(now) }
     }
 
+    pub(crate) fn armed_timers(&self) -> u32 {
+        self.timers.armed()
+    }
+
     /// Takes a timer out that is due.
     pub(crate) fn pop_due_timer(&mut self) -> Option<Token> {
         let index = self.timers.pop_due()?;

@@ -84,6 +84,11 @@ impl Wheel {
         self.armed == 0
     }
 
+    /// How many timers are armed.
+    pub(crate) fn armed(&self) -> u32 {
+        self.armed
+    }
+
     /// Arms or moves the timer of the source with this index. False if there is no memory.
     pub(crate) fn arm(&mut self, index: u32, at: u64) -> bool {
         if !self.has_room(index) {

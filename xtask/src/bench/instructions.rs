@@ -4,7 +4,9 @@
 
 use super::callgrind::{self, Load};
 use super::limits::{self, Figure};
-use super::servers::{EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_IDLE, OURS_TWO_PORTS, Programs, SMOL, TOKIO};
+use super::servers::{
+    EPOLL, FUTURES, Kind, MIO, OURS, OURS_C, OURS_COUNTING, OURS_IDLE, OURS_TWO_PORTS, Programs, SMOL, TOKIO,
+};
 use super::{plural, require, table};
 
 const LOADS: [Load; 3] = [(1, 200, 2_200), (64, 50, 250), (10_000, 5, 25)];
@@ -13,7 +15,7 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     require("valgrind", "valgrind")?;
     let programs = Programs::build(!check)?;
     let gated = [EPOLL, OURS, OURS_IDLE, OURS_C, FUTURES];
-    let all = [EPOLL, OURS, OURS_IDLE, OURS_TWO_PORTS, OURS_C, FUTURES, MIO, TOKIO, SMOL];
+    let all = [EPOLL, OURS, OURS_IDLE, OURS_COUNTING, OURS_TWO_PORTS, OURS_C, FUTURES, MIO, TOKIO, SMOL];
     let mut figures = Vec::new();
     let mut rows = Vec::new();
     for kind in if check { &gated[..] } else { &all[..] } {

@@ -32,6 +32,8 @@ pub(crate) const OURS_POLLING: Kind = kind("ours, polling 50 us", "server-ours",
 pub(crate) const OURS_IDLE: Kind = kind("ours, idle time-out", "server-ours-idle", &[]);
 pub(crate) const OURS_IDLE_POOLED: Kind = kind("ours, pooled, idle time-out", "server-ours-idle", &["--pool", "1000"]);
 pub(crate) const OURS_TWO_PORTS: Kind = kind("ours, two ports", "server-ours", &["--threads", "2"]);
+/// With the counts of each socket on.
+pub(crate) const OURS_COUNTING: Kind = kind("ours, counting", "server-counting", &[]);
 /// The example program of the C ABI, which only echoes.
 pub(crate) const OURS_C: Kind = kind("ours, C ABI", "echo_server", &[]);
 /// async-socket-futures, a task for each connection.

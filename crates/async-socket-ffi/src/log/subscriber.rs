@@ -51,7 +51,7 @@ impl Subscriber for Log {
     }
 
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= limit()
+        metadata.is_event() && *metadata.level() <= limit()
     }
 
     fn event(&self, event: &Event<'_>) {

@@ -11,6 +11,7 @@
 #include "conformance/operations.h"
 #include "conformance/platform.h"
 #include "conformance/ports.h"
+#include "conformance/seeing.h"
 
 /* ---- Functions that programs define themselves. The library must link beside them. ---- */
 
@@ -99,6 +100,11 @@ static const TEST tests[] = {
     WITH_PLATFORM(a_listener_takes_a_descriptor_that_listens_or_leaves_it),
     WITH_PLATFORM(a_listener_can_be_destroyed_in_its_callback),
     WITH_PLATFORM(a_connect_says_why_there_is_no_socket),
+    WITH_PLATFORM(null_is_refused_by_what_shows_the_inside),
+    WITH_PLATFORM(receives_from_a_pool_hold_no_memory_while_they_wait),
+    WITH_PLATFORM(a_socket_and_a_port_count_what_they_do),
+    WITH_PLATFORM(a_descriptor_is_given_back_when_nothing_waits),
+    WITH_PLATFORM(a_listener_has_options_and_sockets_say_their_addresses),
 };
 
 int main(int argc, char** argv)

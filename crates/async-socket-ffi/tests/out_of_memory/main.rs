@@ -9,6 +9,7 @@
 mod common;
 
 mod beyond;
+mod inside;
 mod known;
 mod log_and_names;
 mod operation;
@@ -167,6 +168,10 @@ const CASES: &[(&str, Case)] = &[
     ("async_socket_close_async", beyond::a_close_that_does_not_wait),
     ("the settings of a socket", beyond::settings_of_a_socket),
     ("async_socket_create_and_open", beyond::a_socket_is_created_and_opened_or_the_descriptor_stays_the_callers),
+    ("async_socket_buffer_pool_create", inside::a_pool_is_made_or_refused),
+    ("async_socket_receive_pooled_async", inside::a_receive_from_a_pool),
+    ("the metrics and addresses of a socket", inside::metrics_and_addresses_of_a_socket),
+    ("async_socket_release_descriptor", inside::a_descriptor_is_given_back_or_the_socket_goes_on),
     ("platform_post", beyond::posted_work),
     ("platform_timer_start and reset", beyond::a_timer_fires_or_is_refused),
     ("async_socket_listener_start", beyond::a_listener_listens_or_is_refused),

@@ -87,6 +87,25 @@ fn a_socket_that_could_not_be_opened_still_gives_its_descriptor_back() {
     assert_eq!(socket.into_fd().expect("nothing waits").as_raw_fd(), mocks.descriptor);
 }
 
+// Tests_SRS_SOCKET_01_128
+#[test]
+fn a_shared_socket_gives_its_descriptor_back_once_and_is_closed() {
+    let fixture = Fixture::open();
+    let waits = fixture.receive(vec![0; 1]);
+    assert_eq!(fixture.take_fd().map(drop), Err(IntoFdError::OperationsWait { receives: 1, sends: 0 }));
+    fixture.sys.script_recv([Step::bytes("a")]);
+    fixture.fire(completion_port::Action::In);
+    assert_eq!(waits.received(), b"a");
+
+    let descriptor = fixture.take_fd().expect("nothing waits");
+
+    assert_eq!((descriptor.as_raw_fd(), fixture.state()), (fixture.descriptor, SocketState::Closed));
+    assert_eq!(fixture.take_fd().map(drop), Err(IntoFdError::DescriptorClosed));
+    fixture.refused_send("closed");
+    assert_eq!(fixture.close_calls(), 0);
+    assert_eq!(Fixture::closed().take_fd().map(drop), Err(IntoFdError::NotOpen));
+}
+
 // Tests_SRS_SOCKET_01_065, Tests_SRS_SOCKET_01_067
 #[test]
 fn open_gives_an_open_socket_on_the_engine_or_the_port_that_was_asked_for() {

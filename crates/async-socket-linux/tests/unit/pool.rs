@@ -507,7 +507,7 @@ fn with_a_high_water_mark_a_peer_that_does_not_read_holds_one_buffer() {
     assert_eq!(counts(&pool), (2, 1));
 }
 
-// Tests_SRS_BUFFER_POOL_01_014
+// Tests_SRS_BUFFER_POOL_01_014, Tests_SRS_BUFFER_POOL_01_015
 #[test]
 fn metrics_are_what_the_pool_holds() {
     let (fixture, pool) = (Fixture::open(), pool(1));
@@ -515,14 +515,17 @@ fn metrics_are_what_the_pool_holds() {
         let metrics = pool.metrics();
         (metrics.limit, metrics.buffers_made, metrics.buffers_free, metrics.receives_waiting)
     };
+    let delayed = || pool.metrics().receives_delayed;
     assert_eq!(holds(), (1, 0, 0, 0));
     fixture.sys.script_recv([Step::bytes("held")]);
     let (held, _waiting) = (receive(&fixture, &pool), receive(&fixture, &pool));
     fixture.fire(Action::In);
-    assert_eq!(holds(), (1, 1, 0, 1));
+    assert_eq!((holds(), delayed()), ((1, 1, 0, 1), 1));
+    fixture.fire(Action::In);
+    assert_eq!(delayed(), 1, "it is the same receive");
 
     drop(held.take());
     fixture.port.run_scheduled();
 
-    assert_eq!(holds(), (1, 1, 1, 0));
+    assert_eq!((holds(), delayed()), ((1, 1, 1, 0), 1));
 }

@@ -15,7 +15,7 @@ fn a_port_counts_only_if_it_was_asked_to() {
     assert!(CompletionPort::builder().metrics(true).create().unwrap().metrics().is_some());
 }
 
-// Tests_SRS_COMPLETION_PORT_01_185
+// Tests_SRS_COMPLETION_PORT_01_185, Tests_SRS_COMPLETION_PORT_01_186
 #[test]
 fn rounds_wake_ups_timers_and_the_longest_round_are_counted() {
     watch_over_all();
@@ -25,11 +25,12 @@ fn rounds_wake_ups_timers_and_the_longest_round_are_counted() {
     assert_eq!(driver.run_once(Some(Duration::ZERO)), Turn::Worked);
     while driver.run_once(Some(Duration::ZERO)) == Turn::Worked {}
     let _timers = [1, 2].map(|ms| port.after(ms * MS, || ()).unwrap());
+    assert_eq!(port.metrics().expect("it counts").timers_armed, 2);
     std::thread::sleep(5 * MS);
     while driver.run_once(Some(Duration::ZERO)) == Turn::Worked {}
 
     let metrics = port.metrics().expect("it counts");
-    assert_eq!(metrics.timers, 2);
+    assert_eq!((metrics.timers, metrics.timers_armed), (2, 0));
     assert!(metrics.wake_ups >= 2, "the work and the timers came from outside: {metrics:?}");
     assert!(metrics.rounds >= metrics.wake_ups && metrics.events >= metrics.wake_ups, "{metrics:?}");
     assert_eq!(metrics.most_events, 1);

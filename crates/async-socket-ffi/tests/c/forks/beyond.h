@@ -1,7 +1,7 @@
 #ifndef FORKS_BEYOND_H
 #define FORKS_BEYOND_H
 
-/* Timers, listeners and connects of the parent in the child. */
+/* Timers, listeners, connects, pools and metrics of the parent in the child. */
 
 #include "common.h"
 #include <stdbool.h>
@@ -37,6 +37,27 @@ static int full_backlog(struct sockaddr_un* address, int* client)
     return server;
 }
 
+static void on_pooled(void* context, ASYNC_SOCKET_END_REASON reason, int error, ASYNC_SOCKET_POOLED_BUFFER buffer)
+{
+    (void)error;
+    async_socket_pooled_buffer_release(&buffer);
+    note(context, reason, 0);
+}
+
+/* A socket of the child's own platform takes nothing from a pool of the parent. */
+static void child_refuses_the_pool(ASYNC_SOCKET_BUFFER_POOL_HANDLE pool, SEEN* none)
+{
+    int pair[2];
+    ASYNC_SOCKET_HANDLE own;
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+    own = async_socket_create_and_open(NULL, pair[0]);
+    CHECK(own != NULL);
+    CHECK(async_socket_receive_pooled_async(own, pool, ASYNC_SOCKET_NO_TIME_LIMIT, on_pooled, none, NULL) != 0);
+    async_socket_destroy(own);
+    close(pair[1]);
+    async_socket_buffer_pool_destroy(pool);
+}
+
 static void child_has_timers_listeners_and_connects(void)
 {
     SEEN fired = { 0, 0, 0 }, accepted = { 0, 0, 0 }, connected = { 0, 0, 0 }, waits = { 0, 0, 0 };
@@ -48,7 +69,11 @@ static void child_has_timers_listeners_and_connects(void)
     ASYNC_SOCKET_CONNECT_HANDLE connect_handle;
     ASYNC_SOCKET_OPERATION_ID id;
     ASYNC_SOCKET_BUFFER buffer = { memory, sizeof memory };
+    ASYNC_SOCKET_METRICS metrics;
+    ASYNC_SOCKET_BUFFER_POOL_HANDLE pool = async_socket_buffer_pool_create(16, 1);
+    char text[64];
     begin();
+    CHECK(async_socket_set_metrics(shared, 1) == 0);
     server = full_backlog(&address, &client);
     timer = platform_timer_start(NULL, 60000, on_work, &fired);
     listener = async_socket_listener_start("127.0.0.1", 0, on_accepted, &accepted);
@@ -71,8 +96,13 @@ static void child_has_timers_listeners_and_connects(void)
         CHECK(async_socket_close_async(shared, on_work, &none) != 0);
         CHECK(async_socket_receive_async_within(shared, &buffer, 1, 1, NULL, &none, &id) != 0 && id == 0);
         CHECK(async_socket_get_descriptor(shared) == INVALID_SOCKET && async_socket_set_idle_timeout(shared, 1) != 0);
+        CHECK(async_socket_release_descriptor(shared) == INVALID_SOCKET);
+        CHECK(async_socket_get_peer_address(shared, text, sizeof text) != 0);
+        CHECK(async_socket_get_metrics(shared, &metrics, sizeof metrics) == 0);
         CHECK(calls(&none) == 0 && calls(&fired) == 0 && calls(&waits) == 0 && calls(&accepted) == 0);
         CHECK(platform_init() == 0);
+        child_refuses_the_pool(pool, &none);
+        CHECK(calls(&none) == 0);
         CHECK(platform_post(NULL, on_work, &none) == 0 && comes(&none));
         platform_deinit();
         _exit(0);
@@ -83,6 +113,7 @@ static void child_has_timers_listeners_and_connects(void)
               "127.0.0.1", async_socket_listener_get_port(listener), 60000, on_connected, &connected, NULL) == 0);
     CHECK(comes(&connected) && connected.result == ASYNC_SOCKET_CONNECT_OK);
     CHECK(comes(&accepted) && accepted.result == ASYNC_SOCKET_ACCEPT_OK);
+    async_socket_buffer_pool_destroy(pool);
     async_socket_listener_destroy(listener);
     CHECK(platform_timer_reset(timer, 1) == 0 && comes(&fired) && platform_timer_cancel(timer) != 0);
     async_socket_connect_cancel(connect_handle);
