@@ -12,6 +12,7 @@ use crate::alarm::Alarm;
 use crate::backoff::Backoff;
 use crate::options::SocketOptions;
 use crate::sys::{Errno, NetSyscalls};
+use completion_port::memory::try_box;
 use completion_port::process::Generation;
 use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Attempt, Handler, Port, log_caught};
@@ -27,13 +28,45 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-pub(crate) type Callback<P, N> = dyn FnMut(Result<Accepted<P, N>, AcceptError>) + Send;
+/// The program's callback.
+trait Callback<P: Port, N: NetSyscalls>: Send {
+    fn call(&mut self, outcome: Result<Accepted<P, N>, AcceptError>);
+}
+
+// An array, because `try_box` makes a box of one.
+impl<P: Port, N: NetSyscalls, F: FnMut(Result<Accepted<P, N>, AcceptError>) + Send> Callback<P, N> for [F; 1] {
+    fn call(&mut self, outcome: Result<Accepted<P, N>, AcceptError>) {
+        let [callback] = self;
+        callback(outcome);
+    }
+}
+
+/// Chooses the port of the next connection.
+trait NextPort<P>: Send {
+    fn next_port(&self) -> P;
+}
+
+impl<P, F: Fn() -> P + Send> NextPort<P> for [F; 1] {
+    fn next_port(&self) -> P {
+        let [next_port] = self;
+        next_port()
+    }
+}
 
 /// What belongs to the program.
 pub(crate) struct Program<P: Port, N: NetSyscalls> {
-    pub(crate) callback: Box<Callback<P, N>>,
-    /// The port of the next connection.
-    pub(crate) next_port: Box<dyn Fn() -> P + Send>,
+    callback: Box<dyn Callback<P, N>>,
+    next_port: Box<dyn NextPort<P>>,
+}
+
+impl<P: Port, N: NetSyscalls> Program<P, N> {
+    /// `None` if there is no memory.
+    pub(crate) fn try_new(
+        callback: impl FnMut(Result<Accepted<P, N>, AcceptError>) + Send + 'static,
+        next_port: impl Fn() -> P + Send + 'static,
+    ) -> Option<Self> {
+        Some(Self { callback: try_box(callback).ok()?, next_port: try_box(next_port).ok()? })
+    }
 }
 
 pub(crate) struct Acceptor<P: Port, N: NetSyscalls> {
@@ -103,7 +136,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         count(&self.counters.accepted);
         log_caught(|| tracing::trace!(%peer, "connection accepted"));
         match self.options.apply(&self.sys, descriptor.as_fd(), self.family) {
-            Ok(()) => self.call(|program| Ok(Accepted::new(descriptor, peer, (program.next_port)(), self.sys.clone()))),
+            Ok(()) => self.call(|program| Ok(Accepted::new(descriptor, peer, program.next_port.next_port(), self.sys.clone()))),
             Err(source) => {
                 self.sys.close(descriptor);
                 count(&self.counters.failed_clients);
@@ -124,7 +157,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         let mut lent = Lent { acceptor: self, program: Some(program) };
         if let Some(program) = &mut lent.program {
             let outcome = outcome(program);
-            (program.callback)(outcome);
+            program.callback.call(outcome);
         }
     }
 
