@@ -4,7 +4,6 @@ use crate::boundary::{Context, guarded};
 use crate::handle::{borrow, from_handle, into_handle};
 use crate::kernel::Kernel;
 use crate::log::Line;
-use crate::memory::is_plenty;
 use crate::platform::next_port;
 use crate::refusal::{out_of_memory, reject};
 use crate::types::{INVALID_SOCKET, SOCKET_HANDLE};
@@ -191,7 +190,7 @@ fn start(
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     };
     let no_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
-    let Some(memory) = Reserved::try_new().filter(|_| is_plenty()) else {
+    let Some(memory) = Reserved::try_new() else {
         out_of_memory(function);
         return Err(no_memory());
     };
