@@ -136,7 +136,8 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         count(&self.counters.accepted);
         log_caught(|| tracing::trace!(%peer, "connection accepted"));
         match self.options.apply(&self.sys, descriptor.as_fd(), self.family) {
-            Ok(()) => self.call(|program| Ok(Accepted::new(descriptor, peer, program.next_port.next_port(), self.sys.clone()))),
+            Ok(()) => self
+                .call(|program| Ok(Accepted::new(descriptor, peer, program.next_port.next_port(), self.sys.clone()))),
             Err(source) => {
                 self.sys.close(descriptor);
                 count(&self.counters.failed_clients);

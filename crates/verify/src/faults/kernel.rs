@@ -68,13 +68,25 @@ pub(super) enum Lost {
 #[derive(Debug, Clone)]
 pub(super) struct Sys {
     pub(super) faulty: FaultySyscalls,
+    defects: Defects,
+}
+
+/// The injected defect, if there is one.
+#[derive(Debug, Clone)]
+struct Defects {
     defect: Option<Defect>,
     calls: Arc<AtomicU64>,
 }
 
+impl Defects {
+    fn is_spoiled(&self, defect: Defect) -> bool {
+        self.defect == Some(defect) && self.calls.fetch_add(1, Ordering::Relaxed) % SPOILED == SPOILED - 1
+    }
+}
+
 impl Sys {
     pub(super) fn new(faulty: FaultySyscalls, defect: Option<Defect>) -> Self {
-        Self { faulty, defect, calls: Arc::default() }
+        Self { faulty, defects: Defects { defect, calls: Arc::default() } }
     }
 
     /// Counts what the kernel took.
@@ -84,7 +96,7 @@ impl Sys {
 
     /// Whether the defect spoils this call.
     pub(super) fn is_spoiled(&self, defect: Defect) -> bool {
-        self.defect == Some(defect) && self.calls.fetch_add(1, Ordering::Relaxed) % SPOILED == SPOILED - 1
+        self.defects.is_spoiled(defect)
     }
 
     fn before_receive(&self) -> Result<(), Errno> {
@@ -175,7 +187,7 @@ struct PortState {
     /// A [`Lost`].
     lost: AtomicU8,
     /// Knows whether the clock runs ahead.
-    defects: Sys,
+    defects: Defects,
     /// The numbers of the port's descriptors.
     numbers: Mutex<Vec<RawFd>>,
 }
@@ -184,7 +196,7 @@ impl PortSys {
     pub(super) fn new(sys: &Sys) -> Self {
         Self(Arc::new(PortState {
             faulty: Mutex::new(Some(sys.faulty.clone())),
-            defects: sys.clone(),
+            defects: sys.defects.clone(),
             lost: AtomicU8::new(Lost::Nothing as u8),
             numbers: Mutex::default(),
         }))
