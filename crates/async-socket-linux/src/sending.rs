@@ -6,7 +6,7 @@
 //! * A refused send comes back whole, and is dropped after the claim has ended. Dropping it drops the values that its
 //!   callback captured. These may close the socket, and the close waits for the claim.
 
-use crate::deadline::{arm, deadline};
+use crate::deadline::{arm, deadline, end_if_broken};
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
 use crate::socket_core::{SocketCore, state_in};
@@ -273,6 +273,7 @@ where
     if let Some(deadline) = deadline {
         arm(registration, deadline);
     }
+    end_if_broken(registration);
     added.map_err(|refused| {
         more.remove_queued(length);
         (add_error(refused.error, not_open), refused.returned)

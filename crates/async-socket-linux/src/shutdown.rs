@@ -3,6 +3,7 @@
 //! Invariant: from an accepted shutdown on, no send is accepted. If the shutdown ends other than well, sends are accepted
 //! again.
 
+use crate::deadline::end_if_broken;
 use crate::operation::{Kind, Progress, Queued, reason_of, store_in};
 use crate::sending::{add_error, send_error};
 use crate::socket::AsyncSocketLinux;
@@ -77,7 +78,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
         let core = self.registration.handler();
         begin(core)?;
-        self.registration.add(Direction::Out, shutdown).map(Some).map_err(|refused| {
+        let added = self.registration.add(Direction::Out, shutdown).map(Some);
+        end_if_broken(&self.registration);
+        added.map_err(|refused| {
             core.revoke_shutdown();
             add_error(refused.error, not_open)
         })
