@@ -110,6 +110,9 @@ impl Mocked {
             }
             Act::ScriptSend(Step::Moves(most)) => self.sys.script_send([test_doubles::Step::Takes(*most)]),
             Act::ScriptSend(Step::Fails(errno)) => self.sys.script_send([fails(*errno)]),
+            Act::ScriptFragment(bytes) => {
+                self.sys.script_send([test_doubles::Step::Takes(*bytes), fails(nix::libc::EAGAIN)]);
+            }
             Act::ScriptReceive(Step::Fails(errno)) => self.sys.script_recv([fails(*errno)]),
             Act::ScriptReceive(Step::Moves(length)) => {
                 self.sys.script_recv([test_doubles::Step::Delivers(delivery(self.delivered, *length))]);

@@ -34,6 +34,8 @@ pub(crate) enum Act {
     /// Milliseconds go by.
     Wait(u64),
     ScriptSend(Step),
+    /// The next send moves a few bytes, and then finds no room.
+    ScriptFragment(usize),
     ScriptReceive(Step),
     Readable,
     Writable,
@@ -85,6 +87,7 @@ pub(crate) fn acts() -> BoxedStrategy<Act> {
         2 => prop::option::of(1..80_usize).prop_map(Act::HighWater),
         4 => (0..8_u64).prop_map(Act::Wait),
         6 => step().prop_map(Act::ScriptSend),
+        3 => (1..5_usize).prop_map(Act::ScriptFragment),
         6 => step().prop_map(Act::ScriptReceive),
         5 => Just(Act::Readable),
         5 => Just(Act::Writable),

@@ -407,6 +407,7 @@ impl ReferenceStateMachine for Model {
                     model.receive(lengths, *again, *within).map_or_else(Answer::Receive, |()| Answer::Accepted);
             }
             Act::ScriptSend(step) => model.sends.push_back(step.clone()),
+            Act::ScriptFragment(bytes) => model.sends.extend([Step::Moves(*bytes), Step::Fails(EAGAIN)]),
             Act::ScriptReceive(step) => model.receives.push_back(step.clone()),
             Act::Readable => model.event(true, false, false, false),
             Act::Writable => model.event(false, true, false, false),
