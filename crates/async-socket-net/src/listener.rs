@@ -2,7 +2,7 @@
 
 use crate::accept_error::{AcceptError, ListenError};
 use crate::accepted::Accepted;
-use crate::acceptor::{Accepting, Acceptor, Program};
+use crate::acceptor::{Accepting, Acceptor, Paused, Program};
 use crate::address::{Address, Family};
 use crate::alarm::Alarm;
 use crate::caught::run_caught;
@@ -289,12 +289,11 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         let (family, local_address) = self.check(&descriptor)?;
         let acceptor = Acceptor::new(self.sys.clone(), family, self.options.clone(), program);
         let registration = Registration::try_new(port.clone(), acceptor, descriptor).map_err(|_| no_memory())?;
-        let resumer = registration.resumer();
-        // A cycle until the registration ends, which drops the alarm.
-        let alarm = Alarm::try_new(port, move || {
-            resumer.resume(Direction::In);
-        });
-        registration.handler().set_alarm(alarm.map_err(|source| ListenError::Port { source })?);
+        // A cycle until the registration ends, which empties it.
+        let paused = Paused::try_new(registration.resumer()).ok_or_else(no_memory)?;
+        let of_alarm = paused.clone();
+        let alarm = Alarm::try_new(port, move || of_alarm.end()).map_err(|source| ListenError::Port { source })?;
+        registration.handler().set_alarm(alarm, paused);
         registration.register(|| ()).map_err(|error| ListenError::Port { source: register_error(error) })?;
         registration
             .add(Direction::In, Accepting)
