@@ -6,6 +6,8 @@
 
 #![no_main]
 
+#[path = "c_abi/beyond.rs"]
+mod beyond;
 #[path = "c_abi/operation.rs"]
 mod operation;
 #[path = "c_abi/socket.rs"]
@@ -13,6 +15,7 @@ mod socket;
 
 use arbitrary::Arbitrary;
 use async_socket::*;
+use beyond::{Beyond, BeyondCall};
 use libfuzzer_sys::fuzz_target;
 use operation::{Operation, on_event};
 use socket::{Call, Place};
@@ -25,6 +28,8 @@ enum Step {
     /// A call on one of the sockets.
     Socket(u8, Call),
     Port(PortCall),
+    /// Timers, posted work, listeners and connects.
+    Beyond(BeyondCall),
     /// Another init, which needs its deinit.
     Init,
 }
@@ -63,10 +68,12 @@ fuzz_target!(|steps: Vec<Step>| {
     let mut inits = 1;
     let mut places: [Place; 3] = Default::default();
     let mut port = Port::new();
+    let mut beyond = Beyond::default();
     for step in steps.into_iter().take(64) {
         match step {
             Step::Socket(place, call) => places[usize::from(place) % 3].call(call),
             Step::Port(call) => port.call(&call),
+            Step::Beyond(call) => beyond.call(&call, port.handle),
             Step::Init => {
                 assert_eq!(platform_init(), 0);
                 inits += 1;
@@ -74,6 +81,7 @@ fuzz_target!(|steps: Vec<Step>| {
         }
     }
     places.into_iter().for_each(Place::end);
+    beyond.end();
     port.end();
     (0..inits).for_each(|_| platform_deinit());
 });

@@ -4,7 +4,7 @@ use crate::{assert_refused, bound, into_inbox};
 use async_socket_linux::{AsyncSocket, ReceiveResult};
 use async_socket_net::{AcceptError, KeepAlive, ListenError, Listener, SocketOptions};
 use integration_tests::call::{engine, received};
-use integration_tests::process::{descriptors, port_threads, this_thread};
+use integration_tests::process::{alone, descriptors, is_child, port_threads, run_child, this_thread};
 use integration_tests::wait::comes_true;
 use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -510,4 +510,22 @@ fn a_socket_that_is_opened_in_the_callback_gets_what_the_client_sent_before() {
     client.write_all(b"early").unwrap();
 
     assert_eq!(got.next(), b"early");
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_013
+#[test]
+fn after_its_listener_the_last_reference_to_a_port_ends_it_at_once() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child("after_its_listener_the_last_reference_to_a_port_ends_it_at_once", |_| {});
+    }
+    let before = descriptors();
+    let engine = engine(1);
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = Listener::new(&engine, bound, |_| {}).unwrap();
+
+    drop(listener);
+    drop(engine);
+
+    assert_eq!(descriptors(), before, "the port's thread has ended, and its descriptors are closed");
 }

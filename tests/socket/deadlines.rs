@@ -69,6 +69,23 @@ fn a_send_to_a_peer_that_does_not_read_ends_in_time_and_breaks_the_stream_only_i
     });
 }
 
+// Tests_SRS_SOCKET_01_104
+#[test]
+fn what_waits_behind_a_fragment_ends_with_it_although_the_peer_never_reads() {
+    within("sends behind a fragment", || {
+        let (descriptor, _peer) = Transport::TcpV4.narrow_pair();
+        let socket = open(&engine(1), descriptor);
+        let (done, ended) = inbox();
+        let report = move |sent: SendCompletion<Vec<u8>>| done.put((sent.reason, sent.bytes_sent > 0));
+        socket.send_async_within(vec![1; 4 << 20], 20 * MS, report).unwrap();
+        let (done, behind) = inbox();
+        socket.send_async(b"behind", move |sent: SendCompletion<_>| done.put((sent.reason, sent.bytes_sent))).unwrap();
+
+        assert_eq!(ended.only(), (EndReason::TimedOut, true));
+        assert_eq!(behind.only(), (EndReason::StreamBroken, 0));
+    });
+}
+
 // Tests_SRS_SOCKET_01_103
 #[test]
 fn a_deadline_at_the_same_moment_as_the_data_has_one_outcome_and_no_byte_is_lost() {

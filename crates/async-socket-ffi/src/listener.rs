@@ -6,7 +6,6 @@ use crate::handle::{borrow, from_handle, into_handle};
 use crate::kernel::Kernel;
 use crate::listener_options::ASYNC_SOCKET_LISTENER_OPTIONS;
 use crate::log::Line;
-use crate::memory::is_plenty;
 use crate::platform::next_port;
 use crate::refusal::{out_of_memory, reject};
 use crate::types::{INVALID_SOCKET, SOCKET_HANDLE};
@@ -259,7 +258,7 @@ unsafe fn start(
         return Err(invalid());
     };
     let no_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
-    let Some(memory) = Reserved::try_new().filter(|_| is_plenty()) else {
+    let Some(memory) = Reserved::try_new() else {
         out_of_memory(function);
         return Err(no_memory());
     };

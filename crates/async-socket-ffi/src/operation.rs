@@ -96,8 +96,8 @@ pub(crate) fn limit(milliseconds: u32) -> Option<Duration> {
 ///
 /// If the kernel has not taken every byte within `within_milliseconds`, the send ends as `…_TIMED_OUT` on the port's
 /// thread, never early and usually less than two milliseconds late. `bytes` then says how much went out. If that is not 0,
-/// the stream is broken: later sends are refused, and those that wait end as `…_STREAM_BROKEN` once the kernel would take
-/// more, or as CLOSED. `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
+/// the stream is broken: later sends are refused, and those that wait end as `…_STREAM_BROKEN`.
+/// `ASYNC_SOCKET_NO_TIME_LIMIT` is no limit.
 ///
 /// `operation_id` may be NULL. Otherwise the name of the send is stored there, or 0 if it is complete already or was
 /// refused. It is stored before this returns, but the callback may run before that. So point it to a variable of the

@@ -23,6 +23,7 @@ use async_socket_api::{
 use completion_port::{Attempt, Direction, IntoOperation, OperationId, Phase, Port, Registration, TimerFired};
 use std::cell::Cell;
 use std::io;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// An operation with a deadline.
@@ -212,38 +213,53 @@ pub(crate) fn rearmed(extras: &Extras, now: Instant) -> Option<Instant> {
 }
 
 thread_local! {
-    /// This thread ends what has waited for too long. Not set inside a callback.
-    static ENDS_STARTED: Cell<bool> = const { Cell::new(false) };
+    /// Why the timer that this thread is in ends operations. `None` inside a callback.
+    static ENDING: Cell<Option<EndReason>> = const { Cell::new(None) };
 }
 
 /// Whether this thread may end a send of which bytes have gone out.
 pub(crate) fn ends_started() -> bool {
-    ENDS_STARTED.get()
+    ENDING.get().is_some()
+}
+
+/// Why the operation ends that the timer has taken out of its queue.
+pub(crate) fn reason_of_timer() -> EndReason {
+    ENDING.get().unwrap_or(EndReason::TimedOut)
 }
 
 /// Runs `callback`, in which a started send can only be cancelled as usual.
 pub(crate) fn as_usual(callback: impl FnOnce()) {
-    let _set = EndsStarted::set(false);
+    let _set = Ending::set(None);
     callback();
 }
 
-/// Puts the flag back, also if a callback panics.
-struct EndsStarted(bool);
+/// Puts back what was there, also if a callback panics.
+struct Ending(Option<EndReason>);
 
-impl EndsStarted {
-    fn set(ends: bool) -> Self {
-        Self(ENDS_STARTED.replace(ends))
+impl Ending {
+    fn set(reason: Option<EndReason>) -> Self {
+        Self(ENDING.replace(reason))
     }
 }
 
-impl Drop for EndsStarted {
+impl Drop for Ending {
     fn drop(&mut self) {
-        ENDS_STARTED.set(self.0);
+        ENDING.set(self.0);
+    }
+}
+
+/// A send was queued. If the stream broke meanwhile, the timer ends the send, because there may never be room for it.
+// Codes_SRS_SOCKET_01_104
+pub(crate) fn end_if_broken<P: Port, S: SocketSyscalls>(registration: &Registration<SocketCore<S>, P>) {
+    fence(Ordering::SeqCst);
+    if registration.handler().is_stream_broken() {
+        // Without memory for the timer it waits for room or for the close.
+        let _ = arm(registration, registration.port().now());
     }
 }
 
 /// Ends what has waited for too long. Returns when the timer has to come next.
-// Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_103, Codes_SRS_SOCKET_01_110
+// Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_103, Codes_SRS_SOCKET_01_104, Codes_SRS_SOCKET_01_110
 pub(crate) fn timer_fired<S: SocketSyscalls>(
     core: &SocketCore<S>,
     timer: &TimerFired<'_, SocketCore<S>>,
@@ -255,7 +271,7 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
     let both = [Direction::In, Direction::Out];
     let waits = || {
         // A send of which bytes have gone out waits too.
-        let _set = EndsStarted::set(true);
+        let _set = Ending::set(Some(EndReason::TimedOut));
         let mut waits = false;
         for direction in both {
             timer.end_waiting(direction, only_looks(&mut waits));
@@ -265,7 +281,7 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
     let is_idle = extras.idle.is_over(now, || core.take_touched(), waits);
     let mut earliest = None::<Instant>;
     if is_idle || more.is_some() {
-        let _set = EndsStarted::set(true);
+        let _set = Ending::set(Some(EndReason::TimedOut));
         for direction in both {
             timer.end_waiting(direction, |operation| {
                 let deadline = operation.deadline();
@@ -276,6 +292,12 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
                 is_over
             });
         }
+    }
+    if core.is_stream_broken() {
+        // Pairs with the fence of `end_if_broken`: either this finds the send, or its caller finds the broken stream.
+        fence(Ordering::SeqCst);
+        let _set = Ending::set(Some(EndReason::StreamBroken));
+        timer.end_waiting(Direction::Out, |_| true);
     }
     if let (Some(more), Some(earliest)) = (extras.more(), earliest) {
         let mut armed = more.armed();

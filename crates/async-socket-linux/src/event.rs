@@ -1,6 +1,6 @@
 //! `event_complete_callback`: what the socket does when the port dispatches one of its operations.
 
-use crate::deadline::{as_usual, ends_started, timer_fired};
+use crate::deadline::{as_usual, ends_started, reason_of_timer, timer_fired};
 use crate::descriptor::unless_caught;
 use crate::operation::{Queued, reason_of};
 use crate::socket_core::{SocketCore, unsupported};
@@ -126,7 +126,8 @@ fn end_untried<S: SocketSyscalls>(
     action: Action,
     attempt: Attempt<'_, SocketCore<S>>,
 ) {
-    as_usual(|| operation.fail(core, reason_of_action(core, action), attempt));
+    let reason = reason_of_action(core, action);
+    as_usual(|| operation.fail(core, reason, attempt));
 }
 
 /// Why an operation ends that is not tried.
@@ -137,7 +138,7 @@ fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
         Action::RdHup => EndReason::PeerFinished,
         // Codes_SRS_SOCKET_01_090
         Action::Cancelled => EndReason::Cancelled,
-        Action::TimedOut => EndReason::TimedOut,
+        Action::TimedOut => reason_of_timer(),
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
         Action::Abandoned => EndReason::Closed,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086

@@ -7,7 +7,7 @@
 //!   callback captured. These may close the socket, and the close waits for the claim.
 
 use crate::counts::{Counts, run_watched};
-use crate::deadline::{arm, deadline};
+use crate::deadline::{arm, deadline, end_if_broken};
 use crate::kinds::PendingSend;
 use crate::lent::Lent;
 use crate::socket_core::{SocketCore, state_in};
@@ -263,6 +263,7 @@ where
     if let Some(deadline) = deadline {
         arm(registration, deadline);
     }
+    end_if_broken(registration);
     added.inspect(|_| note_queued(core)).map_err(|refused| {
         more.remove_queued(length);
         (add_error(refused.error, not_open), refused.returned)

@@ -4,6 +4,7 @@
 //! again.
 
 use crate::counts::run_watched;
+use crate::deadline::end_if_broken;
 use crate::operation::{Kind, Progress, Queued, reason_of, store_in};
 use crate::sending::{add_error, send_error};
 use crate::socket::AsyncSocketLinux;
@@ -78,7 +79,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
         let core = self.registration.handler();
         begin(core)?;
-        self.registration.add(Direction::Out, shutdown).map(Some).map_err(|refused| {
+        let added = self.registration.add(Direction::Out, shutdown).map(Some);
+        end_if_broken(&self.registration);
+        added.map_err(|refused| {
             core.revoke_shutdown();
             add_error(refused.error, not_open)
         })

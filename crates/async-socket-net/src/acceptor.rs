@@ -12,9 +12,10 @@ use crate::alarm::Alarm;
 use crate::backoff::Backoff;
 use crate::options::SocketOptions;
 use crate::sys::{Errno, NetSyscalls};
+use completion_port::memory::{TryArc, try_box};
 use completion_port::process::Generation;
 use completion_port::sys::retry_interrupted;
-use completion_port::{Action, Attempt, Handler, Port, log_caught};
+use completion_port::{Action, Attempt, Direction, Handler, Port, Resumer, log_caught};
 use std::mem;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -27,13 +28,45 @@ pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause.
 pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-pub(crate) type Callback<P, N> = dyn FnMut(Result<Accepted<P, N>, AcceptError>) + Send;
+/// The program's callback.
+trait Callback<P: Port, N: NetSyscalls>: Send {
+    fn call(&mut self, outcome: Result<Accepted<P, N>, AcceptError>);
+}
+
+// An array, because `try_box` makes a box of one.
+impl<P: Port, N: NetSyscalls, F: FnMut(Result<Accepted<P, N>, AcceptError>) + Send> Callback<P, N> for [F; 1] {
+    fn call(&mut self, outcome: Result<Accepted<P, N>, AcceptError>) {
+        let [callback] = self;
+        callback(outcome);
+    }
+}
+
+/// Chooses the port of the next connection.
+trait NextPort<P>: Send {
+    fn next_port(&self) -> P;
+}
+
+impl<P, F: Fn() -> P + Send> NextPort<P> for [F; 1] {
+    fn next_port(&self) -> P {
+        let [next_port] = self;
+        next_port()
+    }
+}
 
 /// What belongs to the program.
 pub(crate) struct Program<P: Port, N: NetSyscalls> {
-    pub(crate) callback: Box<Callback<P, N>>,
-    /// The port of the next connection.
-    pub(crate) next_port: Box<dyn Fn() -> P + Send>,
+    callback: Box<dyn Callback<P, N>>,
+    next_port: Box<dyn NextPort<P>>,
+}
+
+impl<P: Port, N: NetSyscalls> Program<P, N> {
+    /// `None` if there is no memory.
+    pub(crate) fn try_new(
+        callback: impl FnMut(Result<Accepted<P, N>, AcceptError>) + Send + 'static,
+        next_port: impl Fn() -> P + Send + 'static,
+    ) -> Option<Self> {
+        Some(Self { callback: try_box(callback).ok()?, next_port: try_box(next_port).ok()? })
+    }
 }
 
 pub(crate) struct Acceptor<P: Port, N: NetSyscalls> {
@@ -48,10 +81,45 @@ pub(crate) struct Acceptor<P: Port, N: NetSyscalls> {
     parts: Mutex<Parts<P, N>>,
 }
 
+/// The way back from a pause, for the alarm. Empty once the listener is over, because it refers to the port, and the port
+/// may free the alarm only when it wakes for something else.
+pub(crate) struct Paused<P: Port, N: NetSyscalls>(TryArc<Mutex<Option<Resumer<Acceptor<P, N>, P>>>>);
+
+impl<P: Port, N: NetSyscalls> Paused<P, N> {
+    /// `None` if there is no memory.
+    pub(crate) fn try_new(resumer: Resumer<Acceptor<P, N>, P>) -> Option<Self> {
+        TryArc::try_new(Mutex::new(Some(resumer))).ok().map(Self)
+    }
+
+    fn resumer(&self) -> MutexGuard<'_, Option<Resumer<Acceptor<P, N>, P>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the listener go on.
+    pub(crate) fn end(&self) {
+        // Without the lock, because the resumption may end the listener.
+        let resumer = self.resumer().clone();
+        if let Some(resumer) = resumer {
+            resumer.resume(Direction::In);
+        }
+    }
+
+    fn empty(&self) {
+        let resumer = self.resumer().take();
+        drop(resumer);
+    }
+}
+
+impl<P: Port, N: NetSyscalls> Clone for Paused<P, N> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
 struct Parts<P: Port, N: NetSyscalls> {
     /// `None` while the callback runs, and once the listener is over.
     program: Option<Program<P, N>>,
-    alarm: Option<Alarm<P>>,
+    alarm: Option<(Alarm<P>, Paused<P, N>)>,
     backoff: Backoff,
     is_over: bool,
 }
@@ -86,8 +154,8 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         }
     }
 
-    pub(crate) fn set_alarm(&self, alarm: Alarm<P>) {
-        self.parts().alarm = Some(alarm);
+    pub(crate) fn set_alarm(&self, alarm: Alarm<P>, paused: Paused<P, N>) {
+        self.parts().alarm = Some((alarm, paused));
     }
 
     fn parts(&self) -> MutexGuard<'_, Parts<P, N>> {
@@ -103,7 +171,8 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         count(&self.counters.accepted);
         log_caught(|| tracing::trace!(%peer, "connection accepted"));
         match self.options.apply(&self.sys, descriptor.as_fd(), self.family) {
-            Ok(()) => self.call(|program| Ok(Accepted::new(descriptor, peer, (program.next_port)(), self.sys.clone()))),
+            Ok(()) => self
+                .call(|program| Ok(Accepted::new(descriptor, peer, program.next_port.next_port(), self.sys.clone()))),
             Err(source) => {
                 self.sys.close(descriptor);
                 count(&self.counters.failed_clients);
@@ -124,7 +193,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         let mut lent = Lent { acceptor: self, program: Some(program) };
         if let Some(program) = &mut lent.program {
             let outcome = outcome(program);
-            (program.callback)(outcome);
+            program.callback.call(outcome);
         }
     }
 
@@ -133,7 +202,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
     fn pause(&self, attempt: Attempt<'_, Self>, operation: Accepting, errno: Errno) {
         let mut parts = self.parts();
         let pause = parts.backoff.next_pause();
-        let set = parts.alarm.as_ref().map_or(Ok(()), |alarm| alarm.set(pause));
+        let set = parts.alarm.as_ref().map_or(Ok(()), |(alarm, _)| alarm.set(pause));
         drop(parts);
         self.has_backed_off.store(true, Ordering::Relaxed);
         self.counters.is_paused.store(true, Ordering::Relaxed);
@@ -206,9 +275,13 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
         }
         let mut parts = self.parts();
         parts.is_over = true;
-        let given_up = (parts.alarm.take(), parts.program.take());
+        let (alarm, program) = (parts.alarm.take(), parts.program.take());
         drop(parts);
-        drop(given_up);
+        if let Some((alarm, paused)) = alarm {
+            drop(alarm);
+            paused.empty();
+        }
+        drop(program);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::accept_error::{AcceptError, ListenError};
 use crate::accepted::Accepted;
-use crate::acceptor::{Accepting, Acceptor, Program};
+use crate::acceptor::{Accepting, Acceptor, Paused, Program};
 use crate::address::{Address, Family};
 use crate::alarm::Alarm;
 use crate::caught::run_caught;
@@ -14,7 +14,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// How many connections may wait to be accepted, unless the builder says otherwise. The kernel limits it by
@@ -56,8 +55,7 @@ const BACKLOG: i32 = 4096;
 /// ```
 #[must_use = "dropping it closes the listening socket"]
 pub struct Listener<P: Port = CompletionPort, N: NetSyscalls = Kernel> {
-    /// The alarm refers to it too, weakly, so that the port does not keep itself alive.
-    registration: Arc<Registration<Acceptor<P, N>, P>>,
+    registration: Registration<Acceptor<P, N>, P>,
     local_address: Address,
 }
 
@@ -214,7 +212,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         accepted: impl FnMut(Result<Accepted<CompletionPort, N>, AcceptError>) + Send + 'static,
     ) -> Result<Listener<CompletionPort, N>, ListenError> {
         let engine = on.clone();
-        let program = Program { callback: Box::new(accepted), next_port: Box::new(move || engine.completion_port()) };
+        let program = Program::try_new(accepted, move || engine.completion_port());
         self.start(on.completion_port(), listener.into(), program)
     }
 
@@ -230,7 +228,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         accepted: impl FnMut(Result<Accepted<P, N>, AcceptError>) + Send + 'static,
     ) -> Result<Listener<P, N>, ListenError> {
         let next = port.clone();
-        let program = Program { callback: Box::new(accepted), next_port: Box::new(move || next.clone()) };
+        let program = Program::try_new(accepted, move || next.clone());
         self.start(port, listener.into(), program)
     }
 
@@ -250,6 +248,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
             let (descriptor, bound) = self.bind(address)?;
             // The kernel has chosen the port of the first.
             address = bound;
+            listeners.try_reserve(1).map_err(|_| no_memory())?;
             listeners.push(self.listen_on(port, descriptor, accepted.clone())?);
         }
         Ok(listeners)
@@ -279,24 +278,22 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         sys.local_address(fd).map_err(|errno| ("getsockname", errno))
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_001
+    // Codes_SRS_ASYNC_SOCKET_NET_01_001, Codes_SRS_ASYNC_SOCKET_NET_01_052
     fn start<P: Port>(
         &self,
         port: P,
         descriptor: OwnedFd,
-        program: Program<P, N>,
+        program: Option<Program<P, N>>,
     ) -> Result<Listener<P, N>, ListenError> {
+        let program = program.ok_or_else(no_memory)?;
         let (family, local_address) = self.check(&descriptor)?;
         let acceptor = Acceptor::new(self.sys.clone(), family, self.options.clone(), program);
         let registration = Registration::try_new(port.clone(), acceptor, descriptor).map_err(|_| no_memory())?;
-        let registration = Arc::new(registration);
-        let paused = Arc::downgrade(&registration);
-        let alarm = Alarm::try_new(port, move || {
-            if let Some(registration) = paused.upgrade() {
-                registration.resumer().resume(Direction::In);
-            }
-        });
-        registration.handler().set_alarm(alarm.map_err(|source| ListenError::Port { source })?);
+        // A cycle until the registration ends, which empties it.
+        let paused = Paused::try_new(registration.resumer()).ok_or_else(no_memory)?;
+        let of_alarm = paused.clone();
+        let alarm = Alarm::try_new(port, move || of_alarm.end()).map_err(|source| ListenError::Port { source })?;
+        registration.handler().set_alarm(alarm, paused);
         registration.register(|| ()).map_err(|error| ListenError::Port { source: register_error(error) })?;
         registration
             .add(Direction::In, Accepting)

@@ -99,3 +99,27 @@ fn a_stop_without_memory_stops_all_the_same() {
     assert!(stopped.load(Ordering::Relaxed));
     assert!(TcpStream::connect(address).is_err());
 }
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_052
+#[test]
+fn a_listener_for_which_any_one_allocation_fails_does_not_start() {
+    let (mut failed, mut nth) = (0, 0);
+    loop {
+        nth += 1;
+        let (port, dropped) = (MockPort::new(), Arc::new(()));
+        let bound = TcpListener::bind("127.0.0.1:0").expect("a listener");
+        let (address, owned) = (bound.local_addr().expect("its address"), Arc::clone(&dropped));
+        let callback = move |outcome: Result<Accepted<MockPort>, AcceptError>| drop((&owned, outcome));
+        let (listener, tried) = failing_nth(nth, || Listener::builder().listen_on(port.clone(), bound, callback));
+        if tried < nth {
+            drop(listener.expect("with all its memory it listens"));
+            break;
+        }
+        let error = listener.map(drop).expect_err("without memory it does not");
+        assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::OutOfMemory, "allocation {nth}");
+        assert!(TcpStream::connect(address).is_err(), "its descriptor is closed");
+        assert_eq!((Arc::strong_count(&dropped), port.references()), (1, 1), "nothing is left");
+        failed += 1;
+    }
+    assert!(failed > 4, "{failed} allocations of a start can fail");
+}

@@ -136,6 +136,10 @@ impl<H: Handler> Core<H> {
             if self.has_locked(direction) {
                 return None;
             }
+            #[cfg(loom)]
+            if crate::sync::injected_bug("gives up on a busy lane") {
+                return None;
+            }
             // Another thread attempts this operation. That takes no longer than a system call.
             yield_now();
         }
@@ -173,13 +177,18 @@ impl<H: Handler> Core<H> {
 pub struct TimerFired<'a, H: Handler> {
     core: &'a Core<H>,
     now: Instant,
-    /// Operations with a higher number were added after the timer came.
+    /// Operations with a higher number were added after the handler's first look.
     newest: Cell<Option<u64>>,
 }
 
 impl<'a, H: Handler> TimerFired<'a, H> {
     pub(crate) fn new(core: &'a Core<H>, now: Instant) -> Self {
-        Self { core, now, newest: Cell::new(None) }
+        let newest = Cell::new(None);
+        #[cfg(loom)]
+        if crate::sync::injected_bug("looks before the handler notes it") {
+            newest.set(Some(core.number_between()));
+        }
+        Self { core, now, newest }
     }
 
     /// The time, read for this timer.
@@ -189,12 +198,12 @@ impl<'a, H: Handler> TimerFired<'a, H> {
     }
 
     /// Takes the waiting operations out of a queue for which `is_over` says so, and completes each with
-    /// [`Action::TimedOut`]. Operations for which [`Handler::can_cancel`] says no stay, and so do those that were added after
-    /// the timer came, in a callback of this call for instance. An operation that another thread is attempting is waited for.
+    /// [`Action::TimedOut`]. Operations for which [`Handler::can_cancel`] says no stay, and so do those that were added
+    /// after the first call for this timer began, in a callback of it for instance. An operation that another thread is attempting is waited for.
     ///
     /// `is_over` may be asked several times about one operation. It is called with a lock held, so it must be short and run
     /// no foreign code.
-    // Codes_SRS_COMPLETION_PORT_01_171
+    // Codes_SRS_COMPLETION_PORT_01_171, Codes_SRS_COMPLETION_PORT_01_172
     pub fn end_waiting(&self, direction: Direction, mut is_over: impl FnMut(&H::Operation) -> bool) {
         // The slot's operation is older than those of the backlog, and these move up.
         // Taken at the first call, so that the handler can note before it that it looks.

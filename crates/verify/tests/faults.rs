@@ -60,6 +60,11 @@ fn a_callback_that_outlives_close_is_noticed() {
 }
 
 #[test]
+fn a_clock_that_runs_ahead_is_noticed() {
+    notices("runs-ahead", &["fired early", "for no reason that there was", "a connect ended as TimedOut"]);
+}
+
+#[test]
 fn a_callback_that_never_returns_is_noticed_and_the_seed_is_said() {
     let output = faults(&["--in-this-process", "--first-seed", "1", "--inject", "never-returns", "--bound", "10"]);
     let said = said(&output);

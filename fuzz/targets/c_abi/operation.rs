@@ -1,7 +1,8 @@
 //! One operation. It is the context of its callback, which counts its calls.
 
 use async_socket::*;
-use std::ffi::c_void;
+use std::ffi::{c_char, c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,6 +65,11 @@ impl Operation {
         }
     }
 
+    /// How often it was called back.
+    pub(crate) fn calls(&self) -> u32 {
+        self.calls.load(Ordering::Acquire)
+    }
+
     pub(crate) fn never(&self) {
         assert_eq!(self.calls.load(Ordering::Acquire), 0, "what is refused is not called back");
     }
@@ -104,6 +110,61 @@ pub(crate) unsafe extern "C" fn on_send(context: *mut c_void, result: ASYNC_SOCK
 pub(crate) unsafe extern "C" fn on_receive(context: *mut c_void, result: ASYNC_SOCKET_RECEIVE_RESULT, bytes: u32) {
     // SAFETY: operations are kept until they were called back.
     unsafe { operation(context) }.call(result as u32, 3, bytes);
+}
+
+/// The end of an operation that has a reason. The first reason is success.
+pub(crate) unsafe extern "C" fn on_end(
+    context: *mut c_void,
+    reason: ASYNC_SOCKET_END_REASON,
+    os_error: c_int,
+    bytes: u32,
+) {
+    // SAFETY: operations are kept until they were called back.
+    let operation = unsafe { operation(context) };
+    assert_eq!(os_error != 0, HAS_OS_ERROR.contains(&reason), "{reason:?} with {os_error}");
+    operation.call(reason as u32, ASYNC_SOCKET_END_REASON::ASYNC_SOCKET_END_OS_ERROR as u32, bytes);
+}
+
+const HAS_OS_ERROR: [ASYNC_SOCKET_END_REASON; 2] = [
+    ASYNC_SOCKET_END_REASON::ASYNC_SOCKET_END_PEER_RESET,
+    ASYNC_SOCKET_END_REASON::ASYNC_SOCKET_END_OS_ERROR,
+];
+
+/// Posted work, a timer, a stop, or a close that does not wait.
+pub(crate) unsafe extern "C" fn on_work(context: *mut c_void) {
+    // SAFETY: operations are kept until they were called back.
+    unsafe { operation(context) }.call(1, 1, 0);
+}
+
+/// The end of a connect. The socket, if there is one, is destroyed here.
+pub(crate) unsafe extern "C" fn on_connect(
+    context: *mut c_void,
+    result: ASYNC_SOCKET_CONNECT_RESULT,
+    socket: ASYNC_SOCKET_HANDLE,
+    error: *const c_char,
+) {
+    assert_eq!((socket.is_null(), error.is_null()), (result as u32 != 1, result as u32 == 1));
+    // SAFETY: it is this callback's, and NULL is ignored.
+    unsafe { async_socket_destroy(socket) };
+    // SAFETY: operations are kept until they were called back.
+    unsafe { operation(context) }.call(result as u32, 7, 0);
+}
+
+/// A connection, which is closed here, or a failure to accept one.
+pub(crate) unsafe extern "C" fn on_accept(
+    context: *mut c_void,
+    result: ASYNC_SOCKET_ACCEPT_RESULT,
+    socket: SOCKET_HANDLE,
+    peer: *const c_char,
+    _os_error: c_int,
+) {
+    assert_eq!((socket >= 0, !peer.is_null()), (result as u32 == 1, result as u32 == 1));
+    if socket >= 0 {
+        // SAFETY: it is this callback's.
+        drop(unsafe { OwnedFd::from_raw_fd(socket) });
+    }
+    // SAFETY: the listener's context is kept until the listener is gone.
+    unsafe { operation(context) }.call(result as u32, 4, 0);
 }
 
 pub(crate) unsafe extern "C" fn on_event(context: *mut c_void, action: COMPLETION_PORT_EPOLL_ACTION) {

@@ -1,15 +1,20 @@
 //! A place for one socket and its peer, and the calls on them.
 
-use crate::operation::{Inside, Operation, on_open, on_receive, on_send};
+use crate::operation::{Inside, Operation, on_end, on_open, on_receive, on_send, on_work};
 use arbitrary::Arbitrary;
 use async_socket::ASYNC_SOCKET_SEND_SYNC_RESULT::ASYNC_SOCKET_SEND_SYNC_OK;
 use async_socket::*;
 use std::io::{Read, Write};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::null_mut;
 
 const OK: u32 = 1;
+const CANCELLED: u32 = ASYNC_SOCKET_END_REASON::ASYNC_SOCKET_END_CANCELLED as u32;
+use ASYNC_SOCKET_CANCEL_RESULT::{
+    ASYNC_SOCKET_CANCEL_ERROR as CANCEL_ERROR, ASYNC_SOCKET_CANCEL_NOT_WAITING as CANCEL_NOT_WAITING,
+    ASYNC_SOCKET_CANCEL_OK as CANCEL_OK,
+};
 
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Call {
@@ -31,6 +36,35 @@ pub(crate) enum Call {
         wrong: Wrong,
         close_inside: bool,
     },
+    /// A send, a receive or a shutdown with a name, perhaps with a time limit in milliseconds.
+    Within {
+        sizes: [u8; 3],
+        count: u8,
+        kind: Kind,
+        limit: Option<u8>,
+        wrong: Wrong,
+    },
+    /// Cancels the nth operation that has a name.
+    Cancel {
+        nth: u8,
+        no_handle: bool,
+    },
+    /// Any number as the name of an operation.
+    CancelAny(u64),
+    IdleTimeout {
+        milliseconds: u8,
+        no_handle: bool,
+    },
+    HighWater {
+        bytes: u16,
+        no_handle: bool,
+    },
+    Ask {
+        no_handle: bool,
+    },
+    CloseAsync {
+        wrong: Wrong,
+    },
     Close,
     Destroy,
     /// Destroyed inside a receive's callback.
@@ -39,6 +73,13 @@ pub(crate) enum Call {
     PeerWrites(u8),
     PeerReads,
     PeerGoes,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Arbitrary)]
+pub(crate) enum Kind {
+    Send,
+    Receive,
+    ShutDown,
 }
 
 /// The wrong argument of a call.
@@ -63,6 +104,10 @@ struct Socket {
     opens: Vec<Box<Operation>>,
     sends: Vec<Box<Operation>>,
     receives: Vec<Box<Operation>>,
+    /// Shutdowns and closes that do not wait.
+    others: Vec<Box<Operation>>,
+    /// Operations with a name. Each is also in one of the lists above.
+    names: Vec<(ASYNC_SOCKET_OPERATION_ID, *const Operation)>,
     /// The bytes of the sends are numbered, and so are those of the peer.
     sent: usize,
     written: usize,
@@ -104,11 +149,13 @@ impl Socket {
     fn create() -> Self {
         let (ours, peer) = UnixStream::pair().expect("a pair");
         peer.set_nonblocking(true).expect("O_NONBLOCK");
+        narrow(&ours);
         // SAFETY: ours to give away.
         let handle = unsafe { async_socket_create(null_mut(), ours.into_raw_fd()) };
         assert!(!handle.is_null());
         let (opens, sends, receives, read) = Default::default();
-        Self { handle, peer: Some(peer), opened: false, opens, sends, receives, sent: 0, written: 0, read }
+        let (others, names) = Default::default();
+        Self { handle, peer: Some(peer), opened: false, opens, sends, receives, others, names, sent: 0, written: 0, read }
     }
 
     fn call(&mut self, call: &Call) {
@@ -129,6 +176,36 @@ impl Socket {
                 let operation = Operation::new(&sizes[..usize::from(*count) % 4]);
                 self.transfer(operation, *wrong, *close_inside, false);
             }
+            Call::Within { sizes, count, kind, limit, wrong } => {
+                self.within(&sizes[..usize::from(*count) % 4], *kind, *limit, *wrong);
+            }
+            Call::Cancel { nth, no_handle } => self.cancel(*nth, *no_handle),
+            Call::CancelAny(id) if self.names.iter().all(|(name, _)| name != id) => {
+                // SAFETY: a valid handle.
+                let result = unsafe { async_socket_cancel(self.handle, *id) };
+                let none = if *id == 0 { CANCEL_ERROR } else { CANCEL_NOT_WAITING };
+                assert_eq!(result, none, "nothing has this name");
+            }
+            Call::IdleTimeout { milliseconds, no_handle } => {
+                // SAFETY: NULL or a valid handle.
+                let refused = unsafe { async_socket_set_idle_timeout(self.or_null(*no_handle), (*milliseconds).into()) };
+                assert!(refused != 0 || !no_handle);
+            }
+            Call::HighWater { bytes, no_handle } => {
+                // SAFETY: NULL or a valid handle.
+                let refused = unsafe { async_socket_set_high_water_mark(self.or_null(*no_handle), (*bytes).into()) };
+                assert_eq!(refused != 0, *no_handle);
+            }
+            Call::Ask { no_handle } => {
+                let handle = self.or_null(*no_handle);
+                // SAFETY: NULL or a valid handle.
+                let queued = unsafe { async_socket_queued_bytes(handle) };
+                assert!(queued <= self.sent && !(*no_handle && queued > 0));
+                // SAFETY: NULL or a valid handle.
+                let number = unsafe { async_socket_get_descriptor(handle) };
+                assert!(number == INVALID_SOCKET || self.opened && !no_handle);
+            }
+            Call::CloseAsync { wrong } => self.close_async(*wrong),
             // SAFETY: a valid handle.
             Call::Close => unsafe { async_socket_close(self.handle) },
             Call::PeerWrites(count) => {
@@ -194,6 +271,95 @@ impl Socket {
         accepted
     }
 
+    fn or_null(&self, null: bool) -> ASYNC_SOCKET_HANDLE {
+        if null { null_mut() } else { self.handle }
+    }
+
+    fn within(&mut self, sizes: &[u8], kind: Kind, limit: Option<u8>, wrong: Wrong) {
+        let mut operation = Operation::new(if kind == Kind::ShutDown { &[] } else { sizes });
+        let mut number = self.sent;
+        if kind == Kind::Send {
+            for byte in operation.buffers.iter_mut().flatten() {
+                *byte = mark(number);
+                number += 1;
+            }
+        }
+        let mut list = operation.list();
+        let bad = kind != Kind::ShutDown && (list.is_empty() || list.iter().any(|buffer| buffer.length == 0));
+        match (wrong, list.as_mut_slice()) {
+            (Wrong::Pointer, [.., last]) => last.buffer = null_mut(),
+            (Wrong::Length, [first, .., last]) => [first.length, last.length] = [u32::MAX; 2],
+            (Wrong::Pointer | Wrong::Length | Wrong::List, _) if kind == Kind::ShutDown => return,
+            (Wrong::Pointer | Wrong::Length, _) => return,
+            _ => {}
+        }
+        let handle = self.or_null(wrong == Wrong::Handle);
+        let limit = limit.map_or(ASYNC_SOCKET_NO_TIME_LIMIT, |limit| u32::from(limit) % 8);
+        let (pointer, count) = (list.as_mut_ptr(), u32::try_from(list.len()).expect("few"));
+        let pointer = if wrong == Wrong::List { null_mut() } else { pointer };
+        let done: ON_ASYNC_SOCKET_OPERATION_COMPLETE = if wrong == Wrong::Callback { None } else { Some(on_end) };
+        let (context, mut id) = (operation.context(), u64::MAX);
+        let accepted = match kind {
+            // SAFETY: NULL or valid; the operation and its buffers are kept.
+            Kind::Send => unsafe {
+                async_socket_send_async_within(handle, pointer, count, limit, done, context, &raw mut id)
+                    == ASYNC_SOCKET_SEND_SYNC_OK
+            },
+            // SAFETY: as above.
+            Kind::Receive => unsafe {
+                async_socket_receive_async_within(handle, pointer, count, limit, done, context, &raw mut id) == 0
+            },
+            // SAFETY: as above.
+            Kind::ShutDown => unsafe {
+                async_socket_shutdown_async(handle, done, context, &raw mut id) == ASYNC_SOCKET_SEND_SYNC_OK
+            },
+        };
+        assert!(!accepted || self.opened && !bad && wrong == Wrong::No, "wrong arguments are refused");
+        if !accepted {
+            assert!(id == 0 || id == u64::MAX, "what is refused has no name");
+            return operation.never();
+        }
+        assert!(id != u64::MAX && (kind != Kind::Receive || id != 0), "an accepted operation has a name");
+        if id != 0 {
+            self.names.push((id, &raw const *operation));
+        }
+        match kind {
+            Kind::Send => {
+                self.sent = number;
+                self.sends.push(operation);
+            }
+            Kind::Receive => self.receives.push(operation),
+            Kind::ShutDown => self.others.push(operation),
+        }
+    }
+
+    fn cancel(&self, nth: u8, no_handle: bool) {
+        let Some((id, operation)) = self.names.get(usize::from(nth) % self.names.len().max(1)) else { return };
+        // SAFETY: operations are kept until the end.
+        let operation = unsafe { &**operation };
+        let before = operation.calls();
+        // SAFETY: NULL or a valid handle.
+        let result = unsafe { async_socket_cancel(self.or_null(no_handle), *id) };
+        match result {
+            CANCEL_OK => assert_eq!((before, operation.once().0), (0, CANCELLED), "it has run inside the call"),
+            CANCEL_ERROR => assert!(no_handle),
+            _ => assert!(!no_handle),
+        }
+    }
+
+    fn close_async(&mut self, wrong: Wrong) {
+        let operation = Operation::new(&[]);
+        let (handle, context) = (self.or_null(wrong == Wrong::Handle), operation.context());
+        let done: ON_ASYNC_SOCKET_CLOSE_COMPLETE = if wrong == Wrong::Callback { None } else { Some(on_work) };
+        // SAFETY: NULL or valid; the operation is kept.
+        if unsafe { async_socket_close_async(handle, done, context) } == 0 {
+            assert!(self.opened && !matches!(wrong, Wrong::Handle | Wrong::Callback));
+            self.others.push(operation);
+        } else {
+            operation.never();
+        }
+    }
+
     fn peer_reads(&mut self) {
         if let Some(peer) = &mut self.peer {
             // Reads all bytes that have arrived, whatever ends the read.
@@ -222,16 +388,18 @@ impl Socket {
         self.peer = None;
         last.soon();
         // An earlier callback may have closed the socket from inside and may still run.
-        self.receives.iter().chain(&self.sends).for_each(|operation| operation.soon());
+        self.receives.iter().chain(&self.sends).chain(&self.others).for_each(|operation| operation.soon());
         self.receives.push(last);
         self.check();
     }
 
     fn check(&mut self) {
         self.peer_reads();
-        let numbered = self.read.iter().enumerate().all(|(number, byte)| *byte == mark(number));
-        assert!(numbered, "the peer gets the bytes in the order of the sends");
-        let sent: usize = self.sends.iter().map(|send| if send.once().0 == OK { send.size() } else { 0 }).sum();
+        for other in &self.others {
+            other.once();
+        }
+        let (sent, at_most) = self.expected();
+        assert!(at_most.starts_with(&self.read), "the peer gets the bytes in the order of the sends");
         assert!(self.peer.is_none() || self.read.len() >= sent, "what is OK has been sent");
         let mut number = 0;
         for receive in &self.receives {
@@ -244,6 +412,41 @@ impl Socket {
             }
         }
     }
+}
+
+impl Socket {
+    /// How many bytes must have arrived, and the most that can have. A send that fails with nothing gone out is followed
+    /// by others. A plain one does not say how much went out, but if another send succeeds behind it, that was nothing.
+    fn expected(&self) -> (usize, Vec<u8>) {
+        let ended: Vec<_> = self.sends.iter().map(|send| send.once()).collect();
+        let last_ok = ended.iter().rposition(|(result, _)| *result == OK);
+        let (mut sent, mut most) = (0, Vec::new());
+        for (index, (send, (result, bytes))) in self.sends.iter().zip(ended).enumerate() {
+            let has_name = bytes > 0;
+            let all = send.buffers.iter().flatten().copied();
+            if result == OK {
+                sent += send.size();
+                most.extend(all);
+            } else if has_name {
+                most.extend(all.take(bytes));
+            } else if last_ok.is_none_or(|last| index > last) {
+                most.extend(all);
+            }
+        }
+        (sent, most)
+    }
+}
+
+/// Gives the kernel little room, so that some sends wait.
+fn narrow(socket: &UnixStream) {
+    let least: libc::c_int = 0;
+    let size = libc::socklen_t::try_from(size_of::<libc::c_int>()).expect("small");
+    // SAFETY: the option is an integer.
+    let refused = unsafe {
+        let value = (&raw const least).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, value, size)
+    };
+    assert_eq!(refused, 0);
 }
 
 fn mark(number: usize) -> u8 {

@@ -5,7 +5,7 @@ use anyhow::ensure;
 use xshell::Cmd;
 
 /// The values of `INJECTED_BUG` (see `crates/completion-port/src/sync.rs`), each with a model that finds the bug.
-const DEFECTS: [(&str, &str); 24] = [
+const DEFECTS: [(&str, &str); 26] = [
     ("unlocks", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
     ("adds to the backlog", "registration::an_add_meets_the_end_of_a_claim"),
@@ -28,6 +28,8 @@ const DEFECTS: [(&str, &str); 24] = [
     ("notified is cleared late", "port::who_is_scheduled_has_a_turn"),
     ("the last reference wakes nobody", "port::the_last_of_two_references_ends_the_thread"),
     ("cancels whatever is there", "cancel::a_cancel_meets_the_completion_while_another_operation_waits"),
+    ("looks before the handler notes it", "time_out::a_time_out_meets_an_add_that_relies_on_it"),
+    ("gives up on a busy lane", "time_out::a_time_out_meets_an_add_behind_the_operation"),
     ("nobody can detach", "cancel::a_removal_that_does_not_wait_meets_a_turn_and_a_send"),
     ("a timer wakes nobody", "timer::a_timer_meets_the_port_going_to_sleep"),
 ];

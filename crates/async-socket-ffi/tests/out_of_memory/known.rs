@@ -7,8 +7,6 @@ pub(crate) const KNOWN: &[(&str, RangeInclusive<usize>, &str)] = &[
     // Accepted: `Dispatch::new` cannot report a lack of memory, and is called only if 64 KiB were available just
     // before.
     ("async_socket_set_log", 3..=4, "tracing-core: Dispatch::new, the first time in a process"),
-    // Accepted: a listener is started only if 64 KiB were available just before.
-    ("async_socket_listener_start", 3..=7, "async-socket-net: the callbacks and the shared registration"),
 ];
 
 /// Whether an allocation with one of these numbers is known to end the process.

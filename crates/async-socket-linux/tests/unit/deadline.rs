@@ -152,6 +152,25 @@ fn a_send_of_which_a_part_went_out_breaks_the_stream() {
     assert_eq!((fixture.sys.sent(), fixture.queued_bytes()), (b"st".to_vec(), 0));
 }
 
+// Tests_SRS_SOCKET_01_104
+#[test]
+fn what_waits_behind_a_fragment_that_timed_out_ends_although_the_kernel_has_no_room() {
+    let fixture = Fixture::open();
+    fixture.sys.script_send([Step::Takes(2), Step::Fails(Errno::AGAIN)]);
+    let started = send(&fixture, "started", 5 * MS);
+    let (behind, with_a_deadline) = (fixture.send("behind"), send(&fixture, "later", 50 * MS));
+    let (shut, report) = Outcome::new();
+    fixture.shutdown_async(report).expect("accepted");
+
+    fixture.port.advance(5 * MS);
+
+    assert_eq!(started.take().reason, EndReason::TimedOut);
+    assert_eq!(behind.take().reason, EndReason::StreamBroken);
+    assert_eq!(with_a_deadline.take().reason, EndReason::StreamBroken);
+    let shut: SendCompletion<()> = shut.take();
+    assert_eq!((shut.reason, fixture.queued_bytes()), (EndReason::StreamBroken, 0));
+}
+
 // Tests_SRS_SOCKET_01_091, Tests_SRS_SOCKET_01_102
 #[test]
 fn in_the_callback_of_one_that_timed_out_a_started_send_still_cannot_be_cancelled() {

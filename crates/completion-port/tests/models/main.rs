@@ -14,6 +14,7 @@ mod port;
 mod queued;
 mod registration;
 mod removal;
+mod time_out;
 mod timer;
 mod whole;
 mod world;

@@ -4,7 +4,7 @@
 use crate::kernel::any_descriptor;
 use completion_port::{
     Action, Attempt, Direction, Dispatch, Handler, Interest, OperationId, Port, Readiness, Registration, SourceRef,
-    Token,
+    TimerFired, Token,
 };
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
@@ -12,6 +12,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::Arc;
+use std::time::Instant;
 
 pub type Registered = Registration<Mover, ModelPort>;
 
@@ -22,6 +23,7 @@ pub enum End {
     Broken,
     Abandoned,
     Cancelled,
+    TimedOut,
 }
 
 /// What the threads of a model share.
@@ -40,6 +42,8 @@ pub struct State {
     moved: std::sync::Mutex<Vec<char>>,
     ended: std::sync::Mutex<Vec<(char, End)>>,
     credit: Mutex<Credit>,
+    /// The timer comes once more.
+    armed: Mutex<bool>,
     /// A removal has returned.
     removed: AtomicBool,
     /// The handler has the descriptor back.
@@ -68,6 +72,8 @@ pub struct Operation {
     name: char,
     left: usize,
     needs_credit: bool,
+    /// Its deadline is over when the timer comes.
+    is_late: bool,
     /// Its last byte was the last one available.
     drained: bool,
     /// What its first attempt does.
@@ -80,7 +86,15 @@ pub fn op(name: char, bytes: usize) -> Operation {
 }
 
 pub fn op_then(name: char, bytes: usize, then: impl FnOnce() + Send + 'static) -> Operation {
-    Operation { name, left: bytes, needs_credit: false, drained: false, during: None, then: Box::new(then) }
+    Operation {
+        name,
+        left: bytes,
+        needs_credit: false,
+        is_late: false,
+        drained: false,
+        during: None,
+        then: Box::new(then),
+    }
 }
 
 /// An operation whose first attempt does something.
@@ -91,6 +105,16 @@ pub fn op_during(name: char, bytes: usize, during: impl FnOnce() + Send + 'stati
 /// An operation that is suspended until it gets credit.
 pub fn op_on_credit(name: char, bytes: usize) -> Operation {
     Operation { needs_credit: true, ..op(name, bytes) }
+}
+
+/// An operation with a deadline, which is over.
+pub fn op_late(name: char, bytes: usize) -> Operation {
+    Operation { is_late: true, ..op(name, bytes) }
+}
+
+/// The same, and it is suspended until it gets credit.
+pub fn op_late_on_credit(name: char, bytes: usize) -> Operation {
+    Operation { is_late: true, ..op_on_credit(name, bytes) }
 }
 
 pub struct Mover(Arc<State>);
@@ -104,6 +128,7 @@ impl Handler for Mover {
             Action::Abandoned => End::Abandoned,
             Action::Error => End::Broken,
             Action::Cancelled => End::Cancelled,
+            Action::TimedOut => End::TimedOut,
             _ => End::Done,
         };
         if end == End::Done {
@@ -118,6 +143,15 @@ impl Handler for Mover {
             }
         }
         attempt.complete(operation.drained, None, || self.0.callback(operation, end));
+    }
+
+    /// As a socket does it: first it notes that it looks, so that deadlines from now on are armed anew.
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        *self.0.armed.lock().expect("no panic") = false;
+        for direction in [Direction::In, Direction::Out] {
+            timer.end_waiting(direction, |operation| operation.is_late);
+        }
+        None
     }
 
     fn release(&self, _: Descriptor) {
@@ -240,6 +274,18 @@ impl World {
         self.registration.add(direction, operation).expect("it is registered")
     }
 
+    /// Makes the timer come.
+    pub fn arm(&self) {
+        *self.state.armed.lock().expect("no panic") = true;
+    }
+
+    /// Lets the port's thread call the timer, as long as it is armed.
+    pub fn tick_while_armed(&self) {
+        while *self.state.armed.lock().expect("no panic") {
+            self.port.tick();
+        }
+    }
+
     /// Removes the registration without waiting. Nothing of it may run after the callback.
     pub fn remove_async(&self) -> bool {
         let state = Arc::clone(&self.state);
@@ -334,6 +380,16 @@ impl ModelPort {
     pub fn report(&self, events: Readiness) {
         let mut work = self.work();
         work.events = Some(work.events.unwrap_or(Readiness::empty()) | events);
+    }
+
+    /// The registration's timer comes, on the port's thread.
+    pub fn tick(&self) {
+        let source = self.work().attached.clone();
+        if let Some(source) = source
+            && source.on_timer(Instant::now()).0 == Dispatch::Yielded
+        {
+            self.work().scheduled.push(source);
+        }
     }
 
     /// The work of the port's thread between two sleeps. Returns whether there was anything to do.

@@ -21,5 +21,6 @@ mod panics;
 mod register;
 mod remove;
 mod remove_async;
+mod time_outs;
 mod timer;
 mod wake;

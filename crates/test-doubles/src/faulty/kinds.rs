@@ -31,11 +31,15 @@ pub enum Fault {
     Late,
     /// An event that `epoll_wait` returns for a descriptor that was deleted during the call.
     Removed,
+    /// `ECONNABORTED`, accepts only: the client's connection is over.
+    Aborted,
+    /// `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH` or `EHOSTUNREACH`, connects only.
+    Refused,
 }
 
 impl Fault {
     /// Every kind.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Short,
         Self::Interrupted,
         Self::Storm,
@@ -49,6 +53,8 @@ impl Fault {
         Self::Spurious,
         Self::Late,
         Self::Removed,
+        Self::Aborted,
+        Self::Refused,
     ];
 
     /// The network ends the connection for good.
@@ -99,6 +105,8 @@ impl Faults {
             .with(Fault::NoBuffers, 20)
             .with(Fault::NoMemory, 20)
             .with(Fault::NoDescriptors, 50)
+            .with(Fault::Aborted, 50)
+            .with(Fault::Refused, 50)
     }
 
     /// The same, with another probability for one fault.

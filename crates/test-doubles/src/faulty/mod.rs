@@ -14,6 +14,7 @@ pub use kinds::{Fault, Faults};
 use async_socket_linux::sys::Errno;
 use parking_lot::Mutex;
 use std::fmt;
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::thread;
@@ -92,7 +93,9 @@ impl FaultySyscalls {
         self.state.injected[fault as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    fn happens(&self, fault: Fault) -> bool {
+    /// Decides whether a fault happens now, and counts it if so. For doubles of other system calls than these.
+    #[must_use]
+    pub fn happens(&self, fault: Fault) -> bool {
         let happens = self.wants(fault);
         if happens {
             self.count(fault);
@@ -105,7 +108,10 @@ impl FaultySyscalls {
     }
 
     /// `EINTR`, alone or as part of a storm. Each call of a storm is counted.
-    fn interrupt(&self) -> Result<(), Errno> {
+    ///
+    /// # Errors
+    /// `EINTR`, if the call is interrupted.
+    pub fn interrupt(&self) -> Result<(), Errno> {
         if self.wants(Fault::Storm) {
             let length = self.state.random.lock().i64(1..=LONGEST_STORM);
             self.state.storm.store(length, Ordering::Relaxed);
@@ -118,8 +124,24 @@ impl FaultySyscalls {
         self.fail(Fault::Interrupted, Errno::INTR)
     }
 
+    /// `EAGAIN` although a watched descriptor is ready. A new event follows.
+    ///
+    /// # Errors
+    /// `EAGAIN`, if that happens.
+    pub fn again(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.wants(Fault::Again) && self.state.watched.lock().rearm(fd) {
+            self.count(Fault::Again);
+            return Err(Errno::AGAIN);
+        }
+        Ok(())
+    }
+
     /// A random one of several.
-    fn one_of<T: Copy>(&self, choices: &[T]) -> T {
+    ///
+    /// # Panics
+    /// If there are none.
+    #[must_use]
+    pub fn one_of<T: Copy>(&self, choices: &[T]) -> T {
         choices[self.state.random.lock().usize(..choices.len())]
     }
 }

@@ -94,6 +94,12 @@ impl SocketSyscalls for FaultySyscalls {
         Kernel.is_broken(fd)
     }
 
+    fn shut_down_sending(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.interrupt()?;
+        self.may_break_connection(fd)?;
+        Kernel.shut_down_sending(fd)
+    }
+
     fn close(&self, fd: OwnedFd) {
         Kernel.close(fd);
     }
@@ -104,11 +110,7 @@ impl FaultySyscalls {
     fn before_transfer(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         self.interrupt()?;
         self.fail(Fault::NoMemory, Errno::NOMEM)?;
-        if self.wants(Fault::Again) && self.state.watched.lock().rearm(fd) {
-            self.count(Fault::Again);
-            return Err(Errno::AGAIN);
-        }
-        Ok(())
+        self.again(fd)
     }
 
     fn before_send(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {

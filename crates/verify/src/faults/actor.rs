@@ -3,9 +3,12 @@
 //! [`stack`] decides which ends a callback may close. A callback leaves every other reference to the reaper.
 
 use super::acts::Act;
+use super::net::act_on_net;
 use super::operation::{Operation, call, cancel, receive, send};
+use super::shutdown::{set_idle_timeout, shut_down};
 use super::simulation::{End, Place, Simulation};
 use super::stack;
+use super::timers::act_on_timers;
 use async_socket_linux::{AsyncSocket, SocketState};
 use completion_port::is_port_thread;
 use std::mem;
@@ -21,6 +24,11 @@ pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
     let calm = simulation.program.calm;
     if random.u16(..2000) == 0 {
         simulation.lose_a_port(random);
+    }
+    match random.u16(..100) {
+        0..3 => without_memory_at_times(simulation, random, |random| act_on_timers(simulation, random)),
+        3..5 => without_memory_at_times(simulation, random, |random| act_on_net(simulation, random)),
+        _ => {}
     }
     match simulation.at(place) {
         Place::Empty => {
@@ -41,7 +49,10 @@ pub(super) fn act(simulation: &Arc<Simulation>, random: &mut fastrand::Rng) {
                 let old = mem::take(&mut *simulation.places[place].lock());
                 without_memory_at_times(simulation, random, |_| destroy(simulation, old));
             }
-            0..500 => without_memory_at_times(simulation, random, |random| send(simulation, &end, random)),
+            30..500 => without_memory_at_times(simulation, random, |random| send(simulation, &end, random)),
+            // Most of its sends come before.
+            20..22 => without_memory_at_times(simulation, random, |random| shut_down(simulation, &end, random)),
+            22..30 => without_memory_at_times(simulation, random, |random| set_idle_timeout(simulation, &end, random)),
             500..520 => without_memory_at_times(simulation, random, |_| cancel(simulation, &end)),
             520..600 if simulation.program.acts.has(Act::AddBesideBacklog) => {
                 (0..random.u8(2..8)).for_each(|_| receive(simulation, &end, random));
@@ -77,9 +88,13 @@ pub(super) fn act_inside(simulation: &Arc<Simulation>, operation: &Operation, ra
     }
     match (random.u16(..1000), &own) {
         (0..350, Some(own)) => receive(simulation, own, random),
-        (350..540, Some(own)) => send(simulation, own, random),
+        (350..536, Some(own)) => send(simulation, own, random),
+        (536..538, _) => act_on_timers(simulation, random),
+        (538..540, _) => act_on_net(simulation, random),
         (540..550, Some(own)) => cancel(simulation, own),
-        (550..650, _) => {
+        (550..552, Some(own)) => shut_down(simulation, own, random),
+        (552..556, Some(own)) => set_idle_timeout(simulation, own, random),
+        (556..650, _) => {
             let place = simulation.at(random.usize(..simulation.places.len()));
             if let Place::Library(other) = &place {
                 send(simulation, other, random);
@@ -163,7 +178,7 @@ fn close_inside(simulation: &Arc<Simulation>, own: Option<&Arc<End>>, random: &m
 }
 
 /// Closes an end without waiting. Its callback counts as that of an operation.
-fn close_async(simulation: &Arc<Simulation>, end: &End) {
+pub(super) fn close_async(simulation: &Arc<Simulation>, end: &End) {
     let (account, ledger) = (Arc::clone(&end.account), Arc::clone(simulation));
     // Counted before it can be called back.
     simulation.ledger.accepted.fetch_add(1, SeqCst);

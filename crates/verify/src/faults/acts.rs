@@ -1,4 +1,4 @@
-//! The acts of a program besides sending and receiving, with a counter for each.
+//! The acts of a program besides plain sending and receiving, with a counter for each.
 
 use clap::ValueEnum;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,13 +35,43 @@ pub enum Act {
     Cancel,
     /// A callback closes any socket without waiting.
     CloseAsync,
+    /// A receive has a deadline and ends by it.
+    ReceiveDeadline,
+    /// A send has a deadline and ends by it.
+    SendDeadline,
+    /// An idle time-out is set, changed and removed, and ends an operation.
+    IdleTimeout,
+    /// The sending half is shut down behind the sends that wait.
+    Shutdown,
+    /// A queued send is cancelled of which no byte has gone out.
+    CancelSend,
+    /// A timer fires.
+    Timer,
+    /// A timer is cancelled before it fires.
+    CancelTimer,
+    /// A timer is moved to an earlier or later time before it fires.
+    ResetTimer,
+    /// Posted work runs.
+    Post,
+    /// A connect ends with a socket, whose descriptor is taken back.
+    Connect,
+    /// A connect is cancelled before it ends.
+    CancelConnect,
+    /// A connect fails at every address.
+    FailedConnect,
+    /// A listener has accepted a connection whose other end a connect has made.
+    Accept,
+    /// A listener pauses for want of descriptors or memory.
+    PauseListener,
+    /// A listener is stopped or dropped, perhaps in its own callback.
+    StopListener,
     /// Other code closes a port's epoll instance or eventfd.
     LosePort,
 }
 
 impl Act {
     /// Every act.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 30] = [
         Self::DestroyInAbandonedOnPort,
         Self::DestroyInAbandonedOnPlain,
         Self::LastDropInCallback,
@@ -56,6 +86,21 @@ impl Act {
         Self::SubscriberPanic,
         Self::Cancel,
         Self::CloseAsync,
+        Self::ReceiveDeadline,
+        Self::SendDeadline,
+        Self::IdleTimeout,
+        Self::Shutdown,
+        Self::CancelSend,
+        Self::Timer,
+        Self::CancelTimer,
+        Self::ResetTimer,
+        Self::Post,
+        Self::Connect,
+        Self::CancelConnect,
+        Self::FailedConnect,
+        Self::Accept,
+        Self::PauseListener,
+        Self::StopListener,
         Self::LosePort,
     ];
 
@@ -68,6 +113,14 @@ impl Act {
                 | Self::CallbackPanic
                 | Self::SubscriberPanic
                 | Self::Cancel
+                | Self::ReceiveDeadline
+                | Self::Timer
+                | Self::CancelTimer
+                | Self::ResetTimer
+                | Self::Post
+                | Self::Connect
+                | Self::CancelConnect
+                | Self::Accept
         )
     }
 }

@@ -2,8 +2,10 @@
 
 use super::actor::{close, destroy};
 use super::ledger::Stream;
+use super::net;
 use super::operation::receive;
 use super::simulation::{Place, Simulation};
+use super::timers;
 use integration_tests::wait::comes_true;
 use std::mem;
 use std::sync::Arc;
@@ -75,6 +77,8 @@ fn step(simulation: &Arc<Simulation>, end: &Place, random: &mut fastrand::Rng) -
 /// reaper still hold the simulation.
 pub(super) fn close_everything(simulation: &Arc<Simulation>) -> bool {
     comes_true(PATIENCE, || {
+        timers::drop_all(simulation);
+        net::end_all(simulation);
         close_all(simulation);
         Arc::strong_count(simulation) <= 2
     })

@@ -12,6 +12,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 use test_doubles::{FaultySyscalls, with_memory};
 
 /// A defect that the simulation must notice.
@@ -33,10 +34,15 @@ pub enum Defect {
     CallsBackLate,
     /// A callback never returns.
     NeverReturns,
+    /// The ports' clock runs ahead at times, so timers and deadlines come early.
+    RunsAhead,
 }
 
 /// A defect spoils one call in this many.
 const SPOILED: u64 = 100;
+
+/// How far a defective clock runs ahead.
+const AHEAD: Duration = Duration::from_millis(20);
 
 thread_local! {
     static SENT: Cell<u64> = const { Cell::new(0) };
@@ -62,13 +68,25 @@ pub(super) enum Lost {
 #[derive(Debug, Clone)]
 pub(super) struct Sys {
     pub(super) faulty: FaultySyscalls,
+    defects: Defects,
+}
+
+/// The injected defect, if there is one.
+#[derive(Debug, Clone)]
+struct Defects {
     defect: Option<Defect>,
     calls: Arc<AtomicU64>,
 }
 
+impl Defects {
+    fn is_spoiled(&self, defect: Defect) -> bool {
+        self.defect == Some(defect) && self.calls.fetch_add(1, Ordering::Relaxed) % SPOILED == SPOILED - 1
+    }
+}
+
 impl Sys {
     pub(super) fn new(faulty: FaultySyscalls, defect: Option<Defect>) -> Self {
-        Self { faulty, defect, calls: Arc::default() }
+        Self { faulty, defects: Defects { defect, calls: Arc::default() } }
     }
 
     /// Counts what the kernel took.
@@ -78,7 +96,7 @@ impl Sys {
 
     /// Whether the defect spoils this call.
     pub(super) fn is_spoiled(&self, defect: Defect) -> bool {
-        self.defect == Some(defect) && self.calls.fetch_add(1, Ordering::Relaxed) % SPOILED == SPOILED - 1
+        self.defects.is_spoiled(defect)
     }
 
     fn before_receive(&self) -> Result<(), Errno> {
@@ -144,6 +162,10 @@ impl SocketSyscalls for Sys {
         self.faulty.is_broken(fd)
     }
 
+    fn shut_down_sending(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        self.faulty.shut_down_sending(fd)
+    }
+
     fn close(&self, fd: OwnedFd) {
         if self.is_spoiled(Defect::LeaksDescriptors) {
             mem::forget(fd);
@@ -164,14 +186,17 @@ struct PortState {
     faulty: Mutex<Option<FaultySyscalls>>,
     /// A [`Lost`].
     lost: AtomicU8,
+    /// Knows whether the clock runs ahead.
+    defects: Defects,
     /// The numbers of the port's descriptors.
     numbers: Mutex<Vec<RawFd>>,
 }
 
 impl PortSys {
-    pub(super) fn new(faulty: FaultySyscalls) -> Self {
+    pub(super) fn new(sys: &Sys) -> Self {
         Self(Arc::new(PortState {
-            faulty: Mutex::new(Some(faulty)),
+            faulty: Mutex::new(Some(sys.faulty.clone())),
+            defects: sys.defects.clone(),
             lost: AtomicU8::new(Lost::Nothing as u8),
             numbers: Mutex::default(),
         }))
@@ -241,6 +266,11 @@ impl PortSyscalls for PortSys {
 
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
         self.on_epoll()?.epoll_wait(epoll, events, at_most)
+    }
+
+    fn now(&self) -> Instant {
+        let ahead = self.0.defects.is_spoiled(Defect::RunsAhead);
+        Instant::now() + if ahead { AHEAD } else { Duration::ZERO }
     }
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {

@@ -51,6 +51,8 @@ pub(super) struct Stream {
     pub(super) sends_pending: AtomicI64,
     /// A send stopped half-way: nothing more comes.
     pub(super) stopped: AtomicBool,
+    /// The sender has asked for a shutdown, so the end of the stream is no sign of a break.
+    pub(super) shuts: AtomicBool,
     /// The connection was closed or broken, so that sent bytes need not arrive.
     pub(super) cut: AtomicBool,
 }
@@ -124,6 +126,14 @@ pub(super) struct Account {
     pub(super) receives_pending: AtomicI64,
     /// The id of the receive that was accepted last.
     pub(super) latest: Mutex<Option<OperationId>>,
+    /// The id of the send that was queued last.
+    pub(super) latest_send: Mutex<Option<OperationId>>,
+    /// An operation was or is being cancelled.
+    pub(super) cancels: AtomicBool,
+    /// An idle time-out was or is being set.
+    pub(super) may_idle: AtomicBool,
+    /// The sending half has been shut down.
+    pub(super) shut: AtomicBool,
     pub(super) running: AtomicI64,
     /// A thread is about to close it.
     closing: AtomicBool,
@@ -147,6 +157,10 @@ impl Account {
             pending: AtomicI64::new(0),
             receives_pending: AtomicI64::new(0),
             latest: Mutex::new(None),
+            latest_send: Mutex::new(None),
+            cancels: AtomicBool::new(false),
+            may_idle: AtomicBool::new(false),
+            shut: AtomicBool::new(false),
             running: AtomicI64::new(0),
             closing: AtomicBool::new(false),
             contested: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! Plays random programs over faulty system calls, and checks every promise of the library.
 //!
 //! The promises: an accepted operation is called back exactly once, a refused one never. Buffers come back. No byte is
-//! lost, doubled or out of order. When close or destroy returns, no operation waits and no callback runs. At the end no
+//! lost, doubled or out of order. An operation ends for a reason that there was. When close or destroy returns, no operation waits and no callback runs. At the end no
 //! descriptor, thread or memory is left. Nothing hangs.
 
 mod actor;
@@ -12,13 +12,17 @@ mod finish;
 mod kernel;
 mod ledger;
 mod message;
+mod net;
+mod net_kernel;
 mod operation;
 mod outcome;
 mod panics;
 mod plain;
 mod program;
+mod shutdown;
 mod simulation;
 mod stack;
+mod timers;
 mod watchdog;
 
 pub use acts::{Act, Acts};

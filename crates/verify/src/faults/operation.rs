@@ -10,14 +10,18 @@ use super::outcome::{broken_off, not_sent, received, sent};
 use super::panics::panic_quietly;
 use super::simulation::{End, Simulation};
 use super::stack;
-use async_socket_linux::{AsyncSocket, Cancel, ReceiveCompletion, ReceiveError, Refused, SendCompletion};
+use async_socket_linux::{
+    AsyncSocket, Cancel, EndReason, IoBufs, IoBufsMut, ReceiveCompletion, ReceiveError, Refused, SendCompletion,
+    SendError,
+};
+use completion_port::OperationId;
 use std::cell::Cell;
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use test_doubles::{with_memory, without_memory};
 
 thread_local! {
@@ -41,6 +45,35 @@ pub(super) struct Operation {
     pub(super) length: usize,
     seed: u64,
     chain: u32,
+    pub(super) limits: Limits,
+}
+
+/// The reasons for which an operation may end, besides those that its end has.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Limits {
+    /// When the call was made, and the time that it gave the operation.
+    deadline: Option<(Instant, Duration)>,
+    /// A lent buffer panics or changes.
+    misbehaves: bool,
+}
+
+/// The longest deadline, in milliseconds.
+const LONGEST_DEADLINE: u64 = 30;
+
+impl Limits {
+    /// A few operations have a deadline, if the program may give one.
+    fn of(simulation: &Simulation, act: Act, shape: Shape, random: &mut fastrand::Rng) -> Self {
+        let has_deadline = simulation.program.acts.has(act) && random.u8(..10) == 0;
+        let within = |random: &mut fastrand::Rng| Duration::from_micros(random.u64(..LONGEST_DEADLINE * 1000));
+        Self {
+            deadline: has_deadline.then(|| (Instant::now(), within(random))),
+            misbehaves: matches!(shape, Shape::Misbehaving | Shape::MisbehavingList),
+        }
+    }
+
+    fn within(self) -> Option<Duration> {
+        self.deadline.map(|(_, within)| within)
+    }
 }
 
 thread_local! {
@@ -48,7 +81,13 @@ thread_local! {
 }
 
 impl Operation {
-    fn new(simulation: &Arc<Simulation>, end: &Arc<End>, length: usize, random: &mut fastrand::Rng) -> Box<Self> {
+    pub(super) fn new(
+        simulation: &Arc<Simulation>,
+        end: &Arc<End>,
+        length: usize,
+        limits: Limits,
+        random: &mut fastrand::Rng,
+    ) -> Box<Self> {
         Box::new(Self {
             simulation: Arc::clone(simulation),
             end: Arc::downgrade(end),
@@ -57,7 +96,34 @@ impl Operation {
             length,
             seed: random.u64(..),
             chain: CHAIN.get(),
+            limits,
         })
+    }
+
+    pub(super) fn ticket(&self) -> Arc<Ticket> {
+        Arc::clone(&self.ticket)
+    }
+
+    /// Checks that there was a reason for this end.
+    pub(super) fn check_reason(&self, reason: EndReason, deadline: Act) {
+        let (account, simulation) = (&self.account, &self.simulation);
+        let legal = match reason {
+            EndReason::Cancelled => account.cancels.load(SeqCst),
+            EndReason::TimedOut => {
+                let is_over = |(begun, within): (Instant, Duration)| begun.elapsed() >= within;
+                let by_deadline = self.limits.deadline.is_some_and(is_over);
+                simulation.happened.note(if by_deadline { deadline } else { Act::IdleTimeout });
+                by_deadline || account.may_idle.load(SeqCst)
+            }
+            // A close notes first that it begins.
+            EndReason::Closed => account.outgoing.cut.load(SeqCst),
+            EndReason::BuffersChanged | EndReason::BufferPanicked => self.limits.misbehaves,
+            EndReason::StreamBroken => deadline == Act::SendDeadline,
+            _ => true,
+        };
+        if !legal {
+            simulation.ledger.violation(format!("an operation ended as {reason:?}, for no reason that there was"));
+        }
     }
 
     /// The common part of all callbacks: notes that the callback runs, checks its result, and does an act.
@@ -129,36 +195,47 @@ pub(super) fn send(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut fa
     let body = if random.u8(..20) == 0 { random.usize(..50_000) } else { random.usize(..600) };
     let bytes = message(account.outgoing.next_number(), body);
     let length = bytes.len();
-    let operation = Operation::new(simulation, end, length, random);
-    let ticket = Arc::clone(&operation.ticket);
+    let shape = Shape::of(simulation, random);
+    let limits = Limits::of(simulation, Act::SendDeadline, shape, random);
+    let within = limits.within();
+    let operation = Operation::new(simulation, end, length, limits, random);
+    let ticket = operation.ticket();
     begin(account, &account.outgoing.sends_pending);
     take_sent();
-    let refused = match Shape::of(simulation, random) {
+    let is_shut = account.shut.load(SeqCst);
+    let refused = match shape {
         Shape::One => {
             let spoiled = spoiled(simulation);
             let sent = move |completion: SendCompletion<_>| sent(operation, &completion, spoiled, Vec::len);
-            attempt(|| in_send_call(|| end.socket.send_async(bytes, sent)), Vec::len)
+            attempt(|| send_lent(end, within, bytes, sent), Vec::len)
         }
         Shape::List => {
             let list = split(bytes, random);
             let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_list);
-            attempt(|| in_send_call(|| end.socket.send_async(list, sent)), length_of_list)
+            attempt(|| send_lent(end, within, list, sent), length_of_list)
         }
         Shape::Misbehaving => {
             let buffer = Buffer::new(simulation, bytes, random);
             let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_one);
-            attempt(|| in_send_call(|| end.socket.send_async(buffer, sent)), length_of_one)
+            attempt(|| send_lent(end, within, buffer, sent), length_of_one)
         }
         Shape::MisbehavingList => {
             let list = two(Buffer::new(simulation, bytes, random), random);
             let sent = move |completion: SendCompletion<_>| sent(operation, &completion, false, length_of_two);
-            attempt(|| in_send_call(|| end.socket.send_async(list, sent)), length_of_two)
+            attempt(|| send_lent(end, within, list, sent), length_of_two)
         }
     };
     match refused {
-        Ok(_) => {
+        Ok(id) => {
             simulation.ledger.accepted.fetch_add(1, SeqCst);
-            return ticket.accepted(&simulation.ledger);
+            ticket.accepted(&simulation.ledger);
+            if is_shut {
+                simulation.ledger.violation("a send was accepted after a shutdown");
+            }
+            if id.is_some() {
+                *account.latest_send.lock() = id;
+            }
+            return;
         }
         Err(Some((error, returned))) => {
             note_refusal(simulation, &ticket, returned == length);
@@ -182,22 +259,25 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
         return;
     }
     let length = random.usize(2..6_000);
-    let operation = Operation::new(simulation, end, length, random);
-    let ticket = Arc::clone(&operation.ticket);
+    let shape = Shape::of(simulation, random);
+    let limits = Limits::of(simulation, Act::ReceiveDeadline, shape, random);
+    let within = limits.within();
+    let operation = Operation::new(simulation, end, length, limits, random);
+    let ticket = operation.ticket();
     // The operation of the running callback has left the slot. The other receives wait behind it.
     if stack::is_empty() && account.running.load(SeqCst) > 0 && account.receives_pending.load(SeqCst) > 1 {
         simulation.happened.note(Act::AddBesideBacklog);
     }
     begin(account, &account.receives_pending);
     let bytes = vec![0_u8; length];
-    let refused = match Shape::of(simulation, random) {
+    let refused = match shape {
         Shape::One => {
             let spoiled = spoiled(simulation);
             let received = move |completion: ReceiveCompletion<Vec<u8>>| {
                 let bytes = &completion.buffers[..completion.bytes_received as usize];
                 received(operation, &completion, bytes, completion.buffers.len(), spoiled);
             };
-            attempt(|| call(|| end.socket.receive_async(bytes, received)), Vec::len)
+            attempt(|| receive_lent(end, within, bytes, received), Vec::len)
         }
         Shape::List => {
             let list = split(bytes, random);
@@ -205,7 +285,7 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
                 let whole = with_memory(|| completion.buffers.concat());
                 received(operation, &completion, &whole[..completion.bytes_received as usize], whole.len(), false);
             };
-            attempt(|| call(|| end.socket.receive_async(list, received)), length_of_list)
+            attempt(|| receive_lent(end, within, list, received), length_of_list)
         }
         Shape::Misbehaving | Shape::MisbehavingList => {
             let buffer = Buffer::new(simulation, bytes, random);
@@ -213,7 +293,7 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
                 let bytes = &completion.buffers.bytes[..completion.bytes_received as usize];
                 received(operation, &completion, bytes, completion.buffers.bytes.len(), false);
             };
-            attempt(|| call(|| end.socket.receive_async(buffer, received)), length_of_one)
+            attempt(|| receive_lent(end, within, buffer, received), length_of_one)
         }
     };
     match refused {
@@ -241,11 +321,45 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
     account.pending.fetch_sub(1, SeqCst);
 }
 
-/// Cancels the receive that was accepted last, if it still waits.
+/// [`send_async`](AsyncSocket::send_async), perhaps with a deadline.
+fn send_lent<B: IoBufs>(
+    end: &End,
+    within: Option<Duration>,
+    buffers: B,
+    done: impl FnOnce(SendCompletion<B>) + Send + 'static,
+) -> Result<Option<OperationId>, Refused<B, SendError>> {
+    in_send_call(|| match within {
+        Some(within) => end.socket.send_async_within(buffers, within, done),
+        None => end.socket.send_async(buffers, done),
+    })
+}
+
+/// [`receive_async`](AsyncSocket::receive_async), perhaps with a deadline.
+fn receive_lent<B: IoBufsMut>(
+    end: &End,
+    within: Option<Duration>,
+    buffers: B,
+    done: impl FnOnce(ReceiveCompletion<B>) + Send + 'static,
+) -> Result<OperationId, Refused<B, ReceiveError>> {
+    call(|| match within {
+        Some(within) => end.socket.receive_async_within(buffers, within, done),
+        None => end.socket.receive_async(buffers, done),
+    })
+}
+
+/// Cancels the receive that was accepted last or the send that was queued last, if it still waits.
 pub(super) fn cancel(simulation: &Simulation, end: &End) {
+    let acts = simulation.program.acts;
+    let send = if acts.has(Act::CancelSend) { end.account.latest_send.lock().take() } else { None };
+    end.account.cancels.store(true, SeqCst);
+    if let Some(id) = send
+        && call(|| end.socket.cancel(id)) == Cancel::Cancelled
+    {
+        simulation.happened.note(Act::CancelSend);
+    }
     let latest = end.account.latest.lock().take();
     if let Some(id) = latest
-        && simulation.program.acts.has(Act::Cancel)
+        && acts.has(Act::Cancel)
         && call(|| end.socket.cancel(id)) == Cancel::Cancelled
     {
         simulation.happened.note(Act::Cancel);
@@ -253,6 +367,7 @@ pub(super) fn cancel(simulation: &Simulation, end: &End) {
 }
 
 /// The form of the lent buffers.
+#[derive(Debug, Clone, Copy)]
 enum Shape {
     One,
     List,
@@ -307,7 +422,7 @@ pub(super) fn call<T>(call: impl FnOnce() -> T) -> T {
     if SCARCE.get() { without_memory(call) } else { call() }
 }
 
-fn begin(account: &Account, kind: &std::sync::atomic::AtomicI64) {
+pub(super) fn begin(account: &Account, kind: &std::sync::atomic::AtomicI64) {
     account.pending.fetch_add(1, SeqCst);
     kind.fetch_add(1, SeqCst);
 }
@@ -316,7 +431,7 @@ fn spoiled(simulation: &Simulation) -> bool {
     simulation.sys.is_spoiled(Defect::DropsCompletions)
 }
 
-fn note_refusal(simulation: &Simulation, ticket: &Ticket, whole: bool) {
+pub(super) fn note_refusal(simulation: &Simulation, ticket: &Ticket, whole: bool) {
     simulation.ledger.refused.fetch_add(1, SeqCst);
     ticket.refused(&simulation.ledger);
     if !whole {

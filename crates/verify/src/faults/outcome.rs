@@ -1,5 +1,6 @@
 //! The results of operations, from their calls and completions, and a check that each result is allowed.
 
+use super::acts::Act;
 use super::ledger::Account;
 use super::operation::Operation;
 use super::simulation::Simulation;
@@ -32,6 +33,7 @@ pub(super) fn not_sent(simulation: &Simulation, account: &Account, error: SendEr
             0
         }
         SendError::StreamBroken => 0,
+        SendError::ShutDown if account.outgoing.shuts.load(SeqCst) => 0,
         SendError::PortFailed if simulation.has_lost_a_port() => {
             account.cut();
             0
@@ -69,11 +71,14 @@ pub(super) fn sent<B>(
         operation.run(length(&completion.buffers), |operation| {
             let (account, whole) = (&operation.account, completion.bytes_sent as usize == operation.length);
             note_sent(account, completion.bytes_sent);
+            operation.check_reason(completion.reason, Act::SendDeadline);
             match (completion.result, completion.os_error()) {
                 (SendResult::Ok, None) if whole => {}
                 // A send that broke the stream makes the library abandon the sends behind it. The connection goes on.
                 (SendResult::Abandoned, None) => {}
                 (SendResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
+                // The bytes that went out are known, and the connection goes on.
+                (SendResult::Error, None) if completion.reason == EndReason::TimedOut => {}
                 (SendResult::Error, None) => {
                     let missing = operation.length as u64 - u64::from(completion.bytes_sent);
                     account.outgoing.unsure.fetch_add(missing, SeqCst);
@@ -93,6 +98,31 @@ pub(super) fn sent<B>(
     });
 }
 
+/// Notes how a shutdown ended.
+pub(super) fn shut(operation: Box<Operation>, completion: &SendCompletion<()>) {
+    with_memory(|| {
+        operation.run(0, |operation| {
+            let (account, simulation) = (&operation.account, &operation.simulation);
+            operation.check_reason(completion.reason, Act::SendDeadline);
+            match (completion.result, completion.os_error()) {
+                (SendResult::Ok, None) => {
+                    simulation.happened.note(Act::Shutdown);
+                    account.shut.store(true, SeqCst);
+                }
+                (SendResult::Abandoned, None) => {}
+                (SendResult::Error, None) if completion.reason == EndReason::TimedOut => {}
+                (SendResult::Error | SendResult::Abandoned, _) => account.cut(),
+                outcome => simulation.ledger.violation(format!("a shutdown ended as {outcome:?}")),
+            }
+            account.outgoing.sends_pending.fetch_sub(1, SeqCst);
+        });
+    });
+}
+
+fn is_end_of_shut_stream(account: &Account, reason: EndReason) -> bool {
+    reason == EndReason::PeerFinished && account.incoming.shuts.load(SeqCst)
+}
+
 pub(super) fn received<B>(
     operation: Box<Operation>,
     completion: &ReceiveCompletion<B>,
@@ -106,10 +136,14 @@ pub(super) fn received<B>(
         }
         operation.run(returned, |operation| {
             let (account, ledger) = (&operation.account, &operation.simulation.ledger);
+            operation.check_reason(completion.reason, Act::ReceiveDeadline);
             match (completion.result, completion.os_error()) {
                 (ReceiveResult::Ok, None) if !bytes.is_empty() => account.incoming.receive(bytes, ledger),
                 // It took no byte, and the connection goes on.
                 (ReceiveResult::Abandoned, None) if completion.reason == EndReason::Cancelled && bytes.is_empty() => {}
+                (ReceiveResult::Error, None) if completion.reason == EndReason::TimedOut && bytes.is_empty() => {}
+                // What the peer sent before its shutdown must still arrive, or have arrived.
+                (ReceiveResult::Abandoned, None) if is_end_of_shut_stream(account, completion.reason) => {}
                 (ReceiveResult::Error, Some(errno)) if TRANSIENT.contains(&errno) => {}
                 (ReceiveResult::Abandoned | ReceiveResult::Error, _) if bytes.is_empty() => {
                     if operation.simulation.program.calm && !account.incoming.cut.load(SeqCst) {

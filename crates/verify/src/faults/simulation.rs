@@ -3,10 +3,13 @@
 use super::acts::{Act, Happened};
 use super::kernel::{Defect, Lost, PortSys, Sys};
 use super::ledger::{Account, Ledger};
+use super::net::Net;
+use super::net_kernel::NetSys;
 use super::operation::{SCARCE, call};
 use super::plain::Plain;
 use super::program::Program;
 use super::stack;
+use super::timers::Timers;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, SocketState};
 use completion_port::CompletionPort;
 use parking_lot::Mutex;
@@ -18,6 +21,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::Sender;
 use test_doubles::FaultySyscalls;
+
+/// The ports of a program.
+pub(super) type PortOf = CompletionPort<PortSys>;
 
 /// The state of a played program.
 pub(super) struct Simulation {
@@ -31,7 +37,9 @@ pub(super) struct Simulation {
     pub(super) happened: Happened,
     /// Grows with each act of a thread.
     pub(super) acted: AtomicUsize,
-    ports: Vec<(CompletionPort<PortSys>, PortSys)>,
+    pub(super) timers: Timers,
+    pub(super) net: Net,
+    ports: Vec<(PortOf, PortSys)>,
     /// A port has lost its descriptors, or no port may lose any.
     lost: AtomicBool,
     listener: Mutex<TcpListener>,
@@ -50,7 +58,7 @@ pub(super) enum Place {
 
 /// An end that the library serves.
 pub(super) struct End {
-    pub(super) socket: AsyncSocketLinux<CompletionPort<PortSys>, Sys>,
+    pub(super) socket: AsyncSocketLinux<PortOf, Sys>,
     pub(super) account: Arc<Account>,
 }
 
@@ -66,18 +74,20 @@ impl Simulation {
         let sys = Sys::new(FaultySyscalls::with_seed(program.faults, program.seed), defect);
         let listener = TcpListener::bind("127.0.0.1:0").expect("a listener on loopback");
         let port = |_| {
-            let own = PortSys::new(sys.faulty.clone());
+            let own = PortSys::new(&sys);
             (until_ok(|| CompletionPort::create_with(own.clone())), own)
         };
         let ports = (0..program.ports).map(port).collect();
         Self {
             program: program.clone(),
-            sys,
             ledger: Ledger::default(),
             places: (0..program.connections * 2).map(|_| Mutex::default()).collect(),
             finishing: AtomicBool::new(false),
             happened: Happened::default(),
             acted: AtomicUsize::new(0),
+            timers: Timers::default(),
+            net: Net::new(NetSys::new(sys.faulty.clone())),
+            sys,
             ports,
             lost: AtomicBool::new(!program.acts.has(Act::LosePort)),
             listener: Mutex::new(listener),
@@ -92,8 +102,19 @@ impl Simulation {
 
     /// Opens a connection and puts its ends at two neighbouring places. Returns the earlier ends of these places.
     pub(super) fn connect(&self, pair: usize, random: &mut fastrand::Rng) -> [Place; 2] {
+        let descriptors = self.descriptors(random);
+        self.connect_with(pair, descriptors, random)
+    }
+
+    /// [`connect`](Self::connect) with the descriptors of a new connection.
+    pub(super) fn connect_with(
+        &self,
+        pair: usize,
+        descriptors: [OwnedFd; 2],
+        random: &mut fastrand::Rng,
+    ) -> [Place; 2] {
         let places = [pair * 2, pair * 2 + 1];
-        let [mine, yours] = self.descriptors(random);
+        let [mine, yours] = set_up(descriptors, random);
         let serial = self.ledger.ends.fetch_add(2, SeqCst);
         let ports = [(); 2].map(|()| random.usize(..self.ports.len()));
         let [one, two] = Account::pair(places, [serial, serial + 1], ports, !self.program.calm).map(Arc::new);
@@ -183,7 +204,7 @@ impl Simulation {
         }
     }
 
-    /// A connected pair: TCP over loopback or not, and narrow buffers or not.
+    /// A connected pair: TCP over loopback or not.
     fn descriptors(&self, random: &mut fastrand::Rng) -> [OwnedFd; 2] {
         let pair: [OwnedFd; 2] = if random.u8(..10) < 3 {
             let listener = self.listener.lock();
@@ -194,16 +215,26 @@ impl Simulation {
             let (one, two) = UnixStream::pair().expect("a socket pair");
             [one.into(), two.into()]
         };
-        for descriptor in &pair {
-            let socket: SockRef<'_> = SockRef::from(descriptor);
-            RawSocket::set_nonblocking(&socket, true).expect("O_NONBLOCK");
-            if random.bool() {
-                socket.set_send_buffer_size(8 * 1024).expect("SO_SNDBUF");
-                socket.set_recv_buffer_size(8 * 1024).expect("SO_RCVBUF");
-            }
-        }
         pair
     }
+
+    /// A port, perhaps one that has lost its descriptors.
+    pub(super) fn any_port(&self, random: &mut fastrand::Rng) -> PortOf {
+        self.ports[random.usize(..self.ports.len())].0.clone()
+    }
+}
+
+/// Makes both ends non-blocking, and gives some narrow buffers.
+fn set_up(pair: [OwnedFd; 2], random: &mut fastrand::Rng) -> [OwnedFd; 2] {
+    for descriptor in &pair {
+        let socket: SockRef<'_> = SockRef::from(descriptor);
+        RawSocket::set_nonblocking(&socket, true).expect("O_NONBLOCK");
+        if random.bool() {
+            socket.set_send_buffer_size(8 * 1024).expect("SO_SNDBUF");
+            socket.set_recv_buffer_size(8 * 1024).expect("SO_RCVBUF");
+        }
+    }
+    pair
 }
 
 /// Repeats an attempt until no fault makes it fail.

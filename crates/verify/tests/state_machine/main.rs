@@ -8,6 +8,7 @@ mod mocked_model;
 mod real;
 mod real_model;
 
+use async_socket_linux::EndReason;
 use proptest::test_runner::Config;
 
 /// A few cases unless the environment asks for more.
@@ -27,11 +28,17 @@ fn bytes_of(number: u32, length: usize) -> Vec<u8> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Outcome {
     number: u32,
-    result: u32,
-    os_error: Option<i32>,
+    reason: EndReason,
     bytes: u32,
     /// The bytes that a receive delivered.
     data: Vec<u8>,
+}
+
+impl Outcome {
+    /// Sends and receives have the same numbers.
+    fn result(&self) -> u32 {
+        self.reason.send_result() as u32
+    }
 }
 
 const OK: u32 = 1;

@@ -3,14 +3,21 @@
 use crate::mocked_acts::{Act, Answer, Step};
 use crate::mocked_model::{Model, delivery};
 use crate::{Outcome, bytes_of, config};
+use async_socket_linux::EndReason;
 use async_socket_linux::sys::Errno;
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenError, ReceiveCompletion, SendCompletion};
-use completion_port::{Direction, Readiness};
+use async_socket_linux::{
+    AsyncSocket, AsyncSocketLinux, Cancel, CloseError, OpenError, ReceiveCompletion, ReceiveError, SendCompletion,
+    SendError,
+};
+use completion_port::{Direction, OperationId, Readiness};
 use nix::libc::ENOTSOCK;
 use parking_lot::Mutex;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
+use std::collections::HashMap;
+use std::mem;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 use test_doubles::{MockPort, ScriptedSockets, SocketCall, any_descriptor};
 
 prop_state_machine! {
@@ -35,6 +42,8 @@ struct Mocked {
 struct Shared {
     log: Mutex<Vec<Outcome>>,
     next: AtomicU32,
+    /// The names of the operations that were queued.
+    ids: Mutex<HashMap<u32, OperationId>>,
 }
 
 impl Mocked {
@@ -60,24 +69,24 @@ impl Mocked {
         }
     }
 
-    fn send(&self, lengths: &[usize]) -> Answer {
+    fn send(&self, lengths: &[usize], within: Option<u64>) -> Answer {
         let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
         let mut rest = bytes_of(number, lengths.iter().sum());
         let list: Vec<Vec<u8>> = lengths.iter().map(|length| rest.drain(..*length).collect()).collect();
         let (shared, lent) = (Arc::clone(&self.shared), list.clone());
-        let result = self.socket.send_async(list.clone(), move |completion: SendCompletion<Vec<Vec<u8>>>| {
+        let done = move |completion: SendCompletion<Vec<Vec<u8>>>| {
             assert_eq!(completion.buffers, lent, "the buffers come back");
-            let os_error = completion.os_error();
-            let SendCompletion { result, bytes_sent: bytes, .. } = completion;
-            shared.log.lock().push(Outcome { number, result: result as u32, os_error, bytes, data: Vec::new() });
-        });
-        result.map_or_else(
-            |refused| {
-                assert_eq!(refused.returned, list, "the buffers come back");
-                Answer::Send(refused.error)
-            },
-            |_| Answer::Accepted,
-        )
+            shared.note_sent(number, &completion);
+        };
+        let result = match within {
+            Some(within) => self.socket.send_async_within(list.clone(), Duration::from_millis(within), done),
+            None => self.socket.send_async(list.clone(), done),
+        };
+        let refused = |refused: async_socket_linux::Refused<_, SendError>| {
+            assert_eq!(refused.returned, list, "the buffers come back");
+            refused.error
+        };
+        self.shared.answer(number, result.map_err(refused))
     }
 
     fn step(&mut self, act: &Act) -> Answer {
@@ -95,12 +104,15 @@ impl Mocked {
                 }
                 return self.open();
             }
-            Act::Send(lengths) => return self.send(lengths),
-            Act::Receive { lengths, again } => {
-                return receive(&Arc::downgrade(&self.socket), &self.shared, lengths, *again);
+            Act::Send { lengths, within } => return self.send(lengths, *within),
+            Act::Receive { lengths, again, within } => {
+                return receive(&Arc::downgrade(&self.socket), &self.shared, lengths, *again, *within);
             }
             Act::ScriptSend(Step::Moves(most)) => self.sys.script_send([test_doubles::Step::Takes(*most)]),
             Act::ScriptSend(Step::Fails(errno)) => self.sys.script_send([fails(*errno)]),
+            Act::ScriptFragment(bytes) => {
+                self.sys.script_send([test_doubles::Step::Takes(*bytes), fails(nix::libc::EAGAIN)]);
+            }
             Act::ScriptReceive(Step::Fails(errno)) => self.sys.script_recv([fails(*errno)]),
             Act::ScriptReceive(Step::Moves(length)) => {
                 self.sys.script_recv([test_doubles::Step::Delivers(delivery(self.delivered, *length))]);
@@ -117,15 +129,65 @@ impl Mocked {
                 self.fire(Readiness::ERROR);
             }
             Act::Close => self.close(),
+            Act::CloseAsync => return self.close_async(),
+            Act::Cancel(nth) => {
+                let number = self.shared.next.load(Ordering::Relaxed).checked_sub(nth + 1);
+                let id = number.and_then(|number| self.shared.ids.lock().get(&number).copied());
+                // Without an id it was done inside its call or refused.
+                return Answer::Cancel(id.map_or(Cancel::NotWaiting, |id| self.socket.cancel(id)));
+            }
+            Act::ShutDown => return self.shut_down(),
+            Act::HighWater(mark) => self.socket.set_high_water_mark(*mark).expect("there is memory"),
+            Act::Wait(milliseconds) => self.port.advance(Duration::from_millis(*milliseconds)),
+            Act::IntoFd => return self.take_descriptor(),
             Act::Destroy => {
                 let shared = Arc::clone(&self.shared);
-                let old = std::mem::replace(self, Self::new(shared));
+                // The names of operations are those of one socket.
+                shared.ids.lock().clear();
+                let old = mem::replace(self, Self::new(shared));
                 drop(old.socket);
                 let closes = old.sys.count(|call| matches!(call, SocketCall::Close(_)));
                 assert_eq!((closes, old.port.references()), (1, 1), "closed once, and the port let go");
             }
         }
         Answer::Accepted
+    }
+
+    fn shut_down(&self) -> Answer {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&self.shared);
+        let result = self.socket.shutdown_async(move |completion| shared.note_sent(number, &completion));
+        self.shared.answer(number, result)
+    }
+
+    fn close_async(&mut self) -> Answer {
+        let number = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&self.shared);
+        let done = move || shared.note_sent(number, &SendCompletion::new(EndReason::Completed, 0, ()));
+        match self.socket.close_async(done).map_err(|refused| refused.error) {
+            Ok(()) => Answer::Accepted,
+            Err(CloseError::NotOpen { .. }) => Answer::NotOpen,
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    /// Takes the descriptor back, and goes on with another socket.
+    fn take_descriptor(&mut self) -> Answer {
+        let socket = mem::replace(&mut self.socket, Self::new(Arc::clone(&self.shared)).socket);
+        let socket = Arc::into_inner(socket).expect("no callback has a reference");
+        match socket.into_fd() {
+            Ok(_descriptor) => {
+                assert_eq!(self.sys.count(|call| matches!(call, SocketCall::Close(_))), 0, "it is not closed");
+                assert_eq!(self.port.references(), 1, "the port is let go");
+                self.shared.ids.lock().clear();
+                *self = Self::new(Arc::clone(&self.shared));
+                Answer::Accepted
+            }
+            Err(refused) => {
+                self.socket = Arc::new(refused.returned);
+                Answer::IntoFd(refused.error)
+            }
+        }
     }
 
     fn close(&mut self) {
@@ -146,29 +208,54 @@ fn fails(errno: i32) -> test_doubles::Step {
     test_doubles::Step::Fails(Errno::from_raw_os_error(errno))
 }
 
-fn receive(socket: &Weak<Socket>, shared: &Arc<Shared>, lengths: &[usize], again: bool) -> Answer {
+impl Shared {
+    fn note_sent<B>(&self, number: u32, completion: &SendCompletion<B>) {
+        let reason = completion.reason;
+        assert_eq!(completion.result, reason.send_result());
+        self.log.lock().push(Outcome { number, reason, bytes: completion.bytes_sent, data: Vec::new() });
+    }
+
+    fn answer(&self, number: u32, result: Result<Option<OperationId>, SendError>) -> Answer {
+        match result {
+            Ok(id) => {
+                id.into_iter().for_each(|id| _ = self.ids.lock().insert(number, id));
+                Answer::Accepted
+            }
+            Err(error) => Answer::Send(error),
+        }
+    }
+}
+
+fn receive(socket: &Weak<Socket>, shared: &Arc<Shared>, lengths: &[usize], again: bool, within: Option<u64>) -> Answer {
     let Some(strong) = socket.upgrade() else { return Answer::Accepted };
     let number = shared.next.fetch_add(1, Ordering::Relaxed);
     let list: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
     let (own, socket, lengths) = (Arc::clone(shared), Weak::clone(socket), lengths.to_vec());
-    let result = strong.receive_async(list.clone(), move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
-        let os_error = completion.os_error();
-        let ReceiveCompletion { result, bytes_received: bytes, buffers, .. } = completion;
+    let done = move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
+        let ReceiveCompletion { result, reason, bytes_received: bytes, buffers, .. } = completion;
+        assert_eq!(result, reason.receive_result());
         assert!(buffers.iter().map(Vec::len).eq(lengths.iter().copied()), "the buffers come back");
         let mut data = buffers.concat();
         assert!(data[bytes as usize..].iter().all(|byte| *byte == 0), "nothing is written behind what arrived");
         data.truncate(bytes as usize);
-        own.log.lock().push(Outcome { number, result: result as u32, os_error, bytes, data });
+        own.log.lock().push(Outcome { number, reason, bytes, data });
         if again && result as u32 == crate::OK {
-            receive(&socket, &own, &lengths, again);
+            receive(&socket, &own, &lengths, again, within);
         }
-    });
+    };
+    let result = match within {
+        Some(within) => strong.receive_async_within(list.clone(), Duration::from_millis(within), done),
+        None => strong.receive_async(list.clone(), done),
+    };
     result.map_or_else(
-        |refused| {
+        |refused: async_socket_linux::Refused<_, ReceiveError>| {
             assert_eq!(refused.returned, list, "the buffers come back");
             Answer::Receive(refused.error)
         },
-        |_| Answer::Accepted,
+        |id| {
+            shared.ids.lock().insert(number, id);
+            Answer::Accepted
+        },
     )
 }
 
@@ -194,6 +281,7 @@ impl StateMachineTest for Mocked {
         if this.socket.state() == async_socket_linux::SocketState::Open {
             let queued = [Direction::Out, Direction::In].map(|direction| this.port.queued(direction));
             assert_eq!(queued, [true, false].map(|sends| model.waiting(sends)));
+            assert_eq!(this.socket.queued_bytes(), model.queued_bytes());
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The model: the right behaviour of the socket over scripted system calls and events.
 
 use crate::mocked_acts::{Act, Answer, Step, acts};
-use crate::{ABANDONED, ERROR, OK, Outcome, bytes_of};
-use async_socket_linux::{PayloadError, ReceiveError, SendError, SocketState};
+use crate::{Outcome, bytes_of};
+use EndReason::{Cancelled, Closed, Completed, HungUp, PeerFinished, StreamBroken, TimedOut};
+use async_socket_linux::{Cancel, EndReason, IntoFdError, PayloadError, ReceiveError, SendError, SocketState};
 use nix::libc::{EAGAIN, ECONNRESET, EINTR, ENOTCONN, ENOTSOCK, EPIPE};
 use proptest::strategy::{BoxedStrategy, Just, Strategy};
 use proptest_state_machine::ReferenceStateMachine;
@@ -24,6 +25,11 @@ struct Waiting {
     length: usize,
     sent: usize,
     again: bool,
+    /// The end of the stream, which is sent behind the sends.
+    shuts: bool,
+    /// When it is over, and the time that it was given.
+    deadline: Option<u64>,
+    within: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -41,6 +47,11 @@ pub(crate) struct Model {
     /// The reported error, and the number below which operations were told of it.
     told: (Option<i32>, u32),
     stream_broken: bool,
+    /// A shutdown was accepted and has not failed.
+    shut: bool,
+    high_water: Option<usize>,
+    /// Milliseconds.
+    now: u64,
     sends: VecDeque<Step>,
     receives: VecDeque<Step>,
     delivered: u32,
@@ -70,6 +81,17 @@ impl Model {
         self.waiting.iter().filter(|it| it.is_send == sends).count()
     }
 
+    /// The bytes of sends that wait which the kernel has not taken.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.waiting.iter().filter(|it| it.is_send).map(|it| it.length - it.sent).sum()
+    }
+
+    /// An operation with the next number.
+    fn operation(&mut self, is_send: bool, length: usize, within: Option<u64>) -> Waiting {
+        let deadline = within.map(|within| self.now + within);
+        Waiting { number: self.take_number(), is_send, length, sent: 0, again: false, shuts: false, deadline, within }
+    }
+
     fn open(&mut self, refused: Option<Answer>) -> Answer {
         match (self.phase, refused) {
             (Phase::Open, _) => Answer::NotClosed,
@@ -87,24 +109,32 @@ impl Model {
         self.next - 1
     }
 
-    fn send(&mut self, lengths: &[usize]) -> Result<(), SendError> {
-        let number = self.take_number();
-        check(lengths).map_err(SendError::Payload)?;
+    fn may_send(&self) -> Result<(), SendError> {
         if self.phase != Phase::Open {
             return Err(SendError::NotOpen { state: self.state() });
         }
         if self.stream_broken {
             return Err(SendError::StreamBroken);
         }
-        let mut send = Waiting { number, is_send: true, length: lengths.iter().sum(), sent: 0, again: false };
+        if self.shut { Err(SendError::ShutDown) } else { Ok(()) }
+    }
+
+    fn send(&mut self, lengths: &[usize], within: Option<u64>) -> Result<(), SendError> {
+        let mut send = self.operation(true, lengths.iter().sum(), within);
+        check(lengths).map_err(SendError::Payload)?;
+        self.may_send()?;
         if self.waiting(true) > 0 {
+            let queued_bytes = self.queued_bytes();
+            if self.high_water.is_some_and(|mark| queued_bytes > 0 && queued_bytes >= mark) {
+                return Err(SendError::TooMuchQueued { queued_bytes });
+            }
             self.waiting.push(send);
             return Ok(());
         }
         loop {
             match self.send_some(&mut send) {
                 Sent::All => {
-                    self.end(&send, OK, None, Vec::new());
+                    self.end(&send, Completed, Vec::new());
                     return Ok(());
                 }
                 Sent::Some => {}
@@ -140,13 +170,63 @@ impl Model {
         if send.sent == send.length { Sent::All } else { Sent::Some }
     }
 
-    fn receive(&mut self, lengths: &[usize], again: bool) -> Result<(), ReceiveError> {
-        let number = self.take_number();
+    /// A send of the end of the stream.
+    fn shut_down(&mut self) -> Result<(), SendError> {
+        let shutdown = Waiting { shuts: true, ..self.operation(true, 0, None) };
+        self.may_send()?;
+        self.shut = true;
+        if self.waiting(true) > 0 {
+            self.waiting.push(shutdown);
+        } else {
+            self.end(&shutdown, Completed, Vec::new());
+        }
+        Ok(())
+    }
+
+    /// Cancels one of the latest operations: the last is 0.
+    fn cancel(&mut self, nth: u32) -> Cancel {
+        let number = self.next.checked_sub(nth + 1);
+        let Some(index) = self.waiting.iter().position(|it| Some(it.number) == number) else {
+            return Cancel::NotWaiting;
+        };
+        if self.waiting[index].sent > 0 {
+            return Cancel::Started;
+        }
+        self.finish(index, Cancelled, Vec::new());
+        Cancel::Cancelled
+    }
+
+    /// Time goes by. At each deadline, what is over ends: first receives, then sends, and what waits behind a fragment.
+    fn wait(&mut self, milliseconds: u64) {
+        let end = self.now + milliseconds;
+        while let Some(at) = self.waiting.iter().filter_map(|it| it.deadline).filter(|at| *at <= end).min() {
+            self.now = self.now.max(at);
+            let now = self.now;
+            for sends in [false, true] {
+                let is_over = |it: &Waiting| it.is_send == sends && it.deadline.is_some_and(|deadline| deadline <= now);
+                self.end_all(TimedOut, is_over);
+            }
+            if self.stream_broken {
+                self.end_all(StreamBroken, |it| it.is_send);
+            }
+            self.run();
+        }
+        self.now = end;
+    }
+
+    fn end_all(&mut self, reason: EndReason, is_over: impl Fn(&Waiting) -> bool) {
+        while let Some(index) = self.waiting.iter().position(&is_over) {
+            self.finish(index, reason, Vec::new());
+        }
+    }
+
+    fn receive(&mut self, lengths: &[usize], again: bool, within: Option<u64>) -> Result<(), ReceiveError> {
+        let receive = Waiting { again, ..self.operation(false, lengths.iter().sum(), within) };
         check(lengths).map_err(ReceiveError::Payload)?;
         if self.phase != Phase::Open {
             return Err(ReceiveError::NotOpen { state: self.state() });
         }
-        self.waiting.push(Waiting { number, is_send: false, length: lengths.iter().sum(), sent: 0, again });
+        self.waiting.push(receive);
         Ok(())
     }
 
@@ -169,7 +249,7 @@ impl Model {
             } else if ready {
                 self.try_to_receive(index);
             } else if !is_send && self.read_hang_up {
-                self.finish(index, ABANDONED, None, Vec::new());
+                self.finish(index, PeerFinished, Vec::new());
             } else {
                 self.tell_error(index);
             }
@@ -185,13 +265,16 @@ impl Model {
 
     fn go_on_sending(&mut self, index: usize) {
         if self.stream_broken {
-            return self.finish(index, ABANDONED, None, Vec::new());
+            return self.finish(index, StreamBroken, Vec::new());
+        }
+        if self.waiting[index].shuts {
+            return self.finish(index, Completed, Vec::new());
         }
         let mut send = self.waiting[index].clone();
         let sent = self.send_some(&mut send);
         self.waiting[index] = send;
         match sent {
-            Sent::All => self.finish(index, OK, None, Vec::new()),
+            Sent::All => self.finish(index, Completed, Vec::new()),
             Sent::Some => {}
             Sent::Blocked => self.writable = false,
             Sent::Failed(errno) => self.fail(index, Some(errno)),
@@ -207,8 +290,8 @@ impl Model {
                 let data = delivery(self.delivered, length);
                 self.delivered += 1;
                 let fits = length.min(self.waiting[index].length);
-                let result = if length == 0 { ABANDONED } else { OK };
-                self.finish(index, result, None, data[..fits].to_vec());
+                let reason = if length == 0 { PeerFinished } else { Completed };
+                self.finish(index, reason, data[..fits].to_vec());
             }
         }
     }
@@ -221,31 +304,62 @@ impl Model {
     }
 
     fn fail(&mut self, index: usize, errno: Option<i32>) {
-        self.finish(index, if errno == Some(ECONNRESET) { ABANDONED } else { ERROR }, errno, Vec::new());
+        self.finish(index, errno.map_or(HungUp, EndReason::of_os_error), Vec::new());
     }
 
-    fn finish(&mut self, index: usize, result: u32, os_error: Option<i32>, data: Vec<u8>) {
+    fn finish(&mut self, index: usize, reason: EndReason, data: Vec<u8>) {
         let operation = self.waiting.remove(index);
-        self.stream_broken |= result != OK && operation.sent > 0;
-        self.end(&operation, result, os_error, data);
-        if operation.again && result == OK && self.phase == Phase::Open {
-            let number = self.take_number();
-            self.waiting.push(Waiting { number, ..operation });
+        self.stream_broken |= reason != Completed && operation.sent > 0;
+        self.shut &= !operation.shuts || reason == Completed;
+        self.end(&operation, reason, data);
+        if operation.again && reason == Completed && self.phase == Phase::Open {
+            let again = Waiting { again: true, ..self.operation(false, operation.length, operation.within) };
+            self.waiting.push(again);
         }
     }
 
-    fn end(&mut self, operation: &Waiting, result: u32, os_error: Option<i32>, data: Vec<u8>) {
+    fn end(&mut self, operation: &Waiting, reason: EndReason, data: Vec<u8>) {
         let bytes = u32::try_from(if operation.is_send { operation.sent } else { data.len() }).expect("small");
-        self.log.push(Outcome { number: operation.number, result, os_error, bytes, data });
+        self.log.push(Outcome { number: operation.number, reason, bytes, data });
     }
 
     fn close(&mut self) {
         if self.phase == Phase::Open {
             self.phase = Phase::Gone;
             while !self.waiting.is_empty() {
-                self.finish(0, ABANDONED, None, Vec::new());
+                self.finish(0, Closed, Vec::new());
             }
         }
+    }
+}
+
+impl Model {
+    fn close_async(&mut self) -> Answer {
+        let number = self.take_number();
+        if self.phase != Phase::Open {
+            return Answer::NotOpen;
+        }
+        self.close();
+        self.log.push(Outcome { number, reason: Completed, bytes: 0, data: Vec::new() });
+        Answer::Accepted
+    }
+
+    /// Goes on with another socket, unless the descriptor is not given back.
+    fn take_descriptor(&mut self) -> Answer {
+        let (receives, sends) = (self.waiting(false), self.waiting(true));
+        if receives + sends > 0 {
+            return Answer::IntoFd(IntoFdError::OperationsWait { receives, sends });
+        }
+        if self.phase == Phase::Gone {
+            return Answer::IntoFd(IntoFdError::DescriptorClosed);
+        }
+        self.begin_anew();
+        Answer::Accepted
+    }
+
+    fn begin_anew(&mut self) {
+        let (next, log) = (self.next, std::mem::take(&mut self.log));
+        *self = Self { next, log, ..Self::default() };
     }
 }
 
@@ -268,17 +382,32 @@ impl ReferenceStateMachine for Model {
         acts()
     }
 
+    /// While a callback has a weak reference to the socket, the socket stays where it is.
+    fn preconditions(model: &Self, act: &Act) -> bool {
+        !matches!(act, Act::IntoFd) || !model.waiting.iter().any(|it| it.again)
+    }
+
     fn apply(mut self_: Self, act: &Act) -> Self {
         let model = &mut self_;
         model.answer = Answer::Accepted;
         match act {
             Act::Open { fails } => model.answer = model.open(fails.map(Answer::NotRegistered)),
             Act::OpenNoSocket => model.answer = model.open(Some(Answer::NotASocket(ENOTSOCK))),
-            Act::Send(lengths) => model.answer = model.send(lengths).map_or_else(Answer::Send, |()| Answer::Accepted),
-            Act::Receive { lengths, again } => {
-                model.answer = model.receive(lengths, *again).map_or_else(Answer::Receive, |()| Answer::Accepted);
+            Act::Send { lengths, within } => {
+                model.answer = model.send(lengths, *within).map_or_else(Answer::Send, |()| Answer::Accepted);
+            }
+            Act::ShutDown => model.answer = model.shut_down().map_or_else(Answer::Send, |()| Answer::Accepted),
+            Act::Cancel(nth) => model.answer = Answer::Cancel(model.cancel(*nth)),
+            Act::HighWater(mark) => model.high_water = *mark,
+            Act::Wait(milliseconds) => model.wait(*milliseconds),
+            Act::CloseAsync => model.answer = model.close_async(),
+            Act::IntoFd => model.answer = model.take_descriptor(),
+            Act::Receive { lengths, again, within } => {
+                model.answer =
+                    model.receive(lengths, *again, *within).map_or_else(Answer::Receive, |()| Answer::Accepted);
             }
             Act::ScriptSend(step) => model.sends.push_back(step.clone()),
+            Act::ScriptFragment(bytes) => model.sends.extend([Step::Moves(*bytes), Step::Fails(EAGAIN)]),
             Act::ScriptReceive(step) => model.receives.push_back(step.clone()),
             Act::Readable => model.event(true, false, false, false),
             Act::Writable => model.event(false, true, false, false),
@@ -291,8 +420,7 @@ impl ReferenceStateMachine for Model {
             Act::Close => model.close(),
             Act::Destroy => {
                 model.close();
-                let (next, log) = (model.next, std::mem::take(&mut model.log));
-                *model = Self { next, log, ..Self::default() };
+                model.begin_anew();
             }
         }
         model.run();

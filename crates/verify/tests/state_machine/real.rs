@@ -46,9 +46,8 @@ impl Real {
         let list: Vec<Vec<u8>> = lengths.iter().map(|length| rest.drain(..*length).collect()).collect();
         let report = self.report.clone();
         let result = self.socket.send_async(list, move |completion: SendCompletion<Vec<Vec<u8>>>| {
-            let os_error = completion.os_error();
-            let SendCompletion { result, bytes_sent: bytes, .. } = completion;
-            let _ = report.send(Outcome { number, result: result as u32, os_error, bytes, data: Vec::new() });
+            let SendCompletion { reason, bytes_sent: bytes, .. } = completion;
+            let _ = report.send(Outcome { number, reason, bytes, data: Vec::new() });
         });
         match result.map_err(|refused| refused.error) {
             Ok(_) => Answer::Accepted,
@@ -64,11 +63,10 @@ impl Real {
         let list: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
         let report = self.report.clone();
         let result = self.socket.receive_async(list, move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
-            let os_error = completion.os_error();
-            let ReceiveCompletion { result, bytes_received: bytes, buffers, .. } = completion;
+            let ReceiveCompletion { reason, bytes_received: bytes, buffers, .. } = completion;
             let mut data = buffers.concat();
             data.truncate(bytes as usize);
-            let _ = report.send(Outcome { number, result: result as u32, os_error, bytes, data });
+            let _ = report.send(Outcome { number, reason, bytes, data });
         });
         if result.is_ok() { Answer::Accepted } else { Answer::NotOpen }
     }
@@ -128,7 +126,7 @@ impl Real {
         assert_eq!(found.len(), expected.len(), "{found:?} instead of {expected:?}");
         for (found, expected) in found.iter().zip(&expected) {
             let bytes = expected.bytes.is_none_or(|bytes| bytes == found.bytes as usize);
-            let right = found.number == expected.number && expected.results.contains(&found.result);
+            let right = found.number == expected.number && expected.results.contains(&found.result());
             assert!(right && bytes && found.data == expected.data, "{found:?} instead of {expected:?}");
         }
     }
@@ -162,7 +160,7 @@ impl StateMachineTest for Real {
         drop(socket);
         drop(report);
         let rest: Vec<Outcome> = std::iter::from_fn(|| log.recv_timeout(Duration::from_secs(5)).ok()).collect();
-        assert!(rest.iter().all(|outcome| outcome.result == crate::ABANDONED), "{rest:?}");
+        assert!(rest.iter().all(|outcome| outcome.result() == crate::ABANDONED), "{rest:?}");
         drop(engine);
         eventually("the log is closed", || log.try_recv().is_err());
     }
