@@ -92,7 +92,8 @@ pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use idle::TimeoutError;
 pub use metrics::{PoolMetrics, SocketMetrics};
 pub use opening::SetUpError;
-pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
+pub use pool::{BufferPool, FromPool, PoolError, PoolPlace, PooledBuffer, PooledCompletion};
+pub use pool_waiters::Resume;
 pub use socket::{AsyncSocketLinux, CreateError};
 pub use sys::{Kernel, SocketSyscalls};
 
