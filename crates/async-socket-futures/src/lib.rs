@@ -49,21 +49,41 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod abort;
+mod adapters;
 mod budget;
+mod connect;
 mod engine;
+mod halves;
 #[cfg(feature = "hyper")]
 mod hyper_rt;
 mod io;
 mod listener;
+mod owned;
+mod pooled;
+mod queue;
+mod ready;
 mod stream;
+mod sync;
 mod task;
 mod time;
 mod worker;
 
 pub use engine::{Engine, EngineBuilder, NoEngine, block_on, spawn_local};
+pub use halves::{ReadHalf, WriteHalf};
 #[cfg(feature = "hyper")]
 pub use hyper_rt::{LocalExecutor, PortTimer};
 pub use listener::Listener;
-pub use stream::{Read, ReadHalf, Send, Stream, WriteAll, WriteHalf};
+pub use owned::{Receive, Send, SendBuffers};
+pub use pooled::ReceivePooled;
+pub use stream::{Read, Stream, WriteAll};
 pub use task::{JoinError, JoinHandle};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_until, timeout};
+
+/// What the models in `tests/models` check apart from streams.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod models {
+    pub use crate::abort::{Abort, AnyAbort};
+    pub use crate::queue::{Pushed, RunQueue};
+}

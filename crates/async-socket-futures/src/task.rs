@@ -3,6 +3,7 @@
 //! Invariant: a task ends once: with the future's value, its panic, or because it was aborted. Its [`JoinHandle`] gets
 //! exactly that.
 
+use crate::abort::{Abort, AnyAbort};
 use crate::worker::Worker;
 use async_task::FallibleTask;
 use completion_port::log_caught;
@@ -12,9 +13,8 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use thiserror::Error;
 
@@ -53,7 +53,7 @@ impl<T> JoinHandle<T> {
     /// [`JoinError::Aborted`]. Does nothing to a task that has ended.
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_021
     pub fn abort(&self) {
-        self.abort.abort(&self.tasks);
+        self.abort.abort(&self.tasks.any_abort);
     }
 
     /// Whether the task has ended.
@@ -88,29 +88,10 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// The wish to end a task.
-#[derive(Default)]
-struct Abort {
-    wanted: AtomicBool,
-    waker: OnceLock<Waker>,
-}
-
-impl Abort {
-    fn abort(&self, tasks: &Tasks) {
-        tasks.aborts.store(true, Ordering::Release);
-        if !self.wanted.swap(true, Ordering::AcqRel)
-            && let Some(waker) = self.waker.get()
-        {
-            waker.wake_by_ref();
-        }
-    }
-}
-
 /// The tasks of an engine that have not ended.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    /// Set once a task was aborted. Until then no task looks at its own flag, which would cost it a cache line.
-    aborts: AtomicBool,
+    any_abort: AnyAbort,
     state: Mutex<Live>,
     ended: Condvar,
 }
@@ -153,7 +134,7 @@ impl Tasks {
 
     pub(crate) fn abort_all(&self) {
         let all: Vec<_> = self.live().tasks.iter().flatten().cloned().collect();
-        all.iter().for_each(|task| task.abort(self));
+        all.iter().for_each(|task| task.abort(&self.any_abort));
     }
 
     /// Waits until all tasks have ended, but not after `until`. Returns how many have not ended.
@@ -210,9 +191,7 @@ impl<F: Future> Future for Guarded<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         // A task without a place was begun after the end of its engine.
-        let may_go_on = |member: &Member| {
-            !member.tasks.aborts.load(Ordering::Acquire) || !this.abort.wanted.load(Ordering::Acquire)
-        };
+        let may_go_on = |member: &Member| !this.abort.is_wanted(&member.tasks.any_abort);
         if !this.member.as_ref().is_some_and(may_go_on) {
             return Poll::Ready(Err(JoinError::Aborted));
         }
@@ -258,6 +237,6 @@ fn guard<F>(worker: &Worker, future: F) -> (Guarded<F>, Arc<Abort>) {
 }
 
 fn begin(abort: &Abort, runnable: async_task::Runnable) {
-    let _first = abort.waker.set(runnable.waker());
+    abort.begin(runnable.waker());
     runnable.schedule();
 }
