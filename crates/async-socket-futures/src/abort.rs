@@ -4,17 +4,30 @@
 //! and then takes the waker. Each has a full fence between the two steps, so one of the two sees the other.
 #![allow(unreachable_pub, reason = "a model of `tests/models` checks it")]
 
-use crate::sync::{AtomicBool, OnceLock, Ordering, fence};
+use crate::sync::{AtomicU8, AtomicUsize, OnceLock, Ordering, fence};
 use std::task::Waker;
 
-/// Whether any task of an engine was aborted. Until then no task looks at its own flag, which would cost it a cache line.
+const LIVES: u8 = 0;
+const WANTED: u8 = 1;
+const ENDED: u8 = 2;
+
+/// How many tasks were aborted and have not ended. While there is none, no task looks at its own state, which would cost it
+/// a cache line.
 #[derive(Default)]
-pub struct AnyAbort(AtomicBool);
+pub struct Aborts(AtomicUsize);
+
+impl Aborts {
+    /// None.
+    #[cfg(not(loom))]
+    pub(crate) const fn new() -> Self {
+        Self(AtomicUsize::new(0))
+    }
+}
 
 /// Whether a task was aborted.
 #[derive(Default)]
 pub struct Abort {
-    wanted: AtomicBool,
+    state: AtomicU8,
     waker: OnceLock<Waker>,
 }
 
@@ -25,19 +38,29 @@ impl Abort {
         full_fence("the waker of a task");
     }
 
-    /// Notes the wish, and wakes the task if it has begun.
-    pub fn abort(&self, any: &AnyAbort) {
-        any.0.store(true, Ordering::Release);
-        if !self.wanted.swap(true, Ordering::AcqRel) {
-            full_fence("the wish to abort");
-            self.waker.get().into_iter().for_each(Waker::wake_by_ref);
+    /// Notes the wish, and wakes the task if it has begun. Does nothing to a task that has ended.
+    pub fn abort(&self, aborts: &Aborts) {
+        // Before the task can end.
+        aborts.0.fetch_add(1, Ordering::Relaxed);
+        if self.state.compare_exchange(LIVES, WANTED, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            aborts.0.fetch_sub(1, Ordering::Relaxed);
+            return;
         }
+        full_fence("the wish to abort");
+        self.waker.get().into_iter().for_each(Waker::wake_by_ref);
     }
 
     /// Whether the task is to end. Each poll of it asks.
     #[inline]
-    pub fn is_wanted(&self, any: &AnyAbort) -> bool {
-        any.0.load(Ordering::Acquire) && self.wanted.load(Ordering::Acquire)
+    pub fn is_wanted(&self, aborts: &Aborts) -> bool {
+        aborts.0.load(Ordering::Acquire) > 0 && self.state.load(Ordering::Acquire) == WANTED
+    }
+
+    /// The task has ended.
+    pub fn end(&self, aborts: &Aborts) {
+        if self.state.swap(ENDED, Ordering::AcqRel) == WANTED {
+            aborts.0.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

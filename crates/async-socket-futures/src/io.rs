@@ -40,6 +40,11 @@ impl<P: Port> Io<P> {
         Ok(Self { ready, port, token, descriptor: Open(Some(descriptor)) })
     }
 
+    /// A short read of this descriptor does not say that there is no more.
+    pub(crate) fn short_reads_prove_nothing(&self) {
+        self.ready.set_lasts();
+    }
+
     /// Makes an attempt as soon as the direction is ready. `attempt` must not block.
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_030, Codes_SRS_ASYNC_SOCKET_FUTURES_01_031
     #[inline(always)]

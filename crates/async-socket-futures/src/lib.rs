@@ -84,6 +84,6 @@ pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_un
 #[cfg(loom)]
 #[doc(hidden)]
 pub mod models {
-    pub use crate::abort::{Abort, AnyAbort};
+    pub use crate::abort::{Abort, Aborts};
     pub use crate::queue::{Pushed, RunQueue};
 }

@@ -4,7 +4,7 @@
 //! stream on its port, which wakes the reader as for an event. So one of the two sees the other.
 
 use crate::io::Tried;
-use crate::stream::Stream;
+use crate::stream::{Stream, is_short};
 use async_socket_linux::{BufferPool, FromPool, PoolPlace, PooledBuffer, Resume};
 use completion_port::memory::try_box;
 use completion_port::{CompletionPort, Direction, Port, Token};
@@ -79,8 +79,7 @@ impl<P: Port> Future for ReceivePooled<'_, P> {
                 // Without bytes the buffer goes back to the pool.
                 let (count, _) = recv(fd, buffer.room(), RecvFlags::empty())?;
                 buffer.set_filled(count);
-                let drained = stream.is_drained(count, room);
-                Ok(Tried { value: Some((count > 0).then_some(buffer)), drained })
+                Ok(Tried { value: Some((count > 0).then_some(buffer)), drained: is_short(count, room) })
             }))?;
             match received {
                 Some(received) => return Poll::Ready(Ok(received)),

@@ -49,7 +49,8 @@ impl Drop for EmptiesHand {
     }
 }
 
-/// What is known of a descriptor. The port tells it about events.
+/// What is known of a descriptor. The port tells it about events. In this order, so that what a read looks at comes first.
+#[repr(C)]
 pub(crate) struct Ready {
     state: AtomicU32,
     made_in: Generation,
@@ -67,7 +68,8 @@ impl State {
     /// A task waits for a direction: `READABLE` and `WRITABLE`, moved by `TO_WAITS`.
     const TO_WAITS: u32 = 2;
     const WAITS: u32 = (Self::READABLE | Self::WRITABLE) << Self::TO_WAITS;
-    /// After a short read more may come: an error, the end of the stream, or bytes behind an urgent one.
+    /// After a short read more may come: an error, the end of the stream, or bytes behind an urgent one. Always for sockets
+    /// whose reads can be short anyway.
     const LASTS: u32 = 1 << 4;
     /// The descriptor is off the port, so wakers are not kept any more.
     const ENDED: u32 = 1 << 5;
@@ -140,6 +142,11 @@ impl Ready {
     #[inline]
     pub(crate) fn get(&self) -> State {
         State(self.state.load(Ordering::Acquire))
+    }
+
+    /// Makes short reads prove nothing from now on.
+    pub(crate) fn set_lasts(&self) {
+        self.state.fetch_or(State::LASTS, Ordering::Relaxed);
     }
 
     /// Notes that a direction is not ready, unless something came since `before`. Returns what is known now.

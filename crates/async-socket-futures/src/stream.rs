@@ -30,8 +30,6 @@ use std::task::{Context, Poll, ready};
 #[derive(Debug)]
 pub struct Stream<P: Port = CompletionPort> {
     pub(crate) io: Io<P>,
-    /// A short read says that there is no more.
-    short_read_drains: bool,
 }
 
 impl Stream {
@@ -60,8 +58,10 @@ impl<P: Port> Stream<P> {
             rustix::net::sockopt::socket_domain(&io)?,
             rustix::net::AddressFamily::INET | rustix::net::AddressFamily::INET6
         );
-        let short_read_drains = is_tcp && !has_upper_layer(&io);
-        Ok(Self { io, short_read_drains })
+        if !is_tcp || has_upper_layer(&io) {
+            io.short_reads_prove_nothing();
+        }
+        Ok(Self { io })
     }
 
     /// Reads into a buffer. 0 is the end of the stream.
@@ -73,7 +73,7 @@ impl<P: Port> Stream<P> {
         let room = buffer.len();
         self.io.poll(context, Direction::In, |fd| {
             let (count, _) = recv(fd, &mut *buffer, RecvFlags::empty())?;
-            Ok(Tried { value: count, drained: self.is_drained(count, room) })
+            Ok(Tried { value: count, drained: is_short(count, room) })
         })
     }
 
@@ -87,14 +87,8 @@ impl<P: Port> Stream<P> {
         let room = buffer.len();
         self.io.poll(context, Direction::In, |fd| {
             let ((received, _), _) = recv(fd, &mut *buffer, RecvFlags::empty())?;
-            Ok(Tried { value: received.len(), drained: self.is_drained(received.len(), room) })
+            Ok(Tried { value: received.len(), drained: is_short(received.len(), room) })
         })
-    }
-
-    /// Whether a read of `count` bytes into a buffer of `room` bytes says that the kernel has no more.
-    #[inline]
-    pub(crate) fn is_drained(&self, count: usize, room: usize) -> bool {
-        count < room && count > 0 && self.short_read_drains
     }
 
     /// Reads into a buffer. 0 is the end of the stream.
@@ -189,6 +183,12 @@ impl<P: Port> Stream<P> {
     pub fn port(&self) -> &P {
         self.io.port()
     }
+}
+
+/// Whether a read has found less than there was room for, so that the kernel has no more. The end of the stream has no end.
+#[inline]
+pub(crate) fn is_short(count: usize, room: usize) -> bool {
+    count < room && count > 0
 }
 
 fn of_ip(address: SocketAddrAny) -> io::Result<SocketAddr> {

@@ -5,13 +5,13 @@
 mod loom;
 
 #[cfg(loom)]
-pub(crate) use self::loom::{AtomicBool, AtomicU32, Mutex, OnceLock, fence, injected_bug, per_thread};
+pub(crate) use self::loom::{AtomicU8, AtomicU32, AtomicUsize, Mutex, OnceLock, fence, injected_bug, per_thread};
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
 #[cfg(not(loom))]
 pub(crate) use std::sync::OnceLock;
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU32, fence};
+pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, fence};
 #[cfg(not(loom))]
 pub(crate) use std::thread_local as per_thread;
 

@@ -4,7 +4,8 @@ use ::loom::sync as model;
 use ::loom::thread::LocalKey;
 use std::cell::Cell;
 
-pub(crate) use ::loom::sync::atomic::{AtomicBool, AtomicU32, fence};
+use ::loom::sync::atomic::AtomicBool;
+pub(crate) use ::loom::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, fence};
 
 /// Whether the code has this defect. `INJECTED_BUG` names the defect that the models have to find.
 pub(crate) fn injected_bug(defect: &'static str) -> bool {
