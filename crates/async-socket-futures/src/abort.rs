@@ -24,6 +24,14 @@ impl Aborts {
     }
 }
 
+#[cfg(loom)]
+impl Aborts {
+    /// How many there are.
+    pub fn pending(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// Whether a task was aborted.
 #[derive(Default)]
 pub struct Abort {

@@ -5,7 +5,9 @@
 mod loom;
 
 #[cfg(loom)]
-pub(crate) use self::loom::{AtomicU8, AtomicU32, AtomicUsize, Mutex, OnceLock, fence, injected_bug, per_thread};
+pub(crate) use self::loom::{
+    AtomicU8, AtomicU32, AtomicUsize, Mutex, OnceLock, PerThread, fence, injected_bug, per_thread,
+};
 #[cfg(not(loom))]
 pub(crate) use parking_lot::Mutex;
 #[cfg(not(loom))]
