@@ -157,7 +157,7 @@ impl Ready {
         let cleared = before.0 & !State::flag(direction);
         #[cfg(loom)]
         if crate::sync::injected_bug("clears a later event") {
-            return State(self.state.fetch_and(!State::flag(direction), Ordering::AcqRel));
+            return State(self.state.fetch_and(!State::flag(direction), Ordering::AcqRel) & !State::flag(direction));
         }
         match self.state.compare_exchange(before.0, cleared, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => State(cleared),
@@ -203,6 +203,10 @@ impl Ready {
         wake_in_dispatch(&waker);
         drop(empties);
         if self.get().0 & State::ENDED != 0 {
+            return;
+        }
+        #[cfg(loom)]
+        if crate::sync::injected_bug("forgets the waker in hand") {
             return;
         }
         let mut waiters = self.waiters.lock();

@@ -10,8 +10,9 @@ type Models = (&'static str, &'static [(&'static str, &'static str)]);
 
 const MODELS: [Models; 2] = [("completion-port", &PORT), ("async-socket-futures", &FUTURES)];
 
-const FUTURES: [(&str, &str); 4] = [
+const FUTURES: [(&str, &str); 5] = [
     ("clears a later event", "ready::a_poll_that_gets_eagain_meets_an_event"),
+    ("forgets the waker in hand", "ready::a_task_that_runs_in_its_wake_up_meets_another_that_polls"),
     ("ends the round late", "queue::a_wake_up_meets_the_end_of_a_round"),
     ("the waker of a task", "abort::an_abort_meets_the_beginning_of_the_task"),
     ("the wish to abort", "abort::an_abort_meets_the_beginning_of_the_task"),

@@ -38,7 +38,7 @@ fn two_aborts_meet_the_end_of_the_task() {
             thread::spawn(move || of.abort(&all))
         });
         abort.end(&aborts);
-        threads.map(|thread| thread.join().expect("no panic"));
+        threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
         assert_eq!(aborts.pending(), 0, "a task that has ended makes no other look at its state");
     });
 }

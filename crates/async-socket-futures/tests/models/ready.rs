@@ -3,6 +3,7 @@
 use crate::{Wakes, check};
 use async_socket_futures::Stream;
 use completion_port::{Interest, Port, Readiness, SourceRef, Token};
+use loom::sync::atomic::{AtomicUsize, Ordering};
 use loom::thread;
 use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, RawFd};
@@ -12,7 +13,17 @@ use std::task::{Context, Poll, Wake, Waker};
 
 /// A port for one stream. Its thread is any thread of the model that delivers an event, one at a time.
 #[derive(Clone, Default)]
-struct ModelPort(Arc<Mutex<Option<SourceRef>>>);
+struct ModelPort(Arc<Mutex<Option<SourceRef>>>, Kernel);
+
+/// Makes the use of a socket a step of the model, so that loom tries both orders of two of them.
+#[derive(Clone, Default)]
+struct Kernel(Arc<AtomicUsize>);
+
+impl Kernel {
+    fn step(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 impl ModelPort {
     fn deliver(&self, events: Readiness) {
@@ -68,11 +79,14 @@ fn stream() -> (ModelPort, Tested, UnixStream) {
 
 /// The peer sends a byte, and the port reports it.
 fn arrive(port: &ModelPort, mut peer: &UnixStream) {
-    peer.write_all(b"x").expect("there is room");
+    port.1.step();
+    // It fails if the stream is closed.
+    let _ = peer.write_all(b"x");
     port.deliver(Readiness::IN);
 }
 
 fn read(stream: &Tested, waker: &Waker) -> Option<usize> {
+    stream.port().1.step();
     match stream.poll_read(&Context::from_waker(waker), &mut [0; 8]) {
         Poll::Ready(count) => Some(count.expect("the peer is there")),
         Poll::Pending => None,
