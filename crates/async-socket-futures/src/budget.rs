@@ -4,6 +4,7 @@
 //! a budget. When it is used up, the operation says `Pending` and wakes its task, which then runs after the others.
 //! Futures that other executors poll have no budget.
 
+use crate::sync::per_thread;
 use std::cell::Cell;
 use std::task::{Context, Poll};
 
@@ -13,18 +14,26 @@ const OPERATIONS_PER_RUN: u8 = 128;
 /// Outside of tasks.
 const NO_LIMIT: u8 = u8::MAX;
 
-thread_local! {
+per_thread! {
     static LEFT: Cell<u8> = const { Cell::new(NO_LIMIT) };
 }
 
-/// A task begins to run.
-pub(crate) fn begin() {
-    LEFT.set(OPERATIONS_PER_RUN);
+/// While it lives, this thread is in a task.
+pub(crate) struct Running;
+
+impl Running {
+    #[inline]
+    pub(crate) fn begin() -> Self {
+        LEFT.set(OPERATIONS_PER_RUN);
+        Self
+    }
 }
 
-/// It has returned.
-pub(crate) fn end() {
-    LEFT.set(NO_LIMIT);
+impl Drop for Running {
+    #[inline]
+    fn drop(&mut self) {
+        LEFT.set(NO_LIMIT);
+    }
 }
 
 /// Takes one operation from the budget.

@@ -1,6 +1,6 @@
 //! The executor: a set of ports with a thread each, on which tasks run, and `block_on` for the calling thread.
 
-use crate::budget;
+use crate::budget::Running;
 use crate::task::{self, JoinHandle, Tasks, spawn};
 use crate::worker::Worker;
 use completion_port::memory::TryArc;
@@ -227,9 +227,9 @@ pub fn block_on<F: Future>(future: F) -> Result<F::Output, CreatePortError> {
     let mut future = pin!(future);
     let output = loop {
         if main.is_woken.swap(false, Ordering::AcqRel) {
-            budget::begin();
+            let running = Running::begin();
             let polled = future.as_mut().poll(&mut context);
-            budget::end();
+            drop(running);
             if let Poll::Ready(output) = polled {
                 break output;
             }

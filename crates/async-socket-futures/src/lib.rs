@@ -14,33 +14,38 @@
 //! Streams and listeners work under other executors too. They then belong to the process-wide port, whose thread wakes the
 //! tasks.
 //!
-//! # Example: a server
+//! # A server
+//! It answers lines, cuts off clients that are silent for a minute, and ends at Ctrl-C. `cargo run --example lines` runs it.
 //! ```no_run
 //! use async_socket_futures::{Listener, Stream, block_on, spawn_local, timeout};
-//! use futures_util::{AsyncBufReadExt, AsyncWriteExt, io::BufReader};
-//! use std::io;
-//! use std::time::Duration;
+//! use futures_util::future::{Either, select};
+//! use futures_util::{AsyncBufReadExt, io::BufReader};
+//! use std::io::{self, Write};
+//! use std::os::unix::net::UnixStream;
+//! use std::{pin::pin, time::Duration};
 //!
-//! /// Reads lines and answers each, until the client is silent for a minute.
 //! async fn serve(stream: Stream) -> io::Result<()> {
 //!     let (mut lines, mut line) = (BufReader::new(&stream), String::new());
 //!     while timeout(Duration::from_secs(60), lines.read_line(&mut line)).await?? > 0 {
-//!         (&stream).write_all(format!("you said {line}").as_bytes()).await?;
+//!         stream.write_all(format!("you said {line}").as_bytes()).await?;
 //!         line.clear();
 //!     }
 //!     Ok(())
 //! }
 //!
-//! block_on(async {
-//!     let listener = Listener::bind("127.0.0.1:7777".parse().expect("an address"))?;
-//!     loop {
-//!         let stream = listener.accept().await?;
-//!         drop(spawn_local(serve(stream)).map_err(io::Error::other)?);
-//!     }
-//!     # #[allow(unreachable_code)]
-//!     # Ok::<_, io::Error>(())
-//! })??;
-//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let (mut pressed, stop) = UnixStream::pair()?;
+//!     ctrlc::set_handler(move || drop(pressed.write(b"!")))?;
+//!     block_on(async {
+//!         let listener = Listener::bind("127.0.0.1:7777".parse()?)?;
+//!         let (stop, mut byte) = (Stream::new(stop)?, [0]);
+//!         let mut stopped = stop.read(&mut byte);
+//!         while let Either::Left((stream, _)) = select(pin!(listener.accept()), &mut stopped).await {
+//!             drop(spawn_local(serve(stream?))?);
+//!         }
+//!         Ok(())
+//!     })?
+//! }
 //! ```
 #![deny(unsafe_code)]
 
@@ -49,21 +54,41 @@
 #[doc = include_str!("../README.md")]
 mod readme {}
 
+mod abort;
+mod adapters;
 mod budget;
+mod connect;
 mod engine;
+mod halves;
 #[cfg(feature = "hyper")]
 mod hyper_rt;
 mod io;
 mod listener;
+mod owned;
+mod pooled;
+mod queue;
+mod ready;
 mod stream;
+mod sync;
 mod task;
 mod time;
 mod worker;
 
 pub use engine::{Engine, EngineBuilder, NoEngine, block_on, spawn_local};
+pub use halves::{ReadHalf, WriteHalf};
 #[cfg(feature = "hyper")]
 pub use hyper_rt::{LocalExecutor, PortTimer};
 pub use listener::Listener;
-pub use stream::{Read, ReadHalf, Send, Stream, WriteAll, WriteHalf};
+pub use owned::{Receive, Send, SendBuffers};
+pub use pooled::ReceivePooled;
+pub use stream::{Read, Stream, WriteAll};
 pub use task::{JoinError, JoinHandle};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_until, timeout};
+
+/// What the models in `tests/models` check apart from streams.
+#[cfg(loom)]
+#[doc(hidden)]
+pub mod models {
+    pub use crate::abort::{Abort, Aborts};
+    pub use crate::queue::{Pushed, RunQueue};
+}

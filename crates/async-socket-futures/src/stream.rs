@@ -2,15 +2,14 @@
 
 use crate::io::{Io, Tried, current_port};
 use completion_port::{CompletionPort, Direction, Port};
-use futures_io::{AsyncRead, AsyncWrite};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny, getpeername, getsockname, recv, send, shutdown};
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 /// A connected TCP or Unix stream socket.
@@ -30,9 +29,7 @@ use std::task::{Context, Poll, ready};
 /// Dropping the stream closes it and never waits for the peer on a port's thread.
 #[derive(Debug)]
 pub struct Stream<P: Port = CompletionPort> {
-    io: Io<P>,
-    /// A short read says that there is no more.
-    short_read_drains: bool,
+    pub(crate) io: Io<P>,
 }
 
 impl Stream {
@@ -43,53 +40,6 @@ impl Stream {
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_032
     pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         Self::on(&current_port()?, socket)
-    }
-
-    /// Connects to a Unix path.
-    ///
-    /// # Errors
-    /// Those of `connect(2)`.
-    pub async fn connect_unix(path: impl AsRef<std::path::Path>) -> io::Result<Self> {
-        let address = rustix::net::SocketAddrUnix::new(path.as_ref())?;
-        Self::connect_any(rustix::net::AddressFamily::UNIX, &address).await
-    }
-
-    /// Connects to an address.
-    ///
-    /// # Errors
-    /// Those of `connect(2)`: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, for instance.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_033
-    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        let family =
-            if address.is_ipv4() { rustix::net::AddressFamily::INET } else { rustix::net::AddressFamily::INET6 };
-        Self::connect_any(family, &address).await
-    }
-
-    async fn connect_any(
-        family: rustix::net::AddressFamily,
-        address: &impl rustix::net::addr::SocketAddrArg,
-    ) -> io::Result<Self> {
-        let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, rustix::net::SocketType::STREAM, flags, None)?;
-        match rustix::net::connect(&socket, address) {
-            Ok(()) => return Self::new(socket),
-            Err(rustix::io::Errno::INPROGRESS | rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
-        let stream = Self::new(socket)?;
-        poll_fn(|context| {
-            stream.io.poll(context, Direction::Out, |fd| {
-                rustix::net::sockopt::socket_error(fd)??;
-                // Without an error and without a peer the connect is still in progress.
-                match getpeername(fd) {
-                    Ok(_) => Ok(Tried { value: (), drained: false }),
-                    Err(rustix::io::Errno::NOTCONN) => Err(rustix::io::Errno::AGAIN),
-                    Err(error) => Err(error),
-                }
-            })
-        })
-        .await?;
-        Ok(stream)
     }
 }
 
@@ -108,8 +58,10 @@ impl<P: Port> Stream<P> {
             rustix::net::sockopt::socket_domain(&io)?,
             rustix::net::AddressFamily::INET | rustix::net::AddressFamily::INET6
         );
-        let short_read_drains = is_tcp && !has_upper_layer(&io);
-        Ok(Self { io, short_read_drains })
+        if !is_tcp || has_upper_layer(&io) {
+            io.short_reads_prove_nothing();
+        }
+        Ok(Self { io })
     }
 
     /// Reads into a buffer. 0 is the end of the stream.
@@ -121,7 +73,21 @@ impl<P: Port> Stream<P> {
         let room = buffer.len();
         self.io.poll(context, Direction::In, |fd| {
             let (count, _) = recv(fd, &mut *buffer, RecvFlags::empty())?;
-            Ok(Tried { value: count, drained: count < room && count > 0 && self.short_read_drains })
+            Ok(Tried { value: count, drained: is_short(count, room) })
+        })
+    }
+
+    /// [`poll_read`](Self::poll_read) into memory that need not be initialised. The front of it, as many bytes as this
+    /// returns, is initialised then.
+    ///
+    /// # Errors
+    /// Those of `recv(2)`.
+    #[inline]
+    pub fn poll_read_uninit(&self, context: &Context<'_>, buffer: &mut [MaybeUninit<u8>]) -> Poll<io::Result<usize>> {
+        let room = buffer.len();
+        self.io.poll(context, Direction::In, |fd| {
+            let ((received, _), _) = recv(fd, &mut *buffer, RecvFlags::empty())?;
+            Ok(Tried { value: received.len(), drained: is_short(received.len(), room) })
         })
     }
 
@@ -182,36 +148,12 @@ impl<P: Port> Stream<P> {
         })
     }
 
-    /// Receives into a buffer that the caller lends, and gives it back.
-    ///
-    /// Dropping the future drops the buffer, and loses no byte of the stream.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_031
-    pub async fn receive<B: AsMut<[u8]>>(&self, mut buffer: B) -> (io::Result<usize>, B) {
-        let received = poll_fn(|context| self.poll_read(context, buffer.as_mut())).await;
-        (received, buffer)
-    }
-
-    /// Sends all of a buffer that the caller lends, and gives it back. The future says how many bytes it has sent, so a
-    /// caller that gives up before its end knows how much of the buffer went out.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_035
-    pub fn send<B: AsRef<[u8]>>(&self, buffer: B) -> Send<'_, B, P> {
-        Send { stream: self, buffer: Some(buffer), sent: 0 }
-    }
-
     /// Ends the sending direction. The peer reads what was sent, and then the end of the stream. Receiving goes on.
     ///
     /// # Errors
     /// Those of `shutdown(2)`.
     pub fn shutdown(&self) -> io::Result<()> {
         Ok(shutdown(&self.io, Shutdown::Write)?)
-    }
-
-    /// The two directions, for two tasks. The stream is closed when both are dropped.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_037
-    #[must_use]
-    pub fn into_split(self) -> (ReadHalf<P>, WriteHalf<P>) {
-        let stream = Arc::new(self);
-        (ReadHalf(Arc::clone(&stream)), WriteHalf { stream, ends_direction: true })
     }
 
     /// Takes the descriptor back, which stays in non-blocking mode.
@@ -241,6 +183,12 @@ impl<P: Port> Stream<P> {
     pub fn port(&self) -> &P {
         self.io.port()
     }
+}
+
+/// Whether a read has found less than there was room for, so that the kernel has no more. The end of the stream has no end.
+#[inline]
+pub(crate) fn is_short(count: usize, room: usize) -> bool {
+    count < room && count > 0
 }
 
 fn of_ip(address: SocketAddrAny) -> io::Result<SocketAddr> {
@@ -285,7 +233,7 @@ pub struct Read<'a, P: Port = CompletionPort> {
 impl<P: Port> Future for Read<'_, P> {
     type Output = io::Result<usize>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.stream.poll_read(context, this.buffer)
@@ -303,7 +251,7 @@ pub struct WriteAll<'a, P: Port = CompletionPort> {
 impl<P: Port> Future for WriteAll<'_, P> {
     type Output = io::Result<()>;
 
-    #[inline]
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         while !this.left.is_empty() {
@@ -312,201 +260,4 @@ impl<P: Port> Future for WriteAll<'_, P> {
         }
         Poll::Ready(Ok(()))
     }
-}
-
-/// The future of [`Stream::send`].
-#[derive(Debug)]
-#[must_use = "futures do nothing unless they are polled"]
-pub struct Send<'a, B, P: Port = CompletionPort> {
-    stream: &'a Stream<P>,
-    /// There until the future ends.
-    buffer: Option<B>,
-    sent: usize,
-}
-
-impl<B, P: Port> Send<'_, B, P> {
-    /// How many bytes of the buffer have been sent until now.
-    #[must_use]
-    pub fn sent(&self) -> usize {
-        self.sent
-    }
-
-    /// Gives up. Returns the buffer, unless the future has ended, and how much of it was sent.
-    #[must_use]
-    pub fn into_parts(self) -> (Option<B>, usize) {
-        (self.buffer, self.sent)
-    }
-}
-
-impl<B: AsRef<[u8]> + Unpin, P: Port> Future for Send<'_, B, P> {
-    type Output = (io::Result<()>, B);
-
-    /// # Panics
-    /// If it is polled after it has ended.
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        let sent = loop {
-            let buffer = this.buffer.as_ref().expect("polled after its end");
-            let left = &buffer.as_ref()[this.sent..];
-            if left.is_empty() {
-                break Ok(());
-            }
-            match this.stream.poll_write(context, left) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(count)) => this.sent += count,
-                Poll::Ready(Err(error)) => break Err(error),
-            }
-        };
-        let buffer = this.buffer.take().expect("polled after its end");
-        Poll::Ready((sent, buffer))
-    }
-}
-
-/// The receiving direction of a [`Stream`].
-#[derive(Debug)]
-pub struct ReadHalf<P: Port = CompletionPort>(Arc<Stream<P>>);
-
-/// The sending direction of a [`Stream`]. Dropping it ends the direction.
-#[derive(Debug)]
-pub struct WriteHalf<P: Port = CompletionPort> {
-    stream: Arc<Stream<P>>,
-    /// What its drop does.
-    ends_direction: bool,
-}
-
-impl<P: Port> ReadHalf<P> {
-    /// Puts the stream together again. `None` if the halves are of two streams; both are then dropped.
-    #[must_use]
-    pub fn reunite(self, mut other: WriteHalf<P>) -> Option<Stream<P>> {
-        if !Arc::ptr_eq(&self.0, &other.stream) {
-            return None;
-        }
-        let stream = self.0;
-        other.ends_direction = false;
-        drop(other);
-        Arc::into_inner(stream)
-    }
-}
-
-impl<P: Port> Drop for WriteHalf<P> {
-    fn drop(&mut self) {
-        if self.ends_direction {
-            // An error means that the peer has closed the connection already.
-            let _ = self.stream.shutdown();
-        }
-    }
-}
-
-/// Implements the traits of `futures-io` through the shared methods of a stream.
-macro_rules! through_a_stream {
-    (read $name:ty, $self:ident => $stream:expr) => {
-        impl<P: Port> AsyncRead for $name {
-            fn poll_read(
-                $self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                buffer: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                Stream::poll_read($stream, context, buffer)
-            }
-        }
-    };
-    (write $name:ty, $self:ident => $stream:expr) => {
-        impl<P: Port> AsyncWrite for $name {
-            fn poll_write($self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &[u8]) -> Poll<io::Result<usize>> {
-                Stream::poll_write($stream, context, buffer)
-            }
-
-            fn poll_write_vectored(
-                $self: Pin<&mut Self>,
-                context: &mut Context<'_>,
-                buffers: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                Stream::poll_write_vectored($stream, context, buffers)
-            }
-
-            /// Nothing is buffered.
-            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(Ok(()))
-            }
-
-            /// Ends the sending direction.
-            fn poll_close($self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Poll::Ready(match Stream::shutdown($stream) {
-                    // The peer is gone, so there is nothing left to end.
-                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
-                    ended => ended,
-                })
-            }
-        }
-    };
-}
-
-through_a_stream!(read Stream<P>, self => &self);
-through_a_stream!(write Stream<P>, self => &self);
-through_a_stream!(read &Stream<P>, self => &self);
-through_a_stream!(write &Stream<P>, self => &self);
-through_a_stream!(read ReadHalf<P>, self => &self.0);
-through_a_stream!(write WriteHalf<P>, self => &self.stream);
-
-// Codes_SRS_ASYNC_SOCKET_FUTURES_01_061
-#[cfg(feature = "tokio")]
-mod for_tokio {
-    use super::{ReadHalf, Stream, WriteHalf};
-    use completion_port::Port;
-    use std::io::{self, IoSlice};
-    use std::pin::Pin;
-    use std::task::{Context, Poll, ready};
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    macro_rules! through_a_stream {
-        (read $name:ty, $self:ident => $stream:expr) => {
-            impl<P: Port> AsyncRead for $name {
-                fn poll_read(
-                    $self: Pin<&mut Self>,
-                    context: &mut Context<'_>,
-                    buffer: &mut ReadBuf<'_>,
-                ) -> Poll<io::Result<()>> {
-                    let count = ready!(Stream::poll_read($stream, context, buffer.initialize_unfilled()))?;
-                    buffer.advance(count);
-                    Poll::Ready(Ok(()))
-                }
-            }
-        };
-        (write $name:ty, $self:ident => $stream:expr) => {
-            impl<P: Port> AsyncWrite for $name {
-                fn poll_write(
-                    $self: Pin<&mut Self>,
-                    context: &mut Context<'_>,
-                    buffer: &[u8],
-                ) -> Poll<io::Result<usize>> {
-                    Stream::poll_write($stream, context, buffer)
-                }
-
-                fn poll_write_vectored(
-                    $self: Pin<&mut Self>,
-                    context: &mut Context<'_>,
-                    buffers: &[IoSlice<'_>],
-                ) -> Poll<io::Result<usize>> {
-                    Stream::poll_write_vectored($stream, context, buffers)
-                }
-
-                fn is_write_vectored(&self) -> bool {
-                    true
-                }
-
-                fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-                    Poll::Ready(Ok(()))
-                }
-
-                fn poll_shutdown($self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-                    futures_io::AsyncWrite::poll_close($self, context)
-                }
-            }
-        };
-    }
-
-    through_a_stream!(read Stream<P>, self => &self);
-    through_a_stream!(write Stream<P>, self => &self);
-    through_a_stream!(read ReadHalf<P>, self => &self.0);
-    through_a_stream!(write WriteHalf<P>, self => &self.stream);
 }

@@ -3,6 +3,7 @@
 //! Invariant: a task ends once: with the future's value, its panic, or because it was aborted. Its [`JoinHandle`] gets
 //! exactly that.
 
+use crate::abort::{Abort, Aborts};
 use crate::worker::Worker;
 use async_task::FallibleTask;
 use completion_port::log_caught;
@@ -12,11 +13,15 @@ use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 use thiserror::Error;
+
+#[cfg(not(loom))]
+static ABORTS: Aborts = Aborts::new();
+#[cfg(loom)]
+loom::lazy_static! { static ref ABORTS: Aborts = Aborts::default(); }
 
 /// Why a task has no value.
 #[derive(Debug, Error)]
@@ -45,7 +50,6 @@ pub struct JoinHandle<T> {
     /// There until the handle is dropped.
     task: Option<FallibleTask<Outcome<T>>>,
     abort: Arc<Abort>,
-    tasks: Arc<Tasks>,
 }
 
 impl<T> JoinHandle<T> {
@@ -53,7 +57,7 @@ impl<T> JoinHandle<T> {
     /// [`JoinError::Aborted`]. Does nothing to a task that has ended.
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_021
     pub fn abort(&self) {
-        self.abort.abort(&self.tasks);
+        self.abort.abort(&ABORTS);
     }
 
     /// Whether the task has ended.
@@ -88,29 +92,9 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// The wish to end a task.
-#[derive(Default)]
-struct Abort {
-    wanted: AtomicBool,
-    waker: OnceLock<Waker>,
-}
-
-impl Abort {
-    fn abort(&self, tasks: &Tasks) {
-        tasks.aborts.store(true, Ordering::Release);
-        if !self.wanted.swap(true, Ordering::AcqRel)
-            && let Some(waker) = self.waker.get()
-        {
-            waker.wake_by_ref();
-        }
-    }
-}
-
 /// The tasks of an engine that have not ended.
 #[derive(Default)]
 pub(crate) struct Tasks {
-    /// Set once a task was aborted. Until then no task looks at its own flag, which would cost it a cache line.
-    aborts: AtomicBool,
     state: Mutex<Live>,
     ended: Condvar,
 }
@@ -153,7 +137,7 @@ impl Tasks {
 
     pub(crate) fn abort_all(&self) {
         let all: Vec<_> = self.live().tasks.iter().flatten().cloned().collect();
-        all.iter().for_each(|task| task.abort(self));
+        all.iter().for_each(|task| task.abort(&ABORTS));
     }
 
     /// Waits until all tasks have ended, but not after `until`. Returns how many have not ended.
@@ -192,12 +176,21 @@ impl Drop for Member {
     }
 }
 
+/// Notes the end of a task when it is dropped.
+struct Ends(Arc<Abort>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end(&ABORTS);
+    }
+}
+
 pin_project! {
     /// A task's future, which catches its panics and can be aborted.
     struct Guarded<F> {
         #[pin]
         future: F,
-        abort: Arc<Abort>,
+        abort: Ends,
         member: Option<Member>,
     }
 }
@@ -209,11 +202,7 @@ impl<F: Future> Future for Guarded<F> {
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // A task without a place was begun after the end of its engine.
-        let may_go_on = |member: &Member| {
-            !member.tasks.aborts.load(Ordering::Acquire) || !this.abort.wanted.load(Ordering::Acquire)
-        };
-        if !this.member.as_ref().is_some_and(may_go_on) {
+        if this.abort.0.is_wanted(&ABORTS) {
             return Poll::Ready(Err(JoinError::Aborted));
         }
         match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
@@ -235,7 +224,7 @@ where
     let of = Arc::clone(worker);
     let (runnable, task) = async_task::spawn(guarded, move |runnable| of.schedule(runnable));
     begin(&abort, runnable);
-    JoinHandle { task: Some(task.fallible()), abort, tasks: Arc::clone(worker.tasks()) }
+    JoinHandle { task: Some(task.fallible()), abort }
 }
 
 /// Begins a task on the calling thread, which is the thread of the worker's port.
@@ -247,17 +236,21 @@ where
     let of = Arc::clone(worker);
     let (runnable, task) = async_task::spawn_local(guarded, move |runnable| of.schedule(runnable));
     begin(&abort, runnable);
-    JoinHandle { task: Some(task.fallible()), abort, tasks: Arc::clone(worker.tasks()) }
+    JoinHandle { task: Some(task.fallible()), abort }
 }
 
 fn guard<F>(worker: &Worker, future: F) -> (Guarded<F>, Arc<Abort>) {
     let abort = Arc::<Abort>::default();
     // In the child of a fork, a thread of the parent may have held the lock.
     let member = if worker.port().is_inherited() { None } else { worker.tasks().add(&abort) };
-    (Guarded { future, abort: Arc::clone(&abort), member }, abort)
+    if member.is_none() {
+        // It was begun after the end of its engine.
+        abort.abort(&ABORTS);
+    }
+    (Guarded { future, abort: Ends(Arc::clone(&abort)), member }, abort)
 }
 
 fn begin(abort: &Abort, runnable: async_task::Runnable) {
-    let _first = abort.waker.set(runnable.waker());
+    abort.begin(runnable.waker());
     runnable.schedule();
 }

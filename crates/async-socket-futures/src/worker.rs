@@ -1,22 +1,21 @@
 //! The tasks of one port: a queue that the port's thread runs.
 //!
 //! Invariants:
-//! * While a task is in the queue, the worker is scheduled on its port or is running the queue. So no wake-up is lost.
 //! * A round runs a bounded number of tasks. So tasks that are always ready do not hold up events and timers.
 //! * A task of a worker runs on the thread of its port, and on no other.
 
-use crate::budget;
+use crate::budget::Running;
+use crate::queue::{Pushed, RunQueue};
+use crate::sync::per_thread;
 use crate::task::Tasks;
 use async_task::Runnable;
 use completion_port::memory::TryArc;
 use completion_port::{CompletionPort, Direction, Dispatch, Port, PortExt, Readiness, Source, Token, log_caught};
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 
 /// The most tasks that run before the port looks at its events again.
@@ -25,6 +24,9 @@ const TASKS_PER_ROUND: usize = 128;
 thread_local! {
     /// The worker of the port that this thread serves.
     static CURRENT: RefCell<Option<Arc<Worker>>> = const { RefCell::new(None) };
+}
+
+per_thread! {
     /// A port calls an [`Io`](crate::io::Io) of this crate, which wakes a task. The task can run at once.
     static MAY_RUN_AT_ONCE: Cell<bool> = const { Cell::new(false) };
 }
@@ -33,38 +35,33 @@ thread_local! {
 /// usual event costs no queueing.
 // Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
 #[inline]
-pub(crate) fn wake_in_dispatch(waker: Waker) {
-    MAY_RUN_AT_ONCE.set(true);
-    waker.wake();
-    MAY_RUN_AT_ONCE.set(false);
-}
+pub(crate) fn wake_in_dispatch(waker: &Waker) {
+    /// Ends the permission, also if the waker panics.
+    struct Ends;
 
-#[derive(Default)]
-struct Queue {
-    tasks: VecDeque<Runnable>,
-    /// Nothing runs any more.
-    is_stopped: bool,
+    impl Drop for Ends {
+        #[inline]
+        fn drop(&mut self) {
+            MAY_RUN_AT_ONCE.set(false);
+        }
+    }
+
+    MAY_RUN_AT_ONCE.set(true);
+    let _ends = Ends;
+    waker.wake_by_ref();
 }
 
 pub(crate) struct Worker {
     port: CompletionPort,
     token: OnceLock<Token>,
-    queue: Mutex<Queue>,
+    queue: RunQueue<Runnable>,
     tasks: Arc<Tasks>,
-    /// The port was asked to run the queue, or runs it.
-    is_scheduled: AtomicBool,
 }
 
 impl Worker {
     /// Puts a worker on a port.
     pub(crate) fn start(port: CompletionPort, tasks: Arc<Tasks>) -> io::Result<Arc<Self>> {
-        let worker = Arc::new(Self {
-            port,
-            token: OnceLock::new(),
-            queue: Mutex::default(),
-            tasks,
-            is_scheduled: AtomicBool::new(false),
-        });
+        let worker = Arc::new(Self { port, token: OnceLock::new(), queue: RunQueue::default(), tasks });
         let source = TryArc::try_new(RunsTasks(Arc::clone(&worker)));
         let source = source.map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let token = worker.port.insert(source.into())?;
@@ -103,18 +100,11 @@ impl Worker {
             // Nothing runs it in the child of a fork. It ends as aborted.
             return drop(task);
         }
-        let mut queue = self.queue();
-        if queue.is_stopped {
-            drop(queue);
+        match self.queue.push(task) {
+            Pushed::NeedsRound => self.token.get().into_iter().for_each(|token| self.port.schedule(*token)),
+            Pushed::Queued => {}
             // Ends the task as aborted.
-            return drop(task);
-        }
-        queue.tasks.push_back(task);
-        drop(queue);
-        if !self.is_scheduled.swap(true, Ordering::AcqRel)
-            && let Some(token) = self.token.get()
-        {
-            self.port.schedule(*token);
+            Pushed::Refused(task) => drop(task),
         }
     }
 
@@ -142,10 +132,7 @@ impl Worker {
         }
         loop {
             // Dropped without the lock, because dropping a task runs foreign code, which may wake other tasks.
-            let mut queue = self.queue();
-            queue.is_stopped = true;
-            let tasks = std::mem::take(&mut queue.tasks);
-            drop(queue);
+            let tasks = self.queue.stop();
             if tasks.is_empty() {
                 return;
             }
@@ -153,15 +140,10 @@ impl Worker {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010, Codes_SRS_ASYNC_SOCKET_FUTURES_01_011
     fn run_round(&self) -> Dispatch {
         for _ in 0..TASKS_PER_ROUND {
-            let task = self.queue().tasks.pop_front();
-            let Some(task) = task else { return self.end_round() };
+            let Some(task) = self.queue.pop() else { return Dispatch::Idle };
             // A task catches its own panics. This one is of a waker or of a destructor.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(task))) {
                 log_caught(|| tracing::error!("a task panicked while it was dropped"));
@@ -170,23 +152,12 @@ impl Worker {
         }
         Dispatch::Yielded
     }
-
-    fn end_round(&self) -> Dispatch {
-        self.is_scheduled.store(false, Ordering::Release);
-        std::sync::atomic::fence(Ordering::SeqCst);
-        // A task may have been queued before the store, by a thread that left the scheduling to this one.
-        if !self.queue().tasks.is_empty() && !self.is_scheduled.swap(true, Ordering::AcqRel) {
-            return Dispatch::Yielded;
-        }
-        Dispatch::Idle
-    }
 }
 
 #[inline]
 fn run(task: Runnable) {
-    budget::begin();
+    let _running = Running::begin();
     task.run();
-    budget::end();
 }
 
 impl fmt::Debug for Worker {

@@ -300,8 +300,8 @@ fn end_of_stream<S>(core: &SocketCore<S>) -> EndReason {
     core.cause_of(None).map_or(EndReason::PeerFinished, |errno| reason_of(Fault::Os(errno)))
 }
 
-impl<S: SocketSyscalls, P: Port> Resume for [Resumer<SocketCore<S>, P>; 1] {
+impl<S: SocketSyscalls, P: Port> Resume for Resumer<SocketCore<S>, P> {
     fn resume(&self) {
-        self[0].resume(Direction::In);
+        Resumer::resume(self, Direction::In);
     }
 }

@@ -96,7 +96,8 @@ pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use idle::TimeoutError;
 pub use metrics::{OperationCounts, PoolMetrics, SocketCounts, SocketMetrics};
 pub use opening::SetUpError;
-pub use pool::{BufferPool, PoolError, PooledBuffer, PooledCompletion};
+pub use pool::{BufferPool, FromPool, PoolError, PoolPlace, PooledBuffer, PooledCompletion};
+pub use pool_waiters::Resume;
 pub use socket::{AsyncSocketLinux, CreateError};
 pub use sys::{Kernel, SocketSyscalls};
 

@@ -10,7 +10,7 @@ use crate::metrics::PoolMetrics;
 use crate::pool_waiters::{Note, PoolWaiters, Ticket};
 use async_socket_api::{EndReason, IoBuf, ReceiveResult};
 use completion_port::memory::TryArc;
-use completion_port::process::Generation;
+use completion_port::process::{Generation, Inherited};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -107,8 +107,10 @@ struct State {
     delayed: u64,
 }
 
-/// The outcome of asking the pool for a buffer.
-pub(crate) enum FromPool {
+/// The outcome of asking a pool for a buffer.
+#[derive(Debug)]
+pub enum FromPool {
+    /// A buffer, which is empty: see [`PooledBuffer::room`].
     Buffer(PooledBuffer),
     /// There is no buffer now. The receive is queued, and will be resumed.
     Empty,
@@ -116,8 +118,9 @@ pub(crate) enum FromPool {
     OutOfMemory,
 }
 
-/// A receive's place in its pool. Dropping it takes the receive out of the pool's queue.
-pub(crate) struct PoolPlace {
+/// A receive's place in its pool, for code that makes receives of its own: [`BufferPool::place`] gives it. Dropping it
+/// takes the receive out of the pool's queue, and a buffer that was granted to it goes to the next.
+pub struct PoolPlace {
     pool: BufferPool,
     /// The place in the queue. It exists from when the receive finds the pool empty until the receive gets a buffer.
     ticket: Option<Ticket>,
@@ -129,10 +132,12 @@ impl PoolPlace {
     }
 
     /// Takes a buffer that is granted to this receive, or one that no receive waits for. Otherwise queues the receive
-    /// with a `note`, unless it is queued already.
+    /// with a `note`, unless it is queued already. `None` means that there was no memory for the note.
+    ///
+    /// The pool resumes a note when a buffer is granted to its receive, which then asks again.
     // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
     // Codes_SRS_BUFFER_POOL_01_010
-    pub(crate) fn take(&mut self, note: impl FnOnce() -> Option<Note>) -> FromPool {
+    pub fn take(&mut self, note: impl FnOnce() -> Option<Note>) -> FromPool {
         let shared = &*self.pool.shared;
         let mut state = shared.lock();
         let Some(ticket) = self.ticket else {
@@ -160,6 +165,12 @@ impl PoolPlace {
         drop(note);
         self.ticket = None;
         FromPool::Buffer(self.pool.wrap(bytes))
+    }
+}
+
+impl fmt::Debug for PoolPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PoolPlace").field("waits", &self.ticket.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -192,6 +203,14 @@ impl BufferPool {
         }
         let shared = Shared { made_in: Generation::current(), buffer_bytes, limit, state: Mutex::default() };
         TryArc::try_new(shared).map(|shared| Self { shared }).map_err(|_| PoolError::OutOfMemory)
+    }
+
+    /// A place for a receive that is not one of an [`AsyncSocketLinux`](crate::AsyncSocketLinux).
+    ///
+    /// # Errors
+    /// [`Inherited`] if the pool is.
+    pub fn place(&self) -> Result<PoolPlace, Inherited> {
+        if self.is_inherited() { Err(Inherited) } else { Ok(PoolPlace::new(self)) }
     }
 
     /// Whether the pool was made in a parent of this process, before a `fork`. The pool may have been locked at that
@@ -301,11 +320,12 @@ pub struct PooledBuffer {
 
 impl PooledBuffer {
     /// All of the buffer, to receive into.
-    pub(crate) fn room(&mut self) -> &mut [u8] {
+    pub fn room(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 
-    pub(crate) fn set_filled(&mut self, filled: usize) {
+    /// Says how many bytes at the front of [`room`](Self::room) are the received ones. More than there are count as none.
+    pub fn set_filled(&mut self, filled: usize) {
         self.filled = filled;
     }
 }

@@ -13,9 +13,19 @@ const ROOM_KEPT: usize = 64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(NonZeroU64);
 
-/// Resumes a receive.
-pub(crate) trait Resume: Send {
+/// Resumes a receive that waits for a buffer.
+pub trait Resume: Send {
+    /// Lets the receive ask its [`PoolPlace`](crate::PoolPlace) again, later or on another thread. It is called with the
+    /// pool's lock held, so it must not use the pool, and runs no code of the program: it schedules a source of a port,
+    /// for instance.
     fn resume(&self);
+}
+
+/// What `try_box` makes a box of.
+impl<R: Resume> Resume for [R; 1] {
+    fn resume(&self) {
+        self[0].resume();
+    }
 }
 
 /// Resumes one waiter.

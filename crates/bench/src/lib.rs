@@ -5,6 +5,8 @@
 //! from outside.
 
 pub mod by_hand;
+#[cfg(feature = "peers")]
+pub mod hello;
 pub mod ours;
 pub mod pattern;
 

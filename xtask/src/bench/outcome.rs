@@ -102,7 +102,8 @@ impl Outcome {
         let rate = if self.family == Family::Bulk { "MiB/s" } else { "per second" };
         let cpu = if counts_mebibytes(self.family) { "CPU us/MiB" } else { "CPU us" };
         let scale = if self.family == Family::Bulk { f64::from(1 << 20) } else { 1.0 };
-        let has_latency = matches!(self.family, Family::Echo | Family::Pipelined | Family::Beside | Family::Churn);
+        let has_latency =
+            matches!(self.family, Family::Echo | Family::Pipelined | Family::Beside | Family::Churn | Family::Http);
         let mut head = vec![self.scenario.as_str(), rate, "ratio", cpu, "ratio"];
         if has_latency {
             head.extend(["p50 us", "p99 us", "p99.9 us", "p99 ratio"]);
@@ -133,7 +134,7 @@ impl Outcome {
         let mut figures = Vec::new();
         let mut figure = |name: String, value: f64, noise| figures.push(Figure { name, value, noise });
         let rate_noise = noise(|entry| entry.rate_ratio);
-        for name in ["ours", "ours, C ABI", "two ports"] {
+        for name in ["ours", "ours, C ABI", "two ports", "futures", "hyper on futures"] {
             let Some(ours) = find(name) else { continue };
             let name = format!("{name}: {}", self.scenario);
             figure(format!("{name}: throughput"), ours.rate_ratio, rate_noise);
@@ -146,6 +147,11 @@ impl Outcome {
             figure(format!("{name}: throughput against the best"), ours.rate_ratio / best, rate_noise);
             if let Some(tokio) = find("tokio") {
                 figure(format!("{name}: time against tokio"), tokio.rate_ratio / ours.rate_ratio, rate_noise);
+                figure(format!("{name}: throughput against tokio"), ours.rate_ratio / tokio.rate_ratio, rate_noise);
+                let cpu_noise = noise(|entry| entry.cpu_ratio);
+                figure(format!("{name}: CPU against tokio"), ours.cpu_ratio / tokio.cpu_ratio, cpu_noise);
+                let p99_noise = noise(|entry| entry.p99_ratio);
+                figure(format!("{name}: p99 against tokio"), ours.p99_ratio / tokio.p99_ratio, p99_noise);
             }
         }
         figures

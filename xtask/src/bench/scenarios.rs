@@ -2,7 +2,8 @@
 
 use super::plural;
 use super::servers::{
-    EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, Kind, MIO, OURS, OURS_C, OURS_POLLING, OURS_POOLED, SMOL, TOKIO, TOKIO_MULTI,
+    EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, FUTURES, HYPER_FUTURES, HYPER_TOKIO, HYPER_TOKIO_AGAIN, Kind, MIO, OURS,
+    OURS_C, OURS_POLLING, OURS_POOLED, SMOL, TOKIO, TOKIO_MULTI,
 };
 
 pub(crate) struct Scenario {
@@ -27,6 +28,8 @@ pub(crate) enum Family {
     /// One way, or both ways at the same time, as fast as possible.
     Bulk,
     Churn,
+    /// HTTP requests to hyper.
+    Http,
     /// Pairs of sockets within one process.
     Pairs,
     /// The same on one port and on two.
@@ -40,8 +43,20 @@ pub(crate) enum Participant {
     Engine { name: &'static str, engine: &'static str, threads: usize },
 }
 
-const SERVERS: [Kind; 11] =
-    [EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, OURS, OURS_POOLED, OURS_POLLING, OURS_C, MIO, TOKIO, TOKIO_MULTI, SMOL];
+const SERVERS: [Kind; 12] = [
+    EPOLL,
+    EPOLL_AGAIN,
+    EPOLL_ONE_SHOT,
+    OURS,
+    OURS_POOLED,
+    OURS_POLLING,
+    OURS_C,
+    FUTURES,
+    MIO,
+    TOKIO,
+    TOKIO_MULTI,
+    SMOL,
+];
 
 impl Participant {
     pub(crate) fn name(&self) -> &'static str {
@@ -98,6 +113,9 @@ pub(crate) fn all(quick: bool) -> Vec<Scenario> {
         }
     }
     all.push(scenario(Family::Churn, "churn", 1, 64, &["--mode", "churn"]));
+    let mut hello = scenario(Family::Http, "hello", 13, 64, &["--mode", "http"]);
+    hello.participants = [HYPER_TOKIO, HYPER_TOKIO_AGAIN, HYPER_FUTURES].map(Participant::Server).to_vec();
+    all.push(hello);
     all.push(in_process(
         Family::Pairs,
         "AF_UNIX pairs in one process",

@@ -43,6 +43,10 @@ pub(crate) const TOKIO: Kind = kind("tokio", "server-tokio", &[]);
 pub(crate) const TOKIO_MULTI: Kind = kind("tokio, two threads", "server-tokio", &["--threads", "2"]);
 pub(crate) const SMOL: Kind = kind("smol", "server-smol", &[]);
 
+pub(crate) const HYPER_TOKIO: Kind = kind("hyper on tokio", "hyper-tokio", &[]);
+pub(crate) const HYPER_TOKIO_AGAIN: Kind = kind("hyper on tokio again", "hyper-tokio", &[]);
+pub(crate) const HYPER_FUTURES: Kind = kind("hyper on futures", "hyper-futures", &[]);
+
 impl Kind {
     pub(crate) fn only_echoes(&self) -> bool {
         [OURS_C, OURS_POOLED, OURS_POLLING].contains(self)

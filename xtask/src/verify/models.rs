@@ -1,11 +1,24 @@
-//! The models of the concurrency core in `crates/completion-port/tests/models`, and whether they find injected bugs.
+//! The models of the concurrency core in `crates/completion-port/tests/models`, and of tasks and streams in
+//! `crates/async-socket-futures/tests/models`, and whether they find injected bugs.
 
 use super::run::{Printed, Run, tests_passed};
 use anyhow::ensure;
 use xshell::Cmd;
 
-/// The values of `INJECTED_BUG` (see `crates/completion-port/src/sync.rs`), each with a model that finds the bug.
-const DEFECTS: [(&str, &str); 26] = [
+/// A crate, and the values of `INJECTED_BUG` (see its `src/sync.rs`), each with a model that finds the bug.
+type Models = (&'static str, &'static [(&'static str, &'static str)]);
+
+const MODELS: [Models; 2] = [("completion-port", &PORT), ("async-socket-futures", &FUTURES)];
+
+const FUTURES: [(&str, &str); 5] = [
+    ("clears a later event", "ready::a_poll_that_gets_eagain_meets_an_event"),
+    ("forgets the waker in hand", "ready::a_task_that_runs_in_its_wake_up_meets_another_that_polls"),
+    ("ends the round late", "queue::a_wake_up_meets_the_end_of_a_round"),
+    ("the waker of a task", "abort::an_abort_meets_the_beginning_of_the_task"),
+    ("the wish to abort", "abort::an_abort_meets_the_beginning_of_the_task"),
+];
+
+const PORT: [(&str, &str); 26] = [
     ("unlocks", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
     ("adds to the backlog", "registration::an_add_meets_the_end_of_a_claim"),
@@ -39,30 +52,32 @@ const LONG: &str = "3";
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let deeper = run.long.then_some(("LOOM_MAX_PREEMPTIONS", LONG));
-    let text = run.succeeds(models(run, "").envs(deeper))?;
-    let interleavings: u64 = text.lines().filter_map(interleavings).sum();
-    let models_run = tests_passed(&text);
-    ensure!(models_run > 0 && interleavings > 0, "no model ran");
-    for (defect, model) in DEFECTS {
-        let Printed { ok, text } = run.printed(models(run, model).env("INJECTED_BUG", defect))?;
-        ensure!(text.contains("running 1 test\n"), "no model {model} ran; see {}", run.log().display());
-        ensure!(!ok && text.contains("model failed"), "{model} does not notice the injected bug: {defect}");
+    let (mut models_run, mut interleavings, mut bugs) = (0, 0, 0);
+    for (package, defects) in MODELS {
+        let text = run.succeeds(models(run, package, "").envs(deeper))?;
+        let (count, ways) = (tests_passed(&text), text.lines().filter_map(interleavings_of).sum::<u64>());
+        ensure!(count > 0 && ways > 0, "no model of {package} ran");
+        (models_run, interleavings, bugs) = (models_run + count, interleavings + ways, bugs + defects.len());
+        for (defect, model) in defects {
+            let Printed { ok, text } = run.printed(models(run, package, model).env("INJECTED_BUG", defect))?;
+            ensure!(text.contains("running 1 test\n"), "no model {model} ran; see {}", run.log().display());
+            ensure!(!ok && text.contains("model failed"), "{model} does not notice the injected bug: {defect}");
+        }
     }
-    let bugs = DEFECTS.len();
     Ok(format!("{models_run} models, {interleavings} interleavings, {bugs} of {bugs} injected bugs found"))
 }
 
-/// Runs one model, or all.
-fn models<'a>(run: &'a Run, name: &str) -> Cmd<'a> {
+/// Runs one model of a package, or all.
+fn models<'a>(run: &'a Run, package: &str, name: &str) -> Cmd<'a> {
     let exact = if name.is_empty() { "" } else { "--exact" };
     let line = format!(
-        "cargo test --quiet --release --package completion-port --test models -- --nocapture --test-threads=2 {exact} {name}"
+        "cargo test --quiet --release --package {package} --test models -- --nocapture --test-threads=2 {exact} {name}"
     );
     run.command(&line).env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", run.target("models"))
 }
 
 /// The number of interleavings that a model reports.
-fn interleavings(line: &str) -> Option<u64> {
+fn interleavings_of(line: &str) -> Option<u64> {
     let (_, about) = line.split_once("model ")?;
     let (_, counted) = about.split_once(": ")?;
     counted.split_once(" interleavings")?.0.parse().ok()
@@ -79,19 +94,21 @@ mod tests {
     #[test]
     fn every_bug_that_can_be_injected_is() {
         let call = Regex::new(r#"(?:injected_bug|full_fence)\("([^"]+)"\)"#).unwrap();
-        let source = workspace::root().unwrap().join("crates/completion-port/src");
-        let mut injected = BTreeSet::new();
-        for file in WalkDir::new(source).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
-            let text = std::fs::read_to_string(file.path()).unwrap();
-            injected.extend(call.captures_iter(&text).map(|found| found[1].to_owned()));
+        for (package, defects) in MODELS {
+            let source = workspace::root().unwrap().join("crates").join(package).join("src");
+            let mut injected = BTreeSet::new();
+            for file in WalkDir::new(source).into_iter().flatten().filter(|entry| entry.file_type().is_file()) {
+                let text = std::fs::read_to_string(file.path()).unwrap();
+                injected.extend(call.captures_iter(&text).map(|found| found[1].to_owned()));
+            }
+            assert_eq!(injected, defects.iter().map(|(defect, _)| (*defect).to_owned()).collect(), "{package}");
         }
-        assert_eq!(injected, DEFECTS.iter().map(|(defect, _)| (*defect).to_owned()).collect());
     }
 
     #[test]
     fn interleavings_are_counted() {
         let line = "test x::y ... model y: 1234 interleavings, at most 20 preemptions, 1.2s";
-        assert_eq!(interleavings(line), Some(1234));
-        assert_eq!(interleavings("test x::y ... ok"), None);
+        assert_eq!(interleavings_of(line), Some(1234));
+        assert_eq!(interleavings_of("test x::y ... ok"), None);
     }
 }

@@ -2,8 +2,11 @@
 
 #[cfg(all(feature = "hyper", feature = "tokio"))]
 mod adapters;
+mod dropping;
 mod listener;
+mod pooled;
 mod running;
+mod simulation;
 mod stream;
 mod time;
 

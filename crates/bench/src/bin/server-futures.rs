@@ -12,23 +12,31 @@ use std::sync::Arc;
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let engine = Engine::builder().threads(arguments.threads).build()?;
+    let mut ports = (0..engine.threads()).cycle();
     run_server(move |stream| {
+        let port = ports.next().unwrap_or_default();
+        let stream = Stream::on(engine.port(port), stream)?;
         let arguments = arguments.clone();
         let buffer = vec![0; arguments.buffer];
-        drop(engine.spawn(async move { serve(Stream::new(stream)?, buffer, &arguments).await }));
+        if arguments.role == Role::Echo {
+            drop(engine.spawn_on(port, echo(stream, buffer)));
+        } else {
+            drop(engine.spawn_on(port, async move { serve(stream, buffer, &arguments).await }));
+        }
         Ok(())
     })
 }
 
-async fn serve(stream: Stream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {
-    if arguments.role == Role::Echo {
-        loop {
-            match stream.read(&mut buffer).await? {
-                0 => return Ok(()),
-                received => stream.write_all(&buffer[..received]).await?,
-            }
+async fn echo(stream: Stream, mut buffer: Vec<u8>) -> io::Result<()> {
+    loop {
+        match stream.read(&mut buffer).await? {
+            0 => return Ok(()),
+            received => stream.write_all(&buffer[..received]).await?,
         }
     }
+}
+
+async fn serve(stream: Stream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {
     let stream = Arc::new(stream);
     if arguments.role == Role::Duplex {
         let pattern = Pattern::new(arguments.buffer);

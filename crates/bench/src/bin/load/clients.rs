@@ -150,7 +150,7 @@ impl Load<'_> {
     fn allowed(&self, client: &Client) -> u64 {
         let until = match self.mode {
             Mode::Echo => (client.received / client.kind.size + client.kind.depth) * client.kind.size,
-            Mode::Send | Mode::Duplex | Mode::Churn => u64::MAX,
+            Mode::Send | Mode::Duplex | Mode::Churn | Mode::Http => u64::MAX,
         };
         until.min(self.limit).saturating_sub(client.sent)
     }

@@ -2,6 +2,7 @@
 
 mod churn;
 mod clients;
+mod http;
 mod window;
 
 use anyhow::{Result, bail};
@@ -55,6 +56,8 @@ enum Mode {
     Duplex,
     /// Again and again: connects, has one byte echoed, and waits until the server has closed.
     Churn,
+    /// HTTP/1.1 requests, one under way on each connection.
+    Http,
 }
 
 fn main() -> Result<()> {
@@ -72,6 +75,7 @@ fn main() -> Result<()> {
     let mut window = Window::new(warm_up, length, arguments.pid)?;
     match arguments.mode {
         Mode::Churn => churn::run(&arguments, &mut window)?,
+        Mode::Http => http::run(&arguments, &mut window)?,
         Mode::Echo | Mode::Send | Mode::Duplex => {
             let connected = clients::run(&arguments, &mut window)?;
             if arguments.messages.is_some() {
