@@ -55,24 +55,25 @@ pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
     process: Child,
+    end: Signal,
 }
 
 impl Server {
-    /// Starts a server and waits until it accepts connections at the address. Its output goes to `log`.
+    /// Starts a server and waits until it accepts connections at the address. Its output goes to `log`. Dropping it sends it
+    /// the signal `end`.
     ///
     /// # Errors
     /// What the server printed, if it ends or does not listen in time.
-    pub fn start(mut command: Command, address: SocketAddr, log: &Path) -> anyhow::Result<Self> {
+    pub fn start(mut command: Command, address: SocketAddr, log: &Path, end: Signal) -> anyhow::Result<Self> {
         let file = fs::File::create(log)?;
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let process = command.spawn().with_context(|| format!("{command:?}"))?;
-        let mut server = Self { address, process };
-        let begun = Instant::now();
-        while TcpStream::connect(address).is_err() {
-            let runs = server.process.try_wait()?.is_none() && begun.elapsed() < LIMIT;
-            ensure!(runs, "{command:?} does not listen: {}", fs::read_to_string(log)?);
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mut server = Self { address, process, end };
+        let listens =
+            || server.process.try_wait().is_ok_and(|ended| ended.is_some()) || TcpStream::connect(address).is_ok();
+        until("it listens", listens)?;
+        let said = || fs::read_to_string(log).unwrap_or_default();
+        ensure!(server.process.try_wait()?.is_none(), "{command:?} has ended: {}", said());
         Ok(server)
     }
 
@@ -85,23 +86,33 @@ impl Server {
         Ok(kill(id, signal)?)
     }
 
-    /// Waits until the process has ended by itself, and starts nothing anew.
+    /// Waits until the process has ended.
     ///
     /// # Errors
     /// If it does not end in time.
     pub fn wait(&mut self) -> anyhow::Result<()> {
-        let begun = Instant::now();
-        while self.process.try_wait()?.is_none() {
-            ensure!(begun.elapsed() < LIMIT, "process {} does not end", self.process.id());
-            thread::sleep(Duration::from_millis(5));
-        }
-        Ok(())
+        until("the process has ended", || !matches!(self.process.try_wait(), Ok(None)))
     }
+}
+
+/// Looks again and again, until something is true.
+///
+/// # Errors
+/// If it is not true in time.
+pub fn until(what: &str, mut is_true: impl FnMut() -> bool) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while !is_true() {
+        ensure!(begun.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // An error says that it has ended.
+        // An error says that it has ended, or does not end.
+        let _ = self.signal(self.end);
+        let _ = self.wait();
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

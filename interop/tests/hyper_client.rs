@@ -119,7 +119,7 @@ impl Nginx {
         fs::write(path.join("nginx.conf"), configuration)?;
         let mut nginx = Command::new("nginx");
         nginx.arg("-p").arg(path).arg("-c").arg(path.join("nginx.conf"));
-        let server = Server::start(nginx, http1, &path.join("log"))?;
+        let server = Server::start(nginx, http1, &path.join("log"), Signal::SIGKILL)?;
         Ok(Self { server, http2, _folder: folder })
     }
 
