@@ -58,7 +58,7 @@ fn what_cannot_be_opened_comes_back() {
 // Tests_SRS_SOCKET_01_068
 #[test]
 fn what_is_known_to_be_connected_can_be_opened_without_being_asked_for() {
-    let (ours, mut theirs) = Transport::Tcp.pair();
+    let (ours, mut theirs) = Transport::TcpV4.pair();
     let port = engine(1).completion_port();
     let socket = AsyncSocketLinux::open_connected_with(port.clone(), Kernel, ours).unwrap();
     let received = receive(&socket, vec![0; 4]);
