@@ -53,6 +53,8 @@ pub(crate) struct Core<H: Handler> {
     pub(crate) lanes: Lanes<H::Descriptor, H::Operation>,
     /// The port was asked to call `on_ready`.
     pub(crate) scheduled: AtomicBool,
+    /// A thread has waited for a change since the last one. Part of `cold`, but here it takes no memory.
+    is_awaited: AtomicBool,
 }
 
 /// What is rarely needed.
@@ -62,8 +64,6 @@ pub(crate) struct ColdState<H: Handler> {
     /// The number of threads that work on a removal. While it is 0, a thread that unlocks a lane or ends a callback
     /// continues the removal.
     pub(crate) workers: u8,
-    /// The number of threads in [`Core::wait_for_change`]. A counter that is full stays so.
-    waiting: u8,
     /// The lanes that threads waiting in [`remove_and_wait`](crate::Registration::remove_and_wait) have locked, and the
     /// number of counted callbacks on their stacks. Neither ends before the wait is over.
     pub(crate) parked_lanes: LaneSet,
@@ -102,7 +102,6 @@ impl<H: Handler> Core<H> {
                 phase: Phase::Unregistered,
                 step: Step::Detach,
                 workers: 0,
-                waiting: 0,
                 parked_lanes: LaneSet::empty(),
                 parked_callbacks: 0,
                 token: Token(0),
@@ -117,6 +116,7 @@ impl<H: Handler> Core<H> {
             next: AtomicU64::new(2),
             lanes: Lanes::new(descriptor),
             scheduled: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
         }
     }
 
@@ -132,17 +132,15 @@ impl<H: Handler> Core<H> {
 
     /// Waits for the next [`notify`](Self::notify).
     pub(crate) fn wait_for_change(&self, cold: &mut MutexGuard<'_, ColdState<H>>) {
-        cold.waiting = cold.waiting.saturating_add(1);
+        self.is_awaited.store(true, Ordering::Relaxed);
         self.quiesced.wait(cold);
-        if cold.waiting < u8::MAX {
-            cold.waiting -= 1;
-        }
     }
 
-    /// Wakes the threads that wait for a change of this registration. There rarely is one, and then no system call is made.
-    /// That needs the lock, under which the waiting threads are counted.
-    pub(crate) fn notify(&self, cold: &ColdState<H>) {
-        if cold.waiting > 0 {
+    /// Wakes the threads that wait for a change of this registration. Without one, which is usual, there is no system call.
+    /// The caller has the lock, so no thread is about to wait.
+    pub(crate) fn notify(&self, _: &ColdState<H>) {
+        if self.is_awaited.load(Ordering::Relaxed) {
+            self.is_awaited.store(false, Ordering::Relaxed);
             self.quiesced.notify_all();
         }
     }
