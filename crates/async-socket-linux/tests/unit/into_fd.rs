@@ -9,7 +9,6 @@ use completion_port::Port;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use test_doubles::{PortCall, Step};
 
 type Socket = crate::common::Socket;
@@ -118,28 +117,6 @@ fn a_descriptor_that_a_closure_has_is_not_given_back() {
 
     assert_eq!(descriptor.as_raw_fd(), fixture.descriptor);
     assert_eq!(fixture.with_descriptor(|_| ()), None);
-}
-
-// Tests_SRS_SOCKET_01_128
-#[test]
-fn closures_and_the_way_back_race_and_no_closure_has_a_descriptor_that_is_the_programs() {
-    for _ in 0..200 {
-        let fixture = Fixture::open();
-        let given_back = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let _ = fixture.with_descriptor(|_| {
-                    std::thread::yield_now();
-                    assert!(!given_back.load(Ordering::SeqCst), "the program may have closed it by now");
-                });
-            });
-            let descriptor = std::iter::repeat_with(|| fixture.take_fd())
-                .find(|taken| !matches!(taken, Err(IntoFdError::DescriptorLent)))
-                .expect("it repeats");
-            given_back.store(true, Ordering::SeqCst);
-            drop(descriptor.expect("nothing waits"));
-        });
-    }
 }
 
 // Tests_SRS_SOCKET_01_065, Tests_SRS_SOCKET_01_067
