@@ -97,7 +97,7 @@ impl Simulation {
     }
 
     /// Counts an operation as accepted unless it was refused.
-    fn note<T, E>(&self, added: Result<(), completion_port::Refused<T, E>>) {
+    fn note<T, E>(&self, added: Result<(), completion_port::Declined<T, E>>) {
         self.counts.accepted.fetch_add(1, Ordering::Relaxed);
         if let Err(refused) = added {
             drop(refused); // counts as lost

@@ -1,7 +1,7 @@
 /*
- * An echo server with a listener, idle time-outs and closes that do not wait: idle_echo [HOST PORT [IDLE_MILLISECONDS]].
- * Without arguments it listens on 127.0.0.1, on a port that the kernel chooses, and gives up clients that are silent for a
- * minute. Ends on Ctrl-C, after every connection has been closed.
+ * An echo server with a listener, idle time-outs, closes that do not wait, and metrics:
+ * idle_echo [HOST PORT [IDLE_MILLISECONDS]]. Without arguments it listens on 127.0.0.1, on a port that the kernel chooses, and
+ * gives up clients that are silent for a minute. Ends on Ctrl-C, after every connection has been closed.
  *
  * Everything runs on the one thread of the platform's port: accepting, the sessions, and the work that the main thread posts at the
  * end. So nothing needs a lock. A session is freed in the callback of its close, which comes last.
@@ -9,6 +9,7 @@
 #define _POSIX_C_SOURCE 200809L
 
 #include <async_socket.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -57,7 +58,11 @@ static void on_closed(void* context)
 
 static void end(SESSION* session, const char* why, int os_error)
 {
-    printf("%s: %s%s%s\n", session->peer, why, os_error != 0 ? ": " : "", os_error != 0 ? strerror(os_error) : "");
+    ASYNC_SOCKET_METRICS metrics = {0};
+    /* Cannot fail: both are there. */
+    (void)async_socket_get_metrics(session->socket, &metrics, sizeof metrics);
+    printf("%s: %s%s%s, %" PRIu64 " bytes echoed\n", session->peer, why, os_error != 0 ? ": " : "",
+           os_error != 0 ? strerror(os_error) : "", metrics.bytes_sent);
     fflush(stdout);
     /* Fails if it is being closed already. */
     (void)async_socket_close_async(session->socket, on_closed, session);
@@ -119,6 +124,8 @@ static void on_accept(void* context, ASYNC_SOCKET_ACCEPT_RESULT result, SOCKET_H
         sessions->previous = session;
     }
     sessions = session;
+    /* Without memory for the counts, the session goes on without them. */
+    (void)async_socket_set_metrics(session->socket, 1);
     if (async_socket_set_idle_timeout(session->socket, idle_milliseconds) != 0) {
         end(session, "no idle time-out", 0);
         return;
@@ -152,6 +159,7 @@ int main(int argc, char** argv)
     const char* host = argc > 2 ? argv[1] : "127.0.0.1";
     uint16_t port = (uint16_t)(argc > 2 ? atoi(argv[2]) : 0);
     ASYNC_SOCKET_LISTENER_HANDLE listener;
+    ASYNC_SOCKET_LISTENER_OPTIONS options;
     sigset_t signals;
     int signal_number;
 
@@ -172,7 +180,10 @@ int main(int argc, char** argv)
         fprintf(stderr, "%s: cannot start\n", argv[0]);
         return EXIT_FAILURE;
     }
-    listener = async_socket_listener_start(host, port, on_accept, NULL);
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.no_delay = 1;
+    listener = async_socket_listener_start_with(host, port, &options, on_accept, NULL);
     if (listener == NULL) {
         perror(host);
         platform_deinit();

@@ -798,8 +798,8 @@ ASYNC_SOCKET_HANDLE async_socket_create_and_open(EXECUTION_ENGINE_HANDLE executi
  * non-blocking. Bytes that have arrived and were not received are still in the kernel. The socket is closed afterwards, and its
  * handle has to be destroyed as always.
  *
- * Returns `INVALID_SOCKET`, and nothing has changed, if operations wait (cancel them, or wait for them), if the socket is not
- * open, for NULL, or without memory. Waits for callbacks of the socket on other threads, as `async_socket_close` does.
+ * Returns `INVALID_SOCKET`, and nothing has changed, if operations wait (cancel them, or wait for them), if another thread asks
+ * for an address of the socket at this moment, if the socket is not open, for NULL, or without memory. Waits for callbacks of the socket on other threads, as `async_socket_close` does.
  * Operations that another thread begins meanwhile are abandoned.
  *
  * Requires:

@@ -36,6 +36,9 @@ pub enum IntoFdError {
     /// The socket was never opened. [`into_fd`](AsyncSocketLinux::into_fd) gives the descriptor back.
     #[error("the socket was never opened")]
     NotOpen,
+    /// A closure of [`with_descriptor`](AsyncSocketLinux::with_descriptor) has the descriptor at this moment.
+    #[error("a closure has the descriptor")]
+    DescriptorLent,
     /// The socket was closed, and its descriptor with it, or is being closed.
     #[error("the socket was closed, its descriptor is gone")]
     DescriptorClosed,
@@ -148,9 +151,21 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         if receives + sends > 0 {
             return Err(IntoFdError::OperationsWait { receives, sends });
         }
-        let kept =
-            Kept::try_new().filter(|kept| core.make_more().is_some_and(|it| it.keep_descriptor_in(kept.clone())));
-        let kept = kept.ok_or(IntoFdError::OutOfMemory)?;
+        let more = core.make_more().ok_or(IntoFdError::OutOfMemory)?;
+        let kept = Kept::try_new().ok_or(IntoFdError::OutOfMemory)?;
+        // Under the lock that counts the closures, so that none begins that would outlive the socket's ownership.
+        let mut lent = more.lent();
+        if lent.borrowers > 0 {
+            return Err(IntoFdError::DescriptorLent);
+        }
+        if lent.is_given_back {
+            return Err(IntoFdError::DescriptorClosed);
+        }
+        if !more.keep_descriptor_in(kept.clone()) {
+            return Err(IntoFdError::OutOfMemory);
+        }
+        lent.is_given_back = true;
+        drop(lent);
         self.registration.remove_and_wait();
         // There is none if the socket is used up inside one of its own attempts, or another thread has closed it meanwhile.
         kept.take().ok_or(IntoFdError::DescriptorClosed)
@@ -213,10 +228,15 @@ struct Borrower<'a, S: SocketSyscalls> {
 }
 
 impl<'a, S: SocketSyscalls> Borrower<'a, S> {
-    /// `None` if there is no memory.
+    /// `None` if there is no memory, or if the program takes the descriptor back at this moment.
     fn new(core: &'a SocketCore<S>) -> Option<Self> {
         let more = core.make_more()?;
-        more.lent().borrowers += 1;
+        let mut lent = more.lent();
+        if lent.is_given_back {
+            return None;
+        }
+        lent.borrowers += 1;
+        drop(lent);
         Some(Self { core, more })
     }
 }

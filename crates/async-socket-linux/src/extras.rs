@@ -43,6 +43,8 @@ pub(crate) struct LentDescriptor {
     pub(crate) borrowers: u32,
     /// The descriptor, if the socket was closed meanwhile. The last borrower closes it.
     pub(crate) left: Option<OwnedFd>,
+    /// It is being given back to the program, so no further closure gets it.
+    pub(crate) is_given_back: bool,
 }
 
 /// A place for a descriptor that the program takes back.

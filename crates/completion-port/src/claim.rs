@@ -6,7 +6,7 @@ use crate::cancel::OperationId;
 use crate::core::{Core, Locked};
 use crate::handler::Handler;
 use crate::port::{CompletionPort, Port};
-use crate::refusal::{AddError, Refused};
+use crate::refusal::{AddError, Declined};
 use crate::registration::Registration;
 use crate::removal::Role;
 use std::fmt;
@@ -25,7 +25,7 @@ pub struct Claim<'a, H: Handler, P: Port = CompletionPort> {
 }
 
 /// A claim, and the operation that it could not queue.
-pub type Unqueued<'a, H, P, N> = Refused<(Claim<'a, H, P>, N), AddError>;
+pub type Unqueued<'a, H, P, N> = Declined<(Claim<'a, H, P>, N), AddError>;
 
 impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     #[inline(always)]
@@ -101,7 +101,7 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
         match self.registration.core.push_front(self.direction, claimed, new) {
             // Dropping the claim ends it.
             Ok(id) => Ok(id),
-            Err(returned) => Err(Refused { error: AddError::OutOfMemory, returned: (self, returned) }),
+            Err(returned) => Err(Declined { error: AddError::OutOfMemory, returned: (self, returned) }),
         }
     }
 

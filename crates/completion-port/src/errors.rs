@@ -1,12 +1,12 @@
 //! Refusals and errors as the error types of the standard library.
 
 use crate::builder::CreatePortError;
-use crate::refusal::{AddError, ClaimError, Refused, RegisterError};
+use crate::refusal::{AddError, ClaimError, Declined, RegisterError};
 use std::error::Error;
 use std::fmt;
 use std::io;
 
-impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
+impl<T, E: fmt::Display> fmt::Display for Declined<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
@@ -14,7 +14,7 @@ impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
 
 /// `?` passes a refusal on. The values handed over live as long as the error.
 // Codes_SRS_LENT_BUFFERS_01_010
-impl<T, E: Error> Error for Refused<T, E> {
+impl<T, E: Error> Error for Declined<T, E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error.source()
     }
@@ -22,8 +22,8 @@ impl<T, E: Error> Error for Refused<T, E> {
 
 /// Keeps only the reason. The values handed over are dropped.
 // Codes_SRS_LENT_BUFFERS_01_010
-impl<T, E: Into<io::Error>> From<Refused<T, E>> for io::Error {
-    fn from(refused: Refused<T, E>) -> Self {
+impl<T, E: Into<io::Error>> From<Declined<T, E>> for io::Error {
+    fn from(refused: Declined<T, E>) -> Self {
         refused.error.into()
     }
 }

@@ -120,7 +120,7 @@ pub use one_shot::{OneShots, Waiter};
 pub use phase::Phase;
 pub use port::{CompletionPort, Port};
 pub use readiness::{Interest, Readiness};
-pub use refusal::{AddError, ClaimError, NotMade, OutOfMemory, Refused, RegisterError};
+pub use refusal::{AddError, ClaimError, Declined, NotMade, OutOfMemory, RegisterError};
 pub use registration::{Registration, Resumer};
 pub use source::{Dispatch, Rearm, Source, SourceRef, Token};
 pub use sys::{Kernel, PortSyscalls};

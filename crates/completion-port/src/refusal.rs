@@ -9,7 +9,7 @@ use std::io;
 use thiserror::Error;
 
 /// A refused call: the reason, and the values that the caller had handed over.
-pub struct Refused<T, E> {
+pub struct Declined<T, E> {
     /// Why.
     pub error: E,
     /// What was handed over, untouched.
@@ -17,9 +17,9 @@ pub struct Refused<T, E> {
 }
 
 // Implemented by hand, so that the returned values need no `Debug`.
-impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
+impl<T, E: fmt::Debug> fmt::Debug for Declined<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Refused").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("Declined").field("error", &self.error).finish_non_exhaustive()
     }
 }
 
@@ -84,7 +84,7 @@ pub enum ClaimError {
 }
 
 /// The parts of a registration that could not be made because there is no memory.
-pub type NotMade<H, P> = Refused<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
+pub type NotMade<H, P> = Declined<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
 
 impl From<NotQueued> for AddError {
     fn from(error: NotQueued) -> Self {

@@ -11,7 +11,7 @@ use crate::memory::TryArc;
 use crate::phase::Phase;
 use crate::port::{CompletionPort, Port};
 use crate::process::Inherited;
-use crate::refusal::{AddError, ClaimError, NotMade, OutOfMemory, Refused, RegisterError};
+use crate::refusal::{AddError, ClaimError, Declined, NotMade, OutOfMemory, RegisterError};
 use crate::removal::Role;
 use crate::sync::{Ordering, fence};
 use std::alloc::{Layout, handle_alloc_error};
@@ -48,7 +48,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     pub fn try_new(port: P, handler: H, descriptor: H::Descriptor) -> Result<Self, NotMade<H, P>> {
         match Core::try_new(handler, descriptor) {
             Ok(core) => Ok(Self { core, port }),
-            Err((handler, descriptor)) => Err(Refused { error: OutOfMemory, returned: (port, handler, descriptor) }),
+            Err((handler, descriptor)) => Err(Declined { error: OutOfMemory, returned: (port, handler, descriptor) }),
         }
     }
 
@@ -114,7 +114,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
         &self,
         direction: Direction,
         new: N,
-    ) -> Result<OperationId, Refused<N, AddError>> {
+    ) -> Result<OperationId, Declined<N, AddError>> {
         let services = ServicesOnPanic { registration: self, direction };
         let pushed = self.core.push_back(direction, new);
         mem::forget(services);
@@ -125,7 +125,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
             }
             Err(Rejected { why, returned, after }) => {
                 self.do_after(after, Role::Passer);
-                Err(Refused { error: why.into(), returned })
+                Err(Declined { error: why.into(), returned })
             }
         }
     }
@@ -251,13 +251,13 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// then has closed its copy of the descriptor, and `OutOfMemory`. The callback comes back, and nothing else has
     /// happened.
     // Codes_SRS_COMPLETION_PORT_01_155, Codes_SRS_COMPLETION_PORT_01_156
-    pub fn remove_async<F: FnOnce() + Send + 'static>(&self, done: F) -> Result<(), Refused<F, AddError>> {
+    pub fn remove_async<F: FnOnce() + Send + 'static>(&self, done: F) -> Result<(), Declined<F, AddError>> {
         if self.core.is_inherited() {
             Core::release_inherited(&self.core);
-            return Err(Refused { error: Inherited.into(), returned: done });
+            return Err(Declined { error: Inherited.into(), returned: done });
         }
         let removed = self.core.remove_async(self.port.clone(), done);
-        removed.map_err(|(error, returned)| Refused { error, returned })
+        removed.map_err(|(error, returned)| Declined { error, returned })
     }
 
     #[inline(never)]

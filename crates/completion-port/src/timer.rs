@@ -7,7 +7,7 @@ use crate::callback::run_caught;
 use crate::memory::{TryArc, try_box};
 use crate::port::{CompletionPort, Port};
 use crate::readiness::Readiness;
-use crate::refusal::Refused;
+use crate::refusal::Declined;
 use crate::source::{Dispatch, Source, Token};
 use crate::sync::Mutex;
 use std::fmt;
@@ -37,7 +37,7 @@ pub trait PortExt: Port {
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
     // Codes_SRS_COMPLETION_PORT_01_160, Codes_SRS_COMPLETION_PORT_01_161, Codes_SRS_COMPLETION_PORT_01_162
-    fn post<F: FnOnce() + Send + 'static>(&self, work: F) -> Result<(), Refused<F, io::Error>> {
+    fn post<F: FnOnce() + Send + 'static>(&self, work: F) -> Result<(), Declined<F, io::Error>> {
         let posted = Posted(Mutex::new(Waiting { work: Some((work, self.clone())), token: None }));
         let posted = TryArc::try_new(posted).map_err(|it| it.refused(no_memory()))?;
         match self.insert(posted.clone().into()) {
@@ -81,7 +81,7 @@ pub trait PortExt: Port {
         &self,
         delay: Duration,
         fire: F,
-    ) -> Result<Timer<Self>, Refused<F, io::Error>> {
+    ) -> Result<Timer<Self>, Declined<F, io::Error>> {
         let now = self.now();
         // A time that no clock reaches.
         let never = || now + Duration::from_secs(100 * 365 * 24 * 3600);
@@ -93,11 +93,11 @@ pub trait PortExt: Port {
     /// # Errors
     /// As for `after`.
     // Codes_SRS_COMPLETION_PORT_01_165, Codes_SRS_COMPLETION_PORT_01_166
-    fn at<F: FnOnce() + Send + 'static>(&self, at: Instant, fire: F) -> Result<Timer<Self>, Refused<F, io::Error>> {
-        let boxed = try_box(fire).map_err(|fire| Refused { error: no_memory(), returned: fire })?;
+    fn at<F: FnOnce() + Send + 'static>(&self, at: Instant, fire: F) -> Result<Timer<Self>, Declined<F, io::Error>> {
+        let boxed = try_box(fire).map_err(|fire| Declined { error: no_memory(), returned: fire })?;
         let Ok(source) = TryArc::try_new(Alarm(Mutex::new(Armed { at, fire: None }))) else {
             let [fire] = *boxed;
-            return Err(Refused { error: no_memory(), returned: fire });
+            return Err(Declined { error: no_memory(), returned: fire });
         };
         // If the timer comes at once, it waits for this lock.
         let mut armed = source.0.lock();
@@ -110,7 +110,7 @@ pub trait PortExt: Port {
             Err(error) => {
                 drop(armed);
                 let [fire] = *boxed;
-                Err(Refused { error, returned: fire })
+                Err(Declined { error, returned: fire })
             }
         }
     }
@@ -137,10 +137,10 @@ struct Waiting<P, F> {
 }
 
 impl<P: Port, F: FnOnce() + Send> Posted<P, F> {
-    fn refused(&self, error: io::Error) -> Refused<F, io::Error> {
+    fn refused(&self, error: io::Error) -> Declined<F, io::Error> {
         let work = self.0.lock().work.take();
         let (returned, _port) = work.expect("a port that refuses a source does not call it");
-        Refused { error, returned }
+        Declined { error, returned }
     }
 }
 

@@ -106,6 +106,19 @@ fn a_shared_socket_gives_its_descriptor_back_once_and_is_closed() {
     assert_eq!(Fixture::closed().take_fd().map(drop), Err(IntoFdError::NotOpen));
 }
 
+// Tests_SRS_SOCKET_01_128
+#[test]
+fn a_descriptor_that_a_closure_has_is_not_given_back() {
+    let fixture = Fixture::open();
+    let inside = fixture.with_descriptor(|_| fixture.take_fd().map(drop)).expect("it is open");
+    assert_eq!((inside, fixture.state()), (Err(IntoFdError::DescriptorLent), SocketState::Open));
+
+    let descriptor = fixture.take_fd().expect("the closure has returned");
+
+    assert_eq!(descriptor.as_raw_fd(), fixture.descriptor);
+    assert_eq!(fixture.with_descriptor(|_| ()), None);
+}
+
 // Tests_SRS_SOCKET_01_065, Tests_SRS_SOCKET_01_067
 #[test]
 fn open_gives_an_open_socket_on_the_engine_or_the_port_that_was_asked_for() {

@@ -3,7 +3,8 @@
 use crate::common::{Fixture, Outcome};
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{
-    AsyncSocket, BufferPool, OperationCounts, PooledCompletion, ReceiveCompletion, SendError, SocketCounts,
+    AsyncSocket, BufferPool, ExecutionEngine, OperationCounts, PooledCompletion, ReceiveCompletion, SendError,
+    SocketCounts,
 };
 use completion_port::Action;
 use rstest::rstest;
@@ -250,4 +251,14 @@ fn counts_and_an_idle_time_out_do_not_end_each_other() {
         let _ = fixture.send("a byte moves");
     }
     waits.assert_pending();
+}
+
+// Tests_SRS_COMPLETION_PORT_01_185
+#[test]
+fn the_ports_of_an_engine_count_if_its_builder_says_so() {
+    let port_counts = |counts| {
+        let engine = ExecutionEngine::builder().metrics(counts).build().expect("an engine");
+        engine.port(0).expect("it has one").metrics().is_some()
+    };
+    assert_eq!((port_counts(true), port_counts(false)), (true, false));
 }

@@ -70,7 +70,7 @@ fn an_attempt_shows_whether_it_is_none() {
 fn a_refusal_shows_why() {
     let registration = Registration::new(MockPort::new(), Scripted::default(), any_descriptor());
     let refused = registration.add(Direction::In, op("a")).unwrap_err();
-    assert_eq!(format!("{refused:?}"), "Refused { error: NotRegistered, .. }");
+    assert_eq!(format!("{refused:?}"), "Declined { error: NotRegistered, .. }");
 
     registration.register(|| ()).unwrap();
     assert_eq!(format!("{:?}", registration.register(|| ()).unwrap_err()), "AlreadyUsed(Registered)");

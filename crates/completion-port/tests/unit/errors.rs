@@ -1,6 +1,6 @@
 //! Refusals and errors as errors of `std::io`.
 
-use completion_port::{AddError, ClaimError, CreatePortError, Phase, Refused, RegisterError};
+use completion_port::{AddError, ClaimError, CreatePortError, Declined, Phase, RegisterError};
 use rstest::rstest;
 use std::cell::Cell;
 use std::error::Error;
@@ -53,8 +53,8 @@ struct Unshared(#[allow(dead_code, reason = "it is there to be not `Sync`")] Cel
 // Tests_SRS_LENT_BUFFERS_01_010
 #[test]
 fn a_refusal_is_an_error_that_says_why_and_is_passed_on_by_the_question_mark() {
-    fn refuses<T>(returned: T) -> Result<(), Refused<T, RegisterError>> {
-        Err(Refused { error: RegisterError::Kernel(errno()), returned })
+    fn refuses<T>(returned: T) -> Result<(), Declined<T, RegisterError>> {
+        Err(Declined { error: RegisterError::Kernel(errno()), returned })
     }
     fn boxed() -> Result<(), Box<dyn Error + Send + Sync>> {
         Ok(refuses("operation")?)
@@ -67,6 +67,6 @@ fn a_refusal_is_an_error_that_says_why_and_is_passed_on_by_the_question_mark() {
     assert_eq!(passed_on.to_string(), "epoll_ctl(EPOLL_CTL_ADD) failed");
     let source = passed_on.source().and_then(|source| source.downcast_ref::<io::Error>()).expect("the kernel's error");
     assert_eq!(source.raw_os_error(), Some(EMFILE));
-    assert_eq!(passed_on.downcast_ref::<Refused<&str, RegisterError>>().expect("itself").returned, "operation");
+    assert_eq!(passed_on.downcast_ref::<Declined<&str, RegisterError>>().expect("itself").returned, "operation");
     assert_eq!(io().expect_err("refused").raw_os_error(), Some(EMFILE));
 }
