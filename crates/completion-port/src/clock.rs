@@ -256,6 +256,7 @@ mod tests {
         Duration::from_micros(micros)
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_165
     #[test]
     fn a_busy_thread_looks_at_the_clock_rarely_and_is_not_late() {
         for gap in [0, 20, 300, 900] {
@@ -266,6 +267,7 @@ mod tests {
         }
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_165
     #[test]
     fn a_thread_that_begins_to_work_long_is_not_late() {
         let mut thread = Thread::new(Duration::from_secs(8));
@@ -277,6 +279,7 @@ mod tests {
         assert!(thread.lateness() <= work, "{:?}", thread.lateness());
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_167
     #[test]
     fn a_thread_with_an_event_now_and_then_rarely_wakes_for_nothing() {
         for gap in [10, 50] {
@@ -288,6 +291,7 @@ mod tests {
         }
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_167
     #[test]
     fn after_a_burst_a_thread_wakes_for_nothing_once() {
         let mut thread = Thread::new(Duration::from_secs(8));
