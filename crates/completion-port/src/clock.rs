@@ -3,7 +3,7 @@
 //! Invariant: a timer fires on time, although the thread does not read the clock before each wait. After a look, the sum of
 //! the waits without another look is at most half of the time that is left until the next timer. So the thread is late only
 //! if it also works for the other half without sleeping. Between two looks are at most 8 rounds, or, if the last rounds took
-//! at most a millisecond each, 128. These are so few that each may work for 8 ms without being late.
+//! at most two milliseconds each, 128. These are so few that each may work for 8 ms without being late.
 
 use crate::sys::{LONGEST_WAIT, Milliseconds, SHORT_WAIT};
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ const TICK: Duration = Duration::from_micros(250);
 /// The most waits of a busy thread between two looks. Each takes at most `SHORT_WAIT`.
 const MOST_WAITS: u32 = 128;
 
-/// A thread is busy if a round takes at most this number of ticks on average, a millisecond.
-const BUSY: u64 = 4;
+/// A thread is busy if a round takes at most this number of ticks on average, two milliseconds.
+const BUSY: u64 = 8;
 
 /// The number of waits between two looks of another thread, and the part of the remaining time that each may take.
 const WAITS_PER_LOOK: u32 = 8;
@@ -49,22 +49,22 @@ impl Epoch {
         ticks(self.since(now))
     }
 
-    /// How long it is until a tick.
-    pub(crate) fn until(self, tick: u64, now: Instant) -> Duration {
-        let at = Duration::from_nanos(tick.saturating_mul(nanos(TICK)));
-        at.saturating_sub(self.since(now))
-    }
-
-    fn since(self, at: Instant) -> Duration {
+    pub(crate) fn since(self, at: Instant) -> Duration {
         self.0.map_or(Duration::ZERO, |epoch| at.saturating_duration_since(epoch))
     }
+}
+
+/// How long it is until a tick, at a time since the beginning of the count.
+pub(crate) fn until(tick: u64, now: Duration) -> Duration {
+    Duration::from_nanos(tick.saturating_mul(nanos(TICK))).saturating_sub(now)
 }
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn ticks(since: Duration) -> u64 {
+/// The last tick that is not after a time since the beginning of the count.
+pub(crate) fn ticks(since: Duration) -> u64 {
     nanos(since) / nanos(TICK)
 }
 
@@ -256,6 +256,7 @@ mod tests {
         Duration::from_micros(micros)
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_165
     #[test]
     fn a_busy_thread_looks_at_the_clock_rarely_and_is_not_late() {
         for gap in [0, 20, 300, 900] {
@@ -266,6 +267,7 @@ mod tests {
         }
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_165
     #[test]
     fn a_thread_that_begins_to_work_long_is_not_late() {
         let mut thread = Thread::new(Duration::from_secs(8));
@@ -277,6 +279,7 @@ mod tests {
         assert!(thread.lateness() <= work, "{:?}", thread.lateness());
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_167
     #[test]
     fn a_thread_with_an_event_now_and_then_rarely_wakes_for_nothing() {
         for gap in [10, 50] {
@@ -288,6 +291,7 @@ mod tests {
         }
     }
 
+    // Tests_SRS_COMPLETION_PORT_01_167
     #[test]
     fn after_a_burst_a_thread_wakes_for_nothing_once() {
         let mut thread = Thread::new(Duration::from_secs(8));

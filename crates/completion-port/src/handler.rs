@@ -137,8 +137,8 @@ impl<'a, H: Handler> Attempt<'a, H> {
     // Codes_SRS_COMPLETION_PORT_01_037
     #[cold]
     pub fn suspend(mut self, operation: H::Operation) {
-        if self.locked.is_some() {
-            let lane = self.core.lane(self.core.attempted());
+        if let Some(direction) = self.locked {
+            let lane = self.core.lane(direction);
             lane.set_oldest(lane.oldest() | SUSPENDED);
         }
         self.put_back(operation);

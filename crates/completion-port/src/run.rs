@@ -132,8 +132,8 @@ impl<H: Handler> Core<H> {
         true
     }
 
-    /// Notes the direction and the action of an attempt. They lie in the core, because an `Attempt` that holds only a core
-    /// and a locked lane is passed in two registers.
+    /// Notes the direction and the action of an attempt. The direction tells a removal inside the attempt which lane this
+    /// thread has locked. The action does not lie in the `Attempt`, because that is passed in two registers.
     #[inline(always)]
     fn note_attempt(&self, direction: Direction, action: Action) {
         let of = if direction == Direction::Out { OF_OUTPUT } else { 0 };
@@ -142,15 +142,10 @@ impl<H: Handler> Core<H> {
 
     /// Whether this thread has locked a lane: for an attempt in its dispatch, or with a claim.
     pub(crate) fn has_locked(&self, direction: Direction) -> bool {
-        let attempts = self.lanes.attempted.load(Ordering::Relaxed) != 0 && self.attempted() == direction;
+        let attempted = self.lanes.attempted.load(Ordering::Relaxed);
+        let attempts = attempted != 0 && (attempted & OF_OUTPUT != 0) == (direction == Direction::Out);
         let has_claimed = mark() != 0 && self.lane(direction).oldest() == mark();
         has_claimed || (attempts && is_in_dispatch(self.id()))
-    }
-
-    /// The direction of the port thread's attempt.
-    #[inline]
-    pub(crate) fn attempted(&self) -> Direction {
-        if self.lanes.attempted.load(Ordering::Relaxed) & OF_OUTPUT == 0 { Direction::In } else { Direction::Out }
     }
 
     /// Ends the work on an operation that is done.

@@ -6,7 +6,7 @@
 //! * The thread frees an index only after it has applied the removal. So among the pending changes of one index, the
 //!   insertion comes first.
 
-use crate::clock::{Epoch, Timers};
+use crate::clock::{Epoch, Timers, ticks, until};
 use crate::room::growth;
 use crate::source::{SourceRef, Token};
 use crate::wheel::Wheel;
@@ -245,16 +245,17 @@ impl PendingChanges {
         if self.timers.is_idle() {
             return Timers::None;
         }
-        let now = now();
-        self.timers.turn_to(self.epoch.tick_until(now));
+        let since = self.epoch.since(now());
+        let now = ticks(since);
+        let next = self.timers.turn_to(now);
         if self.timers.has_due() {
             // The thread looks again before it sleeps.
             self.next_look = 0;
             return Timers::Due;
         }
-        let Some(next) = self.timers.next() else { return Timers::None };
+        let Some(next) = next else { return Timers::None };
         self.next_look = next;
-        Timers::Next { left: self.epoch.until(next, now), now: self.epoch.tick_until(now) }
+        Timers::Next { left: until(next, since), now }
     }
 
     pub(crate) fn armed_timers(&self) -> u32 {

@@ -135,9 +135,11 @@ impl Wheel {
         }
     }
 
-    /// Turns the wheel. Timers whose time has come become due.
-    pub(crate) fn turn_to(&mut self, now: u64) {
-        while let Some((level, slot, at)) = self.next_slot()
+    /// Turns the wheel. Timers whose time has come become due. Returns the tick at which the wheel has to be turned next, if
+    /// none is due. Then a timer becomes due, or moves to a lower level.
+    pub(crate) fn turn_to(&mut self, now: u64) -> Option<u64> {
+        let mut next = self.next_slot();
+        while let Some((level, slot, at)) = next
             && at <= now
         {
             self.now = self.now.max(at);
@@ -146,8 +148,10 @@ impl Wheel {
                 self.disarm(index);
                 self.insert(index);
             }
+            next = self.next_slot();
         }
         self.now = self.now.max(now);
+        next.map(|(_, _, at)| at)
     }
 
     /// Takes a timer out that is due, the earliest first.
@@ -162,12 +166,6 @@ impl Wheel {
 
     pub(crate) fn has_due(&self) -> bool {
         self.due.first != END
-    }
-
-    /// The tick at which the wheel has to be turned next, if none is due. Then a timer becomes due, or moves to a lower
-    /// level.
-    pub(crate) fn next(&self) -> Option<u64> {
-        self.next_slot().map(|(_, _, at)| at)
     }
 
     fn has_room(&mut self, index: u32) -> bool {
@@ -250,7 +248,7 @@ mod tests {
             while let Some(due) = wheel.pop_due() {
                 fired.push((wheel.now, due));
             }
-            let Some(next) = wheel.next() else { return fired };
+            let Some((_, _, next)) = wheel.next_slot() else { return fired };
             assert!(next > wheel.now, "the wheel always turns on");
             wheel.turn_to(next);
         }
