@@ -200,14 +200,16 @@ fn a_send_that_is_given_up_after_any_number_of_polls_says_what_it_has_sent(
     let (port, stream, mut peer) = unix();
     socket2::SockRef::from(&stream).set_send_buffer_size(8 << 10).unwrap();
     peer.set_nonblocking(true).unwrap();
-    let list: Vec<Vec<u8>> = (0..buffers).map(|number| vec![number as u8; (1 << 18) / buffers + number % 3]).collect();
+    let bytes =
+        |number: usize| (0..(1 << 18) / buffers + number % 3).map(|at| ((at + number) * 31 % 251) as u8).collect();
+    let list: Vec<Vec<u8>> = (0..buffers).map(bytes).collect();
     let all = list.concat();
     let (wakes, waker) = Wakes::new();
     let mut received = Vec::new();
     let mut sending = stream.send_buffers(list.clone());
     for _ in 0..polls {
         assert!(Pin::new(&mut sending).poll(&mut Context::from_waker(&waker)).is_pending(), "the peer has no room");
-        let mut part = vec![0; 5_000];
+        let mut part = vec![0; 20_000];
         let count = peer.read(&mut part).unwrap();
         received.extend(&part[..count]);
         report(&port, &stream);
