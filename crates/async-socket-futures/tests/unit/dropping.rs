@@ -84,7 +84,7 @@ const LENGTH: u32 = 6;
 /// What the kernel would report of a descriptor.
 fn report(port: &MockPort, stream: &Tested) {
     let mut one = [PollFd::new(stream, PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP)];
-    poll(&mut one, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+    poll(&mut one, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).expect("a socket can be polled");
     let mut events = Readiness::empty();
     events.set(Readiness::IN, one[0].revents().contains(PollFlags::IN));
     events.set(Readiness::OUT, one[0].revents().contains(PollFlags::OUT));
@@ -113,7 +113,7 @@ impl World<'_> {
         match reading.as_mut().poll(&mut Context::from_waker(&self.task.1)) {
             Poll::Pending => self.waits = true,
             Poll::Ready(bytes) => {
-                let bytes = bytes.unwrap();
+                let bytes = bytes.expect("the connection is whole");
                 self.waits = false;
                 self.has_ended = bytes.is_empty();
                 self.received.extend(bytes);
