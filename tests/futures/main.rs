@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails with it")]
 
 mod adapters;
+mod buffers;
 mod executors;
 mod ports;

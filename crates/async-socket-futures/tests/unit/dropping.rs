@@ -84,7 +84,7 @@ const LENGTH: u32 = 6;
 /// What the kernel would report of a descriptor.
 fn report(port: &MockPort, stream: &Tested) {
     let mut one = [PollFd::new(stream, PollFlags::IN | PollFlags::OUT | PollFlags::RDHUP)];
-    poll(&mut one, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+    poll(&mut one, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })).expect("a socket can be polled");
     let mut events = Readiness::empty();
     events.set(Readiness::IN, one[0].revents().contains(PollFlags::IN));
     events.set(Readiness::OUT, one[0].revents().contains(PollFlags::OUT));
@@ -113,7 +113,7 @@ impl World<'_> {
         match reading.as_mut().poll(&mut Context::from_waker(&self.task.1)) {
             Poll::Pending => self.waits = true,
             Poll::Ready(bytes) => {
-                let bytes = bytes.unwrap();
+                let bytes = bytes.expect("the connection is whole");
                 self.waits = false;
                 self.has_ended = bytes.is_empty();
                 self.received.extend(bytes);
@@ -200,14 +200,16 @@ fn a_send_that_is_given_up_after_any_number_of_polls_says_what_it_has_sent(
     let (port, stream, mut peer) = unix();
     socket2::SockRef::from(&stream).set_send_buffer_size(8 << 10).unwrap();
     peer.set_nonblocking(true).unwrap();
-    let list: Vec<Vec<u8>> = (0..buffers).map(|number| vec![number as u8; (1 << 18) / buffers + number % 3]).collect();
+    let bytes =
+        |number: usize| (0..(1 << 18) / buffers + number % 3).map(|at| ((at + number) * 31 % 251) as u8).collect();
+    let list: Vec<Vec<u8>> = (0..buffers).map(bytes).collect();
     let all = list.concat();
     let (wakes, waker) = Wakes::new();
     let mut received = Vec::new();
     let mut sending = stream.send_buffers(list.clone());
     for _ in 0..polls {
         assert!(Pin::new(&mut sending).poll(&mut Context::from_waker(&waker)).is_pending(), "the peer has no room");
-        let mut part = vec![0; 5_000];
+        let mut part = vec![0; 20_000];
         let count = peer.read(&mut part).unwrap();
         received.extend(&part[..count]);
         report(&port, &stream);

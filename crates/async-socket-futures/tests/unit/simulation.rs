@@ -52,7 +52,7 @@ async fn echo(stream: Faulty, mut random: fastrand::Rng) -> std::io::Result<usiz
 }
 
 fn client(mut peer: UnixStream, number: usize) -> usize {
-    peer.set_read_timeout(Some(LIMIT)).unwrap();
+    peer.set_read_timeout(Some(LIMIT)).expect("it is not zero");
     let mut echoed = 0;
     for message in 0..MESSAGES {
         let sent = vec![(number + message) as u8; 1 + message % 60];

@@ -9,7 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 use test_doubles::{MockPort, PortCall};
 
@@ -62,6 +64,66 @@ fn the_task_that_polled_last_is_woken() {
     port.deliver(Readiness::IN);
 
     assert_eq!((first.taken(), second.taken()), (0, 1));
+}
+
+/// A task that runs inside its wake-up, as those of a port do. First another task polls, and then this one.
+struct RunsAtOnce {
+    stream: Arc<Stream<MockPort>>,
+    other: Waker,
+    runs: AtomicUsize,
+}
+
+impl Wake for RunsAtOnce {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.runs.fetch_add(1, Ordering::SeqCst);
+        assert!(read(&self.stream, &mut [0; 8], &self.other).is_pending());
+        assert!(read(&self.stream, &mut [0; 8], &Waker::from(Arc::clone(self))).is_pending());
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_013, Tests_SRS_ASYNC_SOCKET_FUTURES_01_030
+#[test]
+fn a_task_that_waits_again_inside_its_wake_up_is_woken_by_the_next_event() {
+    let (port, stream, _peer) = unix();
+    let stream = Arc::new(stream);
+    let (wakes, other) = Wakes::new();
+    let task = Arc::new(RunsAtOnce { stream: Arc::clone(&stream), other, runs: AtomicUsize::new(0) });
+    assert!(read(&stream, &mut [0; 8], &Waker::from(Arc::clone(&task))).is_pending());
+    for run in 1..=3 {
+        port.deliver(Readiness::IN);
+        assert_eq!(task.runs.load(Ordering::SeqCst), run);
+    }
+    assert_eq!(wakes.taken(), 0, "the other one has polled before");
+    assert!(read(&stream, &mut [0; 8], &task.other).is_pending());
+    port.deliver(Readiness::IN);
+    assert_eq!((task.runs.load(Ordering::SeqCst), wakes.taken()), (3, 1), "the other one has polled last");
+    drop(Arc::into_inner(task));
+}
+
+struct PanicsOnce(AtomicUsize);
+
+impl Wake for PanicsOnce {
+    fn wake(self: Arc<Self>) {
+        assert!(self.0.fetch_add(1, Ordering::SeqCst) > 0, "on purpose");
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_030
+#[test]
+fn a_waker_that_panics_loses_no_later_wake_up() {
+    let (port, stream, _peer) = unix();
+    let panics = Arc::new(PanicsOnce(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&panics));
+    assert!(read(&stream, &mut [0; 8], &waker).is_pending());
+    let delivered = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| port.deliver(Readiness::IN)));
+    assert!(delivered.is_err());
+    assert!(read(&stream, &mut [0; 8], &waker).is_pending());
+    port.deliver(Readiness::IN);
+    assert_eq!(panics.0.load(Ordering::SeqCst), 2);
 }
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_031

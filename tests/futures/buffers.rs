@@ -1,0 +1,89 @@
+//! Buffers by value, and buffers of a pool that streams share with sockets.
+
+use async_socket_futures::{Engine, Listener, Stream, block_on, spawn_local, timeout};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, BufferPool};
+use integration_tests::LIMIT;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_035, Tests_SRS_ASYNC_SOCKET_FUTURES_01_038
+#[test]
+fn one_buffer_goes_round_and_lists_arrive_whole() {
+    const SIZE: usize = 1 << 20;
+    block_on(async {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let client = Stream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let server = listener.accept().await.unwrap();
+        let sending = spawn_local(async move {
+            let byte = |at: usize| (at * 31 % 251) as u8;
+            let list: Vec<Vec<u8>> =
+                (0..SIZE).map(byte).collect::<Vec<_>>().chunks(5_000).map(<[u8]>::to_vec).collect();
+            let (sent, back) = client.send_buffers(list.clone()).await;
+            sent.unwrap();
+            assert!(back == list);
+        })
+        .unwrap();
+        let (mut buffer, mut bytes) = (vec![0; 3_000], Vec::new());
+        loop {
+            // A receive that is given up has the buffer, and no byte is lost.
+            let mut receiving = server.receive(buffer);
+            let received = timeout(Duration::from_micros(20), &mut receiving).await;
+            let count;
+            (count, buffer) = match received {
+                Ok((count, buffer)) => (count.unwrap(), buffer),
+                Err(_) => {
+                    buffer = receiving.into_parts().expect("it has not ended");
+                    continue;
+                }
+            };
+            if count == 0 {
+                break;
+            }
+            bytes.extend(&buffer[..count]);
+        }
+        assert!(bytes.len() == SIZE && bytes.iter().enumerate().all(|(at, byte)| *byte == (at * 31 % 251) as u8));
+        sending.await.unwrap();
+    })
+    .unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_039
+#[test]
+fn a_stream_and_a_socket_take_the_only_buffer_of_a_pool_in_turn() {
+    let pool = BufferPool::new(16, 1).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let socket = AsyncSocketLinux::create(None, ours.into()).unwrap();
+    socket.open_async(|_| {}).unwrap();
+    let (for_stream, mut to_stream) = UnixStream::pair().unwrap();
+    let engine = Engine::builder().build().unwrap();
+    let of_stream = pool.clone();
+    let (got, is_got) = channel();
+    let (give_back, given_back) = channel::<()>();
+    to_stream.write_all(b"first").unwrap();
+    let task = engine.spawn(async move {
+        let stream = Stream::new(for_stream).unwrap();
+        let first = stream.receive_pooled(&of_stream).await.unwrap().unwrap();
+        got.send(first.to_vec()).unwrap();
+        // Only this task runs on the engine, so it may block.
+        given_back.recv().unwrap();
+        drop(first);
+        let second = stream.receive_pooled(&of_stream).await.unwrap().unwrap();
+        let second = second.to_vec();
+        (second, stream.receive_pooled(&of_stream).await.unwrap().is_none())
+    });
+    assert_eq!(is_got.recv_timeout(LIMIT).unwrap(), b"first");
+    theirs.write_all(b"socket").unwrap();
+    to_stream.write_all(b"second").unwrap();
+    drop(to_stream);
+    let (done, is_done) = channel();
+    socket.receive_pooled_async(&pool, move |completion| drop(done.send(completion.buffer))).unwrap();
+    give_back.send(()).unwrap();
+
+    let of_socket = is_done.recv_timeout(LIMIT).unwrap().expect("bytes");
+    assert_eq!(&*of_socket, b"socket");
+    drop(of_socket);
+    assert_eq!(block_on(task).unwrap().unwrap(), (b"second".to_vec(), true));
+    assert_eq!(pool.buffers_made(), 1);
+}
