@@ -1,15 +1,16 @@
 //! Two hosts in network namespaces with a cable between them: hosts that do not exist, that do not answer, and that vanish.
 //!
-//! They need root, `ip`, `unshare` and `nsenter`, and run with
-//! `cargo test -p integration-tests --test net -- --ignored two_hosts`.
+//! They need root, `ip`, `tc`, `unshare` and `nsenter`. `cargo xtask verify two-hosts` runs them.
 
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, EndReason};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, EndReason, SendCompletion};
 use async_socket_net::{ConnectError, ConnectErrorKind, Connector, KeepAlive, SocketOptions, ToTarget};
 use integration_tests::call::engine;
 use integration_tests::process::{alone, is_child, run_child};
+use integration_tests::wait::Task;
 use integration_tests::{LIMIT, eventually, inbox, receive, send_now, spawn};
 use nix::sched::{CloneFlags, setns, unshare};
 use std::fs::File;
+use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::channel;
@@ -28,8 +29,12 @@ fn command(program: &str, args: &str) -> bool {
     status.expect("the program starts").success()
 }
 
+fn ip_or_tc(program: &str, args: &str) {
+    assert!(command(program, args), "{program} {args} ({WHY})");
+}
+
 fn ip(args: &str) {
-    assert!(command("ip", args), "ip {args} ({WHY})");
+    ip_or_tc("ip", args);
 }
 
 impl OtherHost {
@@ -74,6 +79,31 @@ impl OtherHost {
         });
         reported.recv().expect("it listens")
     }
+}
+
+impl OtherHost {
+    /// A listener on it that reads one connection to its end, and reports what came.
+    fn read_all(&self) -> (SocketAddr, Task<Vec<u8>>) {
+        let namespace = File::open(format!("/proc/{}/ns/net", self.process.id())).expect("/proc");
+        let (report, reported) = channel();
+        let reading = spawn("reader", move || {
+            setns(namespace, CloneFlags::CLONE_NEWNET).expect("root");
+            let listener = TcpListener::bind("10.9.0.2:0").expect("a listener");
+            report.send(listener.local_addr().expect("its address")).expect("the test waits");
+            let (mut accepted, _) = listener.accept().expect("a connection");
+            let mut bytes = Vec::new();
+            accepted.read_to_end(&mut bytes).expect("it ends in order");
+            bytes
+        });
+        (reported.recv().expect("it listens"), reading)
+    }
+}
+
+/// Whether the kernel can make a network slow and lossy.
+fn has_netem() -> bool {
+    let made = "ip link add here type veth peer name there && tc qdisc add dev here root netem loss 1%";
+    let status = Command::new("unshare").args(["--net", "sh", "-c", made]).stderr(Stdio::null()).status();
+    status.expect(WHY).success()
 }
 
 impl Drop for OtherHost {
@@ -180,4 +210,30 @@ fn a_host_that_vanishes_is_noticed_by_keep_alive_probes() {
     let (reason, took) = end_of_receive(&socket);
     assert_eq!(reason, EndReason::Os(nix::libc::ETIMEDOUT));
     assert!(took < Duration::from_secs(10), "{took:?}");
+}
+
+#[test]
+#[ignore = "needs root and network namespaces"]
+fn over_a_slow_and_lossy_network_every_byte_arrives_in_order_and_then_the_end() {
+    const BYTES: usize = 256 << 10;
+    if !is_child() && !has_netem() {
+        return println!("skipped: this kernel has no netem, so no network is slow or lossy");
+    }
+    if !is_on_its_own("over_a_slow_and_lossy_network_every_byte_arrives_in_order_and_then_the_end") {
+        return;
+    }
+    let other = OtherHost::new();
+    ip_or_tc("tc", "qdisc add dev here root netem delay 10ms 3ms loss 1% duplicate 1% reorder 5%");
+    let (address, reading) = other.read_all();
+    let socket = connect(&Connector::new(), address, LIMIT).unwrap();
+    let bytes: Vec<u8> = (0..BYTES).map(|at| (at % 251).to_le_bytes()[0]).collect();
+
+    let (done, ended) = inbox();
+    socket.send_async(bytes.clone(), move |sent: SendCompletion<Vec<u8>>| done.put(sent.reason)).unwrap();
+    let (done, shut) = inbox();
+    socket.shutdown_async(move |shut| done.put(shut.reason)).unwrap();
+
+    assert_eq!([ended.only(), shut.only()], [EndReason::Completed; 2]);
+    assert!(reading.join() == bytes);
+    assert_eq!(end_of_receive(&socket).0, EndReason::PeerFinished);
 }

@@ -3,9 +3,9 @@
 
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, BufferPool, ExecutionEngine, IoBufs, PayloadError, PoolError, PooledBuffer,
-    PooledCompletion, RawBuffer, RawBuffers, ReceiveCompletion, ReceiveError, ReceiveResult, Refused, SendError,
-    SendResult, SendSyncResult, SocketSyscalls,
+    AsyncSocket, AsyncSocketLinux, BufferPool, Cancel, ExecutionEngine, IntoFdError, IoBufs, OperationId, PayloadError,
+    PoolError, PooledBuffer, PooledCompletion, RawBuffer, RawBuffers, ReceiveCompletion, ReceiveError, ReceiveResult,
+    Refused, SendError, SendResult, SendSyncResult, SocketState, SocketSyscalls, TimeoutError,
 };
 use completion_port::{Action, Direction};
 use std::fmt::Debug;
@@ -16,6 +16,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use test_doubles::{
     FailingAllocator, MockPort, any_descriptor, failing_nth, set_memory, with_memory, without_memory,
     without_memory_beyond,
@@ -235,6 +236,8 @@ struct Setup {
     pool: BufferPool,
     held: Vec<PooledBuffer>,
     accepted: usize,
+    /// Of the receives that wait.
+    names: Vec<OperationId>,
     completed: Arc<AtomicUsize>,
     /// Every callback holds a reference.
     alive: Arc<()>,
@@ -250,6 +253,7 @@ impl Setup {
             pool: BufferPool::new(BUFFER_BYTES, 2).expect("a pool"),
             held: Vec::with_capacity(8),
             accepted: 0,
+            names: Vec::with_capacity(8),
             completed: Arc::default(),
             alive: Arc::default(),
         }
@@ -290,6 +294,7 @@ impl Setup {
 
     fn receive<const N: usize>(&mut self) {
         let result = self.socket().receive_async([7; N], self.report());
+        self.names.extend(result.as_ref().ok().copied());
         if let Some((returned, error)) = self.count(result) {
             assert_eq!((returned[N - 1], error), (7, ReceiveError::OutOfMemory));
         }
@@ -303,8 +308,66 @@ impl Setup {
         }
     }
 
+    fn receive_within(&mut self) {
+        let result = self.socket().receive_async_within([7; 4], SOON, self.report());
+        self.names.extend(result.as_ref().ok().copied());
+        if let Some((returned, error)) = self.count(result) {
+            assert_eq!((returned, error), ([7; 4], ReceiveError::OutOfMemory));
+        }
+    }
+
+    fn receive_pooled_within(&mut self) {
+        let result = self.socket().receive_pooled_async_within(&self.pool, SOON, self.report());
+        self.accepted += usize::from(result.is_ok());
+        assert!(matches!(result, Ok(_) | Err(ReceiveError::OutOfMemory)), "{result:?}");
+    }
+
+    fn send_within(&mut self, buffers: &'static str) {
+        let result = self.socket().send_async_within(buffers, SOON, self.report());
+        if let Some((returned, error)) = self.count(result) {
+            assert_eq!(returned, buffers);
+            assert!(matches!(error, SendError::OutOfMemory { .. }), "{error}");
+        }
+    }
+
+    fn set_idle_timeout(&mut self) {
+        let set = self.socket().set_idle_timeout(Some(SOON * 8));
+        assert!(matches!(set, Ok(()) | Err(TimeoutError::OutOfMemory)), "{set:?}");
+    }
+
+    fn shut_down(&mut self) {
+        let result = self.socket().shutdown_async(self.report());
+        self.accepted += usize::from(result.is_ok());
+        assert!(matches!(result, Ok(_) | Err(SendError::OutOfMemory { .. })), "{result:?}");
+    }
+
+    fn close_async(&mut self) {
+        let report = self.report();
+        let result = self.socket().close_async(move || report(()));
+        let is_accepted = result.is_ok();
+        self.accepted += usize::from(is_accepted);
+        assert!(is_accepted || self.socket().state() == SocketState::Open, "a refusal changes nothing");
+    }
+
+    fn cancel_all(&mut self) {
+        for id in std::mem::take(&mut self.names) {
+            assert_ne!(self.socket().cancel(id), Cancel::Started);
+        }
+    }
+
+    fn take_descriptor(&mut self) {
+        match self.socket.take().expect("not dropped yet").into_fd() {
+            Ok(descriptor) => drop(descriptor),
+            Err(refused) => {
+                assert_eq!(refused.error, IntoFdError::OutOfMemory);
+                self.socket = Some(refused.returned);
+            }
+        }
+    }
+
     fn receive_pooled(&mut self) {
         let result = self.socket().receive_pooled_async(&self.pool, self.report());
+        self.names.extend(result.as_ref().ok().copied());
         self.accepted += usize::from(result.is_ok());
         assert!(matches!(result, Ok(_) | Err(ReceiveError::OutOfMemory)), "{result:?}");
     }
@@ -346,6 +409,8 @@ type Case = (&'static str, fn() -> Setup, fn(&mut Setup), usize);
 /// A large value is boxed.
 const LARGE: usize = 20_000;
 
+const SOON: Duration = Duration::from_millis(5);
+
 fn pending() -> Setup {
     let mut setup = Setup::open();
     setup.receive::<4>();
@@ -380,13 +445,35 @@ fn broken_off() -> Setup {
     setup
 }
 
+/// A send with a deadline of which a part went out, and others behind it.
+fn fragment() -> Setup {
+    let mut setup = broken_off();
+    setup.send_within("half-way");
+    setup.send("behind");
+    setup
+}
+
+fn idle() -> Setup {
+    let mut setup = pending();
+    setup.set_idle_timeout();
+    setup
+}
+
 fn taking() -> Setup {
     let setup = Setup::open();
     setup.sys.take_next(5);
     setup
 }
 
-const CASES: [Case; 23] = [
+/// A receive and a send with deadlines.
+fn within() -> Setup {
+    let mut setup = Setup::open();
+    setup.receive_within();
+    setup.send_within("waits");
+    setup
+}
+
+const CASES: [Case; 40] = [
     ("open", Setup::closed, Setup::open_it, 0),
     ("receive", Setup::open, Setup::receive::<4>, 1),
     ("receive behind another", pending, Setup::receive::<4>, 2),
@@ -426,6 +513,23 @@ const CASES: [Case; 23] = [
     ("close of what waits", pending, |setup| setup.socket().close(), 0),
     ("close of what waits for a buffer", waiting, |setup| setup.socket().close(), 0),
     ("drop of what waits", pending, |setup| drop(setup.socket.take()), 0),
+    ("receive with a deadline", Setup::open, Setup::receive_within, 3),
+    ("receive with a deadline behind another", within, Setup::receive_within, 2),
+    ("pooled receive with a deadline", Setup::open, Setup::receive_pooled_within, 3),
+    ("send with a deadline that is taken", taking, |setup| setup.send_within("taken"), 0),
+    ("send with a deadline that is blocked", Setup::open, |setup| setup.send_within("blocked"), 3),
+    ("send with a deadline behind another", pending, |setup| setup.send_within("behind"), 2),
+    ("deadlines that come", within, |setup| setup.port.advance(SOON), 0),
+    ("a deadline that comes in the middle of a send", fragment, |setup| setup.port.advance(SOON), 0),
+    ("idle time-out", Setup::open, Setup::set_idle_timeout, 1),
+    ("an idle time-out that comes", idle, |setup| setup.port.advance(SOON * 100), 0),
+    ("high-water mark", Setup::open, |setup| _ = setup.socket().set_high_water_mark(Some(1)), 1),
+    ("shutdown at once", Setup::open, Setup::shut_down, 0),
+    ("shutdown behind a send", pending, Setup::shut_down, 2),
+    ("cancel of what waits", pending, Setup::cancel_all, 0),
+    ("cancel of what waits for a buffer", waiting, Setup::cancel_all, 0),
+    ("close that does not wait", pending, Setup::close_async, 1),
+    ("taking the descriptor back", Setup::open, Setup::take_descriptor, 1),
 ];
 
 // Tests_SRS_SOCKET_01_050, Tests_SRS_BUFFER_POOL_01_005
@@ -603,6 +707,10 @@ impl SocketSyscalls for Sys {
 
     fn is_broken(&self, _: BorrowedFd<'_>) -> Result<bool, Errno> {
         Ok(true)
+    }
+
+    fn shut_down_sending(&self, _: BorrowedFd<'_>) -> Result<(), Errno> {
+        Ok(())
     }
 
     fn close(&self, _: OwnedFd) {}

@@ -83,15 +83,17 @@ pub(crate) struct Acceptor<P: Port, N: NetSyscalls> {
 
 /// The way back from a pause, for the alarm. Empty once the listener is over, because it refers to the port, and the port
 /// may free the alarm only when it wakes for something else.
-pub(crate) struct Paused<P: Port, N: NetSyscalls>(TryArc<Mutex<Option<Resumer<Acceptor<P, N>, P>>>>);
+pub(crate) struct Paused<P: Port, N: NetSyscalls>(TryArc<Mutex<Option<WayBack<P, N>>>>);
+
+type WayBack<P, N> = Resumer<Acceptor<P, N>, P>;
 
 impl<P: Port, N: NetSyscalls> Paused<P, N> {
     /// `None` if there is no memory.
-    pub(crate) fn try_new(resumer: Resumer<Acceptor<P, N>, P>) -> Option<Self> {
+    pub(crate) fn try_new(resumer: WayBack<P, N>) -> Option<Self> {
         TryArc::try_new(Mutex::new(Some(resumer))).ok().map(Self)
     }
 
-    fn resumer(&self) -> MutexGuard<'_, Option<Resumer<Acceptor<P, N>, P>>> {
+    fn resumer(&self) -> MutexGuard<'_, Option<WayBack<P, N>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -6,7 +6,9 @@
 use crate::alarm::Alarm;
 use crate::caught::run_caught;
 use completion_port::Port;
+use completion_port::memory::try_box;
 use completion_port::process::Generation;
+use std::alloc::{Layout, handle_alloc_error};
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
@@ -58,16 +60,39 @@ struct Shared {
 }
 
 struct State {
-    open: HashMap<u64, Box<CutOff>>,
+    open: HashMap<u64, Box<dyn CutOff>>,
     next: u64,
     finishing: Vec<Finishing>,
 }
 
-type CutOff = dyn FnOnce() + Send;
+/// What ends a connection.
+trait CutOff: Send {
+    fn cut_off(self: Box<Self>);
+}
+
+// Arrays, because `try_box` makes a box of one.
+impl<F: FnOnce() + Send> CutOff for [F; 1] {
+    fn cut_off(self: Box<Self>) {
+        let [cut_off] = *self;
+        cut_off();
+    }
+}
+
+/// The callback of a finish.
+trait Done: Send {
+    fn call(self: Box<Self>, finished: Finished);
+}
+
+impl<F: FnOnce(Finished) + Send> Done for [F; 1] {
+    fn call(self: Box<Self>, finished: Finished) {
+        let [done] = *self;
+        done(finished);
+    }
+}
 
 struct Finishing {
     alarm: Box<dyn RingSoon>,
-    done: Box<dyn FnOnce(Finished) + Send>,
+    done: Box<dyn Done>,
 }
 
 /// An alarm on any port.
@@ -75,10 +100,11 @@ trait RingSoon: Send {
     fn ring_soon(&self);
 }
 
-impl<P: Port> RingSoon for Alarm<P> {
+impl<P: Port> RingSoon for [Alarm<P>; 1] {
     fn ring_soon(&self) {
+        let [alarm] = self;
         // If it cannot be set, the deadline stays.
-        let _ = self.set(Duration::ZERO);
+        let _ = alarm.set(Duration::ZERO);
     }
 }
 
@@ -92,13 +118,29 @@ impl Tracker {
 
     /// Counts a connection as open. `cut_off` shall end it soon, for instance by closing its socket. It runs at most once, on
     /// the port's thread. Let it hold a `Weak` of the socket, so that the tracker does not keep the socket open.
+    ///
+    /// Ends the process if there is no memory; [`try_track`](Self::try_track) does not.
     // Codes_SRS_ASYNC_SOCKET_NET_01_017
-    pub fn track(&self, cut_off: impl FnOnce() + Send + 'static) -> Tracked {
+    pub fn track<F: FnOnce() + Send + 'static>(&self, cut_off: F) -> Tracked {
+        self.try_track(cut_off).unwrap_or_else(|_| handle_alloc_error(Layout::new::<F>()))
+    }
+
+    /// [`track`](Self::track) for a program that goes on without memory.
+    ///
+    /// # Errors
+    /// `cut_off`, if there is no memory. The connection is not counted then.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_017, Codes_SRS_ASYNC_SOCKET_NET_01_053
+    pub fn try_track<F: FnOnce() + Send + 'static>(&self, cut_off: F) -> Result<Tracked, F> {
+        let cut_off = try_box(cut_off)?;
         let mut state = self.shared.state();
+        if state.open.try_reserve(1).is_err() {
+            let [cut_off] = *cut_off;
+            return Err(cut_off);
+        }
         let number = state.next;
         state.next += 1;
-        state.open.insert(number, Box::new(cut_off));
-        Tracked { shared: Arc::clone(&self.shared), number }
+        state.open.insert(number, cut_off);
+        Ok(Tracked { shared: Arc::clone(&self.shared), number })
     }
 
     /// How many connections are open.
@@ -112,8 +154,8 @@ impl Tracker {
     /// all of them.
     ///
     /// # Errors
-    /// The port has no room for the timer, or was made before a `fork`. Nothing has happened then.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_018, Codes_SRS_ASYNC_SOCKET_NET_01_019
+    /// The port has no room for the timer, or was made before a `fork`, or there is no memory. Nothing has happened then.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_018, Codes_SRS_ASYNC_SOCKET_NET_01_019, Codes_SRS_ASYNC_SOCKET_NET_01_053
     pub fn finish(
         &self,
         port: &impl Port,
@@ -122,12 +164,18 @@ impl Tracker {
     ) -> io::Result<()> {
         // A cycle until the end, so that `done` runs even if the program drops everything else.
         let shared = Arc::clone(&self.shared);
-        let alarm = Alarm::try_new(port.clone(), move || shared.end())?;
+        let alarm = try_box(Alarm::try_new(port.clone(), move || shared.end())?).map_err(|_| no_memory())?;
+        let done = try_box(done).map_err(|_| no_memory())?;
         let mut state = self.shared.state();
-        alarm.set(if state.open.is_empty() { Duration::ZERO } else { within })?;
-        state.finishing.push(Finishing { alarm: Box::new(alarm), done: Box::new(done) });
+        state.finishing.try_reserve(1).map_err(|_| no_memory())?;
+        alarm[0].set(if state.open.is_empty() { Duration::ZERO } else { within })?;
+        state.finishing.push(Finishing { alarm, done });
         Ok(())
     }
+}
+
+fn no_memory() -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
 }
 
 impl Shared {
@@ -146,11 +194,11 @@ impl Shared {
         drop(state);
         let finished = Finished { cut_off: open.len() };
         for cut_off in open.into_values() {
-            run_caught("cut-off", cut_off);
+            run_caught("cut-off", || cut_off.cut_off());
         }
         for Finishing { alarm, done } in finishing {
             drop(alarm);
-            run_caught("callback", || done(finished));
+            run_caught("callback", || done.call(finished));
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Connects and accepts without memory. The binary has an allocator of its own, which fails on demand.
 
 use async_socket_linux::AsyncSocketLinux;
-use async_socket_net::{AcceptError, Accepted, ConnectError, Connector, Listener, Target, ToTarget, UnixAddress};
+use async_socket_net::{
+    AcceptError, Accepted, ConnectError, Connector, Listener, Target, ToTarget, Tracker, UnixAddress,
+};
 use completion_port::Action;
 use std::net::{TcpListener, TcpStream};
 use std::os::linux::net::SocketAddrExt as _;
@@ -122,4 +124,34 @@ fn a_listener_for_which_any_one_allocation_fails_does_not_start() {
         failed += 1;
     }
     assert!(failed > 4, "{failed} allocations of a start can fail");
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_053
+#[test]
+fn a_tracker_for_which_any_one_allocation_fails_refuses_and_changes_nothing() {
+    let (mut failed, mut nth) = (0, 0);
+    loop {
+        nth += 1;
+        let (port, tracker, alive) = (MockPort::new(), Tracker::new(), Arc::new(()));
+        let (of_track, of_finish) = (Arc::clone(&alive), Arc::clone(&alive));
+        let ((tracked, finish), tried) = failing_nth(nth, || {
+            let tracked = tracker.try_track(move || drop(of_track));
+            let finish = tracker.finish(&port, Duration::ZERO, move |_| drop(of_finish));
+            (tracked, finish)
+        });
+        assert_eq!(tracker.open(), usize::from(tracked.is_ok()), "allocation {nth}");
+        assert_eq!(port.next_timer().is_some(), finish.is_ok(), "allocation {nth}");
+        if let Err(error) = &finish {
+            assert_eq!(error.kind(), std::io::ErrorKind::OutOfMemory);
+        }
+        if tried < nth {
+            assert!(tracked.is_ok() && finish.is_ok());
+            port.advance(Duration::from_millis(1));
+            drop(tracked);
+            assert_eq!(Arc::strong_count(&alive), 1, "both have run");
+            break;
+        }
+        failed += usize::from(tracked.is_err()) + usize::from(finish.is_err());
+    }
+    assert!(failed > 4, "{failed} allocations of a tracker can fail");
 }

@@ -9,8 +9,8 @@ mod common;
 use common::{pair, received};
 use completion_port::sys::Errno;
 use completion_port::{
-    Action, AddError, Attempt, CompletionPort, CompletionPortBuilder, Direction, Handler, Interest, OneShots,
-    RegisterError, Registration, Waiter,
+    Action, AddError, Attempt, CompletionPort, CompletionPortBuilder, Direction, Handler, Interest, OneShots, Port,
+    PortExt, RegisterError, Registration, Waiter,
 };
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -19,6 +19,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 use test_doubles::{FailingAllocator, allocations_tried, fail_allocations, with_memory};
 
 #[global_allocator]
@@ -372,6 +373,44 @@ fn raw_waits_are_errors_or_called_back_whichever_allocation_fails() {
         ledger.settles();
     });
     assert!(made >= 4, "the table, the descriptor's entry, its queue, and what the port keeps");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_160, Tests_SRS_COMPLETION_PORT_01_165
+#[test]
+fn posted_work_and_timers_are_refused_or_run_whichever_allocation_fails() {
+    let port = port();
+    let made = with_every_allocation_failing("posted work and timers", |run| {
+        let (accepted, ran) = (Cell::new(0), Arc::new(AtomicUsize::new(0)));
+        let work = || {
+            let ran = Arc::clone(&ran);
+            move || _ = ran.fetch_add(1, Ordering::Relaxed)
+        };
+        let note = |refused: Option<&io::Error>| match refused {
+            None => accepted.set(accepted.get() + 1),
+            Some(error) => assert!(error.kind() == io::ErrorKind::OutOfMemory, "{error}"),
+        };
+        for _ in 0..3 {
+            let closure = work();
+            let posted = run.counted(|| port.post(closure));
+            note(posted.as_ref().err().map(|refused| &refused.error));
+        }
+        let soon = port.now();
+        let timers = [(); 3].map(|()| {
+            let closure = work();
+            let timer = run.counted(|| port.at(soon, closure));
+            note(timer.as_ref().err().map(|refused| &refused.error));
+            timer.ok()
+        });
+        let later = work();
+        if let Ok(later) = run.counted(|| port.after(Duration::from_secs(3600), later)) {
+            assert!(run.counted(|| later.reset(soon + Duration::from_secs(7200))), "a reset needs no memory");
+            assert!(run.counted(|| later.cancel()));
+        }
+        common::eventually("all that was accepted runs", || ran.load(Ordering::Relaxed) == accepted.get());
+        run.counted(|| drop(timers));
+        assert_eq!(Arc::strong_count(&ran), 1, "no closure is left");
+    });
+    assert!(made >= 4, "a source for each, a closure for each timer");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_136

@@ -170,11 +170,13 @@ impl MockPort {
         if let Some(again) = again
             && state.sources.contains_key(&token.0)
         {
-            let armed = state.timers.entry(token.0).or_insert(again);
-            *armed = again.min(*armed);
+            with_memory(|| {
+                let armed = state.timers.entry(token.0).or_insert(again);
+                *armed = again.min(*armed);
+            });
         }
         if dispatch == Dispatch::Yielded {
-            state.scheduled.push_back(source);
+            with_memory(|| state.scheduled.push_back(source));
         }
     }
 
@@ -188,7 +190,7 @@ impl MockPort {
         FIRING.set(FIRING.get() - 1);
         match turn {
             Dispatch::Idle => {}
-            Dispatch::Yielded => self.state.lock().scheduled.push_back(source),
+            Dispatch::Yielded => with_memory(|| self.state.lock().scheduled.push_back(source)),
             Dispatch::Rearm => source.rearm(&|descriptor, token, interest| self.rearm(descriptor, token, interest)),
         }
     }

@@ -22,6 +22,7 @@ mod state_machine;
 mod supply_chain;
 mod targets;
 mod tools;
+mod two_hosts;
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
@@ -116,6 +117,20 @@ const CHECKS: &[Check] = &[
         long_from: Tier::Night,
         at_most: [minutes(10), minutes(30)],
         run: hostile_peers::run,
+    },
+    Check {
+        name: "two-hosts",
+        shows: "hosts that do not exist, do not answer or vanish are noticed as promised, on a network between two hosts",
+        needs: &[
+            Tool::Root,
+            Tool::Program("ip", "iproute2"),
+            Tool::Program("tc", "iproute2"),
+            Tool::Program("unshare", "util-linux"),
+        ],
+        from: Tier::Night,
+        long_from: Tier::Night,
+        at_most: [minutes(10), minutes(10)],
+        run: two_hosts::run,
     },
     Check {
         name: "address-sanitizer",

@@ -17,6 +17,8 @@ pub(super) enum Tool {
     Target(&'static str),
     /// The oldest toolchain that the manifest promises.
     OldestRust,
+    /// The right to make network namespaces.
+    Root,
     /// A program and the package that has it.
     Program(&'static str, &'static str),
     /// A subcommand of cargo at a version, which `cargo install` brings into `target/tools` if it is absent.
@@ -30,6 +32,7 @@ impl fmt::Display for Tool {
             Self::Component(name) => write!(f, "a nightly toolchain with {name}"),
             Self::Target(name) => write!(f, "the standard library for {name}"),
             Self::OldestRust => write!(f, "the toolchain that `rust-version` names"),
+            Self::Root => write!(f, "root, or sudo without a password"),
             Self::Program(name, _) => write!(f, "{name}"),
             Self::Cargo(name, version) => write!(f, "cargo-{name} {version}"),
         }
@@ -67,8 +70,14 @@ impl Tool {
                         .with_context(|| format!("needs {self}"))?;
                 }
             }
+            Self::Root => {
+                if !is_root() && there(cmd!(shell, "sudo -n true")).is_err() {
+                    bail!("needs {self}, because it makes network namespaces");
+                }
+            }
             Self::Program(name, package) => {
-                if there(cmd!(shell, "{name} --version")).is_err() {
+                // Programs of iproute2 know only the short form.
+                if ["--version", "-V"].iter().all(|flag| there(cmd!(shell, "{name} {flag}")).is_err()) {
                     bail!("needs {self}: install the package {package}");
                 }
             }
@@ -88,6 +97,10 @@ impl Tool {
         }
         Ok(())
     }
+}
+
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// The `rust-version` of the workspace.

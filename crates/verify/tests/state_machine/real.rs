@@ -3,10 +3,12 @@
 use crate::real_model::{Act, Answer, Expected, FLOOD, Model, written};
 use crate::{Outcome, bytes_of, config};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, ExecutionEngine, OpenError, ReceiveCompletion, SendCompletion, SendError,
+    AsyncSocket, AsyncSocketLinux, Cancel, ExecutionEngine, OpenError, ReceiveCompletion, SendCompletion, SendError,
 };
+use completion_port::OperationId;
 use integration_tests::wait::{comes_true, eventually};
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -28,6 +30,9 @@ struct Real {
     written: u32,
     /// The bytes that the peer has not read yet, by the model before the act.
     unread: Vec<u8>,
+    /// The names of the operations that were queued, and the newest that waits, by the model before the act.
+    names: HashMap<u32, OperationId>,
+    newest: Option<u32>,
     report: Sender<Outcome>,
     log: Receiver<Outcome>,
 }
@@ -49,8 +54,16 @@ impl Real {
             let SendCompletion { reason, bytes_sent: bytes, .. } = completion;
             let _ = report.send(Outcome { number, reason, bytes, data: Vec::new() });
         });
-        match result.map_err(|refused| refused.error) {
-            Ok(_) => Answer::Accepted,
+        self.sent(number, result.map_err(|refused| refused.error))
+    }
+
+    fn sent(&mut self, number: u32, result: Result<Option<OperationId>, SendError>) -> Answer {
+        match result {
+            Ok(id) => {
+                self.names.extend(id.map(|id| (number, id)));
+                Answer::Accepted
+            }
+            Err(SendError::ShutDown) => Answer::ShutDown,
             Err(SendError::NotOpen { .. }) => Answer::NotOpen,
             Err(SendError::Disconnected { bytes_sent: 0, .. }) => Answer::Disconnected,
             Err(SendError::StreamBroken) => Answer::StreamBroken,
@@ -58,17 +71,23 @@ impl Real {
         }
     }
 
-    fn receive(&mut self, lengths: &[usize]) -> Answer {
+    fn receive(&mut self, lengths: &[usize], within: Option<Duration>) -> Answer {
         let number = self.take_number();
         let list: Vec<Vec<u8>> = lengths.iter().map(|length| vec![0; *length]).collect();
         let report = self.report.clone();
-        let result = self.socket.receive_async(list, move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
+        let done = move |completion: ReceiveCompletion<Vec<Vec<u8>>>| {
             let ReceiveCompletion { reason, bytes_received: bytes, buffers, .. } = completion;
             let mut data = buffers.concat();
             data.truncate(bytes as usize);
             let _ = report.send(Outcome { number, reason, bytes, data });
-        });
-        if result.is_ok() { Answer::Accepted } else { Answer::NotOpen }
+        };
+        let result = match within {
+            Some(within) => self.socket.receive_async_within(list, within, done),
+            None => self.socket.receive_async(list, done),
+        };
+        let Ok(id) = result else { return Answer::NotOpen };
+        self.names.insert(number, id);
+        Answer::Accepted
     }
 
     fn take_number(&mut self) -> u32 {
@@ -86,7 +105,28 @@ impl Real {
             },
             Act::Send(lengths) => return self.send(lengths),
             Act::Flood => return self.send(&[FLOOD]),
-            Act::Receive(lengths) => return self.receive(lengths),
+            Act::Receive(lengths) => return self.receive(lengths, None),
+            Act::ReceiveSoon(lengths) => return self.receive(lengths, Some(Duration::from_millis(1))),
+            Act::CancelNewest => {
+                let cancelled =
+                    self.newest.map_or(Cancel::NotWaiting, |number| self.socket.cancel(self.names[&number]));
+                return Answer::Cancel(cancelled);
+            }
+            Act::ShutDown => {
+                let (number, report) = (self.take_number(), self.report.clone());
+                let result = self.socket.shutdown_async(move |completion| {
+                    let (reason, bytes) = (completion.reason, completion.bytes_sent);
+                    let _ = report.send(Outcome { number, reason, bytes, data: Vec::new() });
+                });
+                return self.sent(number, result);
+            }
+            Act::CloseAsync => {
+                let (done, over) = channel();
+                match self.socket.close_async(move || done.send(()).unwrap_or_default()) {
+                    Ok(()) => over.recv_timeout(integration_tests::LIMIT).expect("the close ends"),
+                    Err(_) => return Answer::NotOpen,
+                }
+            }
             Act::PeerWrites(length) => {
                 let bytes = written(self.written, *length);
                 self.written += 1;
@@ -139,14 +179,16 @@ impl StateMachineTest for Real {
     fn init_test(_: &Model) -> Self {
         let engine = ExecutionEngine::builder().build().expect("an engine");
         let ((socket, peer), (report, log)) = (socket_on(&engine), channel());
-        Self { engine, socket, peer, next: 0, written: 0, unread: Vec::new(), report, log }
+        let (unread, names) = (Vec::new(), HashMap::new());
+        Self { engine, socket, peer, next: 0, written: 0, unread, names, newest: None, report, log }
     }
 
     fn apply(mut real: Self, model: &Model, act: Act) -> Self {
         let answer = real.step(&act);
         assert_eq!(answer, model.answer);
-        real.completed(&model.completed, matches!(act, Act::Close | Act::Destroy));
+        real.completed(&model.completed, matches!(act, Act::Close | Act::CloseAsync | Act::Destroy));
         real.unread.clone_from(&model.unread);
+        real.newest = model.newest();
         real
     }
 

@@ -2,7 +2,7 @@
 //! choice.
 
 use crate::{ABANDONED, ERROR, OK, bytes_of};
-use async_socket_linux::SocketState;
+use async_socket_linux::{Cancel, SocketState};
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 use std::collections::VecDeque;
@@ -19,6 +19,12 @@ pub(crate) enum Act {
     Send(Vec<usize>),
     Flood,
     Receive(Vec<usize>),
+    /// A receive with a deadline, while nothing is there to receive.
+    ReceiveSoon(Vec<usize>),
+    /// Cancels the newest operation that waits.
+    CancelNewest,
+    ShutDown,
+    CloseAsync,
     PeerWrites(usize),
     PeerReadsAll,
     PeerFinishes,
@@ -36,6 +42,8 @@ pub(crate) enum Answer {
     NotOpen,
     Disconnected,
     StreamBroken,
+    ShutDown,
+    Cancel(Cancel),
 }
 
 /// The expected result of an operation. The kernel decides how much of a flood goes out before the peer leaves.
@@ -61,6 +69,8 @@ struct Waiting {
     number: u32,
     is_send: bool,
     length: usize,
+    /// The end of the stream, which is sent behind the sends.
+    shuts: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -71,6 +81,8 @@ pub(crate) struct Model {
     next: u32,
     waiting: Vec<Waiting>,
     stream_broken: bool,
+    /// A shutdown was accepted and has not failed.
+    shut: bool,
     incoming: VecDeque<u8>,
     written: u32,
     /// The bytes that the peer will read, including those of waiting sends.
@@ -90,6 +102,11 @@ impl Model {
         if self.is_open { SocketState::Open } else { SocketState::Closed }
     }
 
+    /// The newest operation that waits.
+    pub(crate) fn newest(&self) -> Option<u32> {
+        self.waiting.last().map(|it| it.number)
+    }
+
     fn send(&mut self, length: usize) -> Answer {
         let number = self.next;
         self.next += 1;
@@ -99,13 +116,16 @@ impl Model {
         if self.stream_broken {
             return Answer::StreamBroken;
         }
+        if self.shut {
+            return Answer::ShutDown;
+        }
         if self.peer == Peer::Gone {
             return Answer::Disconnected;
         }
         let behind = self.waiting.iter().any(|it| it.is_send);
         self.unread.extend(bytes_of(number, length));
         if behind || length == FLOOD {
-            self.waiting.push(Waiting { number, is_send: true, length });
+            self.waiting.push(Waiting { number, is_send: true, length, shuts: false });
         } else {
             self.complete(number, vec![OK], Some(length), Vec::new());
         }
@@ -118,8 +138,54 @@ impl Model {
         if !self.is_open {
             return Answer::NotOpen;
         }
-        self.waiting.push(Waiting { number, is_send: false, length });
+        self.waiting.push(Waiting { number, is_send: false, length, shuts: false });
         Answer::Accepted
+    }
+
+    /// The receive ends by its deadline, unless the peer has ended the stream.
+    fn receive_soon(&mut self, length: usize) -> Answer {
+        let answer = self.receive(length);
+        if answer == Answer::Accepted && self.peer == Peer::Writes {
+            let Some(Waiting { number, .. }) = self.waiting.pop() else { unreachable!("it has just been pushed") };
+            self.complete(number, vec![ERROR], Some(0), Vec::new());
+        }
+        answer
+    }
+
+    fn shut_down(&mut self) -> Answer {
+        let number = self.next;
+        self.next += 1;
+        if !self.is_open {
+            return Answer::NotOpen;
+        }
+        if self.stream_broken {
+            return Answer::StreamBroken;
+        }
+        if std::mem::replace(&mut self.shut, true) {
+            return Answer::ShutDown;
+        }
+        if self.waiting.iter().any(|it| it.is_send) {
+            self.waiting.push(Waiting { number, is_send: true, length: 0, shuts: true });
+        } else {
+            self.complete(number, vec![OK], Some(0), Vec::new());
+        }
+        Answer::Accepted
+    }
+
+    /// Nothing waits behind the newest operation.
+    fn cancel_newest(&mut self) -> Cancel {
+        let Some(newest) = self.waiting.last().copied() else { return Cancel::NotWaiting };
+        // The kernel has taken a part of the first send.
+        if newest.is_send && self.waiting.iter().filter(|it| it.is_send).count() == 1 {
+            return Cancel::Started;
+        }
+        self.waiting.pop();
+        if newest.is_send {
+            self.unread.truncate(self.unread.len() - newest.length);
+            self.shut &= !newest.shuts;
+        }
+        self.complete(newest.number, vec![ABANDONED], Some(0), Vec::new());
+        Cancel::Cancelled
     }
 
     /// Completes receives with the available bytes, and then with the end.
@@ -138,7 +204,8 @@ impl Model {
     fn end_sends(&mut self, read: bool) {
         let (sends, others): (Vec<_>, Vec<_>) = self.waiting.iter().copied().partition(|it| it.is_send);
         self.waiting = others;
-        for (index, Waiting { number, length, .. }) in sends.into_iter().enumerate() {
+        for (index, Waiting { number, length, shuts, .. }) in sends.into_iter().enumerate() {
+            self.shut &= read || !shuts;
             if read {
                 self.complete(number, vec![OK], Some(length), Vec::new());
             } else if index == 0 {
@@ -182,6 +249,10 @@ impl ReferenceStateMachine for Model {
             6 => lengths().prop_map(Act::Send),
             1 => Just(Act::Flood),
             8 => lengths().prop_map(Act::Receive),
+            2 => lengths().prop_map(Act::ReceiveSoon),
+            4 => Just(Act::CancelNewest),
+            1 => Just(Act::ShutDown),
+            1 => Just(Act::CloseAsync),
             8 => (1..2_000_usize).prop_map(Act::PeerWrites),
             3 => Just(Act::PeerReadsAll),
             1 => Just(Act::PeerFinishes),
@@ -200,6 +271,9 @@ impl ReferenceStateMachine for Model {
             Act::Flood => !floods && model.unread.len() < ROOM,
             Act::PeerWrites(_) => model.peer == Peer::Writes && !model.is_gone && model.incoming.len() < ROOM,
             Act::PeerFinishes => model.peer == Peer::Writes && !model.is_gone,
+            Act::ReceiveSoon(_) => model.incoming.is_empty(),
+            // What the kernel says without a peer depends on the kernel.
+            Act::ShutDown => model.peer != Peer::Gone,
             Act::PeerReadsAll | Act::PeerCloses => model.peer != Peer::Gone && !model.is_gone,
             _ => true,
         }
@@ -215,6 +289,11 @@ impl ReferenceStateMachine for Model {
             Act::Send(lengths) => model.answer = model.send(lengths.iter().sum()),
             Act::Flood => model.answer = model.send(FLOOD),
             Act::Receive(lengths) => model.answer = model.receive(lengths.iter().sum()),
+            Act::ReceiveSoon(lengths) => model.answer = model.receive_soon(lengths.iter().sum()),
+            Act::CancelNewest => model.answer = Answer::Cancel(model.cancel_newest()),
+            Act::ShutDown => model.answer = model.shut_down(),
+            Act::CloseAsync if !model.is_open => model.answer = Answer::NotOpen,
+            Act::CloseAsync => model.close(),
             Act::PeerWrites(length) => {
                 model.incoming.extend(written(model.written, *length));
                 model.written += 1;
