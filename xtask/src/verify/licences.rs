@@ -44,7 +44,7 @@ struct Dependency {
 }
 
 /// Returns the number of packages. Fails with the first that we may not use.
-pub(super) fn check(metadata: &str) -> anyhow::Result<usize> {
+pub(crate) fn check(metadata: &str) -> anyhow::Result<usize> {
     let metadata: Metadata = serde_json::from_str(metadata).context("cannot read what cargo metadata says")?;
     let allowed = ALLOWED.map(|name| Licensee::parse(name).expect("a licence"));
     for package in &metadata.packages {
