@@ -5,11 +5,12 @@ use serde::Deserialize;
 use spdx::{Expression, Licensee};
 
 /// Each of these lets a program that links the library have its own licence.
-const ALLOWED: [&str; 10] = [
+const ALLOWED: [&str; 11] = [
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
     "BSD-2-Clause",
     "BSD-3-Clause",
+    "BSL-1.0",
     "ISC",
     "MIT",
     "MIT-0",
