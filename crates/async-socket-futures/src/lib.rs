@@ -65,5 +65,5 @@ pub use engine::{Engine, EngineBuilder, NoEngine, block_on, spawn_local};
 pub use hyper_rt::{LocalExecutor, PortTimer};
 pub use listener::Listener;
 pub use stream::{Read, ReadHalf, Send, Stream, WriteAll, WriteHalf};
-pub use task::{JoinError, JoinHandle};
+pub use task::{JoinError, JoinHandle, Panic};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_until, timeout};
