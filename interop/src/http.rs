@@ -78,7 +78,8 @@ async fn accept(listener: TcpListener, ended: Sender<Result<(), String>>) -> io:
 
 async fn serve(stream: Stream) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let mut builder = auto::Builder::new(LocalExecutor);
-    builder.http1().timer(PortTimer).pipeline_flush(true).half_close(true);
+    // Not with `pipeline_flush`: hyper then holds all of a body that is ready.
+    builder.http1().timer(PortTimer).half_close(true);
     builder.http2().timer(PortTimer);
     builder.serve_connection(stream, service_fn(answer)).await
 }

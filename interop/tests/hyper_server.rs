@@ -185,7 +185,7 @@ fn a_client_that_reads_slowly_gets_everything_and_holds_up_nobody() -> anyhow::R
     const LENGTH: u64 = 8 << 20;
     let server = HyperServer::start()?;
     let mut slow = connect(&server)?;
-    SockRef::from(&slow).set_recv_buffer_size(4_096)?;
+    SockRef::from(&slow).set_recv_buffer_size(64 << 10)?;
     write!(slow, "GET /pattern/{LENGTH} HTTP/1.0\r\nhost: localhost\r\n\r\n")?;
     let mut reader = BufReader::new(slow);
     let mut line = String::new();

@@ -18,7 +18,7 @@ async fn tcp() -> (Stream, TcpStream) {
     (listener.accept().await.unwrap(), peer)
 }
 
-// Tests_SRS_ASYNC_SOCKET_FUTURES_01_020, Tests_SRS_ASYNC_SOCKET_FUTURES_01_021
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_020, Tests_SRS_ASYNC_SOCKET_FUTURES_01_021, Tests_SRS_ASYNC_SOCKET_FUTURES_01_022
 #[test]
 fn a_task_on_a_stream_is_aborted_or_panics_and_its_peer_sees_the_end() {
     let engine = Engine::builder().build().unwrap();
@@ -37,6 +37,8 @@ fn a_task_on_a_stream_is_aborted_or_panics_and_its_peer_sees_the_end() {
         assert_eq!(theirs.read(&mut [0]).unwrap(), 0);
         let ended = block_on(task).unwrap().unwrap_err();
         assert_eq!(matches!(ended, JoinError::Panicked(_)), panics);
+        let any = Box::<dyn std::error::Error + Send + Sync>::from(ended);
+        assert_eq!(any.to_string(), if panics { "the task panicked: on purpose" } else { "the task was aborted" });
     }
 }
 

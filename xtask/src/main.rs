@@ -4,6 +4,7 @@ mod bench;
 mod c_abi;
 mod ci;
 mod header;
+mod interop;
 mod srs_report_bench;
 mod srs_report_browser;
 mod standalone;
@@ -47,6 +48,8 @@ enum Command {
     Bench(bench::Args),
     /// Tries to break the libraries: sanitizers, fuzzing, mutation and more
     Verify(verify::Args),
+    /// Runs other people's programs and libraries over async-socket-futures
+    Interop(interop::Args),
     /// Runs the steps of CI in order and stops at the first that fails
     Ci,
 }
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::CAbi(args) => exit_code(c_abi::run(&args)),
         Command::Bench(args) => exit_code(bench::run(args)),
         Command::Verify(args) => exit_code(verify::run(&args)),
+        Command::Interop(args) => exit_code(interop::run(&args)),
         Command::Ci => exit_code(ci::run()),
     }
 }

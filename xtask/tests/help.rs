@@ -6,7 +6,7 @@ use std::process::Command;
 fn the_program_names_its_commands() {
     let help = Command::new(env!("CARGO_BIN_EXE_xtask")).arg("--help").output().expect("it starts");
     let text = String::from_utf8(help.stdout).expect("help is text");
-    for command in ["srs-report", "standalone", "header", "bench", "verify", "install", "ci"] {
+    for command in ["srs-report", "standalone", "header", "bench", "verify", "interop", "install", "ci"] {
         assert!(text.lines().any(|line| line.trim_start().starts_with(command)), "{command} is missing in: {text}");
     }
 }

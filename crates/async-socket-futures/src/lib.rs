@@ -82,7 +82,7 @@ pub use listener::Listener;
 pub use owned::{Receive, Send, SendBuffers};
 pub use pooled::ReceivePooled;
 pub use stream::{Read, Stream, WriteAll};
-pub use task::{JoinError, JoinHandle};
+pub use task::{JoinError, JoinHandle, Panic};
 pub use time::{Elapsed, Interval, Sleep, Timeout, interval, now, sleep, sleep_until, timeout};
 
 /// What the models in `tests/models` check apart from streams.

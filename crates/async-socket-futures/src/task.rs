@@ -31,8 +31,36 @@ pub enum JoinError {
     #[error("the task was aborted")]
     Aborted,
     /// It panicked.
-    #[error("the task panicked: {}", message(.0))]
-    Panicked(Box<dyn Any + Send>),
+    #[error("the task panicked: {0}")]
+    Panicked(Panic),
+}
+
+/// What a task panicked with.
+///
+/// It is `Sync`, which a panic's payload need not be. So a [`JoinError`] goes through `?` into
+/// `Box<dyn Error + Send + Sync>` and the like.
+// Codes_SRS_ASYNC_SOCKET_FUTURES_01_022
+pub struct Panic(Mutex<Box<dyn Any + Send>>);
+
+impl Panic {
+    /// The payload, for instance to go on with the panic through [`std::panic::resume_unwind`].
+    #[must_use]
+    pub fn into_payload(self) -> Box<dyn Any + Send> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Display for Panic {
+    /// The message of the panic.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(message(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl fmt::Debug for Panic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
 }
 
 fn message(payload: &Box<dyn Any + Send>) -> &str {
@@ -209,7 +237,7 @@ impl<F: Future> Future for Guarded<F> {
             Ok(polled) => polled.map(Ok),
             Err(payload) => {
                 log_caught(|| tracing::error!(message = message(&payload), "a task panicked"));
-                Poll::Ready(Err(JoinError::Panicked(payload)))
+                Poll::Ready(Err(JoinError::Panicked(Panic(Mutex::new(payload)))))
             }
         }
     }

@@ -10,26 +10,26 @@ use std::time::{Duration, Instant};
 use xshell::{Cmd, Shell, cmd};
 
 /// The means of a check.
-pub(super) struct Run {
-    pub(super) shell: Shell,
-    pub(super) root: PathBuf,
-    pub(super) long: bool,
+pub(crate) struct Run {
+    pub(crate) shell: Shell,
+    pub(crate) root: PathBuf,
+    pub(crate) long: bool,
     /// The requested duration.
-    pub(super) minutes: Option<Duration>,
+    pub(crate) minutes: Option<Duration>,
     target: PathBuf,
     log: PathBuf,
     end: Instant,
 }
 
 /// The output of a command and its success.
-pub(super) struct Printed {
-    pub(super) ok: bool,
+pub(crate) struct Printed {
+    pub(crate) ok: bool,
     /// Standard output, then standard error.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Run {
-    pub(super) fn new(name: &str, long: bool, minutes: Option<Duration>) -> anyhow::Result<Self> {
+    pub(crate) fn new(name: &str, long: bool, minutes: Option<Duration>) -> anyhow::Result<Self> {
         let (root, target) = (workspace::root()?, workspace::target_dir()?);
         let folder = target.join("verify");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -45,33 +45,33 @@ impl Run {
     }
 
     /// The same run, whose commands are killed at `end`.
-    pub(super) fn until(self, end: Instant) -> Self {
+    pub(crate) fn until(self, end: Instant) -> Self {
         Self { end, ..self }
     }
 
-    pub(super) fn log(&self) -> &Path {
+    pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
     /// A folder below cargo's build output, for files that must not share it.
-    pub(super) fn target(&self, name: &str) -> PathBuf {
+    pub(crate) fn target(&self, name: &str) -> PathBuf {
         self.target.join(name)
     }
 
     /// A command that `timeout` kills, with all processes that it started, at the deadline.
-    pub(super) fn command(&self, line: &str) -> Cmd<'_> {
+    pub(crate) fn command(&self, line: &str) -> Cmd<'_> {
         let seconds = self.end.saturating_duration_since(Instant::now()).as_secs().max(1).to_string();
         let words = line.split_whitespace();
         cmd!(self.shell, "timeout --kill-after=10 {seconds} {words...}").quiet()
     }
 
     /// The standard output of a command that has to succeed.
-    pub(super) fn read(&self, line: &str) -> anyhow::Result<String> {
+    pub(crate) fn read(&self, line: &str) -> anyhow::Result<String> {
         Ok(self.command(line).read()?)
     }
 
     /// Runs a command to its end, good or bad. Adds its output to the log.
-    pub(super) fn printed(&self, command: Cmd<'_>) -> anyhow::Result<Printed> {
+    pub(crate) fn printed(&self, command: Cmd<'_>) -> anyhow::Result<Printed> {
         let name = command.to_string();
         let output = command.ignore_status().output()?;
         let text = [output.stdout, output.stderr].concat();
@@ -85,7 +85,7 @@ impl Run {
     }
 
     /// Runs a command that has to succeed.
-    pub(super) fn succeeds(&self, command: Cmd<'_>) -> anyhow::Result<String> {
+    pub(crate) fn succeeds(&self, command: Cmd<'_>) -> anyhow::Result<String> {
         let name = command.to_string();
         let Printed { ok, text } = self.printed(command)?;
         if !ok {
@@ -98,7 +98,7 @@ impl Run {
 }
 
 /// The number of passed tests, from the output of `cargo test`.
-pub(super) fn tests_passed(text: &str) -> u64 {
+pub(crate) fn tests_passed(text: &str) -> u64 {
     let results = text.lines().filter_map(|line| line.strip_prefix("test result: ok. "));
     results.filter_map(|rest| rest.split_once(" passed")?.0.parse::<u64>().ok()).sum()
 }

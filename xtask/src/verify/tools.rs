@@ -8,7 +8,7 @@ use xshell::cmd;
 
 /// A tool that a check needs.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Tool {
+pub(crate) enum Tool {
     /// A nightly toolchain: sanitizers and `-Z` options.
     Nightly,
     /// A component of that.
@@ -41,7 +41,7 @@ impl fmt::Display for Tool {
 
 impl Tool {
     /// Makes sure that the tool is there. Otherwise fails with the command to install it.
-    pub(super) fn provide(self, run: &Run) -> anyhow::Result<()> {
+    pub(crate) fn provide(self, run: &Run) -> anyhow::Result<()> {
         let shell = &run.shell;
         let there = |command: xshell::Cmd<'_>| command.quiet().ignore_stderr().read();
         match self {
@@ -104,7 +104,7 @@ pub(super) fn is_root() -> bool {
 }
 
 /// The `rust-version` of the workspace.
-pub(super) fn oldest_rust(run: &Run) -> anyhow::Result<String> {
+pub(crate) fn oldest_rust(run: &Run) -> anyhow::Result<String> {
     let manifest: toml::Table = toml::from_str(&fs::read_to_string(run.root.join("Cargo.toml"))?)?;
     let version = manifest["workspace"]["package"]["rust-version"].as_str();
     Ok(version.context("Cargo.toml has no rust-version")?.to_owned())

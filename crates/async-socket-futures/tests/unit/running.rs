@@ -169,6 +169,17 @@ fn a_panic_of_a_task_is_a_value_and_the_engine_goes_on() {
     assert_eq!(block_on(engine.spawn(async { 1 })).unwrap().unwrap(), 1);
 }
 
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_022
+#[test]
+fn a_join_error_becomes_any_error_and_gives_back_what_the_task_panicked_with() {
+    let engine = engine(1);
+    let outcome = || block_on(engine.spawn(async { std::panic::panic_any(7_u8) })).unwrap();
+    let pass_on = || -> Result<(), Box<dyn std::error::Error + Send + Sync>> { Ok(outcome()?) };
+    assert_eq!(pass_on().unwrap_err().to_string(), "the task panicked: (no message)");
+    let Err(JoinError::Panicked(panic)) = outcome() else { unreachable!("it panics") };
+    assert_eq!(panic.into_payload().downcast_ref(), Some(&7_u8));
+}
+
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_021
 #[test]
 fn an_aborted_task_drops_its_future_on_its_own_thread() {
