@@ -25,7 +25,7 @@ fn one_buffer_goes_round_and_lists_arrive_whole() {
             assert!(back == list);
         })
         .unwrap();
-        let (mut buffer, mut bytes) = (vec![0; 3_000], Vec::new());
+        let (mut buffer, mut bytes) = (vec![0; 3_000], Vec::<u8>::new());
         loop {
             // A receive that is given up has the buffer, and no byte is lost.
             let mut receiving = server.receive(buffer);
