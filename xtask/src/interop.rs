@@ -1,4 +1,5 @@
-//! `cargo xtask interop`: other people's clients, servers and libraries over `async-socket-futures`.
+//! `cargo xtask interop`: other people's clients, servers and libraries over `async-socket-futures`, and with the examples of
+//! `async-socket-net`.
 //!
 //! The tests are a package of their own, `interop/`, outside the workspace, because they have many dependencies. This file
 //! lists them, installs the programs that they need, and runs them; docs/reliability.md reports what they saw. A new test is
@@ -65,6 +66,15 @@ const TESTS: &[Test] = &[
         name: "postgres",
         shows: "tokio-postgres talks with PostgreSQL",
         needs: &[Package { name: "postgresql", file: "/usr/lib/postgresql" }],
+    },
+    Test {
+        name: "examples",
+        shows: "socat, nc and curl use the proxy and the file server of async-socket-net",
+        needs: &[
+            CURL,
+            Package { name: "netcat-openbsd", file: "/usr/bin/nc.openbsd" },
+            Package { name: "socat", file: "/usr/bin/socat" },
+        ],
     },
 ];
 
