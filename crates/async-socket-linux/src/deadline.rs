@@ -266,6 +266,7 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
 ) -> Option<Instant> {
     let extras = core.extras()?;
     let now = timer.now();
+    let was_broken = core.is_stream_broken();
     // Deadlines that are armed from now on are kept.
     let more = extras.more().inspect(|more| *more.armed() = None);
     let both = [Direction::In, Direction::Out];
@@ -303,7 +304,9 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
         let mut armed = more.armed();
         *armed = Some(armed.map_or(earliest, |armed| armed.min(earliest)));
     }
-    rearmed(extras, now)
+    // A send that was added since the first look is left alone by this timer, and no room may ever come for it.
+    let breaks = core.is_stream_broken() && !was_broken;
+    if breaks { Some(now) } else { rearmed(extras, now) }
 }
 
 impl<S: SocketSyscalls, K: Kind<S>> IntoOperation<Queued<S>> for Within<K> {

@@ -171,6 +171,25 @@ fn what_waits_behind_a_fragment_that_timed_out_ends_although_the_kernel_has_no_r
     assert_eq!((shut.reason, fixture.queued_bytes()), (EndReason::StreamBroken, 0));
 }
 
+// Tests_SRS_SOCKET_01_104
+#[test]
+fn what_is_sent_while_the_timer_is_about_to_break_the_stream_ends_too() {
+    let fixture = Fixture::open();
+    fixture.sys.script_send([Step::Takes(2), Step::Fails(Errno::AGAIN)]);
+    let started = send(&fixture, "started", 5 * MS);
+    let (late, report) = Outcome::new();
+    let socket = Arc::clone(&fixture.socket);
+    // The timer ends receives first, and the stream is still whole then.
+    let sends = move |_: ReceiveCompletion<[u8; 1]>| _ = socket.send_async("late", report).expect("accepted");
+    fixture.receive_async_within([0], 5 * MS, sends).expect("accepted");
+
+    fixture.port.advance(5 * MS);
+
+    assert_eq!(started.take().reason, EndReason::TimedOut);
+    let late: SendCompletion<&str> = late.take();
+    assert_eq!((late.reason, fixture.port.next_timer()), (EndReason::StreamBroken, None));
+}
+
 // Tests_SRS_SOCKET_01_091, Tests_SRS_SOCKET_01_102
 #[test]
 fn in_the_callback_of_one_that_timed_out_a_started_send_still_cannot_be_cancelled() {

@@ -70,3 +70,14 @@ pub(super) fn two(mut buffer: Buffer, random: &mut fastrand::Rng) -> Vec<Buffer>
     buffer.bytes = tail;
     vec![Buffer::new(&simulation, bytes, random), buffer]
 }
+
+/// Cuts one buffer into a list of a few.
+pub(super) fn split(mut bytes: Vec<u8>, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
+    let mut list = Vec::new();
+    while bytes.len() > 1 && list.len() < 5 {
+        let tail = bytes.split_off(random.usize(1..bytes.len()));
+        list.push(mem::replace(&mut bytes, tail));
+    }
+    list.push(bytes);
+    list
+}

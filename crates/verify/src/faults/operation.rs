@@ -2,7 +2,7 @@
 
 use super::actor::act_inside;
 use super::acts::Act;
-use super::buffer::{Buffer, two};
+use super::buffer::{Buffer, split, two};
 use super::kernel::{Defect, take_sent};
 use super::ledger::{Account, Ticket};
 use super::message::message;
@@ -437,15 +437,4 @@ pub(super) fn note_refusal(simulation: &Simulation, ticket: &Ticket, whole: bool
     if !whole {
         simulation.ledger.violation("a refused call did not give the buffers back");
     }
-}
-
-/// Cuts one buffer into a list of a few.
-fn split(mut bytes: Vec<u8>, random: &mut fastrand::Rng) -> Vec<Vec<u8>> {
-    let mut list = Vec::new();
-    while bytes.len() > 1 && list.len() < 5 {
-        let tail = bytes.split_off(random.usize(1..bytes.len()));
-        list.push(mem::replace(&mut bytes, tail));
-    }
-    list.push(bytes);
-    list
 }
