@@ -78,7 +78,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// If the descriptor is something else, the operations fail as the kernel has it.
     ///
     /// # Errors
-    /// [`SetUpError`] and the descriptor. There is no descriptor if memory has run out meanwhile; it is closed then.
+    /// [`SetUpError`] and the descriptor.
     // Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_068
     pub fn open_connected_with(
         port: P,
