@@ -69,8 +69,8 @@ fn a_stream_and_a_socket_take_the_only_buffer_of_a_pool_in_turn() {
         // Only this task runs on the engine, so it may block.
         given_back.recv().unwrap();
         drop(first);
-        let second = stream.receive_pooled(&of_stream).await.unwrap().unwrap();
-        let second = second.to_vec();
+        // The buffer goes back at the end of this statement, because the next receive needs it.
+        let second = stream.receive_pooled(&of_stream).await.unwrap().unwrap().to_vec();
         (second, stream.receive_pooled(&of_stream).await.unwrap().is_none())
     });
     assert_eq!(is_got.recv_timeout(LIMIT).unwrap(), b"first");
