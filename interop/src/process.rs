@@ -80,7 +80,7 @@ impl Server {
     /// Sends a signal to the process.
     ///
     /// # Errors
-    /// If it has ended and was waited for.
+    /// If the process has ended and nothing is left of it to send the signal to.
     pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
         let id = Pid::from_raw(self.process.id().try_into()?);
         Ok(kill(id, signal)?)

@@ -40,7 +40,7 @@ pub(crate) enum Host {
 pub(crate) struct Beyond {
     posted: Vec<Box<Operation>>,
     timers: Vec<(PLATFORM_TIMER_HANDLE, Box<Operation>)>,
-    /// Those whose callback has run, runs, or is about to.
+    /// Timers whose callback has run, is running, or is about to run.
     fired: Vec<Box<Operation>>,
     listener: Option<(ASYNC_SOCKET_LISTENER_HANDLE, Box<Operation>)>,
     /// The contexts of all listeners, and what their stops call back.
@@ -85,7 +85,7 @@ impl Beyond {
             }
             BeyondCall::Listen { host, no_callback } => self.listen(host, *no_callback),
             BeyondCall::ListenOn(number) => {
-                // Nobody has such a number, and a negative one is none.
+                // No process has that many descriptors, and a negative number is no descriptor.
                 let number = if *number < 0 { *number } else { *number | 1 << 30 };
                 // SAFETY: not a descriptor.
                 let listener = unsafe { async_socket_listener_start_on(number, Some(on_accept), null_mut()) };
