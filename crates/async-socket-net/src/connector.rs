@@ -9,14 +9,13 @@ use crate::order::try_interleaved;
 use crate::race::Race;
 use crate::resolver::{ResolveError, Resolver};
 use crate::run::Run;
-use crate::sys::{Kernel, NetSyscalls};
+use crate::sys::{Kernel, NetSyscalls, no_memory};
 use crate::target::{Target, ToTarget};
 use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
 use completion_port::memory::{TryArc, try_box};
 use completion_port::{CompletionPort, Port};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 /// The Connection Attempt Delay that RFC 8305 recommends.
@@ -171,10 +170,6 @@ impl<N: NetSyscalls> Connector<N> {
             Err(error) => race.resolved(Err(error)),
         }
     }
-}
-
-fn no_memory() -> io::Error {
-    io::ErrorKind::OutOfMemory.into()
 }
 
 fn try_only(address: Address) -> Option<VecDeque<Address>> {

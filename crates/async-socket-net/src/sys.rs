@@ -13,6 +13,7 @@ use rustix::net::sockopt::{
     set_tcp_user_timeout, socket_acceptconn, socket_domain, socket_error, socket_type,
 };
 use rustix::net::{self, AddressFamily, SocketFlags, SocketType, acceptfrom_with, getsockname, socket_with};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -169,4 +170,9 @@ impl NetSyscalls for Kernel {
 
 fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_millis()).unwrap_or(u32::MAX)
+}
+
+/// The error of a call for which there is no memory.
+pub(crate) fn no_memory() -> io::Error {
+    io::ErrorKind::OutOfMemory.into()
 }

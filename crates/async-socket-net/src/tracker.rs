@@ -5,6 +5,7 @@
 
 use crate::alarm::Alarm;
 use crate::caught::run_caught;
+use crate::sys::no_memory;
 use completion_port::Port;
 use completion_port::memory::try_box;
 use completion_port::process::Generation;
@@ -172,10 +173,6 @@ impl Tracker {
         state.finishing.push(Finishing { alarm, done });
         Ok(())
     }
-}
-
-fn no_memory() -> io::Error {
-    io::ErrorKind::OutOfMemory.into()
 }
 
 impl Shared {
