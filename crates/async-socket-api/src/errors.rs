@@ -186,14 +186,14 @@ pub enum SendError {
 
 impl SendError {
     /// The specification's name for this refusal: never [`SendSyncResult::Ok`].
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_059
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_060, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
     #[must_use]
     pub fn sync_result(&self) -> SendSyncResult {
         match self {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_051, Codes_SRS_ASYNC_SOCKET_LINUX_11_059
             Self::NotOpen { .. } | Self::Disconnected { .. } | Self::StreamBroken | Self::ShutDown => {
                 SendSyncResult::Abandoned
             }
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_060, Codes_SRS_ASYNC_SOCKET_LINUX_11_063
             Self::Payload(_)
             | Self::TooMuchQueued { .. }
             | Self::Os { .. }

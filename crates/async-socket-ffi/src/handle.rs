@@ -15,8 +15,13 @@ pub(crate) fn into_handle<T>(reference: TryArc<T>) -> *mut T {
 /// `handle` is NULL or came from [`into_handle`], and its owner gives this reference up.
 #[inline]
 pub(crate) unsafe fn from_handle<T>(handle: *mut T) -> Option<TryArc<T>> {
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_019, Codes_SRS_ASYNC_SOCKET_LINUX_11_024, Codes_SRS_ASYNC_SOCKET_LINUX_11_035
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_064
+    if handle.is_null() {
+        return None;
+    }
     // SAFETY: not NULL, so it came from `into_raw`.
-    (!handle.is_null()).then(|| unsafe { TryArc::from_raw(handle) })
+    Some(unsafe { TryArc::from_raw(handle) })
 }
 
 /// A second reference for the length of a call, because a callback inside the call may destroy the handle. `None` for

@@ -48,8 +48,7 @@ pub type EXECUTION_ENGINE_HANDLE = *mut EXECUTION_ENGINE_TAG;
 ///
 /// # Safety
 /// `socket_handle` is a descriptor that the caller owns, or negative.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_001, Codes_SRS_ASYNC_SOCKET_LINUX_11_002, Codes_SRS_ASYNC_SOCKET_LINUX_11_003
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_005, Codes_SRS_ASYNC_SOCKET_LINUX_11_006, Codes_SRS_C_LIBRARY_01_013
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_001, Codes_SRS_ASYNC_SOCKET_LINUX_11_002, Codes_SRS_ASYNC_SOCKET_LINUX_11_005
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_create(
     execution_engine: EXECUTION_ENGINE_HANDLE,
@@ -69,19 +68,21 @@ pub unsafe extern "C" fn async_socket_create(
 ///
 /// # Safety
 /// `socket_handle` is a descriptor that the caller owns, or negative.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_003, Codes_SRS_ASYNC_SOCKET_LINUX_11_006, Codes_SRS_C_LIBRARY_01_013
 pub(crate) unsafe fn create(
     function: &'static str,
     socket_handle: SOCKET_HANDLE,
 ) -> Option<(Reserved<ASYNC_SOCKET>, Socket)> {
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_003
     if socket_handle < 0 {
         reject(function, "socket_handle", "is no descriptor");
         return None;
     }
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_006
     let Some(port) = next_port() else {
         reject(function, "execution_engine", "NULL means the platform, which is not started in this process");
         return None;
     };
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_006, Codes_SRS_C_LIBRARY_01_013
     let Some(memory) = Reserved::try_new() else {
         out_of_memory(function);
         return None;
@@ -90,6 +91,7 @@ pub(crate) unsafe fn create(
     let socket = unsafe { OwnedFd::from_raw_fd(socket_handle) };
     match AsyncSocketLinux::try_create_with(port.port.clone(), Kernel, socket) {
         Ok(socket) => Some((memory, socket)),
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_006, Codes_SRS_C_LIBRARY_01_013
         Err(refused) => {
             // It stays the caller's.
             let _ = refused.returned.into_raw_fd();
@@ -110,13 +112,13 @@ pub(crate) unsafe fn create(
 ///
 /// # Safety
 /// `async_socket` is NULL or a handle that the program does not use again.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_019, Codes_SRS_ASYNC_SOCKET_LINUX_11_020, Codes_SRS_ASYNC_SOCKET_LINUX_11_021
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {
         // SAFETY: NULL or a handle that the caller gives up.
         match unsafe { from_handle(async_socket) } {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
             Some(handle) => handle.socket.close_and_wait(),
             None => reject("async_socket_destroy", "async_socket", "is NULL"),
         }
@@ -127,7 +129,6 @@ pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE)
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_024, Codes_SRS_ASYNC_SOCKET_LINUX_11_025, Codes_SRS_ASYNC_SOCKET_LINUX_11_026
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_open_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -141,12 +142,14 @@ pub unsafe extern "C" fn async_socket_open_async(
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_025
         let Some(on_open_complete) = on_open_complete else {
             reject(NAME, "on_open_complete", "is NULL");
             return 1;
         };
         let context = Context::new(on_open_complete_context);
         let opened = handle.socket.open_async(move |result| {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_026
             // SAFETY: the caller allows this call.
             unsafe { on_open_complete(context.pointer(), result.into()) };
         });
@@ -170,7 +173,6 @@ pub unsafe extern "C" fn async_socket_open_async(
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_035
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_close(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {
@@ -188,7 +190,6 @@ pub unsafe extern "C" fn async_socket_close(async_socket: ASYNC_SOCKET_HANDLE) {
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` buffers, whose bytes may be read
 /// until the callback.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_049, Codes_SRS_ASYNC_SOCKET_LINUX_11_050
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_send_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -204,6 +205,7 @@ pub unsafe extern "C" fn async_socket_send_async(
             reject(NAME, "async_socket", "is NULL");
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
         };
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_049
         let Some(on_send_complete) = on_send_complete else {
             reject(NAME, "on_send_complete", "is NULL");
             return ASYNC_SOCKET_SEND_SYNC_ERROR;
@@ -212,6 +214,7 @@ pub unsafe extern "C" fn async_socket_send_async(
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
         let context = Context::new(on_send_complete_context);
         let callback = move |result: SendResult| {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_050
             // SAFETY: the caller allows this call.
             unsafe { on_send_complete(context.pointer(), result.into()) };
         };
@@ -276,7 +279,6 @@ pub(crate) fn send_refused(
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `buffers` is NULL or points to `buffer_count` buffers, which do not overlap, and
 /// whose bytes nothing else touches until the callback.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_064, Codes_SRS_ASYNC_SOCKET_LINUX_11_070, Codes_SRS_ASYNC_SOCKET_LINUX_11_071
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_receive_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -292,6 +294,7 @@ pub unsafe extern "C" fn async_socket_receive_async(
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_070
         let Some(on_receive_complete) = on_receive_complete else {
             reject(NAME, "on_receive_complete", "is NULL");
             return 1;
@@ -300,6 +303,7 @@ pub unsafe extern "C" fn async_socket_receive_async(
         let Some(list) = (unsafe { list(NAME, buffers, buffer_count) }) else { return 1 };
         let context = Context::new(on_receive_complete_context);
         let callback = move |result: ReceiveResult, bytes_received| {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_071
             // SAFETY: the caller allows this call.
             unsafe { on_receive_complete(context.pointer(), result.into(), bytes_received) };
         };
@@ -359,13 +363,13 @@ pub(crate) fn receive_refused(function: &'static str, handle: &ASYNC_SOCKET, err
 ///
 /// # Safety
 /// `buffers` is NULL or points to `count` buffers.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
 #[inline(always)]
 pub(crate) unsafe fn list<'a>(
     function: &'static str,
     buffers: *const ASYNC_SOCKET_BUFFER,
     count: u32,
 ) -> Option<&'a [RawBuffer]> {
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_044, Codes_SRS_ASYNC_SOCKET_LINUX_11_065
     if buffers.is_null() {
         reject(function, "buffers", "is NULL");
         return None;

@@ -70,7 +70,6 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         self.note_event_error(Some(Errno::BADF));
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039
     fn release(&self, descriptor: OwnedFd) {
         self.end_span();
         let Some(descriptor) = unless_caught(descriptor) else { return };
@@ -86,6 +85,7 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
                 return;
             }
         }
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_023, Codes_SRS_ASYNC_SOCKET_LINUX_11_039
         close(self, descriptor);
     }
 }
@@ -112,6 +112,7 @@ fn event_complete_callback<S: SocketSyscalls>(
     attempt: Attempt<'_, SocketCore<S>>,
 ) {
     match action {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_094
         Action::In | Action::Out => operation.attempt(core, attempt),
         other => end_untried(core, operation, other, attempt),
     }

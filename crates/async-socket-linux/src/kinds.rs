@@ -92,7 +92,6 @@ where
     type Completion = SendCompletion<B>;
     type Callback = F;
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_094, Codes_SRS_ASYNC_SOCKET_LINUX_11_097
     #[inline]
     fn attempt(&mut self, core: &SocketCore<S>, attempt: &Attempt<'_, SocketCore<S>>, _: bool) -> Progress<()> {
         if core.is_stream_broken() {
@@ -107,6 +106,7 @@ where
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_101
             Some(Sent::Some) => Progress::Part,
             Some(Sent::Blocked) => Progress::Blocked,
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_097
             Some(Sent::Failed(fault)) => Progress::Failed(reason_of(fault)),
             None => Progress::Failed(EndReason::BufferPanicked),
         }
@@ -194,7 +194,6 @@ where
 }
 
 impl<B: IoBufsMut, F> PendingReceive<B, F> {
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_082, Codes_SRS_ASYNC_SOCKET_LINUX_11_088
     #[inline(always)]
     fn receive_with<S: SocketSyscalls>(
         &mut self,
@@ -212,6 +211,7 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
                 core.touch();
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_088
             nothing => without_bytes(core, nothing),
         }
     }

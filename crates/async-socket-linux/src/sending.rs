@@ -144,6 +144,7 @@ where
     let sent = match unsent.sent {
         Some(sent) => sent,
         None => {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
             if let Some(error) = core.refuses_sends() {
                 return Err((error, send));
             }
@@ -236,12 +237,14 @@ where
 {
     let not_open = || SendError::NotOpen { state: state_in(registration.phase()) };
     match why {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
         ClaimError::InUse => {}
         ClaimError::Inherited(_) => return Err((SendError::Inherited, send)),
         ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
         _ => return Err((not_open(), send)),
     }
     let core = registration.handler();
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
     if let Some(error) = core.refuses_sends() {
         return Err((error, send));
     }
@@ -284,7 +287,6 @@ pub(crate) fn add_error(error: AddError, not_open: impl FnOnce() -> SendError) -
     }
 }
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_059, Codes_SRS_ASYNC_SOCKET_LINUX_11_060
 pub(crate) fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32) -> SendError {
     let errno = match fault {
         Fault::Os(errno) => core.cause_of(Some(errno)).unwrap_or(errno),
@@ -292,7 +294,9 @@ pub(crate) fn send_error<S>(core: &SocketCore<S>, fault: Fault, bytes_sent: u32)
     };
     let os_error = errno.raw_os_error();
     match errno {
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_059
         Errno::CONNRESET | Errno::NOTCONN | Errno::PIPE => SendError::Disconnected { os_error, bytes_sent },
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_060
         _ => SendError::Os { os_error, bytes_sent },
     }
 }

@@ -272,10 +272,10 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// # Deadlocks
     /// Two callbacks on two threads that close or drop each other's sockets wait for each other for ever. One port
     /// thread and one thread that sends suffice. The same happens if a callback waits for a lock that the caller holds.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
     pub fn close_and_wait(&self) {
         let was_open = self.registration.phase() == Phase::Registered;
         let span = self.span();
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
         self.registration.remove_and_wait();
         if was_open {
             log_inside(span.as_deref(), || tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
@@ -287,7 +287,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     type OperationId = OperationId;
 
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_027, Codes_SRS_ASYNC_SOCKET_LINUX_11_028, Codes_SRS_ASYNC_SOCKET_LINUX_11_031
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_032, Codes_SRS_ASYNC_SOCKET_LINUX_11_033
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_032, Codes_SRS_ASYNC_SOCKET_LINUX_11_033, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
     fn open_async<F>(&self, on_open_complete: F) -> Result<(), OpenError>
     where
         F: FnOnce(OpenResult) + Send + 'static,
@@ -390,19 +390,21 @@ impl<P: Port, S: SocketSyscalls> fmt::Debug for AsyncSocketLinux<P, S> {
     }
 }
 
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_029, Codes_SRS_ASYNC_SOCKET_LINUX_11_030, Codes_SRS_ASYNC_SOCKET_LINUX_11_034
-// Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_011, Codes_SRS_SOCKET_01_050
 fn open_error(error: RegisterError, descriptor: RawFd) -> OpenError {
     match error {
         RegisterError::Inherited(_) => OpenError::Inherited,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_030
         RegisterError::AlreadyUsed(Phase::Removed) => OpenError::DescriptorClosed,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_029
         RegisterError::AlreadyUsed(phase) => OpenError::NotClosed { state: state_in(phase) },
         RegisterError::Unusable(source) => match unsupported_kind(&source) {
+            // Codes_SRS_SOCKET_01_010
             Some(kind) => OpenError::UnsupportedKind { descriptor, kind },
             None => OpenError::NotASocket { descriptor, source },
         },
         RegisterError::Kernel(source) => OpenError::NotRegistered { descriptor, source },
         // Leaves out the error itself, because that would need memory.
+        // Codes_SRS_SOCKET_01_050
         _ => OpenError::NotRegistered { descriptor, source: io::ErrorKind::Other.into() },
     }
 }

@@ -63,7 +63,6 @@ pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
 /// The call gets the buffers' bytes anew, and safe code may return anything. The bytes are sent only if they are as
 /// long as the rest of the payload. An empty call would wait for ever, and a longer one would send more than was
 /// accepted.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_052, Codes_SRS_SOCKET_01_041
 #[inline(always)]
 pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
@@ -75,7 +74,9 @@ pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
     let mut slices = payload.buffers().slices_from(cursor.index);
     let first = slices.next().and_then(|slice| slice.get(cursor.offset..)).unwrap_or_default();
     match (slices.next(), slices.size_hint().0) {
+        // Codes_SRS_SOCKET_01_041
         (None, _) if first.len() != rest => Err(Fault::BuffersChanged),
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
         (None, _) => retry_interrupted(|| sys.send(fd, first, SEND_FLAGS)).map_err(Fault::Os),
         (Some(second), more) if more <= FEW_BUFFERS - 2 => {
             send_vectored::<FEW_BUFFERS, S>(sys, fd, [first, second].into_iter().chain(slices), rest)
@@ -114,6 +115,7 @@ fn send_vectored<'a, const N: usize, S: SocketSyscalls>(
     let length = array.iter().fold(0_usize, |length, slice| length.saturating_add(slice.len()));
     // If the array is full, the list may be longer than the array.
     let fits = if array.is_full() { (1..=rest).contains(&length) } else { length == rest };
+    // Codes_SRS_SOCKET_01_041
     if !fits {
         return Err(Fault::BuffersChanged);
     }
@@ -185,11 +187,11 @@ pub(crate) enum Received {
 }
 
 /// Fills the buffers with the bytes that are there.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_083
 #[inline]
 pub(crate) fn receive<S: SocketSyscalls, B: IoBufsMut>(sys: &S, fd: BorrowedFd<'_>, buffers: &mut B) -> Received {
     let mut slices = buffers.slices_mut_from(0);
     let first = slices.next().unwrap_or_default();
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_083
     match (slices.next(), slices.size_hint().0) {
         (None, _) => receive_into(sys, fd, first),
         (Some(second), more) if more <= FEW_BUFFERS - 2 => {

@@ -299,9 +299,10 @@ impl<H: Handler, P: Port> Drop for ServicesOnPanic<'_, H, P> {
 }
 
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
-    // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
     fn drop(&mut self) {
+        // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
         self.remove_and_wait();
+        // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
         if !self.core.is_inherited() {
             self.core.release_unregistered();
         }

@@ -30,6 +30,8 @@ pub(super) enum Verdict {
     /// They notice only a part of the viable mutants: the number noticed, and the number viable.
     Partly(usize, usize),
     NotNoticed,
+    /// No mutant compiles but one that ends the process, which they notice: they run the code.
+    Reached,
     /// There is no mutant that compiles.
     NoViableMutant,
     NotTried,
@@ -52,7 +54,7 @@ impl Verdict {
             let verdict = Self::of(noticed.parse().ok()?, viable.parse().ok()?);
             return matches!(verdict, Self::Partly(noticed, viable) if noticed < viable).then_some(verdict);
         }
-        [Self::Noticed, Self::NotNoticed, Self::NoViableMutant, Self::NotTried]
+        [Self::Noticed, Self::NotNoticed, Self::Reached, Self::NoViableMutant, Self::NotTried]
             .into_iter()
             .find(|verdict| verdict.to_string() == text)
     }
@@ -60,8 +62,9 @@ impl Verdict {
     /// The strength of the proof.
     fn rank(self) -> u8 {
         match self {
-            Self::Noticed => 2,
-            Self::Partly(..) => 1,
+            Self::Noticed => 3,
+            Self::Partly(..) => 2,
+            Self::Reached => 1,
             Self::NotNoticed | Self::NoViableMutant | Self::NotTried => 0,
         }
     }
@@ -73,6 +76,7 @@ impl fmt::Display for Verdict {
             Self::Noticed => f.write_str("noticed"),
             Self::Partly(noticed, viable) => write!(f, "partly-noticed {noticed}/{viable}"),
             Self::NotNoticed => f.write_str("not-noticed"),
+            Self::Reached => f.write_str("reached"),
             Self::NoViableMutant => f.write_str("no-viable-mutant"),
             Self::NotTried => f.write_str("not-tried"),
         }
@@ -174,7 +178,7 @@ impl Proofs {
             let rank = |verdict: Option<Verdict>| verdict.map_or(0, Verdict::rank);
             let is_less = rank(after) < rank(before);
             // A lost level stays lost until it proves more than before.
-            if is_less || (old.lost.contains(level) && rank(after) == rank(before) && rank(after) < 2) {
+            if is_less || (old.lost.contains(level) && rank(after) == rank(before) && rank(after) < 3) {
                 new.lost.insert(level.to_owned());
             }
         }
@@ -269,7 +273,7 @@ mod tests {
             assert_eq!(updated(once.clone(), less).lost, lost, "{less}");
             assert!(updated(once, Verdict::Noticed).lost.is_empty());
         }
-        for same in [Verdict::Noticed, Verdict::Partly(1, 2), Verdict::NotNoticed] {
+        for same in [Verdict::Noticed, Verdict::Partly(1, 2), Verdict::Reached, Verdict::NotNoticed] {
             assert!(updated(proof(same), same).lost.is_empty(), "{same}");
         }
         assert!(updated(proof(Verdict::Partly(9, 10)), Verdict::Partly(1, 10)).lost.is_empty());

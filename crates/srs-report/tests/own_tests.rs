@@ -89,17 +89,21 @@ fn workspace() -> Project {
                 // Codes_SRS_A_01_004\npub const fn three() -> u8 { 1 + 2 }\n\
                 // Codes_SRS_A_01_005\npub fn lock() -> Odd { Odd { f: 1 } }\npub struct Odd { pub f: u8 }\n\
                 pub type Handle = *mut u8;\n\
-                // Codes_SRS_A_01_006\npub unsafe extern \"C\" fn same(a: Handle) -> Handle { a }\n";
+                // Codes_SRS_A_01_006\npub unsafe extern \"C\" fn same(a: Handle) -> Handle { a }\n\
+                pub fn sort(a: u8) -> u8 {\n    // Codes_SRS_A_01_007\n    if a > 9 {\n        return 1;\n    }\n    \
+                match a {\n        // Codes_SRS_A_01_008\n        3 => 4,\n        _ => 5,\n    }\n}\n";
     let unit = "// Tests_SRS_A_01_001\n#[test]\nfn adds() { assert_eq!(a::add(2, 3), 5); }\n\
                 // Tests_SRS_A_01_002\n#[test]\nfn calls_sub() { let _ = a::sub(9, 1); }\n\
                 // Says of its neighbour what that does not say itself.\n#[test]\nfn subtracts() { assert_eq!(a::sub(9, 1), 8); }\n\
                 // Tests_SRS_A_01_003\n#[test]\nfn goes_on() { assert_eq!(a::turns(3), 3); }\n\
                 // Tests_SRS_A_01_004\n#[test]\nfn is_three() { assert_eq!(a::three(), 3); }\n\
                 // Tests_SRS_A_01_005\n#[test]\nfn locks() { assert_eq!(a::lock().f, 1); }\n\
-                // Tests_SRS_A_01_006\n#[test]\nfn passes_on() { assert!(!unsafe { a::same(&mut 1) }.is_null()); }\n";
+                // Tests_SRS_A_01_006\n#[test]\nfn passes_on() { assert!(!unsafe { a::same(&mut 1) }.is_null()); }\n\
+                // Tests_SRS_A_01_007\n#[test]\nfn nine() { assert_eq!((a::sort(9), a::sort(10)), (5, 1)); }\n\
+                // Tests_SRS_A_01_008\n#[test]\nfn two() { assert_eq!(a::sort(2), 5); }\n";
     let integration = "// Tests_SRS_A_01_001, Tests_SRS_A_01_003, Tests_SRS_A_01_004, Tests_SRS_A_01_005\n#[test]\nfn is_positive() { assert!(a::add(2, 3) > 2); }\n\
                        // Tests_SRS_A_01_002\n#[test]\n#[ignore]\nfn is_never_run() { assert_eq!(a::sub(9, 1), 8); }\n";
-    let ids = (1..=6).map(|number| format!("**SRS_A_01_00{number}: [** {number} **]**\n\n")).collect::<String>();
+    let ids = (1..=8).map(|number| format!("**SRS_A_01_00{number}: [** {number} **]**\n\n")).collect::<String>();
     Project::empty()
         .file("Cargo.toml", "[workspace]\nmembers = [\"crates/a\", \"tests\"]\nresolver = \"2\"\n")
         .file("crates/a/Cargo.toml", &manifest("a", ""))
@@ -147,18 +151,21 @@ fn own_tests_prove_what_they_notice_and_nothing_else() {
 
     // The mutants of a function return another value or use another operator. Only the constant function needs a build
     // of its own. No replacement of an `Odd` compiles, but
-    // a null pointer replaces the handle.
+    // a null pointer replaces the handle. A tag above a part of a function counts what breaks the part, and the test of
+    // 007 would not notice what breaks the other part.
     let expected = "\
 SRS_A_01_001 = { unit = \"noticed\", integration = \"partly-noticed 3/4\" }
 SRS_A_01_002 = { unit = \"not-noticed\", integration = \"not-tried\", absent = [\"house::integration is_never_run\"] }
 SRS_A_01_003 = { unit = \"noticed\", integration = \"not-noticed\" }
 SRS_A_01_004 = { unit = \"noticed\", integration = \"not-noticed\" }
-SRS_A_01_005 = { unit = \"no-viable-mutant\", integration = \"no-viable-mutant\" }
+SRS_A_01_005 = { unit = \"reached\", integration = \"not-noticed\" }
 SRS_A_01_006 = { unit = \"noticed\" }
+SRS_A_01_007 = { unit = \"noticed\" }
+SRS_A_01_008 = { unit = \"not-noticed\" }
 ";
     assert_eq!(proven(&project), expected, "{}", first.stderr);
     assert!(
-        first.stdout.contains("4 of 6 requirements are proven by mutation at unit level, 0 at"),
+        first.stdout.contains("5 of 8 requirements are proven by mutation at unit level, 0 at"),
         "{}",
         first.stdout
     );

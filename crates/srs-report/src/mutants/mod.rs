@@ -70,7 +70,7 @@ enum Scenario {
 }
 
 /// A mutant as cargo-mutants lists it.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Change {
     pub(super) name: String,
     pub(super) file: String,
@@ -80,14 +80,14 @@ pub(super) struct Change {
 }
 
 /// The text that the replacement replaces.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Span {
     pub(super) start: Point,
     pub(super) end: Point,
 }
 
 /// Lines and columns are counted from 1.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 pub(super) struct Point {
     pub(super) line: usize,
     pub(super) column: usize,

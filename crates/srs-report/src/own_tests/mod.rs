@@ -1,10 +1,12 @@
 //! `--prove --own-tests`: does a requirement's own test notice when the requirement's own code is broken?
 //!
-//! cargo-mutants names the mutants of the tagged items, [`listed`]. [`schemata`] compiles them all into the test binaries of a copy
-//! of the project, [`scratch`]. So one build serves every mutant, requirement and level. For each mutant of a
-//! requirement, [`runner`] runs the requirement's tagged tests until one fails. [`state`] remembers each outcome.
+//! cargo-mutants names the mutants of the tagged items, [`listed`], and [`parts`] adds those of what tags in bodies stand
+//! above. [`schemata`] compiles them all into the test binaries of a copy of the project, [`scratch`]. So one build serves
+//! every mutant, requirement and level. For each mutant of a requirement, [`runner`] runs the requirement's tagged tests
+//! until one fails. [`state`] remembers each outcome.
 
 mod listed;
+mod parts;
 mod plan;
 mod runner;
 mod schemata;
@@ -127,6 +129,14 @@ impl Run<'_> {
             }
             eprintln!("srs-report: {} of {} mutants that need a build of their own", done + 1, alone.len());
             self.try_alone(number, &scratch, &instrumented, &tests)?;
+        }
+        // Only now is it known where nothing but the last resort compiles.
+        if !alone.is_empty() && shared.iter().any(|number| self.is_open(*number, &tests)) && !self.time_is_up() {
+            if let Built::Binaries(binaries) = scratch.build(&self.plan.targets(None))? {
+                tests = self.find(binaries)?;
+                self.time(&mut tests)?;
+                self.try_all(&shared, &tests)?;
+            }
         }
         Ok(tests)
     }
@@ -329,7 +339,11 @@ impl Run<'_> {
     /// The requirements and levels for which no test is known to notice the mutant and some test is still untried.
     fn open<'s>(&'s self, number: usize, tests: &Tests) -> Vec<(&'s Subject, Level)> {
         let mut open = Vec::new();
+        let is_last_resort = self.plan.mutants[number].is_last_resort;
         for subject in self.plan.subjects.iter().filter(|it| it.mutants.contains(&number)) {
+            if is_last_resort && self.has_better(subject) {
+                continue;
+            }
             for level in [Level::Unit, Level::Integration] {
                 let there = || subject.tests(level).iter().filter(|test| tests.contains_key(test));
                 let facts: Vec<Option<Fact>> = there().map(|test| self.state.get(self.key(number, *test))).collect();
@@ -339,6 +353,13 @@ impl Run<'_> {
             }
         }
         open
+    }
+
+    /// Whether the requirement has a mutant that compiles and does more than end the process.
+    fn has_better(&self, subject: &Subject) -> bool {
+        let mut better =
+            subject.mutants.iter().map(|number| &self.plan.mutants[*number]).filter(|it| !it.is_last_resort);
+        better.any(|mutant| self.state.get(mutant.key) != Some(Fact::Unviable))
     }
 
     fn is_open(&self, number: usize, tests: &Tests) -> bool {
@@ -378,8 +399,12 @@ impl Run<'_> {
                 continue;
             }
             let (mut noticed, mut viable, mut untried) = (0, 0, false);
+            let last_resort = !self.has_better(subject);
             for number in &subject.mutants {
                 let mutant = &self.plan.mutants[*number];
+                if mutant.is_last_resort != last_resort {
+                    continue;
+                }
                 match self.state.get(mutant.key) {
                     Some(Fact::Unviable) => continue,
                     None => untried = true,
@@ -396,7 +421,12 @@ impl Run<'_> {
                     untried = true;
                 }
             }
-            let verdict = if untried { Verdict::NotTried } else { Verdict::of(noticed, viable) };
+            let verdict = match Verdict::of(noticed, viable) {
+                _ if untried => Verdict::NotTried,
+                Verdict::Noticed if last_resort => Verdict::Reached,
+                Verdict::Partly(..) if last_resort => Verdict::NotNoticed,
+                verdict => verdict,
+            };
             match level {
                 Level::Unit => proof.unit = Some(verdict),
                 Level::Integration => proof.integration = Some(verdict),

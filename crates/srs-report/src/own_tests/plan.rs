@@ -1,6 +1,7 @@
 //! The plan of a run: requirements, the mutants of their code, and their tests.
 
 use super::listed::changes;
+use super::parts::{self, Part};
 use super::schemata::Mutation;
 use super::scratch::Targets;
 use crate::config::Word;
@@ -74,7 +75,22 @@ pub(super) struct Mutant {
     pub(super) mutation: Mutation,
     /// The hash of the file's code and of the change.
     pub(super) key: u64,
+    line: usize,
+    /// Whether it changes a part as only the part's own tags ask for.
+    is_of_part: bool,
+    /// Whether it only ends the process, which counts if nothing else compiles.
+    pub(super) is_last_resort: bool,
 }
+
+/// A change that may become a mutant.
+struct Proposed {
+    change: Change,
+    is_of_part: bool,
+    is_last_resort: bool,
+}
+
+/// The parts of functions with tags of their own, by file and line of the tag.
+type Parts<'t> = BTreeMap<(&'t str, usize), Part>;
 
 /// A tagged test.
 #[derive(Debug)]
@@ -96,8 +112,28 @@ impl Plan {
         if tagged.is_empty() {
             bail!("--prove: no code is tagged with what --only and --crate choose");
         }
-        plan.add_mutants(root, folder, &tagged)?;
-        plan.add_subjects(root, tags, choice)?;
+        let mut parts = parts(root, tags)?;
+        let mut all: Vec<Proposed> = Vec::new();
+        let mut propose = |changes: Vec<Change>, is_of_part, is_last_resort| {
+            all.extend(changes.into_iter().map(|change| Proposed { change, is_of_part, is_last_resort }));
+        };
+        propose(changes(root, folder, &tagged)?, false, false);
+        let mut whole: BTreeMap<&str, Vec<RangeInclusive<usize>>> = BTreeMap::new();
+        for tag in tags.iter().filter(|tag| choice.takes(tag)) {
+            let path = &*tag.location.path;
+            if let Some(part) = parts.get_mut(&(path, tag.location.line)) {
+                propose(part.changes.drain(..).collect(), true, false);
+                propose(part.last_resort.drain(..).collect(), true, true);
+            } else if let Some(target) = &tag.target {
+                whole.entry(path).or_default().push(target.lines.clone());
+            }
+        }
+        for (path, lines) in whole.into_iter().filter(|(path, _)| is_rust(path)) {
+            let ends = parts::ends(path, &read(root, path)?, &lines).with_context(|| format!("{path} is not Rust"))?;
+            propose(ends, false, true);
+        }
+        plan.add_mutants(root, all, &tagged)?;
+        plan.add_subjects(root, tags, choice, &parts)?;
         Ok(plan)
     }
 
@@ -109,12 +145,14 @@ impl Plan {
     fn add_mutants(
         &mut self,
         root: &Path,
-        folder: &Path,
+        changes: Vec<Proposed>,
         tagged: &BTreeMap<&str, Vec<RangeInclusive<usize>>>,
     ) -> anyhow::Result<()> {
         let nothing = Mutation { number: 0, range: 0..0, replacement: String::new() };
-        self.mutants.push(Mutant { file: String::new(), name: String::new(), mutation: nothing, key: 0 });
-        for change in changes(root, folder, tagged)? {
+        let (file, name) = (String::new(), String::new());
+        let (is_of_part, is_last_resort) = (false, false);
+        self.mutants.push(Mutant { file, name, mutation: nothing, key: 0, line: 0, is_of_part, is_last_resort });
+        for Proposed { change, is_of_part, is_last_resort } in changes {
             let lines = tagged.get(change.file.as_str());
             if !lines.is_some_and(|all| all.iter().any(|lines| lines.contains(&change.span.start.line))) {
                 continue;
@@ -136,17 +174,28 @@ impl Plan {
                 text[range.clone()].as_bytes(),
                 change.replacement.as_bytes(),
             ]);
+            // Several tags may stand above one part.
+            if self.mutants.iter().any(|mutant| mutant.key == key) {
+                continue;
+            }
             let number = self.mutants.len();
-            let Change { name, file, replacement, .. } = change;
+            let Change { name, file, replacement, span } = change;
             let root_file = crate_root(root, &file)
                 .with_context(|| format!("{file} is in no crate with a src/lib.rs or a src/main.rs"))?;
             self.crate_roots.insert(root_file);
-            self.mutants.push(Mutant { file, name, mutation: Mutation { number, range, replacement }, key });
+            let (line, mutation) = (span.start.line, Mutation { number, range, replacement });
+            self.mutants.push(Mutant { file, name, mutation, key, line, is_of_part, is_last_resort });
         }
         Ok(())
     }
 
-    fn add_subjects(&mut self, root: &Path, tags: &[Tag], choice: &Choice<'_>) -> anyhow::Result<()> {
+    fn add_subjects(
+        &mut self,
+        root: &Path,
+        tags: &[Tag],
+        choice: &Choice<'_>,
+        parts: &Parts<'_>,
+    ) -> anyhow::Result<()> {
         let ids: BTreeSet<&str> = tags.iter().filter(|tag| choice.takes_id(tag)).map(|tag| tag.id.as_str()).collect();
         let mut subjects: BTreeMap<&str, Subject> =
             ids.into_iter().map(|id| (id, Subject { id: id.to_owned(), ..Subject::default() })).collect();
@@ -156,11 +205,20 @@ impl Plan {
             let path = &*tag.location.path;
             match tag.word {
                 Word::Code if !target.is_test_code => {
-                    let of_item = self.mutants.iter().skip(1).filter(|mutant| {
-                        let line = self.files[&mutant.file][..mutant.mutation.range.start].matches('\n').count() + 1;
-                        mutant.file == path && target.lines.contains(&line)
+                    let part = parts.get(&(path, tag.location.line)).map(|part| &part.lines);
+                    let lines = part.unwrap_or(&target.lines);
+                    // What is in a smaller part concerns the requirements of that part only.
+                    let smaller: Vec<_> = parts
+                        .range((path, 0)..=(path, usize::MAX))
+                        .map(|(_, part)| &part.lines)
+                        .filter(|inner| *inner != lines && lines.contains(inner.start()) && lines.contains(inner.end()))
+                        .collect();
+                    let own = self.mutants.iter().skip(1).filter(|mutant| {
+                        let is_inside = |lines: &RangeInclusive<usize>| lines.contains(&mutant.line);
+                        let is_near = mutant.file == path && is_inside(lines) && (part.is_some() || !mutant.is_of_part);
+                        is_near && !smaller.iter().any(|lines| is_inside(lines))
                     });
-                    subject.mutants.extend(of_item.map(|mutant| mutant.mutation.number));
+                    subject.mutants.extend(own.map(|mutant| mutant.mutation.number));
                 }
                 Word::Test if target.is_test => {
                     let place = (path, *target.lines.start());
@@ -213,6 +271,27 @@ impl Plan {
         }
         targets
     }
+}
+
+fn is_rust(path: &str) -> bool {
+    path.ends_with(".rs")
+}
+
+/// The parts that tags stand above.
+fn parts<'t>(root: &Path, tags: &'t [Tag]) -> anyhow::Result<Parts<'t>> {
+    let mut lines: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for tag in tags.iter().filter(|tag| tag.word == Word::Code && is_rust(&tag.location.path)) {
+        // A tag above an item is not in it.
+        if tag.target.as_ref().is_some_and(|target| !target.is_test_code && target.lines.contains(&tag.location.line)) {
+            lines.entry(&tag.location.path).or_default().push(tag.location.line);
+        }
+    }
+    let mut all = Parts::new();
+    for (path, lines) in lines {
+        let found = parts::below(path, &read(root, path)?, &lines).with_context(|| format!("{path} is not Rust"))?;
+        all.extend(lines.into_iter().zip(found).filter_map(|(line, part)| Some(((path, line), part?))));
+    }
+    Ok(all)
 }
 
 fn read(root: &Path, path: &str) -> anyhow::Result<String> {

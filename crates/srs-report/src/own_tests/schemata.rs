@@ -12,7 +12,10 @@ use syn::{Block, ReturnType, Signature};
 /// The environment variable that holds the number of the active mutant.
 pub(super) const VARIABLE: &str = "SRS_REPORT_MUTANT";
 
-/// The module that every mutated crate gets. It returns the number of the active mutant, or 0 if there is none.
+/// The call that ends the process.
+pub(super) const END: &str = "crate::srs_report_mutant::end();";
+
+/// The module that every mutated crate gets. `active` returns the number of the active mutant, or 0 if there is none.
 ///
 /// It allocates nothing and takes no lock, because mutants also run after memory has run out and in children of `fork`.
 /// It does not need `std`, because a crate may lack it.
@@ -20,7 +23,9 @@ pub(super) const MODULE: &str = r#"
 #[allow(unsafe_code, missing_docs, clippy::all)]
 pub(crate) mod srs_report_mutant {
     use core::sync::atomic::{AtomicU32, Ordering};
-    unsafe extern "C" { fn getenv(name: *const u8) -> *const u8; }
+    unsafe extern "C" { fn getenv(name: *const u8) -> *const u8; fn abort() -> !; }
+    #[allow(dead_code)]
+    pub(crate) fn end() -> ! { unsafe { abort() } }
     static ACTIVE: AtomicU32 = AtomicU32::new(u32::MAX);
     pub(crate) fn active() -> u32 {
         let known = ACTIVE.load(Ordering::Relaxed);
@@ -236,5 +241,6 @@ mod tests {
     #[test]
     fn the_module_reads_the_variable() {
         assert!(MODULE.contains(&format!("b\"{VARIABLE}\\0\"")));
+        assert!(END.starts_with("crate::srs_report_mutant::end(") && MODULE.contains("mod srs_report_mutant"));
     }
 }
