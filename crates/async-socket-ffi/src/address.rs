@@ -56,7 +56,7 @@ struct Side {
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `address` is NULL or has room for `size` bytes.
-// Codes_SRS_C_LIBRARY_01_080, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_080
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_get_local_address(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn async_socket_get_local_address(
 ///
 /// # Safety
 /// That of `async_socket_get_local_address`.
-// Codes_SRS_C_LIBRARY_01_080, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_080
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_get_peer_address(
     async_socket: ASYNC_SOCKET_HANDLE,

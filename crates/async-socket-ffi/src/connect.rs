@@ -88,7 +88,7 @@ pub type ASYNC_SOCKET_CONNECT_HANDLE = *mut ASYNC_SOCKET_CONNECT;
 /// # Safety
 /// `host` is NULL or NUL-terminated; `connect` is NULL or can be written until this returns; the callback may be called with
 /// its context on another thread.
-// Codes_SRS_C_LIBRARY_01_066, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_066
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_connect_async(
     host: *const c_char,
@@ -216,7 +216,7 @@ fn result_of(error: &ConnectError) -> ASYNC_SOCKET_CONNECT_RESULT {
 ///
 /// # Safety
 /// `connect` is NULL or a handle that the program does not use again.
-// Codes_SRS_C_LIBRARY_01_068, Codes_SRS_C_LIBRARY_01_070, Codes_SRS_C_LIBRARY_01_071
+// Codes_SRS_C_LIBRARY_01_068
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_connect_cancel(connect: ASYNC_SOCKET_CONNECT_HANDLE) {
     guarded((), || {

@@ -16,7 +16,7 @@ pub(crate) fn into_handle<T>(reference: TryArc<T>) -> *mut T {
 #[inline]
 pub(crate) unsafe fn from_handle<T>(handle: *mut T) -> Option<TryArc<T>> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_019, Codes_SRS_ASYNC_SOCKET_LINUX_11_024, Codes_SRS_ASYNC_SOCKET_LINUX_11_035
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_064
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_043, Codes_SRS_ASYNC_SOCKET_LINUX_11_064, Codes_SRS_C_LIBRARY_01_070
     if handle.is_null() {
         return None;
     }

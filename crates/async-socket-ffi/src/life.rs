@@ -19,7 +19,7 @@ pub type ON_ASYNC_SOCKET_CLOSE_COMPLETE = Option<unsafe extern "C" fn(context: *
 ///
 /// # Safety
 /// `socket_handle` is a descriptor that the caller owns, or negative.
-// Codes_SRS_C_LIBRARY_01_051, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_051
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_create_and_open(
     execution_engine: EXECUTION_ENGINE_HANDLE,
@@ -54,7 +54,7 @@ pub unsafe extern "C" fn async_socket_create_and_open(
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_072, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_072
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_release_descriptor(async_socket: ASYNC_SOCKET_HANDLE) -> SOCKET_HANDLE {
     const NAME: &str = "async_socket_release_descriptor";
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn async_socket_release_descriptor(async_socket: ASYNC_SOC
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `on_close_complete` may be called with its context on another thread.
-// Codes_SRS_C_LIBRARY_01_046, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_046
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_close_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -102,6 +102,7 @@ pub unsafe extern "C" fn async_socket_close_async(
             reject(NAME, "async_socket", "is NULL");
             return 1;
         };
+        // Codes_SRS_C_LIBRARY_01_070
         let Some(on_close_complete) = on_close_complete else {
             reject(NAME, "on_close_complete", "is NULL");
             return 1;

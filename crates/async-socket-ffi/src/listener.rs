@@ -83,7 +83,7 @@ pub type ASYNC_SOCKET_LISTENER_HANDLE = *mut ASYNC_SOCKET_LISTENER;
 /// # Safety
 /// `host` is NULL or NUL-terminated; `on_accept` may be called with its context on another thread until the listener has
 /// stopped.
-// Codes_SRS_C_LIBRARY_01_060, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_060
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_start(
     host: *const c_char,
@@ -107,7 +107,7 @@ pub unsafe extern "C" fn async_socket_listener_start(
 /// # Safety
 /// That of `async_socket_listener_start`; `options` is NULL or as long as its `size` says, and its port is NULL or a reference
 /// that the caller has.
-// Codes_SRS_C_LIBRARY_01_079, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_079
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_start_with(
     host: *const c_char,
@@ -159,7 +159,7 @@ unsafe fn start_on_host(
 ///
 /// # Safety
 /// That of `async_socket_listener_start`; `socket_handle` is a descriptor that the caller owns, or negative.
-// Codes_SRS_C_LIBRARY_01_061, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_061
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_start_on(
     socket_handle: SOCKET_HANDLE,
@@ -282,6 +282,7 @@ fn call(
     context: Context,
     accepted: Result<Accepted<CompletionPort<Kernel>>, AcceptError>,
 ) {
+    // Codes_SRS_C_LIBRARY_01_070
     let Some(on_accept) = on_accept else { return };
     let (result, error) = match accepted {
         Ok(accepted) => {
@@ -306,7 +307,7 @@ fn call(
 ///
 /// # Safety
 /// `listener` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_060, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_060
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_get_port(listener: ASYNC_SOCKET_LISTENER_HANDLE) -> u16 {
     guarded(0, || {
@@ -324,7 +325,7 @@ pub unsafe extern "C" fn async_socket_listener_get_port(listener: ASYNC_SOCKET_L
 ///
 /// # Safety
 /// `listener` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_062, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_062
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_resume(listener: ASYNC_SOCKET_LISTENER_HANDLE) -> c_int {
     guarded(1, || {
@@ -349,7 +350,7 @@ pub unsafe extern "C" fn async_socket_listener_resume(listener: ASYNC_SOCKET_LIS
 ///
 /// # Safety
 /// `listener` is NULL or a valid handle; `on_stopped` may be called with its context on another thread.
-// Codes_SRS_C_LIBRARY_01_063, Codes_SRS_C_LIBRARY_01_070, Codes_SRS_C_LIBRARY_01_071
+// Codes_SRS_C_LIBRARY_01_063
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_stop_async(
     listener: ASYNC_SOCKET_LISTENER_HANDLE,
@@ -363,10 +364,12 @@ pub unsafe extern "C" fn async_socket_listener_stop_async(
             reject(NAME, "listener", "is NULL");
             return 1;
         };
+        // Codes_SRS_C_LIBRARY_01_070
         let Some(on_stopped) = on_stopped else {
             reject(NAME, "on_stopped", "is NULL");
             return 1;
         };
+        // Codes_SRS_C_LIBRARY_01_071
         if handle.port.is_inherited() {
             reject(NAME, "listener", "was made before fork, in the parent process");
             return 1;
@@ -384,7 +387,7 @@ pub unsafe extern "C" fn async_socket_listener_stop_async(
 ///
 /// # Safety
 /// `listener` is NULL or a handle that the program does not use again.
-// Codes_SRS_C_LIBRARY_01_064, Codes_SRS_C_LIBRARY_01_070, Codes_SRS_C_LIBRARY_01_071
+// Codes_SRS_C_LIBRARY_01_064
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_destroy(listener: ASYNC_SOCKET_LISTENER_HANDLE) {
     guarded((), || {

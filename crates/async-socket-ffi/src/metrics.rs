@@ -162,7 +162,7 @@ fn counts(counts: &OperationCounts) -> ASYNC_SOCKET_OPERATION_COUNTS {
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_076, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_076
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_set_metrics(async_socket: ASYNC_SOCKET_HANDLE, on: c_int) -> c_int {
     const NAME: &str = "async_socket_set_metrics";
@@ -188,7 +188,7 @@ pub unsafe extern "C" fn async_socket_set_metrics(async_socket: ASYNC_SOCKET_HAN
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `metrics` is NULL or has room for `metrics_size` bytes.
-// Codes_SRS_C_LIBRARY_01_076, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_076
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_get_metrics(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -226,7 +226,7 @@ pub unsafe extern "C" fn async_socket_get_metrics(
 ///
 /// # Safety
 /// `listener` is NULL or a valid handle; `metrics` is NULL or has room for `metrics_size` bytes.
-// Codes_SRS_C_LIBRARY_01_077, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_077
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_get_metrics(
     listener: ASYNC_SOCKET_LISTENER_HANDLE,
@@ -257,7 +257,7 @@ pub unsafe extern "C" fn async_socket_listener_get_metrics(
 ///
 /// # Safety
 /// `pool` is NULL or a valid handle; `metrics` is NULL or has room for `metrics_size` bytes.
-// Codes_SRS_C_LIBRARY_01_077, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_077
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_buffer_pool_get_metrics(
     pool: ASYNC_SOCKET_BUFFER_POOL_HANDLE,
@@ -298,7 +298,7 @@ pub extern "C" fn platform_set_metrics(on: c_int) {
 ///
 /// # Safety
 /// `completion_port` is NULL or a reference that the caller has; `metrics` is NULL or has room for `metrics_size` bytes.
-// Codes_SRS_C_LIBRARY_01_078, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_078
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn completion_port_get_metrics(
     completion_port: COMPLETION_PORT_HANDLE,

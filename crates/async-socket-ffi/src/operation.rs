@@ -65,7 +65,6 @@ pub(crate) unsafe fn store(place: *mut ASYNC_SOCKET_OPERATION_ID, id: Option<Ope
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `operation_id` is NULL or may be written.
-// Codes_SRS_C_LIBRARY_01_070
 unsafe fn begin(
     function: &'static str,
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -73,6 +72,7 @@ unsafe fn begin(
     context: *mut c_void,
     operation_id: *mut ASYNC_SOCKET_OPERATION_ID,
 ) -> Option<(TryArc<ASYNC_SOCKET>, Callback)> {
+    // Codes_SRS_C_LIBRARY_01_042
     // SAFETY: the caller's promise.
     unsafe { store(operation_id, None) };
     // SAFETY: the caller's promise.
@@ -80,6 +80,7 @@ unsafe fn begin(
         reject(function, "async_socket", "is NULL");
         return None;
     };
+    // Codes_SRS_C_LIBRARY_01_070
     let Some(on_complete) = on_complete else {
         reject(function, "on_complete", "is NULL");
         return None;
@@ -87,6 +88,7 @@ unsafe fn begin(
     Some((handle, Callback { on_complete, context: Context::new(context) }))
 }
 
+// Codes_SRS_C_LIBRARY_01_043
 pub(crate) fn limit(milliseconds: u32) -> Option<Duration> {
     (milliseconds != ASYNC_SOCKET_NO_TIME_LIMIT).then(|| Duration::from_millis(milliseconds.into()))
 }
@@ -105,7 +107,7 @@ pub(crate) fn limit(milliseconds: u32) -> Option<Duration> {
 ///
 /// # Safety
 /// That of `async_socket_send_async`; `operation_id` is NULL or can be written until this returns.
-// Codes_SRS_C_LIBRARY_01_040, Codes_SRS_C_LIBRARY_01_042, Codes_SRS_C_LIBRARY_01_043, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_040
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_send_async_within(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -127,6 +129,7 @@ pub unsafe extern "C" fn async_socket_send_async_within(
         let sent = unsafe { send(&handle, list, limit(within_milliseconds), callback) };
         match sent {
             Ok(id) => {
+                // Codes_SRS_C_LIBRARY_01_042
                 // SAFETY: NULL or a place that can be written.
                 unsafe { store(operation_id, id) };
                 ASYNC_SOCKET_SEND_SYNC_OK
@@ -177,7 +180,7 @@ fn send_buffers<B: IoBufs>(
 ///
 /// # Safety
 /// That of `async_socket_receive_async`; `operation_id` is NULL or can be written until this returns.
-// Codes_SRS_C_LIBRARY_01_040, Codes_SRS_C_LIBRARY_01_042, Codes_SRS_C_LIBRARY_01_043, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_040
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_receive_async_within(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -199,6 +202,7 @@ pub unsafe extern "C" fn async_socket_receive_async_within(
         let received = unsafe { receive(&handle, list, limit(within_milliseconds), callback) };
         match received {
             Ok(id) => {
+                // Codes_SRS_C_LIBRARY_01_042
                 // SAFETY: NULL or a place that can be written.
                 unsafe { store(operation_id, Some(id)) };
                 0
@@ -249,7 +253,7 @@ fn receive_buffers<B: IoBufsMut>(
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_044, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_044
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_cancel(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -284,7 +288,7 @@ pub unsafe extern "C" fn async_socket_cancel(
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `operation_id` is NULL or can be written until this returns.
-// Codes_SRS_C_LIBRARY_01_045, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_045
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_shutdown_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -299,6 +303,7 @@ pub unsafe extern "C" fn async_socket_shutdown_async(
         let Some((handle, callback)) = begun else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
         match handle.socket.shutdown_async(move |ended| callback.call(ended.reason, 0)) {
             Ok(id) => {
+                // Codes_SRS_C_LIBRARY_01_042
                 // SAFETY: NULL or a place that can be written.
                 unsafe { store(operation_id, id) };
                 ASYNC_SOCKET_SEND_SYNC_OK

@@ -74,7 +74,7 @@ pub type ON_ASYNC_SOCKET_RECEIVE_POOLED_COMPLETE = Option<
 /// made when it is first needed. The limit bounds the memory of all receives from the pool, however many connections wait.
 ///
 /// Returns NULL if one of the numbers is 0, `buffer_bytes` is more than `UINT32_MAX`, or there is no memory.
-// Codes_SRS_C_LIBRARY_01_073, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_073
 #[unsafe(no_mangle)]
 pub extern "C" fn async_socket_buffer_pool_create(
     buffer_bytes: usize,
@@ -105,7 +105,7 @@ pub extern "C" fn async_socket_buffer_pool_create(
 ///
 /// # Safety
 /// `pool` is NULL or a handle that the program does not use again.
-// Codes_SRS_C_LIBRARY_01_073, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_073
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_buffer_pool_destroy(pool: ASYNC_SOCKET_BUFFER_POOL_HANDLE) {
     guarded((), || {
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn async_socket_buffer_pool_destroy(pool: ASYNC_SOCKET_BUF
 /// # Safety
 /// `async_socket` and `pool` are NULL or valid handles; `operation_id` is NULL or can be written until this returns; the
 /// callback may be called with its context on another thread.
-// Codes_SRS_C_LIBRARY_01_074, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_074
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_receive_pooled_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -154,6 +154,7 @@ pub unsafe extern "C" fn async_socket_receive_pooled_async(
             reject(NAME, "pool", "is NULL");
             return 1;
         };
+        // Codes_SRS_C_LIBRARY_01_070
         let Some(on_complete) = on_complete else {
             reject(NAME, "on_complete", "is NULL");
             return 1;
@@ -186,7 +187,7 @@ pub unsafe extern "C" fn async_socket_receive_pooled_async(
 ///
 /// # Safety
 /// `buffer` is NULL, or a buffer that a callback got or that was emptied by this call, and no copy of it was released.
-// Codes_SRS_C_LIBRARY_01_074, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_074
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_pooled_buffer_release(buffer: *mut ASYNC_SOCKET_POOLED_BUFFER) {
     guarded((), || {

@@ -35,7 +35,7 @@ unsafe fn known(function: &'static str, async_socket: ASYNC_SOCKET_HANDLE) -> Op
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_047, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_047
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_set_idle_timeout(async_socket: ASYNC_SOCKET_HANDLE, milliseconds: u32) -> c_int {
     const NAME: &str = "async_socket_set_idle_timeout";
@@ -59,7 +59,7 @@ pub unsafe extern "C" fn async_socket_set_idle_timeout(async_socket: ASYNC_SOCKE
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_048, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_048
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_queued_bytes(async_socket: ASYNC_SOCKET_HANDLE) -> usize {
     guarded(0, || {
@@ -78,7 +78,7 @@ pub unsafe extern "C" fn async_socket_queued_bytes(async_socket: ASYNC_SOCKET_HA
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_049, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_049
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_set_high_water_mark(async_socket: ASYNC_SOCKET_HANDLE, bytes: usize) -> c_int {
     const NAME: &str = "async_socket_set_high_water_mark";
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn async_socket_set_high_water_mark(async_socket: ASYNC_SO
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_050, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_050
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_get_descriptor(async_socket: ASYNC_SOCKET_HANDLE) -> SOCKET_HANDLE {
     guarded(INVALID_SOCKET, || {

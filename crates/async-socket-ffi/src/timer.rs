@@ -50,7 +50,7 @@ unsafe fn port(function: &'static str, completion_port: COMPLETION_PORT_HANDLE) 
 ///
 /// # Safety
 /// `completion_port` is NULL or a reference that the caller has; `on_work` may be called with `context` on another thread.
-// Codes_SRS_C_LIBRARY_01_055, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_055
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn platform_post(
     completion_port: COMPLETION_PORT_HANDLE,
@@ -59,6 +59,7 @@ pub unsafe extern "C" fn platform_post(
 ) -> c_int {
     const NAME: &str = "platform_post";
     guarded(1, || {
+        // Codes_SRS_C_LIBRARY_01_070
         let Some(on_work) = on_work else {
             reject(NAME, "on_work", "is NULL");
             return 1;
@@ -88,7 +89,7 @@ pub unsafe extern "C" fn platform_post(
 ///
 /// # Safety
 /// That of `platform_post`.
-// Codes_SRS_C_LIBRARY_01_056, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_056
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn platform_timer_start(
     completion_port: COMPLETION_PORT_HANDLE,
@@ -98,6 +99,7 @@ pub unsafe extern "C" fn platform_timer_start(
 ) -> PLATFORM_TIMER_HANDLE {
     const NAME: &str = "platform_timer_start";
     guarded(ptr::null_mut(), || {
+        // Codes_SRS_C_LIBRARY_01_070
         let Some(on_timer) = on_timer else {
             reject(NAME, "on_timer", "is NULL");
             return ptr::null_mut();
@@ -127,7 +129,7 @@ pub unsafe extern "C" fn platform_timer_start(
 ///
 /// # Safety
 /// `timer` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_057, Codes_SRS_C_LIBRARY_01_070
+// Codes_SRS_C_LIBRARY_01_057
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn platform_timer_reset(timer: PLATFORM_TIMER_HANDLE, milliseconds: u32) -> c_int {
     guarded(1, || {
@@ -152,7 +154,7 @@ pub unsafe extern "C" fn platform_timer_reset(timer: PLATFORM_TIMER_HANDLE, mill
 ///
 /// # Safety
 /// `timer` is NULL or a handle that the program does not use again.
-// Codes_SRS_C_LIBRARY_01_058, Codes_SRS_C_LIBRARY_01_070, Codes_SRS_C_LIBRARY_01_071
+// Codes_SRS_C_LIBRARY_01_058
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn platform_timer_cancel(timer: PLATFORM_TIMER_HANDLE) -> c_int {
     guarded(1, || {
@@ -161,6 +163,7 @@ pub unsafe extern "C" fn platform_timer_cancel(timer: PLATFORM_TIMER_HANDLE) -> 
             reject("platform_timer_cancel", "timer", "is NULL");
             return 1;
         };
+        // Codes_SRS_C_LIBRARY_01_071
         if handle.port.is_inherited() {
             // A thread of the parent may have held the timer's lock at the fork.
             mem::forget(handle);

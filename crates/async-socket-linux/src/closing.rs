@@ -68,7 +68,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// socket.close_async(move || drop(owned))?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_095, Codes_SRS_SOCKET_01_096, Codes_SRS_SOCKET_01_097
+    // Codes_SRS_SOCKET_01_095, Codes_SRS_SOCKET_01_096
     pub fn close_async<F>(&self, done: F) -> Result<(), Refused<F, CloseError>>
     where
         F: FnOnce() + Send + 'static,
@@ -76,6 +76,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let core = self.registration.handler();
         let descriptor = core.descriptor;
         let span = self.span();
+        // Codes_SRS_SOCKET_01_097
         let is_first = core.set_never_lingers(true);
         match self.registration.remove_async(done) {
             // Nothing of the socket is touched any more, because `done` may have dropped it.
@@ -84,6 +85,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
                 Ok(())
             }
             Err(refused) => {
+                // Codes_SRS_SOCKET_01_097
                 if is_first {
                     core.set_never_lingers(false);
                 }

@@ -58,7 +58,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// assert_eq!(ended.recv()?, EndReason::TimedOut);
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_101
+    // Codes_SRS_SOCKET_01_100
     pub fn receive_async_within<B, F>(
         &self,
         buffers: B,
@@ -103,7 +103,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// Those of `receive_pooled_async`.
-    // Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_101
+    // Codes_SRS_SOCKET_01_100
     pub fn receive_pooled_async_within<F>(
         &self,
         pool: &BufferPool,
@@ -148,7 +148,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// Those of `send_async`.
-    // Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_102
+    // Codes_SRS_SOCKET_01_100
     pub fn send_async_within<B, F>(
         &self,
         buffers: B,
@@ -249,9 +249,9 @@ impl Drop for Ending {
 }
 
 /// A send was queued. If the stream broke meanwhile, the timer ends the send, because there may never be room for it.
-// Codes_SRS_SOCKET_01_104
 pub(crate) fn end_if_broken<P: Port, S: SocketSyscalls>(registration: &Registration<SocketCore<S>, P>) {
     fence(Ordering::SeqCst);
+    // Codes_SRS_SOCKET_01_104
     if registration.handler().is_stream_broken() {
         // Without memory for the timer it waits for room or for the close.
         let _ = arm(registration, registration.port().now());
@@ -259,7 +259,6 @@ pub(crate) fn end_if_broken<P: Port, S: SocketSyscalls>(registration: &Registrat
 }
 
 /// Ends what has waited for too long. Returns when the timer has to come next.
-// Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_103, Codes_SRS_SOCKET_01_104, Codes_SRS_SOCKET_01_110
 pub(crate) fn timer_fired<S: SocketSyscalls>(
     core: &SocketCore<S>,
     timer: &TimerFired<'_, SocketCore<S>>,
@@ -279,6 +278,7 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
         }
         waits
     };
+    // Codes_SRS_SOCKET_01_110
     let is_idle = extras.idle.is_over(now, || core.take_touched(), waits);
     let mut earliest = None::<Instant>;
     if is_idle || more.is_some() {
@@ -286,6 +286,7 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
         for direction in both {
             timer.end_waiting(direction, |operation| {
                 let deadline = operation.deadline();
+                // Codes_SRS_SOCKET_01_100, Codes_SRS_SOCKET_01_101, Codes_SRS_SOCKET_01_102, Codes_SRS_SOCKET_01_103
                 let is_over = is_idle || deadline.is_some_and(|deadline| deadline <= now);
                 if !is_over {
                     earliest = earliest.into_iter().chain(deadline).min();
@@ -294,6 +295,7 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
             });
         }
     }
+    // Codes_SRS_SOCKET_01_104
     if core.is_stream_broken() {
         // Pairs with the fence of `end_if_broken`: either this finds the send, or its caller finds the broken stream.
         fence(Ordering::SeqCst);

@@ -68,7 +68,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// set.expect("it is open")?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_070, Codes_SRS_SOCKET_01_071
+    // Codes_SRS_SOCKET_01_070
     pub fn with_descriptor<T>(&self, lend: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
         let core = self.registration.handler();
         let is_open = || self.registration.phase() == Phase::Registered;
@@ -77,6 +77,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             return None;
         }
         // Counted before the phase is looked at again, so that a close sees the borrower, or the borrower the close.
+        // Codes_SRS_SOCKET_01_071
         let _borrower = Borrower::new(core)?;
         if !is_open() {
             return None;
@@ -121,12 +122,14 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// [`IntoFdError`] and the socket, which is unchanged.
-    // Codes_SRS_SOCKET_01_074, Codes_SRS_SOCKET_01_075, Codes_SRS_SOCKET_01_127
+    // Codes_SRS_SOCKET_01_074
     pub fn into_fd(self) -> Result<OwnedFd, Refused<Self, IntoFdError>> {
         if self.registration.phase() != Phase::Unregistered {
+            // Codes_SRS_SOCKET_01_075
             return self.take_fd().map_err(|error| Refused { error, returned: self });
         }
         // Only the drop releases it, on this thread.
+        // Codes_SRS_SOCKET_01_127
         let caught = Caught::new(self.descriptor_number());
         drop(self);
         Ok(caught.take().unwrap_or_else(|| unreachable!("a descriptor that was never registered is released")))
@@ -242,12 +245,13 @@ impl<'a, S: SocketSyscalls> Borrower<'a, S> {
 }
 
 impl<S: SocketSyscalls> Drop for Borrower<'_, S> {
-    // Codes_SRS_SOCKET_01_071
     fn drop(&mut self) {
         let mut lent = self.more.lent();
         lent.borrowers -= 1;
+        // Codes_SRS_SOCKET_01_071
         let left = if lent.borrowers == 0 { lent.left.take() } else { None };
         drop(lent);
+        // Codes_SRS_SOCKET_01_071
         if let Some(descriptor) = left {
             close(self.core, descriptor);
         }

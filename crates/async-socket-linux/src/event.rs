@@ -18,16 +18,17 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     type Operation = Queued<S>;
 
     /// Finds out what kind of socket it is.
-    // Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_030
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
         let fd = descriptor.as_fd();
         // Codes_SRS_SOCKET_01_068
         if !self.is_known() {
+            // Codes_SRS_SOCKET_01_010
             if let Some(kind) = retry_interrupted(|| self.sys.unsupported_kind(fd))? {
                 return Err(unsupported(kind));
             }
             self.set_connecting(retry_interrupted(|| self.sys.is_connecting(fd))?);
         }
+        // Codes_SRS_SOCKET_01_030
         self.set_short_read(if retry_interrupted(|| self.sys.short_read_drains(fd))? {
             ShortRead::Drained
         } else if retry_interrupted(|| self.sys.is_unix_stream(fd))? {
@@ -93,11 +94,15 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 /// Closes the descriptor. On a port thread `close` must not wait for a peer, because all other sockets of the port would wait
 /// too. Neither must a close that promises not to wait. Without lingering, `close` returns at once and the kernel goes on
 /// sending.
-// Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003, Codes_SRS_SOCKET_01_097
 pub(crate) fn close<S: SocketSyscalls>(core: &SocketCore<S>, descriptor: OwnedFd) {
     let fd = descriptor.as_fd();
-    if (is_port_thread() || core.never_lingers()) && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
+    let is_port_thread = is_port_thread();
+    // Codes_SRS_SOCKET_01_003, Codes_SRS_SOCKET_01_097
+    let shall_return_at_once = is_port_thread || core.never_lingers();
+    // Codes_SRS_SOCKET_01_002
+    if shall_return_at_once && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
         // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
+        // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_097
         let _ = retry_interrupted(|| core.sys.stop_lingering(fd));
     }
     core.sys.close(descriptor);

@@ -230,7 +230,6 @@ where
     type Completion = PooledCompletion;
     type Callback = F;
 
-    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_004, Codes_SRS_BUFFER_POOL_01_006
     #[inline]
     fn attempt(
         &mut self,
@@ -241,8 +240,10 @@ where
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(reason_of(Fault::Os(errno)));
         }
+        // Codes_SRS_BUFFER_POOL_01_003
         let mut buffer = match self.place.take(|| try_box(self.resumer.clone()).ok().map(|note| note as Note)) {
             FromPool::Buffer(buffer) => buffer,
+            // Codes_SRS_BUFFER_POOL_01_006
             FromPool::Empty => return Progress::Suspended,
             FromPool::OutOfMemory => return Progress::Failed(reason_of(Fault::Os(Errno::NOMEM))),
         };
@@ -253,6 +254,7 @@ where
         };
         match attempt.run(|fd| read(&core.sys, fd.as_fd(), buffer.room())) {
             Some(Received::Bytes { bytes, short, .. }) => {
+                // Codes_SRS_BUFFER_POOL_01_004
                 buffer.set_filled(bytes as usize);
                 core.touch();
                 core.note_received(bytes);

@@ -135,22 +135,24 @@ impl PoolPlace {
     /// with a `note`, unless it is queued already. `None` means that there was no memory for the note.
     ///
     /// The pool resumes a note when a buffer is granted to its receive, which then asks again.
-    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006
-    // Codes_SRS_BUFFER_POOL_01_010
     pub fn take(&mut self, note: impl FnOnce() -> Option<Note>) -> FromPool {
         let shared = &*self.pool.shared;
         let mut state = shared.lock();
         let Some(ticket) = self.ticket else {
+            // Codes_SRS_BUFFER_POOL_01_005
             if state.waiters.waiting() == 0
+                // Codes_SRS_BUFFER_POOL_01_010
                 && state.spare(shared.limit) > 0
                 && let Some(bytes) = state.take(shared.buffer_bytes)
             {
                 drop(state);
                 return FromPool::Buffer(self.pool.wrap(bytes));
             }
+            // Codes_SRS_BUFFER_POOL_01_006
             self.ticket = state.wait(note);
             return if self.ticket.is_some() { FromPool::Empty } else { FromPool::OutOfMemory };
         };
+        // Codes_SRS_BUFFER_POOL_01_006
         if !state.waiters.is_granted(ticket) {
             return FromPool::Empty;
         }
@@ -351,15 +353,15 @@ impl IoBuf for PooledBuffer {
 }
 
 impl Drop for PooledBuffer {
-    // Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010
-    // Codes_SRS_BUFFER_POOL_01_013
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if self.pool.made_in.is_inherited() {
             return;
         }
         let mut state = self.pool.lock();
+        // Codes_SRS_BUFFER_POOL_01_005
         state.free.push(bytes);
+        // Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010, Codes_SRS_BUFFER_POOL_01_013
         state.grant_free(self.pool.limit);
     }
 }

@@ -195,7 +195,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
     /// On the port's own thread, and so in each callback of a waiter, it does not wait. On another port's thread it does:
     /// two callbacks on the threads of two ports that remove each other's descriptor wait for each other for ever. Do not
     /// hold a lock here that a callback of the descriptor needs.
-    // Codes_SRS_COMPLETION_PORT_01_073, Codes_SRS_COMPLETION_PORT_01_125
+    // Codes_SRS_COMPLETION_PORT_01_073
     pub fn remove(&self, descriptor: BorrowedFd<'_>) {
         if self.made_in.is_inherited() {
             return;
@@ -210,6 +210,7 @@ impl<W: Waiter, P: Port> OneShots<W, P> {
             self.end_watching(&watch, number, Some(descriptor), token);
         }
         drop(watches);
+        // Codes_SRS_COMPLETION_PORT_01_073, Codes_SRS_COMPLETION_PORT_01_125
         watch.end(!self.port.is_current_thread());
     }
 
@@ -237,11 +238,11 @@ impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
     ///
     /// On the thread of this port or another it does not wait. The callback that the port's thread is in may then still run
     /// when this returns, and may use everything that its waiter captured. No other callback begins.
-    // Codes_SRS_COMPLETION_PORT_01_074, Codes_SRS_COMPLETION_PORT_01_124
     fn drop(&mut self) {
         if self.made_in.is_inherited() {
             return mem::forget(mem::take(self.watches.get_mut()));
         }
+        // Codes_SRS_COMPLETION_PORT_01_124
         let waits = !self.port.is_on_port_thread();
         let watches = mem::take(self.watches.get_mut());
         for (number, watch) in &watches {
@@ -251,6 +252,7 @@ impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
                 self.end_watching(watch, *number, descriptor, token);
             }
         }
+        // Codes_SRS_COMPLETION_PORT_01_074, Codes_SRS_COMPLETION_PORT_01_124
         for watch in watches.into_values() {
             watch.end(waits);
         }
@@ -387,7 +389,6 @@ fn action(events: Readiness, interest: Interest) -> Option<Action> {
 impl<W: Waiter> Source for Watch<W> {
     /// Fires every waiter that waits for one of the events. A waiter that is added meanwhile waits for the next event, for
     /// which `add` has armed the kernel.
-    // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
     fn on_ready(&self, events: Readiness) -> Dispatch {
         if self.made_in.is_inherited() {
             return Dispatch::Idle;
@@ -403,6 +404,7 @@ impl<W: Waiter> Source for Watch<W> {
         if state.waiters.is_empty() && state.waiters.capacity() > ROOM_KEPT {
             state.waiters = VecDeque::new();
         }
+        // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
         if state.needs_arming() { Dispatch::Rearm } else { Dispatch::Idle }
     }
 

@@ -76,6 +76,7 @@ impl<H: Handler> Core<H> {
             return;
         }
         let mut cold = self.cold.lock();
+        // Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_SOCKET_01_011
         cold.phase = if token.is_some() { Phase::Registered } else { Phase::Unregistered };
         if let Some(token) = token {
             cold.token = token;
