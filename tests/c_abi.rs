@@ -19,7 +19,7 @@ use std::ffi::c_void;
 use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::ptr::{null, null_mut};
+use std::ptr::{dangling_mut, null, null_mut};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,7 +48,26 @@ fn undisturbed(call: impl FnOnce(&Open, &Calls)) {
     assert_eq!((&input[..5], &got), (&b"input"[..], b"output"));
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_003
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_001, Tests_SRS_ASYNC_SOCKET_LINUX_11_002, Tests_SRS_ASYNC_SOCKET_LINUX_11_005
+#[rstest]
+#[case::null(null_mut())]
+#[case::never_dereferenced(dangling_mut())]
+fn a_socket_of_any_engine_lives_on_a_port_of_the_platform(#[case] engine: EXECUTION_ENGINE_HANDLE) {
+    let _platform = Platform::start();
+    let ((descriptor, peer), calls) = (pair(), Calls::new());
+    // SAFETY: the descriptor is given away.
+    let handle = unsafe { async_socket_create(engine, descriptor) };
+    assert!(!handle.is_null());
+    // SAFETY: a valid handle; the context outlives the call.
+    assert_eq!(unsafe { async_socket_open_async(handle, Some(on_open), calls.context()) }, 0);
+    assert_eq!(calls.next(), Call::Opened(ASYNC_SOCKET_OPEN_RESULT::ASYNC_SOCKET_OPEN_OK));
+    let (mut socket, mut bytes) = (Open { handle, peer }, [0; 8]);
+    assert_eq!(socket.receive(&mut [buffer(&mut bytes)], &calls), 0);
+    socket.write_from_peer(b"event");
+    assert_eq!(calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_OK, 5));
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_003, Tests_SRS_ASYNC_SOCKET_LINUX_11_006
 #[test]
 fn an_invalid_socket_is_refused_beside_sockets_that_work() {
     undisturbed(|_, _| {
@@ -66,6 +85,21 @@ fn destroying_and_closing_null_is_nothing() {
         // SAFETY: NULL is allowed.
         unsafe { async_socket_destroy(null_mut()) };
     });
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_021, Tests_SRS_ASYNC_SOCKET_LINUX_11_023
+#[test]
+fn destroying_an_open_socket_abandons_what_waits_and_closes_the_descriptor() {
+    let _platform = Platform::start();
+    let (socket, received, mut bytes) = (Open::new(), Calls::new(), [0; 8]);
+    assert_eq!(socket.receive(&mut [buffer(&mut bytes)], &received), 0);
+    let mut peer = socket.peer.try_clone().expect("a second descriptor of the peer");
+
+    drop(socket);
+
+    assert_eq!(received.next(), Call::Received(ASYNC_SOCKET_RECEIVE_ABANDONED, 0));
+    peer.set_read_timeout(Some(common::LIMIT)).expect("a time-out");
+    assert_eq!(peer.read(&mut [0]).expect("the end of the stream"), 0);
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_024, Tests_SRS_ASYNC_SOCKET_LINUX_11_025

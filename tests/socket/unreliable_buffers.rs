@@ -236,7 +236,7 @@ fn fragment(peer: &mut Peer) -> usize {
     }
 }
 
-// Tests_SRS_SOCKET_01_043
+// Tests_SRS_SOCKET_01_043, Tests_SRS_ASYNC_SOCKET_LINUX_11_052
 #[rstest]
 #[case::in_the_step_to_the_rest(|asked| panics_after(asked, 2))]
 #[case::in_the_second_call(|asked| panics_after(asked, 3))]

@@ -73,7 +73,7 @@ pub(crate) unsafe fn create(
     socket_handle: SOCKET_HANDLE,
 ) -> Option<(Reserved<ASYNC_SOCKET>, Socket)> {
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_003
-    if socket_handle < 0 {
+    if socket_handle.is_negative() {
         reject(function, "socket_handle", "is no descriptor");
         return None;
     }
@@ -112,7 +112,7 @@ pub(crate) unsafe fn create(
 ///
 /// # Safety
 /// `async_socket` is NULL or a handle that the program does not use again.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_022, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
+// Codes_SRS_ASYNC_SOCKET_LINUX_11_021, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_destroy(async_socket: ASYNC_SOCKET_HANDLE) {
     guarded((), || {

@@ -324,8 +324,11 @@ fn destroying_an_open_socket_abandons_what_is_pending() {
     let _platform = Platform::start();
     let (socket, calls, mut bytes) = (Open::new(), Calls::new(), [0; 8]);
     assert_eq!(socket.receive(&mut [buffer(&mut bytes)], &calls), 0);
+    // Otherwise the end of the peer would abandon the receive.
+    let mut peer = socket.peer.try_clone().unwrap();
     drop(socket);
     assert_eq!(calls.next(), Call::Received(ASYNC_SOCKET_RECEIVE_ABANDONED, 0));
+    assert_eq!(peer.read(&mut [0]).unwrap(), 0, "destroy closes the descriptor");
 }
 
 #[rstest]

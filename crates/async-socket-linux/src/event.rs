@@ -96,15 +96,14 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 /// sending.
 pub(crate) fn close<S: SocketSyscalls>(core: &SocketCore<S>, descriptor: OwnedFd) {
     let fd = descriptor.as_fd();
-    let is_port_thread = is_port_thread();
-    // Codes_SRS_SOCKET_01_003, Codes_SRS_SOCKET_01_097
-    let shall_return_at_once = is_port_thread || core.never_lingers();
-    // Codes_SRS_SOCKET_01_002
-    if shall_return_at_once && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
+    // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_097
+    let must_not_linger = is_port_thread() || core.never_lingers();
+    // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_097
+    if must_not_linger && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
         // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
-        // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_097
         let _ = retry_interrupted(|| core.sys.stop_lingering(fd));
     }
+    // Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003
     core.sys.close(descriptor);
 }
 

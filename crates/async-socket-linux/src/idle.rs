@@ -101,7 +101,7 @@ impl IdleCount {
     }
 
     /// Counts a tick, if one is due. Returns whether the socket has been idle for too long.
-    // Codes_SRS_SOCKET_01_110, Codes_SRS_SOCKET_01_111
+    // Codes_SRS_SOCKET_01_110
     pub(crate) fn is_over(
         &self,
         now: Instant,
@@ -117,6 +117,7 @@ impl IdleCount {
         let ticks = match (waits(), before >> TICKS_SHIFT) {
             (false, _) => NOTHING_WAITED,
             (true, NOTHING_WAITED) => 0,
+            // Codes_SRS_SOCKET_01_111
             (true, _) if touched => 0,
             (true, ticks) => ticks + 1,
         };
@@ -166,20 +167,22 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// assert_eq!(ended.recv()?, EndReason::TimedOut);
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_110, Codes_SRS_SOCKET_01_112
     pub fn set_idle_timeout(&self, timeout: Option<Duration>) -> Result<(), TimeoutError> {
         let core = self.registration.handler();
+        // Codes_SRS_SOCKET_01_112
         let Some(timeout) = timeout else {
             // The timer goes on until it comes. Then it is not armed again.
             core.extras().into_iter().for_each(|extras| extras.idle.end());
             return Ok(());
         };
+        // Codes_SRS_SOCKET_01_112
         if state_in(self.registration.phase()) != SocketState::Open {
             return Err(TimeoutError::NotOpen { state: self.state() });
         }
         let extras = core.make_extras().ok_or(TimeoutError::OutOfMemory)?;
         let now = self.registration.port().now();
         let tick_before = extras.idle.tick();
+        // Codes_SRS_SOCKET_01_110, Codes_SRS_SOCKET_01_112
         extras.idle.begin(timeout, now);
         self.registration.set_timer(rearmed(extras, now)).map_err(|error| {
             if tick_before.is_none() {

@@ -209,6 +209,7 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
                     core.keep_late_error(errno);
                 }
                 core.touch();
+                // Codes_SRS_SOCKET_01_030
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_088

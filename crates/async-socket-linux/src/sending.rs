@@ -102,9 +102,9 @@ where
     } else {
         None
     };
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
     if sent == Some(Ok(payload.total_length() as usize)) {
         core.touch();
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
         claim.complete(|| {
             let bytes = payload.total_length();
             on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
@@ -159,6 +159,7 @@ where
         Sent::All => {
             let PendingSend { payload, on_complete, cursor, .. } = send;
             let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
             claim.complete(|| run_watched(core, Direction::Out, EndReason::Completed, || on_complete(sent)));
             Ok(None)
         }

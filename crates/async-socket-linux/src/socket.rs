@@ -301,6 +301,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         opened.map_err(|error| {
             let descriptor = self.descriptor_number();
             let error = open_error(error, descriptor);
+            // Codes_SRS_SOCKET_01_125
             if self.registration.phase() == Phase::Unregistered {
                 let core = self.registration.handler();
                 core.log(|| tracing::debug!(descriptor, %error, "socket not opened"));

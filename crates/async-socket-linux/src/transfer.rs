@@ -267,10 +267,12 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
         match received(retry_interrupted(|| sys.recvmsg(fd, &mut array, RECEIVE_FLAGS)), room) {
             Received::Bytes { bytes, short, .. } => {
                 total = total.saturating_add(bytes);
+                // Codes_SRS_SOCKET_01_032
                 if short || bytes as usize >= MAX_BYTES_PER_CALL {
                     return Received::Bytes { bytes: total, short, late_error: None };
                 }
             }
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_088
             nothing if total == 0 => return nothing,
             // Bytes have arrived, so the receive is done. The next receive reports the end or the error.
             Received::Failed(Fault::Os(errno)) => {

@@ -136,7 +136,7 @@ impl Resolver {
     }
 
     /// Looks a name up. `done` runs on a thread of the pool, unless the [`Lookup`] is dropped before.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_032, Codes_SRS_ASYNC_SOCKET_NET_01_033
+    // Codes_SRS_ASYNC_SOCKET_NET_01_032
     pub(crate) fn look_up(
         &self,
         host: String,
@@ -151,6 +151,7 @@ impl Resolver {
         let done = try_box(done).map_err(|_| no_memory())?;
         let mut state = pool.state();
         state.jobs.try_reserve(1).map_err(|_| no_memory())?;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_033
         if state.jobs.len() >= state.idle {
             match pool.start_thread(&mut state) {
                 Ok(()) => {}
@@ -159,10 +160,12 @@ impl Resolver {
             }
         }
         let has_thread = state.jobs.len() < state.idle;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_033
         if !has_thread && state.jobs.len() - state.idle >= pool.queue {
             return Err(ResolveError::Busy);
         }
         let number = state.next;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_034
         state.next += 1;
         state.jobs.push_back(Job { number, host, port, done });
         drop(state);

@@ -244,16 +244,16 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         self.attached(token, added)
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_083
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
+        // Codes_SRS_COMPLETION_PORT_01_083
         let Ok(shared) = self.usable() else { return self.forget(token) };
         let deleted = shared.members.lock().delete_owned(&shared.epoll(), descriptor);
         self.detached(token, deleted);
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_057, Codes_SRS_COMPLETION_PORT_01_083
     fn forget(&self, token: Token) {
         let shared = &self.owner.shared;
+        // Codes_SRS_COMPLETION_PORT_01_057
         if !shared.made_in.is_inherited() && shared.remove(token) >= NOTIFY_AFTER {
             shared.notify_unless(self.is_current_thread());
         }
@@ -371,10 +371,9 @@ impl<S: PortSyscalls> fmt::Debug for CompletionPort<S> {
 }
 
 impl<S: PortSyscalls> Drop for Owner<S> {
-    // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005, Codes_SRS_COMPLETION_PORT_01_083
-    // Codes_SRS_COMPLETION_PORT_01_094
     fn drop(&mut self) {
         let shared = &self.shared;
+        // Codes_SRS_COMPLETION_PORT_01_083
         if shared.made_in.is_inherited() {
             return self.drop_inherited();
         }
@@ -383,7 +382,9 @@ impl<S: PortSyscalls> Drop for Owner<S> {
             // It was never complete.
             return;
         }
+        // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
         let before = shared.set_flags(PortFlags::STOPPING);
+        // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_094
         let woken = if shared.is_current_thread() {
             // Before the two numbers are closed.
             shared.note_failure_unless_intact();
@@ -393,7 +394,9 @@ impl<S: PortSyscalls> Drop for Owner<S> {
         };
         // Otherwise two ports' threads could wait for each other for ever.
         let on_port_thread = is_port_thread();
+        // Codes_SRS_COMPLETION_PORT_01_004
         if !on_port_thread
+            // Codes_SRS_COMPLETION_PORT_01_094
             && woken
             && let Some(thread) = thread
             && thread.join().is_err()

@@ -24,7 +24,6 @@ const OF_OUTPUT: u8 = 1 << 7;
 impl<H: Handler> Core<H> {
     /// Attempts the oldest operation that can run now. False if there is none, or if another thread has locked its lane.
     /// That thread then schedules the registration again.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
     #[inline(always)]
     fn run_next(&self, remembered: Remembered) -> bool {
         if !remembered.is_plain() {
@@ -34,6 +33,7 @@ impl<H: Handler> Core<H> {
         if self.lane(Direction::Out).oldest() < SUSPENDED {
             return self.run_older(remembered);
         }
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_079
         let runs = remembered.contains(Remembered::INPUT) && self.lane(Direction::In).oldest() < SUSPENDED;
         runs && self.run_oldest(Direction::In, Action::In)
     }

@@ -119,6 +119,8 @@ kinds! {
     ProofUnknownId = "proof-unknown-id", "if the requirement was dropped on purpose, drop its line with --bless";
     /// Its own tests noticed more mutants once.
     ProofLost = "proof-lost", "mend its tests and prove it again, or say in `reason` why it is accepted";
+    /// Its own tests do not notice every mutant, and the file of proofs is said to be complete.
+    ProofGap = "proof-gap", "tighten its tests or its tags and prove it again, or say in `reason` why it is accepted";
     /// A tagged test that no test binary runs.
     ProofOfNoTest = "proof-of-no-test", "tag a test that runs at that level and prove the requirement again, or say in `reason` what runs it";
     /// A decision names no requirement and does not say why.

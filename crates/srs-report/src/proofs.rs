@@ -19,7 +19,14 @@ const HEADER: &str = "\
 # tagged with it is broken. Rewritten by `cargo xtask srs-report --prove --own-tests`; `reason` is written by hand.
 # docs/srs-report.md explains the words.
 
-[requirements]
+";
+
+const REQUIREMENTS: &str = "[requirements]\n";
+
+const COMPLETE: &str = "\
+# Everything that was tried is noticed, or a `reason` says why not.
+complete = true
+
 ";
 
 /// The verdict on the tests of one level.
@@ -97,16 +104,33 @@ pub(super) struct Proof {
     pub(super) reason: Option<String>,
 }
 
+impl Proof {
+    fn levels(&self) -> impl Iterator<Item = (&'static str, Verdict)> {
+        [("unit", self.unit), ("integration", self.integration)]
+            .into_iter()
+            .filter_map(|(level, verdict)| Some((level, verdict?)))
+    }
+
+    /// The levels at which something was tried and not all of it noticed.
+    fn gaps(&self) -> impl Iterator<Item = (&'static str, Verdict)> {
+        self.levels().filter(|(_, verdict)| !matches!(verdict, Verdict::Noticed | Verdict::NotTried))
+    }
+}
+
 /// The file.
 #[derive(Debug, Default)]
 pub(super) struct Proofs {
     pub(super) all: BTreeMap<String, Proof>,
+    /// Whether what is tried and not noticed needs a reason.
+    is_complete: bool,
     lines: BTreeMap<String, usize>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    #[serde(default)]
+    complete: bool,
     #[serde(default)]
     requirements: BTreeMap<Spanned<String>, Entry>,
 }
@@ -128,7 +152,7 @@ impl Proofs {
     pub(super) fn read(root: &Path, path: &str) -> anyhow::Result<Option<Self>> {
         let Some((file, text)) = toml_file::read::<File>(root, path)? else { return Ok(None) };
         let lines = Lines::of(&text);
-        let mut proofs = Self::default();
+        let mut proofs = Self { is_complete: file.complete, ..Self::default() };
         for (id, entry) in file.requirements {
             let line = lines.line(id.span().start);
             let verdict = |text: Option<String>| {
@@ -149,7 +173,8 @@ impl Proofs {
 
     pub(super) fn write(&self, root: &Path, path: &str) -> anyhow::Result<()> {
         let lines = self.all.iter().map(|(id, proof)| format!("{id} = {{ {} }}\n", fields(proof)));
-        let text: String = [HEADER.to_owned()].into_iter().chain(lines).collect();
+        let head = [HEADER, if self.is_complete { COMPLETE } else { "" }, REQUIREMENTS].map(str::to_owned);
+        let text: String = head.into_iter().chain(lines).collect();
         fs::write(root.join(path), text).with_context(|| format!("cannot write {path}"))
     }
 
@@ -206,6 +231,11 @@ impl Proofs {
                 let message = format!("{id}: its {} tests noticed more once", levels.join(" and "));
                 findings.push(Finding::new(&at(id), Kind::ProofLost, message));
             }
+            let gaps = proof.gaps().filter(|_| self.is_complete && proof.reason.is_none());
+            for (level, verdict) in gaps {
+                let message = format!("{id}: its {level} tests do not notice every change of its code: {verdict}");
+                findings.push(Finding::new(&at(id), Kind::ProofGap, message));
+            }
             for test in proof.absent.iter().filter(|_| proof.reason.is_none()) {
                 let message = format!("{id}: no test binary runs the tagged test `{test}`");
                 findings.push(Finding::new(&at(id), Kind::ProofOfNoTest, message));
@@ -222,9 +252,7 @@ fn fields(proof: &Proof) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let list = |all: &BTreeSet<String>| format!("[{}]", all.iter().map(|it| quoted(it)).collect::<Vec<_>>().join(", "));
     let mut fields = Vec::new();
-    for (level, verdict) in [("unit", proof.unit), ("integration", proof.integration)] {
-        fields.extend(verdict.map(|verdict| format!("{level} = \"{verdict}\"")));
-    }
+    fields.extend(proof.levels().map(|(level, verdict)| format!("{level} = \"{verdict}\"")));
     for (name, all) in [("lost", &proof.lost), ("absent", &proof.absent)] {
         if !all.is_empty() {
             fields.push(format!("{name} = {}", list(all)));
@@ -296,7 +324,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let folder = tempfile::tempdir().expect("a folder");
-        let mut proofs = Proofs::default();
+        let mut proofs = Proofs { is_complete: true, ..Proofs::default() };
         let full = Proof {
             unit: Some(Verdict::Partly(2, 3)),
             integration: Some(Verdict::NotTried),
@@ -308,6 +336,6 @@ mod tests {
         proofs.all.insert("SRS_A_01_002".to_owned(), Proof::default());
         proofs.write(folder.path(), "proven.toml").expect("written");
         let read = Proofs::read(folder.path(), "proven.toml").expect("read").expect("a file");
-        assert_eq!(read.all, proofs.all);
+        assert_eq!((read.all, read.is_complete), (proofs.all, true));
     }
 }

@@ -227,7 +227,7 @@ impl Drop for Closes {
     }
 }
 
-// Tests_SRS_SOCKET_01_043
+// Tests_SRS_SOCKET_01_043, Tests_SRS_ASYNC_SOCKET_LINUX_11_052
 #[rstest]
 #[case::in_the_check(0, 0, 0)]
 #[case::in_the_first_call(1, 0, 0)]
@@ -259,7 +259,7 @@ fn after_a_buffer_panicked_nothing_follows_what_had_gone_out(
     assert_eq!(fixture.state(), SocketState::Closed);
 }
 
-// Tests_SRS_SOCKET_01_043
+// Tests_SRS_SOCKET_01_043, Tests_SRS_ASYNC_SOCKET_LINUX_11_052
 #[rstest]
 #[case::in_the_first_call(1, 8)]
 #[case::in_the_second_call(3, 3)]
@@ -282,7 +282,7 @@ fn a_buffer_that_panics_does_not_hang_with_a_callback_whose_captures_close_the_s
     });
 }
 
-// Tests_SRS_SOCKET_01_043
+// Tests_SRS_SOCKET_01_043, Tests_SRS_ASYNC_SOCKET_LINUX_11_052
 #[rstest]
 #[case::in_the_call(3)]
 #[case::in_the_step_to_the_rest(4)]

@@ -2,7 +2,7 @@
 
 use crate::common::{Fixture, Journal, Outcome, one_byte_buffers, refused_send};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
-use async_socket_linux::{AsyncSocket, IoBufsMut, ReceiveResult, SendError, SendResult};
+use async_socket_linux::{AsyncSocket, EndReason, IoBufsMut, ReceiveResult, SendError, SendResult};
 use completion_port::{Action, Direction, Readiness};
 use rstest::rstest;
 use std::sync::Arc;
@@ -25,8 +25,11 @@ fn a_read_hang_up_abandons_the_receives_that_wait_and_frees_them() {
 
     fixture.fire(Action::RdHup);
 
-    assert_eq!(first.ended(ReceiveResult::Abandoned), None);
-    assert_eq!(second.ended(ReceiveResult::Abandoned), None);
+    for receive in [first, second] {
+        let completion = receive.take();
+        assert_eq!((completion.result, completion.reason), (ReceiveResult::Abandoned, EndReason::PeerFinished));
+        assert_eq!((completion.bytes_received, completion.buffers), (0, vec![0; 8]));
+    }
     assert_eq!(fixture.port.queued(Direction::In), 0);
     assert_eq!(fixture.receive_calls(), 0, "nothing is left to read");
 }
@@ -140,6 +143,29 @@ fn more_buffers_than_iov_max_are_filled_by_several_calls(#[case] count: usize, #
     assert_eq!(completion.buffers.concat(), bytes);
     let calls = expected.iter().map(|buffers| SocketCall::RecvMsg(vec![1; *buffers], RECEIVE_FLAGS));
     assert_eq!(fixture.sys.calls()[1..], calls.collect::<Vec<_>>());
+}
+
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_088, Tests_SRS_ASYNC_SOCKET_LINUX_11_089, Tests_SRS_ASYNC_SOCKET_LINUX_11_090
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_091, Tests_SRS_ASYNC_SOCKET_LINUX_11_095
+#[rstest]
+#[case::eagain(Step::Fails(Errno::AGAIN), None)]
+#[case::the_end(Step::bytes(""), Some((ReceiveResult::Abandoned, None)))]
+#[case::a_reset(Step::Fails(Errno::CONNRESET), Some((ReceiveResult::Abandoned, Some(Errno::CONNRESET))))]
+#[case::an_error(Step::Fails(Errno::TIMEDOUT), Some((ReceiveResult::Error, Some(Errno::TIMEDOUT))))]
+fn a_receive_into_several_buffers_that_gets_no_byte_ends_as_one_into_a_single_buffer(
+    #[case] step: Step,
+    #[case] end: Option<(ReceiveResult, Option<Errno>)>,
+) {
+    let fixture = Fixture::open();
+    let receive = fixture.receive(vec![[0_u8; 1]; 3]);
+    fixture.sys.script_recv([step]);
+
+    fixture.fire(Action::In);
+
+    match end {
+        Some((result, errno)) => assert_eq!(receive.ended(result), errno.map(Errno::raw_os_error)),
+        None => receive.assert_pending(),
+    }
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_092

@@ -18,7 +18,7 @@ use super::proofs::{Proof, Proofs, Verdict};
 use super::results;
 use super::sources::Tag;
 use anyhow::{Context as _, bail};
-use plan::{Level, Plan, Subject};
+use plan::{Level, Plan, Subject, Tier};
 use runner::{Ended, Listed};
 use schemata::Instrumented;
 use scratch::{Binary, Built, Scratch};
@@ -62,7 +62,7 @@ pub(super) fn prove(
     let folder = folder.canonicalize()?;
     let plan = Plan::of(root, &folder.join("safe"), tags, choice)?;
     let state = State::open(&folder.join("state.txt"))?;
-    let run = Run { root, plan: &plan, options, state, failing: Mutex::default() };
+    let run = Run { root, plan: &plan, options, state, failing: Mutex::default(), slow: Mutex::default() };
     let found = run.all(&folder)?;
     let mut not_noticed = String::new();
     for subject in &plan.subjects {
@@ -83,6 +83,8 @@ struct Run<'r> {
     state: State,
     /// The tests that fail without a mutant, or have failed so once.
     failing: Mutex<BTreeSet<usize>>,
+    /// Held while a slow test runs: it may build a program at a fixed place, or measure time.
+    slow: Mutex<()>,
 }
 
 /// A test of the plan, with its binary and its names there.
@@ -279,7 +281,7 @@ impl Run<'_> {
                 subject.tests(level).iter().filter_map(|test| Some((tests.get(test)?.unbroken?, *test))).collect();
             // The quickest first, because one failing test is enough.
             own.sort_unstable();
-            for (unbroken, test) in own {
+            for (unbroken, test) in own.into_iter().filter(|(_, test)| !self.is_failing(*test)) {
                 let key = self.key(number, test);
                 let fact = match self.state.get(key) {
                     Some(fact) => fact,
@@ -287,6 +289,7 @@ impl Run<'_> {
                     None => {
                         let Found { binary, names, .. } = &tests[&test];
                         let limit = self.options.limit + 4 * unbroken;
+                        let _alone = (unbroken > SLOW).then(|| self.slow.lock());
                         let (ended, _) = runner::run(binary, names, active, limit)?;
                         if ended == Ended::Failed && active != 0 && unbroken > SLOW {
                             // The load of the machine may have made the test fail. If the test also fails without the
@@ -339,9 +342,9 @@ impl Run<'_> {
     /// The requirements and levels for which no test is known to notice the mutant and some test is still untried.
     fn open<'s>(&'s self, number: usize, tests: &Tests) -> Vec<(&'s Subject, Level)> {
         let mut open = Vec::new();
-        let is_last_resort = self.plan.mutants[number].is_last_resort;
-        for subject in self.plan.subjects.iter().filter(|it| it.mutants.contains(&number)) {
-            if is_last_resort && self.has_better(subject) {
+        for subject in &self.plan.subjects {
+            let Some(tier) = subject.mutants.get(&number) else { continue };
+            if *tier > Tier::Own && self.has(subject, Tier::Own) {
                 continue;
             }
             for level in [Level::Unit, Level::Integration] {
@@ -355,15 +358,14 @@ impl Run<'_> {
         open
     }
 
-    /// Whether the requirement has a mutant that compiles and does more than end the process.
-    fn has_better(&self, subject: &Subject) -> bool {
-        let mut better =
-            subject.mutants.iter().map(|number| &self.plan.mutants[*number]).filter(|it| !it.is_last_resort);
-        better.any(|mutant| self.state.get(mutant.key) != Some(Fact::Unviable))
-    }
-
     fn is_open(&self, number: usize, tests: &Tests) -> bool {
         !self.open(number, tests).is_empty()
+    }
+
+    /// Whether the requirement has a mutant of the tier that may compile.
+    fn has(&self, subject: &Subject, tier: Tier) -> bool {
+        let mut numbers = subject.mutants.iter().filter(|(_, of)| **of == tier).map(|(number, _)| number);
+        numbers.any(|number| self.state.get(self.plan.mutants[*number].key) != Some(Fact::Unviable))
     }
 
     fn time_is_up(&self) -> bool {
@@ -398,41 +400,49 @@ impl Run<'_> {
             if own.is_empty() {
                 continue;
             }
-            let (mut noticed, mut viable, mut untried) = (0, 0, false);
-            let last_resort = !self.has_better(subject);
-            for number in &subject.mutants {
-                let mutant = &self.plan.mutants[*number];
-                if mutant.is_last_resort != last_resort {
-                    continue;
+            let of_tier = |tier| self.verdict(subject, own, tier, tests);
+            let (verdict, lines) = if self.has(subject, Tier::Own) {
+                of_tier(Tier::Own)
+            } else {
+                // What breaks the whole function breaks the part too. But a test of a refusal need not notice that.
+                match (of_tier(Tier::Around), of_tier(Tier::LastResort)) {
+                    (around @ (Verdict::Noticed | Verdict::NotTried, _), _) => around,
+                    (_, (Verdict::Noticed, _)) => (Verdict::Reached, Vec::new()),
+                    (_, (Verdict::Partly(..), lines)) => (Verdict::NotNoticed, lines),
+                    (_, last_resort) => last_resort,
                 }
-                match self.state.get(mutant.key) {
-                    Some(Fact::Unviable) => continue,
-                    None => untried = true,
-                    Some(_) => {}
-                }
-                viable += 1;
-                let evidence = own.iter().filter(|test| tests.contains_key(test) && !self.is_failing(**test));
-                let facts: Vec<Option<Fact>> = evidence.map(|test| self.state.get(self.key(*number, *test))).collect();
-                if facts.contains(&Some(Fact::Noticed)) {
-                    noticed += 1;
-                } else if !facts.is_empty() && !facts.contains(&None) {
-                    missed += &format!("{} {}: {}\n", subject.id, level.name(), mutant.name);
-                } else {
-                    untried = true;
-                }
-            }
-            let verdict = match Verdict::of(noticed, viable) {
-                _ if untried => Verdict::NotTried,
-                Verdict::Noticed if last_resort => Verdict::Reached,
-                Verdict::Partly(..) if last_resort => Verdict::NotNoticed,
-                verdict => verdict,
             };
+            missed.extend(lines.iter().map(|line| format!("{} {}: {line}\n", subject.id, level.name())));
             match level {
                 Level::Unit => proof.unit = Some(verdict),
                 Level::Integration => proof.integration = Some(verdict),
             }
         }
         (proof, missed)
+    }
+
+    /// The verdict of these tests on the requirement's mutants of one tier, and the names of those that they missed.
+    fn verdict(&self, subject: &Subject, own: &BTreeSet<usize>, tier: Tier, tests: &Tests) -> (Verdict, Vec<&str>) {
+        let (mut noticed, mut viable, mut untried, mut missed) = (0, 0, false, Vec::new());
+        for number in subject.mutants.iter().filter(|(_, of)| **of == tier).map(|(number, _)| *number) {
+            let mutant = &self.plan.mutants[number];
+            match self.state.get(mutant.key) {
+                Some(Fact::Unviable) => continue,
+                None => untried = true,
+                Some(_) => {}
+            }
+            viable += 1;
+            let evidence = own.iter().filter(|test| tests.contains_key(test) && !self.is_failing(**test));
+            let facts: Vec<Option<Fact>> = evidence.map(|test| self.state.get(self.key(number, *test))).collect();
+            if facts.contains(&Some(Fact::Noticed)) {
+                noticed += 1;
+            } else if !facts.is_empty() && !facts.contains(&None) {
+                missed.push(mutant.name.as_str());
+            } else {
+                untried = true;
+            }
+        }
+        (if untried { Verdict::NotTried } else { Verdict::of(noticed, viable) }, missed)
     }
 
     /// Does the work for each number, several at a time and in no order.

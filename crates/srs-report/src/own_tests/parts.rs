@@ -11,7 +11,7 @@ use crate::mutants::{Change, Point, Span};
 use std::ops::RangeInclusive;
 use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
-use syn::{Arm, Block, Expr, ExprMatch, FieldValue, Stmt};
+use syn::{Arm, Block, Expr, ExprMatch, FieldValue, LocalInit, Pat, Stmt};
 
 /// A part of a function's body.
 #[derive(Debug)]
@@ -181,7 +181,8 @@ impl<'ast> Visit<'ast> for Finder<'_> {
         if matches!(stmt, Stmt::Item(_)) {
             self.is_item |= stmt.span().start().line == self.line;
         } else {
-            self.take(stmt.span(), || (of_statement(stmt), Some(Found::end(stmt.span()))));
+            let text = self.text;
+            self.take(stmt.span(), || (of_statement(stmt, text), Some(Found::end(stmt.span()))));
         }
         visit::visit_stmt(self, stmt);
     }
@@ -212,12 +213,12 @@ impl<'ast> Visit<'ast> for Finder<'_> {
     }
 }
 
-fn of_statement(stmt: &Stmt) -> Vec<Found> {
+fn of_statement(stmt: &Stmt, text: &str) -> Vec<Found> {
     let left_out = || Found::new("leave the statement out", stmt.span(), "");
     match stmt {
         Stmt::Item(_) => Vec::new(),
         Stmt::Macro(_) | Stmt::Expr(_, Some(_)) => vec![left_out()],
-        Stmt::Local(local) => local.init.iter().map(|init| Found::another_value(&init.expr)).collect(),
+        Stmt::Local(local) => local.init.iter().map(|init| of_variable(&local.pat, init, text)).collect(),
         // Without an `else`, a condition that never holds is the same as no statement. One that always holds breaks what is
         // promised about the other case.
         Stmt::Expr(Expr::If(branch), None) if branch.else_branch.is_none() => vec![left_out()],
@@ -235,10 +236,24 @@ fn of_statement(stmt: &Stmt) -> Vec<Found> {
     }
 }
 
+/// The compiler often cannot tell the type of a `None` that nothing fills.
+fn of_variable(pattern: &Pat, init: &LocalInit, text: &str) -> Found {
+    let is_some = matches!(pattern, Pat::TupleStruct(it) if it.path.is_ident("Some"));
+    if init.diverge.is_none() || !is_some {
+        return Found::another_value(&init.expr);
+    }
+    let never = format!("({}).filter(|_| false)", &text[init.expr.span().byte_range()]);
+    Found::new("replace the value with None", init.expr.span(), &never)
+}
+
 fn of_arm(arm: &Arm, neighbours: Option<&str>) -> Vec<Found> {
+    let is_empty = matches!(&*arm.body, Expr::Block(it) if it.block.stmts.is_empty());
     // The value may have been a block, which needs no comma behind it.
     let becomes = |what: &str, value: &str| Found::new(what, arm.body.span(), &format!("{{ {value} }}"));
-    let mut all = vec![becomes("replace the value with Default::default()", "Default::default()")];
+    let mut all = Vec::new();
+    if !is_empty {
+        all.push(becomes("replace the value with Default::default()", "Default::default()"));
+    }
     all.extend(neighbours.map(|value| becomes("take the value of the arm beside", value)));
     if arm.guard.is_none() {
         let mut never = Found::new("leave the arm out", arm.pat.span(), " if false");
@@ -286,10 +301,14 @@ fn f(a: u8) -> u8 {
         0 => {
             3
         }
+        // nothing
+        1 => {}
         _ => a
             // operand
             + 1, // beside
     }
+    // otherwise
+    let Some(d) = e else { return 4 };
     // choice
     if a == 2 {
         g();
@@ -308,8 +327,10 @@ fn f(a: u8) -> u8 {
     #[case("local", 11..=14, &["replace the value with Default::default()"])]
     #[case("field", 13..=13, &["replace the value with Default::default()"])]
     #[case("arm", 17..=19, &["replace the value with Default::default()", "take the value of the arm beside", "leave the arm out"])]
-    #[case("choice", 25..=29, &["replace the condition with true", "replace the condition with false"])]
-    #[case("operand", 22..=22, &["replace the value with Default::default()"])]
+    #[case("otherwise", 27..=27, &["replace the value with None"])]
+    #[case("choice", 29..=33, &["replace the condition with true", "replace the condition with false"])]
+    #[case("nothing", 21..=21, &["take the value of the arm beside", "leave the arm out"])]
+    #[case("operand", 24..=24, &["replace the value with Default::default()"])]
     fn a_part_begins_below_its_tag(#[case] tag: &str, #[case] lines: RangeInclusive<usize>, #[case] changes: &[&str]) {
         let part = of(tag).expect("a part");
         assert_eq!(part.lines, lines);
@@ -326,7 +347,7 @@ fn f(a: u8) -> u8 {
 
     #[test]
     fn a_tag_after_code_is_about_its_line() {
-        assert_eq!(of("beside").expect("a part").lines, 22..=22);
+        assert_eq!(of("beside").expect("a part").lines, 24..=24);
     }
 
     fn of(tag: &str) -> Option<Part> {

@@ -48,11 +48,22 @@ impl Level {
     }
 }
 
+/// What a mutant is to a requirement. Those of a later tier count if none of an earlier one compiles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Tier {
+    /// It changes what the requirement's tag stands above.
+    Own,
+    /// It changes the whole function around the part that the tag stands above.
+    Around,
+    /// It only ends the process.
+    LastResort,
+}
+
 /// One requirement.
 #[derive(Debug, Default)]
 pub(super) struct Subject {
     pub(super) id: String,
-    pub(super) mutants: BTreeSet<usize>,
+    pub(super) mutants: BTreeMap<usize, Tier>,
     unit: BTreeSet<usize>,
     integration: BTreeSet<usize>,
 }
@@ -75,11 +86,10 @@ pub(super) struct Mutant {
     pub(super) mutation: Mutation,
     /// The hash of the file's code and of the change.
     pub(super) key: u64,
-    line: usize,
+    lines: RangeInclusive<usize>,
     /// Whether it changes a part as only the part's own tags ask for.
     is_of_part: bool,
-    /// Whether it only ends the process, which counts if nothing else compiles.
-    pub(super) is_last_resort: bool,
+    is_last_resort: bool,
 }
 
 /// A change that may become a mutant.
@@ -151,7 +161,7 @@ impl Plan {
         let nothing = Mutation { number: 0, range: 0..0, replacement: String::new() };
         let (file, name) = (String::new(), String::new());
         let (is_of_part, is_last_resort) = (false, false);
-        self.mutants.push(Mutant { file, name, mutation: nothing, key: 0, line: 0, is_of_part, is_last_resort });
+        self.mutants.push(Mutant { file, name, mutation: nothing, key: 0, lines: 0..=0, is_of_part, is_last_resort });
         for Proposed { change, is_of_part, is_last_resort } in changes {
             let lines = tagged.get(change.file.as_str());
             if !lines.is_some_and(|all| all.iter().any(|lines| lines.contains(&change.span.start.line))) {
@@ -183,8 +193,8 @@ impl Plan {
             let root_file = crate_root(root, &file)
                 .with_context(|| format!("{file} is in no crate with a src/lib.rs or a src/main.rs"))?;
             self.crate_roots.insert(root_file);
-            let (line, mutation) = (span.start.line, Mutation { number, range, replacement });
-            self.mutants.push(Mutant { file, name, mutation, key, line, is_of_part, is_last_resort });
+            let (lines, mutation) = (span.start.line..=span.end.line, Mutation { number, range, replacement });
+            self.mutants.push(Mutant { file, name, mutation, key, lines, is_of_part, is_last_resort });
         }
         Ok(())
     }
@@ -213,12 +223,26 @@ impl Plan {
                         .map(|(_, part)| &part.lines)
                         .filter(|inner| *inner != lines && lines.contains(inner.start()) && lines.contains(inner.end()))
                         .collect();
-                    let own = self.mutants.iter().skip(1).filter(|mutant| {
-                        let is_inside = |lines: &RangeInclusive<usize>| lines.contains(&mutant.line);
-                        let is_near = mutant.file == path && is_inside(lines) && (part.is_some() || !mutant.is_of_part);
-                        is_near && !smaller.iter().any(|lines| is_inside(lines))
-                    });
-                    subject.mutants.extend(own.map(|mutant| mutant.mutation.number));
+                    let tier = |mutant: &Mutant| {
+                        // A change of the whole body begins where its first part does.
+                        let (from, to) = (mutant.lines.start(), mutant.lines.end());
+                        let is_inside = |lines: &RangeInclusive<usize>| lines.contains(from) && lines.contains(to);
+                        let is_around = from <= lines.start() && lines.end() <= to;
+                        if mutant.file != path || (part.is_none() && mutant.is_of_part) {
+                            None
+                        } else if is_inside(lines) && !smaller.iter().any(|lines| is_inside(lines)) {
+                            Some(if mutant.is_last_resort { Tier::LastResort } else { Tier::Own })
+                        } else {
+                            (part.is_some() && is_around && !mutant.is_of_part && !mutant.is_last_resort)
+                                .then_some(Tier::Around)
+                        }
+                    };
+                    for mutant in self.mutants.iter().skip(1) {
+                        if let Some(tier) = tier(mutant) {
+                            let best = subject.mutants.entry(mutant.mutation.number).or_insert(tier);
+                            *best = tier.min(*best);
+                        }
+                    }
                 }
                 Word::Test if target.is_test => {
                     let place = (path, *target.lines.start());
@@ -250,7 +274,7 @@ impl Plan {
     /// tests, because with other packages cargo would build with other features.
     pub(super) fn targets(&self, mutant: Option<usize>) -> Targets {
         let mut targets = Targets::default();
-        let concerned = self.subjects.iter().filter(|it| mutant.is_none_or(|number| it.mutants.contains(&number)));
+        let concerned = self.subjects.iter().filter(|it| mutant.is_none_or(|number| it.mutants.contains_key(&number)));
         let needed: BTreeSet<usize> = concerned.flat_map(|it| it.unit.union(&it.integration)).copied().collect();
         for (number, test) in self.tests.iter().enumerate() {
             let home = &test.target.test.home;
