@@ -21,6 +21,11 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     // Codes_SRS_SOCKET_01_010, Codes_SRS_SOCKET_01_030
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
         let fd = descriptor.as_fd();
+        // Codes_SRS_SOCKET_01_129
+        if self.is_private() {
+            self.begin_span(fd);
+            return Ok(());
+        }
         // Codes_SRS_SOCKET_01_068
         if !self.is_known() {
             if let Some(kind) = retry_interrupted(|| self.sys.unsupported_kind(fd))? {
@@ -96,7 +101,9 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
 // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_002, Codes_SRS_SOCKET_01_003, Codes_SRS_SOCKET_01_097
 pub(crate) fn close<S: SocketSyscalls>(core: &SocketCore<S>, descriptor: OwnedFd) {
     let fd = descriptor.as_fd();
-    if (is_port_thread() || core.never_lingers()) && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
+    // Codes_SRS_SOCKET_01_130
+    let may_linger = !core.is_private() && (is_port_thread() || core.never_lingers());
+    if may_linger && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
         // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
         let _ = retry_interrupted(|| core.sys.stop_lingering(fd));
     }
