@@ -301,6 +301,10 @@ impl<H: Handler, P: Port> Drop for ServicesOnPanic<'_, H, P> {
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
     fn drop(&mut self) {
+        // The owner has usually removed it.
+        if self.core.is_over() {
+            return;
+        }
         self.remove_and_wait();
         if !self.core.is_inherited() {
             self.core.release_unregistered();

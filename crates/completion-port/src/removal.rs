@@ -97,6 +97,15 @@ impl<H: Handler> Core<H> {
         self.begin_removal_locked(&mut cold);
     }
 
+    /// Whether the registration was removed, and nothing of it runs on another thread any more.
+    pub(crate) fn is_over(&self) -> bool {
+        if self.is_inherited() {
+            return false;
+        }
+        let cold = self.cold.lock();
+        cold.phase == Phase::Removed && !self.do_others_run(&cold)
+    }
+
     /// Continues a removal as far as possible. Keeps little on the stack while a callback runs, because the callback of an
     /// abandoned operation can drop the next registration, and so on.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_101
@@ -296,14 +305,14 @@ impl<H: Handler> Core<H> {
         if self.is_inherited() {
             // The callback is the parent's.
             mem::forget(ending);
-        } else {
-            let mut cold = self.cold.lock();
-            cold.step = Step::Quiesce;
-            if let Some(rare) = cold.rare() {
-                rare.ending = ending.or(rare.ending.take());
-            }
+            return self.end_task();
         }
-        self.end_task();
+        let mut cold = self.cold.lock();
+        cold.step = Step::Quiesce;
+        if let Some(rare) = cold.rare() {
+            rare.ending = ending.or(rare.ending.take());
+        }
+        self.end_task_locked(&cold);
     }
 
     /// Completes an operation that is abandoned.
@@ -317,15 +326,14 @@ impl<H: Handler> Core<H> {
     #[inline(never)]
     fn release_taken(&self, descriptor: Option<H::Descriptor>) {
         self.release(descriptor);
-        if !self.is_inherited() {
-            let mut cold = self.cold.lock();
-            cold.phase = Phase::Removed;
-            let ending = cold.take_ending();
-            drop(cold);
-            if let Some(ending) = ending {
-                run_caught("callback", || ending.done());
-            }
+        if self.is_inherited() {
+            return self.end_task();
         }
+        let mut cold = self.cold.lock();
+        cold.phase = Phase::Removed;
+        let Some(ending) = cold.take_ending() else { return self.end_task_locked(&cold) };
+        drop(cold);
+        run_caught("callback", || ending.done());
         self.end_task();
     }
 
@@ -340,6 +348,13 @@ impl<H: Handler> Core<H> {
         leave();
         self.callbacks.fetch_sub(1, Ordering::AcqRel);
         self.notify_remover();
+    }
+
+    /// The same with the lock, which saves taking it twice.
+    fn end_task_locked(&self, cold: &ColdState<H>) {
+        leave();
+        self.callbacks.fetch_sub(1, Ordering::AcqRel);
+        self.notify(cold);
     }
 
     /// Notifies a removal, which may wait for the callback that has ended or the lane that was unlocked.
