@@ -275,7 +275,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
 
     /// The span of an open socket. In a child of `fork`, where another thread may have held its lock, no socket is open.
     pub(crate) fn span(&self) -> Option<TryArc<SocketSpan>> {
-        if self.registration.phase() == Phase::Registered { self.registration.handler().span() } else { None }
+        let core = self.registration.handler();
+        if core.is_watched() && self.registration.phase() == Phase::Registered { core.span() } else { None }
     }
 
     /// Does the same as the drop, for a program that shares the socket by other means than references. It closes the

@@ -123,22 +123,29 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
                 }
                 Step::Try(index, address) => {
                     drop(guard);
-                    self.try_address(index, &address);
+                    if self.try_address(index, &address) {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    /// Begins an attempt, without a lock. If another thread ends the race meanwhile, the descriptor is closed.
+    /// Begins an attempt, without a lock. If another thread ends the race meanwhile, the descriptor is closed. Returns whether
+    /// the race is over.
     // Codes_SRS_ASYNC_SOCKET_NET_01_039
-    fn try_address(&self, index: usize, address: &Address) {
+    fn try_address(&self, index: usize, address: &Address) -> bool {
         log_caught(|| tracing::trace!(%address, "connecting"));
         match try_to_connect(&self.conditions, address) {
-            Tried::Connected(descriptor) => self.win(descriptor, address.family()),
+            Tried::Connected(descriptor) => {
+                self.win(descriptor, address.family());
+                return true;
+            }
             Tried::InProgress(descriptor) => self.watch(index, descriptor),
             Tried::BacklogFull => self.pause(index),
             Tried::Failed(call, errno) => self.set_failed(index, call, errno),
         }
+        false
     }
 
     fn watch(&self, index: usize, descriptor: OwnedFd) {

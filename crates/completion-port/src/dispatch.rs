@@ -10,7 +10,7 @@ use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{Dispatch, Source, SourceRef, Token};
 use crate::sync::per_thread;
 use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls, SHORT_WAIT, milliseconds};
-use crate::table::{Table, TableOp};
+use crate::table::{Removed, Table};
 use std::cell::Cell;
 use std::mem;
 use std::os::fd::AsFd;
@@ -385,13 +385,21 @@ impl<S: PortSyscalls> Shared<S> {
     fn apply_pending(&self, turns: &mut Turns) {
         self.clear_flags(PortFlags::PENDING);
         let table = &mut turns.table;
-        loop {
-            let Some(op) = table.apply_next(&mut self.pending.lock()) else { break };
-            if let TableOp::Drop(source) = op {
+        let mut removed = Removed::default();
+        let has_timers = loop {
+            let mut pending = self.pending.lock();
+            let is_done = table.apply(&mut pending, &mut removed);
+            let has_timers = pending.has_timers();
+            drop(pending);
+            for source in removed.iter_mut().filter_map(Option::take) {
                 run_caught("drop", || drop(source));
             }
-        }
-        if self.pending.lock().has_timers() {
+            // What the drops have changed has set a flag again.
+            if is_done {
+                break has_timers;
+            }
+        };
+        if has_timers {
             // One of them may be new.
             turns.clock.look_again();
             self.set_flags(PortFlags::HAS_TIMERS);

@@ -321,13 +321,8 @@ impl Entry {
     }
 }
 
-/// The thread's work after it has applied a change.
-pub(crate) enum TableOp {
-    /// Drop a removed source, which may be the last reference to a user's handler.
-    Drop(Option<SourceRef>),
-    /// Nothing: the source is in a list now.
-    Queued,
-}
+/// Removed sources that the thread has to drop without a lock, because one may be the last reference to a user's handler.
+pub(crate) type Removed = [Option<SourceRef>; 4];
 
 impl Table {
     pub(crate) const fn new() -> Self {
@@ -379,25 +374,30 @@ impl Table {
         Some(index)
     }
 
-    /// Applies all insertions and one other change. `None` if there is no other change. Allocates nothing and runs no
+    /// Applies changes, until there is none or `removed` is full. Returns whether there is none. Allocates nothing and runs no
     /// foreign code.
-    pub(crate) fn apply_next(&mut self, pending: &mut PendingChanges) -> Option<TableOp> {
+    pub(crate) fn apply(&mut self, pending: &mut PendingChanges, removed: &mut Removed) -> bool {
         self.insert_all(pending);
-        let Some(index) = pending.dirty.pop_front(&mut pending.slots) else {
-            pending.changes = 0;
-            return None;
-        };
-        let slot = &mut pending.slots[index as usize];
-        let entry = &mut self.entries[index as usize];
-        if slot.generation != NONE {
-            let listed = self.scheduled.push_back(&mut self.entries, index);
-            self.queued += usize::from(listed);
-            self.remaining += usize::from(listed);
-            return Some(TableOp::Queued);
+        for place in removed {
+            while let Some(index) = pending.dirty.pop_front(&mut pending.slots) {
+                let slot = &mut pending.slots[index as usize];
+                let entry = &mut self.entries[index as usize];
+                if slot.generation == NONE {
+                    entry.generation = NONE;
+                    slot.next = std::mem::replace(&mut pending.free, index);
+                    *place = entry.source.take();
+                    break;
+                }
+                let listed = self.scheduled.push_back(&mut self.entries, index);
+                self.queued += usize::from(listed);
+                self.remaining += usize::from(listed);
+            }
         }
-        entry.generation = NONE;
-        slot.next = std::mem::replace(&mut pending.free, index);
-        Some(TableOp::Drop(entry.source.take()))
+        let is_done = pending.dirty.is_empty();
+        if is_done {
+            pending.changes = 0;
+        }
+        is_done
     }
 
     fn insert_all(&mut self, pending: &mut PendingChanges) {
