@@ -339,8 +339,12 @@ fn lateness_of_epoll(begin: Instant) -> Result<Vec<u64>> {
 }
 
 fn lateness_of_sleep(begin: Instant) -> Result<Vec<u64>> {
-    // It calls clock_nanosleep.
-    thread::spawn(move || lateness_of_loop(begin, |left| Ok(thread::sleep(left))))
+    let sleep = |left| {
+        // Calls clock_nanosleep.
+        thread::sleep(left);
+        Ok(())
+    };
+    thread::spawn(move || lateness_of_loop(begin, sleep))
         .join()
         .unwrap_or_else(|_| anyhow::bail!("the thread panicked"))
 }
