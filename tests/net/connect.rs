@@ -386,7 +386,11 @@ fn a_fresh_stream_is_opened_used_and_closed_without_a_question(#[values(false, t
     peer.write_all(b"two").unwrap();
     assert_eq!(bytes.only(), b"two", "the short read before was the last of its event");
     let (done, closed) = inbox();
-    port.post(move || done.put(drop(socket))).unwrap();
+    let close = move || {
+        drop(socket);
+        done.put(());
+    };
+    port.post(close).unwrap();
 
     closed.only();
     assert_eq!(*questions.0.lock().unwrap(), [""; 0]);
