@@ -1,22 +1,29 @@
 //! Connecting: to addresses, lists and Unix sockets, and every way in which that ends.
 
 use crate::{bound, loopback};
-use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
+use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
+use async_socket_linux::{
+    AsyncSocket as _, AsyncSocketLinux, ExecutionEngine, FreshStream, Kernel as KernelCalls, SocketSyscalls,
+    UnsupportedKind,
+};
 use async_socket_net::{
     ConnectError, ConnectErrorKind, Connecting, Connector, Listener, SocketOptions, ToTarget, UnixAddress, connect,
 };
+use completion_port::PortExt as _;
 use integration_tests::call::{Inbox, engine, received, round_trip};
 use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
-use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
+use integration_tests::{LIMIT, Transport, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
+use rstest::rstest;
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
-use socket2::{Domain, Socket, Type};
-use std::io::{Read, Write};
+use socket2::{Domain, SockRef, Socket, Type};
+use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 type Outcome = Result<AsyncSocketLinux, ConnectError>;
@@ -297,6 +304,121 @@ fn cancels_that_race_with_the_connection_on_four_threads_end_each_connect_once()
         .collect();
     let connected: u64 = threads.into_iter().map(|thread| thread.join_within(3 * LIMIT)).sum();
     assert!((1..4 * ROUNDS).contains(&connected), "both ends are seen: {connected} of {} connected", 4 * ROUNDS);
+}
+
+/// The kernel's calls, and the questions that are asked about a descriptor.
+#[derive(Clone, Default)]
+struct Questions(Arc<Mutex<Vec<&'static str>>>);
+
+impl Questions {
+    fn note(&self, question: &'static str) -> KernelCalls {
+        self.0.lock().expect("nobody panics with it").push(question);
+        KernelCalls
+    }
+}
+
+impl SocketSyscalls for Questions {
+    fn unsupported_kind(&self, fd: BorrowedFd<'_>) -> Result<Option<UnsupportedKind>, Errno> {
+        self.note("kind").unsupported_kind(fd)
+    }
+
+    fn is_connecting(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.note("connecting").is_connecting(fd)
+    }
+
+    fn lingers(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.note("lingers").lingers(fd)
+    }
+
+    fn short_read_drains(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        self.note("short read").short_read_drains(fd)
+    }
+
+    fn send(&self, fd: BorrowedFd<'_>, bytes: &[u8], flags: SendFlags) -> Result<usize, Errno> {
+        KernelCalls.send(fd, bytes, flags)
+    }
+
+    fn sendmsg(&self, fd: BorrowedFd<'_>, buffers: &[IoSlice<'_>], flags: SendFlags) -> Result<usize, Errno> {
+        KernelCalls.sendmsg(fd, buffers, flags)
+    }
+
+    fn recv(&self, fd: BorrowedFd<'_>, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
+        KernelCalls.recv(fd, buffer, flags)
+    }
+
+    fn recvmsg(&self, fd: BorrowedFd<'_>, buffers: &mut [IoSliceMut<'_>], flags: RecvFlags) -> Result<usize, Errno> {
+        KernelCalls.recvmsg(fd, buffers, flags)
+    }
+
+    fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        KernelCalls.receive_error_message(fd)
+    }
+
+    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        KernelCalls.take_error(fd)
+    }
+
+    fn is_broken(&self, fd: BorrowedFd<'_>) -> Result<bool, Errno> {
+        KernelCalls.is_broken(fd)
+    }
+
+    fn close(&self, fd: OwnedFd) {
+        KernelCalls.close(fd);
+    }
+}
+
+// Tests_SRS_SOCKET_01_129, Tests_SRS_SOCKET_01_130
+#[rstest]
+fn a_fresh_stream_is_opened_used_and_closed_without_a_question(#[values(false, true)] is_tcp: bool) {
+    let engine = engine(1);
+    let (ours, mut peer) = if is_tcp { Transport::TcpV4.pair() } else { Transport::Unix.pair() };
+    let stream = if is_tcp { FreshStream::Tcp } else { FreshStream::Unix };
+    let questions = Questions::default();
+    let port = engine.completion_port();
+    let socket = AsyncSocketLinux::open_fresh_with(port.clone(), questions.clone(), ours, stream).unwrap();
+
+    let (done, bytes) = inbox();
+    socket.receive_async(vec![0; 8], move |it| done.put(it.received().to_vec())).unwrap();
+    peer.write_all(b"one").unwrap();
+    assert_eq!(bytes.only(), b"one");
+    let (done, bytes) = inbox();
+    socket.receive_async(vec![0; 8], move |it| done.put(it.received().to_vec())).unwrap();
+    peer.write_all(b"two").unwrap();
+    assert_eq!(bytes.only(), b"two", "the short read before was the last of its event");
+    let (done, closed) = inbox();
+    let close = move || {
+        drop(socket);
+        done.put(());
+    };
+    port.post(close).unwrap();
+
+    closed.only();
+    assert_eq!(*questions.0.lock().unwrap(), [""; 0]);
+}
+
+// Tests_SRS_SOCKET_01_130, Tests_SRS_ASYNC_SOCKET_NET_01_054
+#[test]
+fn a_connected_socket_that_the_program_lets_linger_holds_up_no_other_when_it_is_closed_on_the_ports_thread() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (_connecting, outcome) = start(&engine, address, LIMIT);
+    let socket = outcome.only().unwrap();
+    let (_silent, _) = listener.accept().unwrap();
+    let set = socket.with_descriptor(|fd| SockRef::from(&fd).set_linger(Some(Duration::from_secs(20))));
+    set.unwrap().unwrap();
+    // More than the kernel takes.
+    socket.send_async(vec![7; 8 << 20], drop).unwrap();
+
+    let (done, closed) = inbox();
+    let close = move || {
+        let start = Instant::now();
+        drop(socket);
+        done.put(start.elapsed());
+    };
+    engine.completion_port().post(close).unwrap();
+
+    let held_up = closed.only();
+    assert!(held_up < Duration::from_secs(10), "the port's thread waited for {held_up:?}");
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_039

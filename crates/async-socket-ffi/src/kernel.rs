@@ -4,6 +4,9 @@
 //! register and reports it. C teams let their tests fail for a report of memcheck, so this module sets every register
 //! that the call reads. libc's `epoll_wait` would do too, but it is a cancellation point, which costs more
 //! instructions.
+//!
+//! `epoll_pwait2` is not called, because valgrind 3.19 reports that it does not know the call. So the timers of these ports
+//! are up to a millisecond later than those of Rust programs.
 
 use completion_port::PortSyscalls;
 use completion_port::sys::{EpollOp, Errno, Event, Milliseconds};

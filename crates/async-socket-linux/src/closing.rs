@@ -74,7 +74,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         F: FnOnce() + Send + 'static,
     {
         let core = self.registration.handler();
-        let descriptor = core.descriptor;
+        let descriptor = core.descriptor();
         let span = self.span();
         // Codes_SRS_SOCKET_01_097
         let is_first = core.set_never_lingers(true);

@@ -70,6 +70,13 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// ```
     // Codes_SRS_SOCKET_01_070
     pub fn with_descriptor<T>(&self, lend: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
+        // Codes_SRS_SOCKET_01_130
+        self.registration.handler().publish();
+        self.with_private_descriptor(lend)
+    }
+
+    /// The same for the library's own closures, which set no options.
+    fn with_private_descriptor<T>(&self, lend: impl FnOnce(BorrowedFd<'_>) -> T) -> Option<T> {
         let core = self.registration.handler();
         let is_open = || self.registration.phase() == Phase::Registered;
         // In a child of `fork` this is false, and no lock is touched.
@@ -83,7 +90,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             return None;
         }
         // SAFETY: the descriptor was open after the borrower was counted, and is not closed while one is counted.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(core.descriptor) };
+        let descriptor = unsafe { BorrowedFd::borrow_raw(core.descriptor()) };
         Some(lend(descriptor))
     }
 
@@ -110,7 +117,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         &self,
         ask: impl FnOnce(&S, BorrowedFd<'_>) -> Result<SocketAddrAny, crate::sys::Errno>,
     ) -> io::Result<SocketAddr> {
-        let answer = self.with_descriptor(|fd| ask(&self.registration.handler().sys, fd));
+        let answer = self.with_private_descriptor(|fd| ask(&self.registration.handler().sys, fd));
         let address = answer.ok_or(io::ErrorKind::NotConnected)??;
         SocketAddr::try_from(address).map_err(|_| io::ErrorKind::Unsupported.into())
     }
@@ -130,7 +137,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         }
         // Only the drop releases it, on this thread.
         // Codes_SRS_SOCKET_01_127
-        let caught = Caught::new(self.descriptor_number());
+        let caught = Caught::new(self.name());
         drop(self);
         Ok(caught.take().unwrap_or_else(|| unreachable!("a descriptor that was never registered is released")))
     }

@@ -20,6 +20,11 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
     /// Finds out what kind of socket it is.
     fn prepare(&self, descriptor: &OwnedFd) -> io::Result<()> {
         let fd = descriptor.as_fd();
+        // Codes_SRS_SOCKET_01_129
+        if self.is_private() {
+            self.begin_span(fd);
+            return Ok(());
+        }
         // Codes_SRS_SOCKET_01_068
         if !self.is_known() {
             // Codes_SRS_SOCKET_01_010
@@ -98,8 +103,10 @@ pub(crate) fn close<S: SocketSyscalls>(core: &SocketCore<S>, descriptor: OwnedFd
     let fd = descriptor.as_fd();
     // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_097
     let must_not_linger = is_port_thread() || core.never_lingers();
+    // Codes_SRS_SOCKET_01_130
+    let may_linger = !core.is_private();
     // Codes_SRS_SOCKET_01_001, Codes_SRS_SOCKET_01_097
-    if must_not_linger && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
+    if may_linger && must_not_linger && retry_interrupted(|| core.sys.lingers(fd)) == Ok(true) {
         // If the kernel refuses, nothing else can be done, because the descriptor has to be closed.
         let _ = retry_interrupted(|| core.sys.stop_lingering(fd));
     }

@@ -95,7 +95,7 @@ pub use descriptor::IntoFdError;
 pub use engine::{ExecutionEngine, ExecutionEngineBuilder};
 pub use idle::TimeoutError;
 pub use metrics::{OperationCounts, PoolMetrics, SocketCounts, SocketMetrics};
-pub use opening::SetUpError;
+pub use opening::{FreshStream, SetUpError};
 pub use pool::{BufferPool, FromPool, PoolError, PoolPlace, PooledBuffer, PooledCompletion};
 pub use pool_waiters::Resume;
 pub use socket::{AsyncSocketLinux, CreateError};

@@ -2,11 +2,13 @@
 
 use crate::engine::ExecutionEngine;
 use crate::socket::{AsyncSocketLinux, CreateError};
+use crate::socket_core::SocketCore;
 use crate::sys::SocketSyscalls;
+use crate::transfer::ShortRead;
 use async_socket_api::{AsyncSocket, OpenError, Refused};
 use completion_port::{CompletionPort, Port};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use thiserror::Error;
 
 /// Why [`AsyncSocketLinux::open`] gives no socket.
@@ -90,6 +92,43 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             socket.registration.handler().set_known();
         }
         opened(created)
+    }
+}
+
+/// A stream socket that this program has made, and that nothing but the library has had since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FreshStream {
+    /// TCP, over IPv4 or IPv6. It has no upper layer.
+    Tcp,
+    /// A Unix stream.
+    Unix,
+}
+
+impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
+    /// [`open_connected_with`](Self::open_connected_with) for a descriptor that nothing else has had since it was made, as a
+    /// connector opens it. The kernel is asked nothing, neither now nor, before the close, whether `SO_LINGER` is on: the
+    /// program can set that only after it has asked for the [descriptor](Self::with_descriptor) or its
+    /// [number](Self::descriptor_number).
+    ///
+    /// The caller must not have set `TCP_ULP` or `SO_LINGER`.
+    ///
+    /// # Errors
+    /// [`SetUpError`] and the descriptor.
+    // Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_129
+    pub fn open_fresh_with(
+        port: P,
+        sys: S,
+        descriptor: impl Into<OwnedFd>,
+        stream: FreshStream,
+    ) -> Result<Self, Refused<Option<OwnedFd>, SetUpError>> {
+        let descriptor = descriptor.into();
+        let short_read = match stream {
+            FreshStream::Tcp => ShortRead::Drained,
+            FreshStream::Unix => ShortRead::DrainedUnlessFdsPassed,
+        };
+        let core = SocketCore::private(sys, descriptor.as_raw_fd(), short_read);
+        opened(Self::try_create_of(port, core, descriptor))
     }
 }
 

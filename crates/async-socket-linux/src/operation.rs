@@ -200,7 +200,7 @@ impl<S: SocketSyscalls, K: Kind<S>> Operation<S> for Slot<K> {
         // The next operation has not waited yet.
         core.touch();
         let reason = traced(reason, core);
-        core.log(|| tracing::trace!(descriptor = core.descriptor, ?reason, bytes_sent, "{}", K::FAILED));
+        core.log(|| tracing::trace!(descriptor = core.descriptor(), ?reason, bytes_sent, "{}", K::FAILED));
         attempt.complete(false, recycled(self), || {
             run_watched(core, K::DIRECTION, reason, || operation.fail(reason));
         });

@@ -170,7 +170,7 @@ where
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_057, Codes_SRS_SOCKET_01_014
         Sent::Some | Sent::Blocked => {
             core.log(|| {
-                tracing::trace!(descriptor = core.descriptor, bytes_sent = send.cursor.bytes, "send blocked");
+                tracing::trace!(descriptor = core.descriptor(), bytes_sent = send.cursor.bytes, "send blocked");
             });
             let bytes_sent = send.cursor.bytes;
             let no_memory = SendError::OutOfMemory { bytes_sent };

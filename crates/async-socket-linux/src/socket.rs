@@ -152,8 +152,17 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [`CreateError::OutOfMemory`] and the descriptor.
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_006
     pub fn try_create_with(port: P, sys: S, socket: OwnedFd) -> Result<Self, Refused<OwnedFd, CreateError>> {
+        let core = SocketCore::new(sys, socket.as_raw_fd());
+        Self::try_create_of(port, core, socket)
+    }
+
+    pub(crate) fn try_create_of(
+        port: P,
+        core: SocketCore<S>,
+        socket: OwnedFd,
+    ) -> Result<Self, Refused<OwnedFd, CreateError>> {
         let descriptor = socket.as_raw_fd();
-        match Registration::try_new(port, SocketCore::new(sys, descriptor), socket) {
+        match Registration::try_new(port, core, socket) {
             Ok(registration) => {
                 log_caught(|| tracing::debug!(descriptor, "socket created"));
                 Ok(Self { registration })
@@ -253,12 +262,21 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     // Codes_SRS_C_LIBRARY_01_010
     #[must_use]
     pub fn descriptor_number(&self) -> RawFd {
-        self.registration.handler().descriptor
+        // The program could set an option by the number.
+        // Codes_SRS_SOCKET_01_130
+        self.registration.handler().publish();
+        self.name()
+    }
+
+    /// The number for the library's own messages.
+    pub(crate) fn name(&self) -> RawFd {
+        self.registration.handler().descriptor()
     }
 
     /// The span of an open socket. In a child of `fork`, where another thread may have held its lock, no socket is open.
     pub(crate) fn span(&self) -> Option<TryArc<SocketSpan>> {
-        if self.registration.phase() == Phase::Registered { self.registration.handler().span() } else { None }
+        let core = self.registration.handler();
+        if core.is_watched() && self.registration.phase() == Phase::Registered { core.span() } else { None }
     }
 
     /// Does the same as the drop, for a program that shares the socket by other means than references. It closes the
@@ -278,7 +296,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_020
         self.registration.remove_and_wait();
         if was_open {
-            log_inside(span.as_deref(), || tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
+            log_inside(span.as_deref(), || tracing::debug!(descriptor = self.name(), "socket closed"));
         }
     }
 }
@@ -295,11 +313,11 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         let opened = self.registration.register(|| {
             let core = self.registration.handler();
             core.note_port(self.registration.port().number());
-            core.log(|| tracing::debug!(descriptor = core.descriptor, "socket opened"));
+            core.log(|| tracing::debug!(descriptor = core.descriptor(), "socket opened"));
             run_in_span(core, || on_open_complete(OpenResult::Ok));
         });
         opened.map_err(|error| {
-            let descriptor = self.descriptor_number();
+            let descriptor = self.name();
             let error = open_error(error, descriptor);
             // Codes_SRS_SOCKET_01_125
             if self.registration.phase() == Phase::Unregistered {
@@ -318,7 +336,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     fn close(&self) {
         let span = self.span();
         if self.registration.remove() {
-            log_inside(span.as_deref(), || tracing::debug!(descriptor = self.descriptor_number(), "socket closed"));
+            log_inside(span.as_deref(), || tracing::debug!(descriptor = self.name(), "socket closed"));
         }
     }
 
@@ -376,7 +394,7 @@ impl<P: Port, S: SocketSyscalls> Drop for AsyncSocketLinux<P, S> {
         let span = self.span();
         self.registration.remove_and_wait();
         log_inside(span.as_deref(), || {
-            tracing::debug!(descriptor = self.descriptor_number(), "socket destroyed");
+            tracing::debug!(descriptor = self.name(), "socket destroyed");
         });
     }
 }

@@ -13,7 +13,7 @@ use completion_port::memory::try_box;
 use once_cell::race::OnceBox;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering};
 
 /// The state of one socket that is not in its registration.
 // A message touches what follows `extras`. It lies at the end, because the registration's own fields come next.
@@ -29,9 +29,29 @@ pub(crate) struct SocketCore<S> {
     /// The cause of the last error event, which the kernel reports only once, or the reason why the connection could not be
     /// made. 0 if the kernel named none.
     event_error: AtomicU8,
-    /// The descriptor's number, for messages.
-    pub(crate) descriptor: RawFd,
+    number: Number,
     pub(crate) sys: S,
+}
+
+/// The descriptor's number. It is stored inverted, and so negative, while the program has never had the descriptor: then the
+/// descriptor is still as the library has made it.
+struct Number(AtomicI32);
+
+impl Number {
+    fn get(&self) -> RawFd {
+        let stored = self.0.load(Ordering::Relaxed);
+        if stored < 0 { !stored } else { stored }
+    }
+
+    fn is_private(&self) -> bool {
+        self.0.load(Ordering::Relaxed) < 0
+    }
+
+    fn publish(&self) {
+        if self.is_private() {
+            self.0.store(self.get(), Ordering::Relaxed);
+        }
+    }
 }
 
 /// The bits of `SocketCore::flags`. Only rare events change them.
@@ -87,10 +107,19 @@ pub(crate) fn unsupported_kind(error: &io::Error) -> Option<UnsupportedKind> {
 
 impl<S> SocketCore<S> {
     pub(crate) fn new(sys: S, descriptor: RawFd) -> Self {
+        Self::with(sys, Number(AtomicI32::new(descriptor)), ShortRead::ProvesNothing)
+    }
+
+    /// Of a connected stream socket that the program has never had.
+    pub(crate) fn private(sys: S, descriptor: RawFd, short_read: ShortRead) -> Self {
+        Self::with(sys, Number(AtomicI32::new(!descriptor)), short_read)
+    }
+
+    fn with(sys: S, number: Number, short_read: ShortRead) -> Self {
         Self {
             sys,
-            descriptor,
-            flags: AtomicU8::new(ShortRead::ProvesNothing as u8),
+            number,
+            flags: AtomicU8::new(short_read as u8),
             touched: AtomicBool::new(false),
             late_error: AtomicU8::new(0),
             event_error: AtomicU8::new(0),
@@ -298,6 +327,21 @@ impl<S> SocketCore<S> {
     }
 
     // ---- what the descriptor is
+
+    /// The descriptor's number, for messages.
+    pub(crate) fn descriptor(&self) -> RawFd {
+        self.number.get()
+    }
+
+    /// The program gets the descriptor or its number, so it may set options from now on.
+    pub(crate) fn publish(&self) {
+        self.number.publish();
+    }
+
+    /// Whether the descriptor is as the library has made it, because the program has never had it.
+    pub(crate) fn is_private(&self) -> bool {
+        self.number.is_private()
+    }
 
     /// Notes before the open that the descriptor is a connected stream socket.
     pub(crate) fn set_known(&self) {

@@ -130,7 +130,7 @@ impl<S: SocketSyscalls> SocketCore<S> {
     /// Begins the span of a socket that is being opened, if a subscriber wants it and there is memory.
     // Codes_SRS_SOCKET_01_125
     pub(crate) fn begin_span(&self, fd: BorrowedFd<'_>) {
-        let descriptor = self.descriptor;
+        let descriptor = self.descriptor();
         let mut span = Span::none();
         log_caught(|| span = tracing::debug_span!("socket", descriptor, peer = Empty, port = Empty));
         if span.is_disabled() {

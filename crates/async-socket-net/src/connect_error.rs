@@ -81,8 +81,6 @@ pub struct AttemptError {
     pub call: &'static str,
     /// What the kernel said.
     pub source: io::Error,
-    /// Its place in the order in which the attempts began.
-    pub(crate) index: usize,
 }
 
 /// The attempts of a connect, in the order in which they began.
@@ -119,8 +117,8 @@ impl fmt::Display for Attempts {
 }
 
 impl AttemptError {
-    pub(crate) fn new(index: usize, address: Address, call: &'static str, errno: Errno) -> Self {
-        Self { address, call, source: errno.into(), index }
+    pub(crate) fn new(address: Address, call: &'static str, errno: Errno) -> Self {
+        Self { address, call, source: errno.into() }
     }
 
     /// The usual causes.

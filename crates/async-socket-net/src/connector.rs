@@ -14,7 +14,6 @@ use crate::target::{Target, ToTarget};
 use async_socket_linux::{AsyncSocketLinux, ExecutionEngine};
 use completion_port::memory::{TryArc, try_box};
 use completion_port::{CompletionPort, Port};
-use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -137,6 +136,7 @@ impl<N: NetSyscalls> Connector<N> {
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_030, Codes_SRS_ASYNC_SOCKET_NET_01_046, Codes_SRS_ASYNC_SOCKET_NET_01_051
     fn start<P: Port>(&self, run: Run<P, N>, to: impl ToTarget) -> Connecting<P, N> {
+        let target = to.to_target();
         let race = match TryArc::try_new(Race::new(self.conditions.clone(), run)) {
             Ok(race) => race,
             Err(race) => {
@@ -144,16 +144,18 @@ impl<N: NetSyscalls> Connector<N> {
                 return Connecting { race: None };
             }
         };
-        if let Err(error) = Race::attach(&race) {
+        let mut name = None;
+        let attached = Race::attach(&race, |run| match target {
+            Err(error) => run.error = Some(error.into()),
+            Ok(Target::Address(address)) => run.begin(Some(Address::from(address).into())),
+            Ok(Target::Addresses(addresses)) => run.begin(try_interleaved(&addresses)),
+            Ok(Target::Unix(address)) => run.begin(Some(Address::from(address).into())),
+            Ok(Target::Name { host, port }) => name = Some((host, port)),
+        });
+        if let Err(error) = attached {
             race.refuse(error);
-            return Connecting { race: Some(race) };
-        }
-        match to.to_target() {
-            Err(error) => race.fail(error.into()),
-            Ok(Target::Address(address)) => race.begin(try_only(address.into())),
-            Ok(Target::Addresses(addresses)) => race.begin(try_interleaved(&addresses)),
-            Ok(Target::Unix(address)) => race.begin(try_only(address.into())),
-            Ok(Target::Name { host, port }) => self.look_up(&race, host, port),
+        } else if let Some((host, port)) = name {
+            self.look_up(&race, host, port);
         }
         Connecting { race: Some(race) }
     }
@@ -170,13 +172,6 @@ impl<N: NetSyscalls> Connector<N> {
             Err(error) => race.resolved(Err(error)),
         }
     }
-}
-
-fn try_only(address: Address) -> Option<VecDeque<Address>> {
-    let mut only = VecDeque::new();
-    only.try_reserve_exact(1).ok()?;
-    only.push_back(address);
-    Some(only)
 }
 
 /// A connect that is under way. Dropping it cancels, see [`cancel`](Self::cancel).

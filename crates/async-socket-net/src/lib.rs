@@ -58,6 +58,7 @@ mod caught;
 mod connect_error;
 mod connector;
 mod dialer;
+mod few;
 mod listener;
 mod opening;
 mod options;

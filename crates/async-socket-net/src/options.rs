@@ -131,10 +131,20 @@ impl SocketOptions {
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_006
     pub(crate) fn apply<N: NetSyscalls>(&self, sys: &N, fd: BorrowedFd<'_>, family: Family) -> Result<(), OptionError> {
+        if self.are_none() {
+            return Ok(());
+        }
         for option in self.list(family).into_iter().flatten() {
             sys.set_option(fd, option).map_err(|errno: Errno| OptionError { option, source: errno.into() })?;
         }
         Ok(())
+    }
+
+    /// Whether none is set, which is usual.
+    fn are_none(&self) -> bool {
+        let Self { no_delay, keep_alive, user_timeout, send_buffer, receive_buffer } = self;
+        let buffers = send_buffer.is_none() && receive_buffer.is_none();
+        buffers && no_delay.is_none() && keep_alive.is_none() && user_timeout.is_none()
     }
 
     fn list(&self, family: Family) -> [Option<SocketOption>; 8] {

@@ -1,15 +1,15 @@
 //! The order in which addresses are tried: RFC 8305, section 4.
 
 use crate::address::Address;
-use std::collections::{HashSet, VecDeque};
+use crate::few::Few;
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
 /// Lets the two families take turns, beginning with the first address. Within a family the order stays the resolver's,
 /// which has sorted by RFC 6724. An address that comes twice is tried once. `None` if there is no memory.
 // Codes_SRS_ASYNC_SOCKET_NET_01_036
-pub(crate) fn try_interleaved(addresses: &[SocketAddr]) -> Option<VecDeque<Address>> {
-    let (mut order, mut seen) = (VecDeque::new(), HashSet::new());
-    order.try_reserve_exact(addresses.len()).ok()?;
+pub(crate) fn try_interleaved(addresses: &[SocketAddr]) -> Option<Few<Address>> {
+    let (mut order, mut seen) = (Few::with_room_for(addresses.len())?, HashSet::new());
     seen.try_reserve(addresses.len()).ok()?;
     let begins_with_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let of_family = |is_v6| addresses.iter().filter(move |address| address.is_ipv6() == is_v6);
@@ -19,6 +19,6 @@ pub(crate) fn try_interleaved(addresses: &[SocketAddr]) -> Option<VecDeque<Addre
         if pair == [None, None] {
             return Some(order);
         }
-        order.extend(pair.into_iter().flatten().map(|address| Address::from(*address)));
+        pair.into_iter().flatten().for_each(|address| order.push(Address::from(*address)));
     }
 }

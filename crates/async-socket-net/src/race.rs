@@ -8,13 +8,13 @@
 //! * No lock is held while the program's callback runs or a registration is removed.
 //! * Once the addresses are known, nothing here allocates, except attempts that can fail for want of memory.
 
-use crate::address::Address;
+use crate::address::{Address, Family};
 use crate::attempts::{Conditions, Tried, try_to_connect};
 use crate::backoff::Backoff;
 use crate::caught::run_caught;
 use crate::connect_error::{AttemptError, ConnectError};
 use crate::dialer::Dialer;
-use crate::opening::open_socket;
+use crate::opening::open_fresh_socket;
 use crate::resolver::{Lookup, ResolveError};
 use crate::run::{Run, Stage, Step};
 use crate::sys::{Errno, NetSyscalls};
@@ -22,7 +22,6 @@ use async_socket_linux::AsyncSocketLinux;
 use completion_port::memory::TryArc;
 use completion_port::process::Generation;
 use completion_port::{Direction, Dispatch, Port, Readiness, Source, log_caught};
-use std::collections::VecDeque;
 use std::io;
 use std::mem;
 use std::net::SocketAddr;
@@ -52,23 +51,21 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         self.run.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes the race a source of its port. From now on the port's thread calls [`advance`](Self::advance).
-    pub(crate) fn attach(this: &TryArc<Self>) -> io::Result<()> {
+    /// Makes the race a source of its port, whose thread calls [`advance`](Self::advance) from now on, and `begin` something to
+    /// do for it. Nothing is tried inside this call.
+    pub(crate) fn attach(this: &TryArc<Self>, begin: impl FnOnce(&mut Run<P, N>)) -> io::Result<()> {
         let mut run = this.run();
         let Some(run) = run.as_mut() else { return Ok(()) };
         let token = run.port.insert(this.clone().into())?;
+        begin(run);
         run.token = Some(token);
         run.race = Some(this.clone());
+        run.port.schedule(token);
         Ok(())
     }
 
-    /// The addresses to try, or `None` if there is no memory for them. Nothing is tried inside this call.
-    pub(crate) fn begin(&self, addresses: Option<VecDeque<Address>>) {
-        self.change(|run| run.begin(addresses));
-    }
-
     /// Ends the race at the port thread's next step.
-    pub(crate) fn fail(&self, error: ConnectError) {
+    fn fail(&self, error: ConnectError) {
         self.change(|run| run.error = Some(error));
     }
 
@@ -126,30 +123,37 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
                 }
                 Step::Try(index, address) => {
                     drop(guard);
-                    self.try_address(index, address);
+                    if self.try_address(index, &address) {
+                        return;
+                    }
                 }
             }
         }
     }
 
-    /// Begins an attempt, without a lock. If another thread ends the race meanwhile, the descriptor is closed.
+    /// Begins an attempt, without a lock. If another thread ends the race meanwhile, the descriptor is closed. Returns whether
+    /// the race is over.
     // Codes_SRS_ASYNC_SOCKET_NET_01_039
-    fn try_address(&self, index: usize, address: Address) {
+    fn try_address(&self, index: usize, address: &Address) -> bool {
         log_caught(|| tracing::trace!(%address, "connecting"));
-        match try_to_connect(&self.conditions, &address) {
-            Tried::Connected(descriptor) => self.win(descriptor),
-            Tried::InProgress(descriptor) => self.watch(index, address, descriptor),
+        match try_to_connect(&self.conditions, address) {
+            Tried::Connected(descriptor) => {
+                self.win(descriptor, address.family());
+                return true;
+            }
+            Tried::InProgress(descriptor) => self.watch(index, descriptor),
             Tried::BacklogFull => self.pause(index),
-            Tried::Failed(call, errno) => self.set_failed(AttemptError::new(index, address, call, errno)),
+            Tried::Failed(call, errno) => self.set_failed(index, call, errno),
         }
+        false
     }
 
-    fn watch(&self, index: usize, address: Address, descriptor: OwnedFd) {
+    fn watch(&self, index: usize, descriptor: OwnedFd) {
         let parts = self.run().as_ref().and_then(|run| Some((run.race.clone()?, run.port.clone())));
         let Some((race, port)) = parts else { return self.conditions.sys.close(descriptor) };
         match Dialer::start(race, index, self.conditions.sys.clone(), port, descriptor) {
             Ok(registration) => self.set_stage(index, Stage::Watched(registration)),
-            Err(errno) => self.set_failed(AttemptError::new(index, address, "epoll_ctl", errno)),
+            Err(errno) => self.set_failed(index, "epoll_ctl", errno),
         }
     }
 
@@ -159,25 +163,24 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         let Some(run) = guard.as_mut() else { return };
         let now = run.port.now();
         let attempt = &mut run.attempts[index];
-        let mut backoff = match mem::replace(&mut attempt.stage, Stage::Trying) {
+        let mut backoff = match mem::replace(attempt, Stage::Trying) {
             Stage::Paused(_, backoff) => backoff,
             _ => Backoff::new(FIRST_RETRY, LONGEST_RETRY),
         };
-        attempt.stage = Stage::Paused(now + backoff.next_pause(), backoff);
+        *attempt = Stage::Paused(now + backoff.next_pause(), backoff);
     }
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_038
-    fn set_failed(&self, error: AttemptError) {
-        log_caught(|| tracing::debug!(%error, "attempt failed"));
-        let index = error.index;
+    fn set_failed(&self, index: usize, call: &'static str, errno: Errno) {
         let mut guard = self.run();
-        if let Some(run) = guard.as_mut() {
-            // The next address is tried at once.
-            run.next_at = None;
-            run.errors.push(error);
-        }
+        let Some(run) = guard.as_mut() else { return };
+        // The next address is tried at once.
+        run.next_at = None;
+        let before = mem::replace(&mut run.attempts[index], Stage::Failed(call, errno));
+        let address = run.address(index).clone();
         drop(guard);
-        self.set_stage(index, Stage::Failed);
+        drop(before);
+        log_caught(|| tracing::debug!(error = %AttemptError::new(address, call, errno), "attempt failed"));
     }
 
     /// What was there before is dropped without the lock, because that removes a registration.
@@ -185,7 +188,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         let mut stage = stage;
         let mut guard = self.run();
         if let Some(run) = guard.as_mut() {
-            mem::swap(&mut run.attempts[index].stage, &mut stage);
+            mem::swap(&mut run.attempts[index], &mut stage);
         }
         drop(guard);
         drop(stage);
@@ -195,31 +198,30 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     pub(crate) fn settle(&self, index: usize, outcome: Result<(), Errno>) {
         let mut guard = self.run();
         let Some(run) = guard.as_mut() else { return };
-        let attempt = &mut run.attempts[index];
-        let Stage::Watched(registration) = mem::replace(&mut attempt.stage, Stage::Trying) else { return };
-        let address = attempt.address.clone();
+        let Stage::Watched(registration) = mem::replace(&mut run.attempts[index], Stage::Trying) else { return };
+        let family = run.address(index).family();
         drop(guard);
         match outcome {
             Ok(()) => {
                 if let Some(descriptor) = Dialer::finish(&registration) {
                     drop(registration);
-                    self.win(descriptor);
+                    self.win(descriptor, family);
                 }
             }
             Err(errno) => {
                 drop(registration);
-                self.set_failed(AttemptError::new(index, address, "connect", errno));
+                self.set_failed(index, "connect", errno);
                 self.advance();
             }
         }
     }
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_041
-    fn win(&self, descriptor: OwnedFd) {
+    fn win(&self, descriptor: OwnedFd, family: Family) {
         let mut descriptor = Some(descriptor);
         self.end(|port| {
             let Some(descriptor) = descriptor.take() else { return Err(ConnectError::Cancelled) };
-            open_socket(port, descriptor).map_err(ConnectError::Open)
+            open_fresh_socket(port, descriptor, family).map_err(ConnectError::Open)
         });
         // Another thread has ended the race before.
         if let Some(descriptor) = descriptor {

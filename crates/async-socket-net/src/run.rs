@@ -4,15 +4,13 @@ use crate::address::Address;
 use crate::backoff::Backoff;
 use crate::connect_error::{AttemptError, Attempts, ConnectError};
 use crate::dialer::Dialer;
+use crate::few::Few;
 use crate::order::try_interleaved;
 use crate::race::{Outcome, Race};
 use crate::resolver::{Lookup, ResolveError};
-use crate::sys::{Errno, NetSyscalls};
+use crate::sys::{Errno, NetSyscalls, no_memory};
 use completion_port::memory::TryArc;
 use completion_port::{Port, Registration, Token};
-use std::collections::VecDeque;
-use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -44,20 +42,15 @@ pub(crate) struct Run<P: Port, N: NetSyscalls> {
     pub(crate) looking_up: Option<(String, Option<Lookup>)>,
     /// What ends it at the next step.
     pub(crate) error: Option<ConnectError>,
-    /// The addresses that were not tried yet.
-    waiting: VecDeque<Address>,
-    pub(crate) attempts: Vec<OneAttempt<P, N>>,
-    /// Of the attempts that have failed. There is room for all.
-    pub(crate) errors: Vec<AttemptError>,
+    /// In the order in which they are tried.
+    addresses: Few<Address>,
+    /// How it stands with the first of these addresses, whose attempts have begun. There is room for all.
+    pub(crate) attempts: Few<Stage<P, N>>,
     /// When the next address is tried, if an attempt is under way.
     pub(crate) next_at: Option<Instant>,
 }
 
-pub(crate) struct OneAttempt<P: Port, N: NetSyscalls> {
-    pub(crate) address: Address,
-    pub(crate) stage: Stage<P, N>,
-}
-
+/// How it stands with an attempt.
 pub(crate) enum Stage<P: Port, N: NetSyscalls> {
     /// In the hands of the port's thread.
     Trying,
@@ -65,7 +58,8 @@ pub(crate) enum Stage<P: Port, N: NetSyscalls> {
     Watched(Registration<Dialer<P, N>, P>),
     /// It is tried again at this time.
     Paused(Instant, Backoff),
-    Failed,
+    /// This system call failed.
+    Failed(&'static str, Errno),
 }
 
 /// What is due.
@@ -89,22 +83,18 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
             has_begun: false,
             looking_up: None,
             error: None,
-            waiting: VecDeque::new(),
-            attempts: Vec::new(),
-            errors: Vec::new(),
+            addresses: Few::new(),
+            attempts: Few::new(),
             next_at: None,
         }
     }
 
-    /// Takes the addresses, and room for their attempts and errors.
+    /// Takes the addresses to try, and room for their attempts. `None` if there is no memory for the addresses.
     // Codes_SRS_ASYNC_SOCKET_NET_01_051
-    pub(crate) fn begin(&mut self, addresses: Option<VecDeque<Address>>) {
-        let mut reserve = |waiting: &VecDeque<Address>| {
-            self.attempts.try_reserve_exact(waiting.len()).and_then(|()| self.errors.try_reserve_exact(waiting.len()))
-        };
-        match addresses.filter(|waiting| reserve(waiting).is_ok()) {
-            Some(waiting) => self.waiting = waiting,
-            None => self.error = Some(ConnectError::Port(io::ErrorKind::OutOfMemory.into())),
+    pub(crate) fn begin(&mut self, addresses: Option<Few<Address>>) {
+        match addresses.and_then(|addresses| Some((Few::with_room_for(addresses.len())?, addresses))) {
+            Some(parts) => (self.attempts, self.addresses) = parts,
+            None => self.error = Some(ConnectError::Port(no_memory())),
         }
         self.has_begun = true;
     }
@@ -129,56 +119,65 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
         }
         // Codes_SRS_ASYNC_SOCKET_NET_01_043
         if self.deadline.is_some_and(|deadline| deadline <= now) {
-            let attempts = self.take_attempts(Errno::TIMEDOUT);
-            return Step::End(ConnectError::TimedOut { within: self.within, attempts });
+            return Step::End(
+                self.failed(Errno::TIMEDOUT, |run, attempts| ConnectError::TimedOut { within: run.within, attempts }),
+            );
         }
         if !self.has_begun {
             return Step::Wait(self.deadline);
         }
         if let Some(index) = self.attempts.iter().position(|attempt| attempt.is_due(now)) {
-            return Step::Try(index, self.attempts[index].address.clone());
+            return Step::Try(index, self.addresses[index].clone());
         }
-        let under_way = self.attempts.iter().any(OneAttempt::is_under_way);
+        let under_way = self.attempts.iter().any(Stage::is_under_way);
         if !under_way || self.next_at.is_none_or(|at| at <= now) {
-            if let Some(address) = self.waiting.pop_front() {
+            let next = self.attempts.len();
+            if let Some(address) = self.addresses.get(next) {
                 self.next_at = now.checked_add(self.stagger);
-                self.attempts.push(OneAttempt { address: address.clone(), stage: Stage::Trying });
-                return Step::Try(self.attempts.len() - 1, address);
+                self.attempts.push(Stage::Trying);
+                return Step::Try(next, address.clone());
             }
             if !under_way {
-                return Step::End(ConnectError::Failed { attempts: self.take_attempts(Errno::CANCELED) });
+                return Step::End(self.failed(Errno::CANCELED, |_, attempts| ConnectError::Failed { attempts }));
             }
         }
         Step::Wait(self.wakes_at())
     }
 
     fn wakes_at(&self) -> Option<Instant> {
-        let next = self.next_at.filter(|_| !self.waiting.is_empty());
-        let retries = self.attempts.iter().filter_map(OneAttempt::retries_at);
+        let next = self.next_at.filter(|_| self.attempts.len() < self.addresses.len());
+        let retries = self.attempts.iter().filter_map(Stage::retries_at);
         retries.chain(next).chain(self.deadline).min()
     }
 
-    /// The errors of all attempts. Those under way get `errno`, and stay until the end of the run.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_044
-    fn take_attempts(&mut self, errno: Errno) -> Attempts {
-        let mut errors = mem::take(&mut self.errors);
-        let under_way = self.attempts.iter().enumerate().filter(|(_, attempt)| attempt.is_under_way());
-        errors.extend(
-            under_way.map(|(index, attempt)| AttemptError::new(index, attempt.address.clone(), "connect", errno)),
-        );
-        errors.sort_unstable_by_key(|error| error.index);
-        Attempts(errors)
+    /// An error with the errors of all attempts. Those under way get `errno`.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_044, Codes_SRS_ASYNC_SOCKET_NET_01_051
+    fn failed(&self, errno: Errno, error: impl FnOnce(&Self, Attempts) -> ConnectError) -> ConnectError {
+        let mut errors = Vec::new();
+        if errors.try_reserve_exact(self.attempts.len()).is_err() {
+            return ConnectError::Port(no_memory());
+        }
+        errors.extend(self.addresses.iter().zip(self.attempts.iter()).map(|(address, attempt)| match attempt {
+            Stage::Failed(call, errno) => AttemptError::new(address.clone(), call, *errno),
+            _ => AttemptError::new(address.clone(), "connect", errno),
+        }));
+        error(self, Attempts(errors))
+    }
+
+    /// The address of an attempt.
+    pub(crate) fn address(&self, index: usize) -> &Address {
+        &self.addresses[index]
     }
 }
 
-impl<P: Port, N: NetSyscalls> OneAttempt<P, N> {
+impl<P: Port, N: NetSyscalls> Stage<P, N> {
     fn is_under_way(&self) -> bool {
-        !matches!(self.stage, Stage::Failed)
+        !matches!(self, Self::Failed(..))
     }
 
     fn retries_at(&self) -> Option<Instant> {
-        match self.stage {
-            Stage::Paused(at, _) => Some(at),
+        match self {
+            Self::Paused(at, _) => Some(*at),
             _ => None,
         }
     }

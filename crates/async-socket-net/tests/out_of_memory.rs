@@ -61,7 +61,8 @@ fn a_connect_for_which_any_one_allocation_fails_ends_with_an_error() {
             }
             failed += usize::from(outcome.is_err());
         }
-        assert!(failed > 4, "{failed} allocations of a connect can fail");
+        // The callback, the connect and the socket.
+        assert!(failed > 2, "{failed} allocations of a connect can fail");
     }
 }
 

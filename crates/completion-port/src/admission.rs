@@ -323,7 +323,10 @@ impl<H: Handler> Core<H> {
                 return;
             }
         }
-        self.clear_flags(LaneFlags::backlog(direction));
+        // It is set under this lock too.
+        if self.flags().contains(LaneFlags::backlog(direction)) {
+            self.clear_flags(LaneFlags::backlog(direction));
+        }
     }
 
     /// How many operations wait in a direction.

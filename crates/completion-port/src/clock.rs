@@ -5,11 +5,11 @@
 //! if it also works for the other half without sleeping. Between two looks are at most 8 rounds, or, if the last rounds took
 //! at most two milliseconds each, 128. These are so few that each may work for 8 ms without being late.
 
-use crate::sys::{LONGEST_WAIT, Milliseconds, SHORT_WAIT};
+use crate::sys::{LONGEST_WAIT, SHORT_WAIT, milliseconds};
 use std::time::{Duration, Instant};
 
-/// How long a tick of the timers lasts. It bounds how late a timer is, together with the millisecond by which
-/// `epoll_wait(2)` rounds.
+/// How long a tick of the timers lasts. It bounds how late a timer is. A kernel without `epoll_pwait2(2)` adds up to a
+/// millisecond.
 const TICK: Duration = Duration::from_micros(250);
 
 /// The most waits of a busy thread between two looks. Each takes at most `SHORT_WAIT`.
@@ -24,6 +24,9 @@ const PART: u32 = 2 * WAITS_PER_LOOK;
 
 /// Up to this time a thread that is not busy looks at the clock before each wait.
 const SOON: Duration = Duration::from_millis(128);
+
+/// The longest wait.
+const LONGEST: Duration = Duration::from_millis(LONGEST_WAIT as u64);
 
 /// Counts ticks from the first timer on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -88,7 +91,7 @@ pub(crate) struct Clock {
     /// The waits until the next look: those of a busy thread, of `SHORT_WAIT`, or others, each of which may take `at_most`.
     short_waits: u32,
     waits: u32,
-    at_most: Milliseconds,
+    at_most: Duration,
     /// The waits that the last look allowed, and its tick.
     allowed: u32,
     looked_at: u64,
@@ -96,7 +99,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     pub(crate) const fn new() -> Self {
-        Self { found: Timers::None, short_waits: 0, waits: 0, at_most: LONGEST_WAIT, allowed: 0, looked_at: 0 }
+        Self { found: Timers::None, short_waits: 0, waits: 0, at_most: LONGEST, allowed: 0, looked_at: 0 }
     }
 
     /// Whether no timer is armed, so that nothing of this matters.
@@ -130,16 +133,17 @@ impl Clock {
     pub(crate) fn set(&mut self, found: Timers) {
         self.found = found;
         let (short_waits, waits, at_most) = match found {
-            Timers::None => (0, 1, LONGEST_WAIT),
-            Timers::Unknown | Timers::Due => (0, 1, 0),
+            Timers::None => (0, 1, LONGEST),
+            Timers::Unknown | Timers::Due => (0, 1, Duration::ZERO),
             Timers::Next { left, now } => {
                 let short_waits = u32::try_from(left.as_millis() / (2 * u128::from(SHORT_WAIT))).unwrap_or(MOST_WAITS);
                 let is_busy = self.is_busy(now);
                 self.looked_at = now;
                 match left {
-                    _ if is_busy && short_waits > 0 => (short_waits.min(MOST_WAITS), 0, 0),
-                    _ if left < SOON => (0, 1, milliseconds(left)),
-                    _ => (0, WAITS_PER_LOOK, milliseconds(left / PART)),
+                    _ if is_busy && short_waits > 0 => (short_waits.min(MOST_WAITS), 0, Duration::ZERO),
+                    _ if left < SOON => (0, 1, left),
+                    // Whole milliseconds, because none of these waits has to end on time.
+                    _ => (0, WAITS_PER_LOOK, Duration::from_millis(milliseconds(left / PART).into())),
                 }
             }
         };
@@ -152,8 +156,8 @@ impl Clock {
         rounds > 0 && now.saturating_sub(self.looked_at) <= u64::from(rounds) * BUSY
     }
 
-    const fn allow(&mut self, short_waits: u32, waits: u32, at_most: Milliseconds) {
-        (self.short_waits, self.waits, self.at_most) = (short_waits, waits, at_most);
+    fn allow(&mut self, short_waits: u32, waits: u32, at_most: Duration) {
+        (self.short_waits, self.waits, self.at_most) = (short_waits, waits, at_most.min(LONGEST));
         self.allowed = short_waits + waits;
     }
 
@@ -166,9 +170,9 @@ impl Clock {
     }
 
     /// How long the next wait may take. The wait is counted.
-    pub(crate) fn next_wait(&mut self) -> Milliseconds {
+    pub(crate) fn next_wait(&mut self) -> Duration {
         if self.takes_short_wait() {
-            return SHORT_WAIT;
+            return Duration::from_millis(SHORT_WAIT as u64);
         }
         if !self.is_idle() {
             self.waits = self.waits.saturating_sub(1);
@@ -181,14 +185,9 @@ impl Clock {
     pub(crate) fn woke_idle(&mut self, found: Timers) {
         self.set(found);
         if let Timers::Next { left, .. } = found {
-            self.allow(0, 1, milliseconds(left));
+            self.allow(0, 1, left);
         }
     }
-}
-
-/// The time-out of a wait that may take so long: rounded up, so that no wait ends too early, but never more than the longest.
-pub(crate) fn milliseconds(left: Duration) -> Milliseconds {
-    Milliseconds::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)
 }
 
 #[cfg(test)]
@@ -230,7 +229,7 @@ mod tests {
             if self.clock.has_due() {
                 return false;
             }
-            let at_most = Duration::from_millis(self.clock.next_wait().into());
+            let at_most = self.clock.next_wait();
             self.waits += 1;
             self.now += gap.min(at_most);
             if gap > at_most {

@@ -9,8 +9,8 @@ use crate::readiness::Readiness;
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::source::{Dispatch, Source, SourceRef, Token};
 use crate::sync::per_thread;
-use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls, SHORT_WAIT};
-use crate::table::{Table, TableOp};
+use crate::sys::{Errno, Event, LONGEST_WAIT, Milliseconds, PortSyscalls, SHORT_WAIT, milliseconds};
+use crate::table::{Removed, Table};
 use std::cell::Cell;
 use std::mem;
 use std::os::fd::AsFd;
@@ -141,7 +141,7 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// One turn of a port that the caller drives.
     // Codes_SRS_COMPLETION_PORT_01_175
-    pub(crate) fn turn(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Milliseconds) -> Turn {
+    pub(crate) fn turn(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Duration) -> Turn {
         if self.flags().contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
             return Turn::Over;
         }
@@ -266,14 +266,14 @@ impl<S: PortSyscalls> Shared<S> {
     /// fired, because the caller wants to know. Returns whether there were any.
     #[cold]
     #[inline(never)]
-    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, limit: Option<Milliseconds>) -> bool {
+    fn prepare_to_wait(&self, turns: &mut Turns, events: &mut Vec<Event>, limit: Option<Duration>) -> bool {
         if self.flags_before_sleep().intersects(PortFlags::PENDING) {
             // Drops the sources that were removed in the last round, instead of keeping them until the next event.
             self.apply_pending(turns);
         }
         let fired = self.fire_timers(turns);
         self.note_end_of_round(turns);
-        let at_most = limit.map_or(LONGEST_WAIT, |limit| if fired { 0 } else { limit });
+        let at_most = limit.map_or(Duration::MAX, |limit| if fired { Duration::ZERO } else { limit });
         let Turns { table, clock, .. } = turns;
         // Read again, because a handler that was dropped there may have scheduled a source. It may also have dropped the
         // last reference to the port, which wakes no thread if the port thread drops it.
@@ -283,11 +283,11 @@ impl<S: PortSyscalls> Shared<S> {
         let idle = table.remaining == 0 && !notified;
         if flags.contains(PortFlags::FAILED) {
             events.clear();
-            let at_most = if idle { clock.next_wait().min(at_most) } else { 0 };
+            let at_most = if idle { clock.next_wait().min(at_most) } else { Duration::ZERO };
             self.wait_detached(table, !flags.contains(PortFlags::DETACHED), at_most);
             clock.look_again();
         } else if !(idle && self.busy_poll.is_some() && self.is_busy(events)) {
-            self.wait(events, if idle { clock.next_wait().min(at_most) } else { 0 });
+            self.wait_up_to(events, if idle { clock.next_wait().min(at_most) } else { Duration::ZERO });
             self.look_if_idle(clock, events);
         }
         self.note_round(turns, events);
@@ -320,7 +320,7 @@ impl<S: PortSyscalls> Shared<S> {
         self.fire_timers(turns);
         // A timer may have left something to do.
         let idle = !turns.table.has_queued() && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING);
-        self.wait(events, if idle { turns.clock.next_wait() } else { 0 });
+        self.wait_up_to(events, if idle { turns.clock.next_wait() } else { Duration::ZERO });
         self.look_if_idle(&mut turns.clock, events);
     }
 
@@ -385,13 +385,21 @@ impl<S: PortSyscalls> Shared<S> {
     fn apply_pending(&self, turns: &mut Turns) {
         self.clear_flags(PortFlags::PENDING);
         let table = &mut turns.table;
-        loop {
-            let Some(op) = table.apply_next(&mut self.pending.lock()) else { break };
-            if let TableOp::Drop(source) = op {
+        let mut removed = Removed::default();
+        let has_timers = loop {
+            let mut pending = self.pending.lock();
+            let is_done = table.apply(&mut pending, &mut removed);
+            let has_timers = pending.has_timers();
+            drop(pending);
+            for source in removed.iter_mut().filter_map(Option::take) {
                 run_caught("drop", || drop(source));
             }
-        }
-        if self.pending.lock().has_timers() {
+            // What the drops have changed has set a flag again.
+            if is_done {
+                break has_timers;
+            }
+        };
+        if has_timers {
             // One of them may be new.
             turns.clock.look_again();
             self.set_flags(PortFlags::HAS_TIMERS);
@@ -425,7 +433,23 @@ impl<S: PortSyscalls> Shared<S> {
     #[inline(always)]
     fn wait(&self, events: &mut Vec<Event>, at_most: Milliseconds) {
         events.clear();
-        match self.sys.epoll_wait(self.epoll.as_fd(), events, at_most) {
+        self.waited(self.sys.epoll_wait(self.epoll.as_fd(), events, at_most));
+    }
+
+    /// Waits, for whole milliseconds with the call that every kernel has, and otherwise so that timers are on time.
+    // Codes_SRS_COMPLETION_PORT_01_187
+    fn wait_up_to(&self, events: &mut Vec<Event>, at_most: Duration) {
+        let rounded = milliseconds(at_most);
+        if Duration::from_millis(rounded.into()) <= at_most {
+            return self.wait(events, rounded);
+        }
+        events.clear();
+        self.waited(self.sys.epoll_wait_precisely(self.epoll.as_fd(), events, at_most));
+    }
+
+    #[inline(always)]
+    fn waited(&self, result: Result<(), Errno>) {
+        match result {
             // After a signal the thread waits again, but first looks whether a timer is due.
             Ok(()) | Err(Errno::INTR) => {}
             Err(error) => self.wait_failed(error),

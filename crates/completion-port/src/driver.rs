@@ -4,12 +4,11 @@
 //! there needs no wake-up.
 
 use crate::callback::{Suspended, run_caught};
-use crate::clock::milliseconds;
 use crate::dispatch::{Current, Turns};
 use crate::memory::TryArc;
 use crate::room::Room;
 use crate::shared::{PortFlags, Shared};
-use crate::sys::{Event, Kernel, LONGEST_WAIT, PortSyscalls};
+use crate::sys::{Event, Kernel, PortSyscalls};
 use std::fmt;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -80,12 +79,12 @@ impl<S: PortSyscalls> PortDriver<S> {
         let mut events = mem::take(&mut self.events).into_vec();
         let turn = loop {
             let left = match (at_most, end) {
-                (Some(limit), None) if limit.is_zero() => 0,
-                (_, None) => LONGEST_WAIT,
-                (_, Some(end)) => milliseconds(end.saturating_duration_since(self.shared.sys.now())),
+                (Some(limit), None) if limit.is_zero() => Duration::ZERO,
+                (_, None) => Duration::MAX,
+                (_, Some(end)) => end.saturating_duration_since(self.shared.sys.now()),
             };
             let turn = self.shared.turn(&mut self.turns, &mut events, left);
-            if turn != Turn::Idle || left == 0 {
+            if turn != Turn::Idle || left.is_zero() {
                 break turn;
             }
         };

@@ -7,7 +7,7 @@
 use crate::callback::{log_caught, run_caught};
 use crate::shared::{PortFlags, Shared, WAKE};
 use crate::sync::thread;
-use crate::sys::{EpollOp, Errno, Milliseconds, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
+use crate::sys::{EpollOp, Errno, PAUSE_AFTER_FAILURE, PortSyscalls, WAKE_UP, retry_interrupted};
 use crate::table::Table;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -82,15 +82,15 @@ impl<S: PortSyscalls> Shared<S> {
 
     /// Waits without the kernel's objects, which are gone.
     // Codes_SRS_COMPLETION_PORT_01_091
-    pub(crate) fn wait_detached(&self, table: &mut Table, first: bool, at_most: Milliseconds) {
+    pub(crate) fn wait_detached(&self, table: &mut Table, first: bool, at_most: Duration) {
         if first {
             self.set_flags(PortFlags::DETACHED);
             self.fail_sources(table);
             return table.begin_round();
         }
         let mut pending = self.pending.lock();
-        if at_most > 0 && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) {
-            self.notified.wait_at_most(&mut pending, Duration::from_millis(at_most.into()));
+        if !at_most.is_zero() && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) {
+            self.notified.wait_at_most(&mut pending, at_most);
         }
     }
 

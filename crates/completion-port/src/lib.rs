@@ -89,6 +89,7 @@ mod one_shot;
 mod phase;
 mod port;
 mod port_thread;
+mod precise_wait;
 pub mod process;
 mod readiness;
 mod refusal;

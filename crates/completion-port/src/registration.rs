@@ -5,7 +5,7 @@ use crate::admission::{After, Rejected};
 use crate::callback::claims_refused;
 use crate::cancel::{Cancel, OperationId};
 use crate::claim::Claim;
-use crate::core::Core;
+use crate::core::{ColdState, Core};
 use crate::handler::Handler;
 use crate::memory::TryArc;
 use crate::phase::Phase;
@@ -13,7 +13,7 @@ use crate::port::{CompletionPort, Port};
 use crate::process::Inherited;
 use crate::refusal::{AddError, ClaimError, Declined, NotMade, OutOfMemory, RegisterError};
 use crate::removal::Role;
-use crate::sync::{Ordering, fence};
+use crate::sync::{MutexGuard, Ordering, fence};
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
@@ -215,11 +215,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
             Core::release_inherited(&self.core);
             return false;
         }
-        let has_begun = self.core.begin_removal();
-        if has_begun {
-            self.go_on(Role::Remover);
-        }
-        has_begun
+        let Some(cold) = self.core.begin_removal() else { return false };
+        self.go_on(Role::Remover, Some(cold));
+        true
     }
 
     /// [Removes](Self::remove) the registration. If another thread is removing it already, this call helps by completing
@@ -235,8 +233,8 @@ impl<H: Handler, P: Port> Registration<H, P> {
         if self.core.is_inherited() {
             return Core::release_inherited(&self.core);
         }
-        self.core.wait_for_registering_and_begin_removal();
-        self.go_on(Role::Waiter);
+        let cold = self.core.wait_for_registering_and_begin_removal();
+        self.go_on(Role::Waiter, Some(cold));
     }
 
     /// [Removes](Self::remove) the registration without waiting. The calling thread does what can be done at once:
@@ -261,8 +259,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
     }
 
     #[inline(never)]
-    fn go_on(&self, role: Role) {
-        self.core.go_on(role, Some(&|descriptor: &H::Descriptor, token| self.port.detach(descriptor.as_fd(), token)));
+    fn go_on<'a>(&'a self, role: Role, cold: Option<MutexGuard<'a, ColdState<H>>>) {
+        let detach = |descriptor: &H::Descriptor, token| self.port.detach(descriptor.as_fd(), token);
+        self.core.go_on(role, Some(&detach), cold);
     }
 
     #[inline]
@@ -277,7 +276,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
         match after {
             After::Nothing => {}
             After::Schedule => self.port.schedule(self.core.token()),
-            After::Closed => self.go_on(role),
+            After::Closed => self.go_on(role, None),
         }
     }
 }
@@ -300,11 +299,20 @@ impl<H: Handler, P: Port> Drop for ServicesOnPanic<'_, H, P> {
 
 impl<H: Handler, P: Port> Drop for Registration<H, P> {
     fn drop(&mut self) {
-        // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
-        self.remove_and_wait();
-        // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
-        if !self.core.is_inherited() {
-            self.core.release_unregistered();
+        if self.core.is_inherited() {
+            return Core::release_inherited(&self.core);
+        }
+        let cold = self.core.wait_for_registering_and_begin_removal();
+        match cold.phase {
+            // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_ASYNC_SOCKET_LINUX_11_023
+            Phase::Unregistered => {
+                drop(cold);
+                self.core.release_unregistered();
+            }
+            // The owner has usually removed it before.
+            Phase::Removed if !self.core.do_others_run(&cold) => {}
+            // Codes_SRS_COMPLETION_PORT_01_055, Codes_SRS_COMPLETION_PORT_01_058
+            _ => self.go_on(Role::Waiter, Some(cold)),
         }
     }
 }
@@ -334,7 +342,7 @@ impl<H: Handler, P: Port> Resumer<H, P> {
         match after {
             After::Nothing => {}
             After::Schedule => self.port.schedule(self.core.token()),
-            After::Closed => self.core.go_on(Role::Passer, None),
+            After::Closed => self.core.go_on(Role::Passer, None, None),
         }
         waits
     }

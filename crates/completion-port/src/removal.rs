@@ -72,9 +72,10 @@ impl<D> Worker<'_, D> {
 }
 
 impl<H: Handler> Core<H> {
-    /// Begins a removal. False if nothing is registered.
-    pub(crate) fn begin_removal(&self) -> bool {
-        self.begin_removal_locked(&mut self.cold.lock())
+    /// Begins a removal, unless nothing is registered. Returns the lock, to go on with.
+    pub(crate) fn begin_removal(&self) -> Option<MutexGuard<'_, ColdState<H>>> {
+        let mut cold = self.cold.lock();
+        self.begin_removal_locked(&mut cold).then_some(cold)
     }
 
     pub(crate) fn begin_removal_locked(&self, cold: &mut MutexGuard<'_, ColdState<H>>) -> bool {
@@ -88,26 +89,33 @@ impl<H: Handler> Core<H> {
         is_registered
     }
 
-    /// Like [`begin_removal`](Self::begin_removal), but first waits for a `register` that runs on another thread.
-    pub(crate) fn wait_for_registering_and_begin_removal(&self) {
+    /// Like [`begin_removal`](Self::begin_removal), but first waits for a `register` that runs on another thread. Returns the
+    /// lock in any case.
+    pub(crate) fn wait_for_registering_and_begin_removal(&self) -> MutexGuard<'_, ColdState<H>> {
         let mut cold = self.cold.lock();
         while cold.phase == Phase::Registering && self.do_others_run(&cold) {
             self.wait_for_change(&mut cold);
         }
         self.begin_removal_locked(&mut cold);
+        cold
     }
 
-    /// Continues a removal as far as possible. Keeps little on the stack while a callback runs, because the callback of an
-    /// abandoned operation can drop the next registration, and so on.
+    /// Continues a removal as far as possible. A caller that has the lock hands it over. Keeps little on the stack while a
+    /// callback runs, because the callback of an abandoned operation can drop the next registration, and so on.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_052, Codes_SRS_COMPLETION_PORT_01_101
     // Codes_SRS_COMPLETION_PORT_01_103
-    pub(crate) fn go_on(&self, role: Role, detach: Option<Detach<'_, H::Descriptor>>) {
+    pub(crate) fn go_on<'a>(
+        &'a self,
+        role: Role,
+        detach: Option<Detach<'_, H::Descriptor>>,
+        mut cold: Option<MutexGuard<'a, ColdState<H>>>,
+    ) {
         let mut worker = Worker { role, detach, has_notified: false, is_counted: false };
         loop {
-            match self.next_task(&mut worker) {
-                Task::Detach(token) => self.detach(token, detach),
+            match self.next_task(&mut worker, cold.take()) {
+                Task::Detach(token) => cold = self.detach(token, detach),
                 Task::Abandon(operation) => self.abandon(operation),
-                Task::Release(descriptor) => self.release_taken(descriptor),
+                Task::Release(descriptor) => cold = self.release_taken(descriptor),
                 Task::Wait => {}
                 Task::Stop => return,
             }
@@ -116,7 +124,7 @@ impl<H: Handler> Core<H> {
 
     /// Decides on the next task. If that is `Task::Wait`, waits here.
     #[inline(never)]
-    fn next_task(&self, worker: &mut Worker<'_, H::Descriptor>) -> Task<H> {
+    fn next_task(&self, worker: &mut Worker<'_, H::Descriptor>, cold: Option<MutexGuard<'_, ColdState<H>>>) -> Task<H> {
         if self.is_inherited() {
             // A callback has forked, and this is the child. The operations that still wait belong to the parent.
             if worker.is_counted {
@@ -124,7 +132,7 @@ impl<H: Handler> Core<H> {
             }
             return Task::Stop;
         }
-        let mut cold = self.cold.lock();
+        let mut cold = cold.unwrap_or_else(|| self.cold.lock());
         let passes = matches!(worker.role, Role::Passer | Role::Detacher);
         if passes && !worker.is_counted && Self::others_go_on(&cold) {
             return Task::Stop;
@@ -242,7 +250,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// Whether this thread has to wait for callbacks or steps of other threads.
-    fn do_others_run(&self, cold: &ColdState<H>) -> bool {
+    pub(crate) fn do_others_run(&self, cold: &ColdState<H>) -> bool {
         #[cfg(loom)]
         if crate::sync::injected_bug("callbacks are not waited for") {
             return false;
@@ -283,8 +291,9 @@ impl<H: Handler> Core<H> {
         LaneSet::that(|direction| self.has_locked(direction))
     }
 
+    /// Returns the lock, unless this is a child of `fork`.
     #[inline(never)]
-    fn detach(&self, token: Token, detach: Option<Detach<'_, H::Descriptor>>) {
+    fn detach(&self, token: Token, detach: Option<Detach<'_, H::Descriptor>>) -> Option<MutexGuard<'_, ColdState<H>>> {
         let ending = if detach.is_none() { self.cold.lock().take_ending() } else { None };
         // SAFETY: the descriptor is taken in the step `Release`, which comes only after the next step, set below.
         let descriptor = unsafe { self.lanes.descriptor() };
@@ -296,14 +305,16 @@ impl<H: Handler> Core<H> {
         if self.is_inherited() {
             // The callback is the parent's.
             mem::forget(ending);
-        } else {
-            let mut cold = self.cold.lock();
-            cold.step = Step::Quiesce;
-            if let Some(rare) = cold.rare() {
-                rare.ending = ending.or(rare.ending.take());
-            }
+            self.end_task();
+            return None;
         }
-        self.end_task();
+        let mut cold = self.cold.lock();
+        cold.step = Step::Quiesce;
+        if let Some(rare) = cold.rare() {
+            rare.ending = ending.or(rare.ending.take());
+        }
+        self.end_task_locked(&cold);
+        Some(cold)
     }
 
     /// Completes an operation that is abandoned.
@@ -314,19 +325,24 @@ impl<H: Handler> Core<H> {
         self.end_task();
     }
 
+    /// Returns the lock, unless a callback had to run or this is a child of `fork`.
     #[inline(never)]
-    fn release_taken(&self, descriptor: Option<H::Descriptor>) {
+    fn release_taken(&self, descriptor: Option<H::Descriptor>) -> Option<MutexGuard<'_, ColdState<H>>> {
         self.release(descriptor);
-        if !self.is_inherited() {
-            let mut cold = self.cold.lock();
-            cold.phase = Phase::Removed;
-            let ending = cold.take_ending();
-            drop(cold);
-            if let Some(ending) = ending {
-                run_caught("callback", || ending.done());
-            }
+        if self.is_inherited() {
+            self.end_task();
+            return None;
         }
+        let mut cold = self.cold.lock();
+        cold.phase = Phase::Removed;
+        let Some(ending) = cold.take_ending() else {
+            self.end_task_locked(&cold);
+            return Some(cold);
+        };
+        drop(cold);
+        run_caught("callback", || ending.done());
         self.end_task();
+        None
     }
 
     /// Passes the descriptor to the handler.
@@ -340,6 +356,13 @@ impl<H: Handler> Core<H> {
         leave();
         self.callbacks.fetch_sub(1, Ordering::AcqRel);
         self.notify_remover();
+    }
+
+    /// The same with the lock, which saves taking it twice.
+    fn end_task_locked(&self, cold: &ColdState<H>) {
+        leave();
+        self.callbacks.fetch_sub(1, Ordering::AcqRel);
+        self.notify(cold);
     }
 
     /// Notifies a removal, which may wait for the callback that has ended or the lane that was unlocked.
@@ -356,6 +379,6 @@ impl<H: Handler> Core<H> {
     #[cold]
     pub(crate) fn count_has_dropped(&self) {
         self.notify_remover();
-        self.go_on(Role::Passer, None);
+        self.go_on(Role::Passer, None, None);
     }
 }

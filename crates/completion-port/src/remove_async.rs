@@ -56,8 +56,7 @@ impl<H: Handler> Core<H> {
         };
         rare.ending = Some(ending);
         self.begin_removal_locked(&mut cold);
-        drop(cold);
-        self.go_on(Role::Passer, None);
+        self.go_on(Role::Passer, None, Some(cold));
         Ok(())
     }
 }

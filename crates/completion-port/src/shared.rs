@@ -131,16 +131,24 @@ impl<S: PortSyscalls> Shared<S> {
         let inserted = self.pending.lock().insert(source);
         // A source that comes back is dropped without the lock.
         let token = inserted.map_err(|_source| Errno::NOMEM)?;
-        self.set_flags(PortFlags::TABLE_DIRTY);
+        self.set_table_dirty();
         Ok(token)
     }
 
     /// Returns how many changes the thread has not applied.
     pub(crate) fn remove(&self, token: Token) -> usize {
         let (changes, unused) = self.pending.lock().remove(token);
-        self.set_flags(PortFlags::TABLE_DIRTY);
+        self.set_table_dirty();
         run_caught("drop", || drop(unused));
         changes
+    }
+
+    /// Notes a change that lies in `pending`. If the flag is set, the thread will clear it, and then look into `pending`: had it
+    /// looked before the change was put there, the lock of `pending` would have shown the flag as cleared.
+    fn set_table_dirty(&self) {
+        if !self.flags().contains(PortFlags::TABLE_DIRTY) {
+            self.set_flags(PortFlags::TABLE_DIRTY);
+        }
     }
 
     /// Makes the port's thread apply the pending changes. If the caller is that thread, no wake-up is needed.

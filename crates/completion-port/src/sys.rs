@@ -3,6 +3,7 @@
 //! [`Kernel`] makes the real ones. Tests script or break them through [`PortSyscalls`]. An
 //! implementation reports `EINTR` like the kernel does; the port retries it.
 
+use crate::precise_wait::REFUSED;
 use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -18,6 +19,12 @@ pub const LONGEST_WAIT: Milliseconds = 1_000;
 
 /// A wait of a busy port whose next timer is far away.
 pub(crate) const SHORT_WAIT: Milliseconds = 8;
+
+/// The time-out of a wait that may take so long: rounded up, so that no wait ends too early, but never more than the longest.
+pub(crate) fn milliseconds(at_most: Duration) -> Milliseconds {
+    // The longest is a second.
+    if at_most.as_secs() > 0 { LONGEST_WAIT } else { at_most.subsec_nanos().div_ceil(1_000_000) }
+}
 
 /// What `epoll_ctl(2)` does with a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,8 +59,18 @@ pub trait PortSyscalls: Send + Sync + 'static {
     /// `epoll_ctl(2)`.
     fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno>;
     /// `epoll_wait(2)` into the spare capacity of `events`. Waits for an event for at most this time, and then returns
-    /// none. Ports ask for 0, for [`LONGEST_WAIT`], or for at most the time until the next timer.
+    /// none. Ports ask for 0, for [`LONGEST_WAIT`], or for less than the time until the next timer.
     fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno>;
+    /// The same for a time that is no whole number of milliseconds: `epoll_pwait2(2)`. By default it is
+    /// [`epoll_wait`](Self::epoll_wait), with the time rounded up.
+    fn epoll_wait_precisely(
+        &self,
+        epoll: BorrowedFd<'_>,
+        events: &mut Vec<Event>,
+        at_most: Duration,
+    ) -> Result<(), Errno> {
+        self.epoll_wait(epoll, events, milliseconds(at_most))
+    }
     /// `clock_gettime(2)` of `CLOCK_MONOTONIC`. Ports ask only while a timer is armed.
     fn now(&self) -> Instant {
         Instant::now()
@@ -100,6 +117,16 @@ impl PortSyscalls for Kernel {
             }
         }
         .map(drop)
+    }
+
+    fn epoll_wait_precisely(
+        &self,
+        epoll: BorrowedFd<'_>,
+        events: &mut Vec<Event>,
+        at_most: Duration,
+    ) -> Result<(), Errno> {
+        let waited = REFUSED.unless(epoll, events, at_most);
+        waited.unwrap_or_else(|| self.epoll_wait(epoll, events, milliseconds(at_most)))
     }
 
     fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {

@@ -21,6 +21,9 @@ const NONE: u32 = 0;
 /// The eventfd's token has all bits set.
 const LAST_GENERATION: u32 = u32::MAX >> 1;
 
+/// The most insertions that the empty list keeps room for.
+const ROOM_KEPT: usize = 16;
+
 /// Changes to the table that the port's thread has not applied yet, and the list of free indices.
 pub(crate) struct PendingChanges {
     /// One for each index that was ever in use.
@@ -318,13 +321,8 @@ impl Entry {
     }
 }
 
-/// The thread's work after it has applied a change.
-pub(crate) enum TableOp {
-    /// Drop a removed source, which may be the last reference to a user's handler.
-    Drop(Option<SourceRef>),
-    /// Nothing: the source is in a list now.
-    Queued,
-}
+/// Removed sources that the thread has to drop without a lock, because one may be the last reference to a user's handler.
+pub(crate) type Removed = [Option<SourceRef>; 4];
 
 impl Table {
     pub(crate) const fn new() -> Self {
@@ -376,25 +374,30 @@ impl Table {
         Some(index)
     }
 
-    /// Applies all insertions and one other change. `None` if there is no other change. Allocates nothing and runs no
+    /// Applies changes, until there is none or `removed` is full. Returns whether there is none. Allocates nothing and runs no
     /// foreign code.
-    pub(crate) fn apply_next(&mut self, pending: &mut PendingChanges) -> Option<TableOp> {
+    pub(crate) fn apply(&mut self, pending: &mut PendingChanges, removed: &mut Removed) -> bool {
         self.insert_all(pending);
-        let Some(index) = pending.dirty.pop_front(&mut pending.slots) else {
-            pending.changes = 0;
-            return None;
-        };
-        let slot = &mut pending.slots[index as usize];
-        let entry = &mut self.entries[index as usize];
-        if slot.generation != NONE {
-            let listed = self.scheduled.push_back(&mut self.entries, index);
-            self.queued += usize::from(listed);
-            self.remaining += usize::from(listed);
-            return Some(TableOp::Queued);
+        for place in removed {
+            while let Some(index) = pending.dirty.pop_front(&mut pending.slots) {
+                let slot = &mut pending.slots[index as usize];
+                let entry = &mut self.entries[index as usize];
+                if slot.generation == NONE {
+                    entry.generation = NONE;
+                    slot.next = std::mem::replace(&mut pending.free, index);
+                    *place = entry.source.take();
+                    break;
+                }
+                let listed = self.scheduled.push_back(&mut self.entries, index);
+                self.queued += usize::from(listed);
+                self.remaining += usize::from(listed);
+            }
         }
-        entry.generation = NONE;
-        slot.next = std::mem::replace(&mut pending.free, index);
-        Some(TableOp::Drop(entry.source.take()))
+        let is_done = pending.dirty.is_empty();
+        if is_done {
+            pending.changes = 0;
+        }
+        is_done
     }
 
     fn insert_all(&mut self, pending: &mut PendingChanges) {
@@ -407,8 +410,7 @@ impl Table {
             self.entries = larger;
         }
         self.has_new = true;
-        // Freed rather than kept, because it is as large as the largest burst of insertions.
-        for Inserted { token, source } in std::mem::take(&mut pending.inserted) {
+        for Inserted { token, source } in pending.inserted.drain(..) {
             let index = token.index() as usize;
             while self.entries.len() <= index {
                 self.entries.push(Entry { source: None, generation: NONE, next: UNLISTED });
@@ -416,6 +418,10 @@ impl Table {
             let entry = &mut self.entries[index];
             entry.generation = token.generation();
             entry.source = Some(source);
+        }
+        if pending.inserted.capacity() > ROOM_KEPT {
+            // It is as large as the largest burst of insertions.
+            pending.inserted = Vec::new();
         }
     }
 

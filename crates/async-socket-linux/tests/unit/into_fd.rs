@@ -1,15 +1,17 @@
 //! `into_fd`: the descriptor comes back when nothing waits. `open`: create and open in one call.
 
 use crate::common::Fixture;
-use async_socket_linux::sys::Errno;
+use async_socket_linux::sys::{Errno, RECEIVE_FLAGS};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, ExecutionEngine, IntoFdError, OpenError, SetUpError, SocketState, UnsupportedKind,
+    AsyncSocket, AsyncSocketLinux, ExecutionEngine, FreshStream, IntoFdError, OpenError, SetUpError, SocketState,
+    UnsupportedKind,
 };
-use completion_port::Port;
+use completion_port::{Action, Port};
+use rstest::rstest;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
-use test_doubles::{MockPort, PortCall, ScriptedSockets, Step};
+use test_doubles::{MockPort, PortCall, ScriptedSockets, SocketCall, Step};
 
 type Socket = crate::common::Socket;
 
@@ -150,6 +152,70 @@ fn what_is_known_to_be_connected_is_opened_without_being_asked_for() {
     let (other, _theirs) = UnixStream::pair().expect("a pair");
     let asked = AsyncSocketLinux::create_with(port, sys, other.into()).open_async(|_| {}).expect_err("it is asked");
     assert!(matches!(asked, OpenError::UnsupportedKind { .. }), "{asked}");
+}
+
+/// An open socket of a stream that the program has never had.
+fn fresh(sys: &ScriptedSockets, stream: FreshStream) -> (Socket, MockPort) {
+    let port = MockPort::new();
+    let (ours, _theirs) = UnixStream::pair().expect("a pair");
+    let socket = AsyncSocketLinux::open_fresh_with(port.clone(), sys.clone(), ours, stream).expect("a socket");
+    (socket, port)
+}
+
+// Tests_SRS_SOCKET_01_129
+#[test]
+fn a_fresh_stream_is_opened_without_a_question() {
+    for stream in [FreshStream::Tcp, FreshStream::Unix] {
+        let sys = ScriptedSockets::new();
+        sys.script_unsupported_kind(Ok(Some(UnsupportedKind::Datagram)));
+        sys.script_recv([Step::bytes("x"), Step::bytes("y")]);
+
+        let (socket, port) = fresh(&sys, stream);
+
+        assert_eq!((socket.state(), sys.calls().len()), (SocketState::Open, 0));
+        for _ in 0..2 {
+            socket.receive_async([0; 8], drop).expect("accepted");
+        }
+        port.fire(Action::In);
+        let receives = match stream {
+            FreshStream::Tcp => SocketCall::Recv(8, RECEIVE_FLAGS),
+            _ => SocketCall::RecvNotingScmRights(8, RECEIVE_FLAGS),
+        };
+        assert_eq!(sys.calls(), [receives], "the first read was short, so the second receive waits");
+    }
+}
+
+// Tests_SRS_SOCKET_01_129
+#[test]
+fn a_fresh_stream_that_cannot_be_opened_comes_back() {
+    let (port, sys) = (MockPort::new(), ScriptedSockets::new());
+    port.fail_next_attach(Errno::NOSPC.raw_os_error());
+    let (ours, _theirs) = UnixStream::pair().expect("a pair");
+    let number = ours.as_raw_fd();
+
+    let refused = AsyncSocketLinux::open_fresh_with(port, sys, ours, FreshStream::Tcp).expect_err("refused");
+
+    assert_eq!(refused.returned.expect("it comes back").as_raw_fd(), number);
+}
+
+// Tests_SRS_SOCKET_01_130
+#[rstest]
+#[case::it_has_nothing(|_: &Socket| {}, false)]
+#[case::it_asks_for_an_address(|socket: &Socket| drop(socket.peer_addr()), false)]
+#[case::it_has_the_descriptor(|socket: &Socket| assert!(socket.with_descriptor(|_| ()).is_some()), true)]
+#[case::it_has_the_number(|socket: &Socket| assert!(socket.descriptor_number() > 0), true)]
+fn so_linger_is_asked_for_once_the_program_may_have_set_it(#[case] get: impl FnOnce(&Socket), #[case] is_asked: bool) {
+    let sys = ScriptedSockets::new();
+    sys.script_lingers(Ok(true));
+    let (socket, _port) = fresh(&sys, FreshStream::Tcp);
+    let before = sys.calls().len();
+
+    get(&socket);
+    // Like a close on a port's thread, it never waits for the peer.
+    socket.close_async(|| ()).expect("it closes");
+
+    assert_eq!(sys.calls()[before..].contains(&SocketCall::StopLingering), is_asked);
+    assert_eq!(socket.state(), SocketState::Closed);
 }
 
 // Tests_SRS_SOCKET_01_066

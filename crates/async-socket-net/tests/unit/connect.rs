@@ -98,6 +98,21 @@ fn an_error_event_without_an_error_leaves_the_attempt_waiting() {
     assert!(outcome.only().is_ok());
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_054
+#[test]
+fn what_a_connector_has_made_is_opened_without_a_question() {
+    let (port, script) = doubles();
+    script.makes_no_sockets();
+    script.connects([Ok(()), Ok(())]);
+    let unix = UnixAddress::of_abstract_name("x").expect("a name");
+
+    let (_connecting, inet) = start(&port, &script, inet("10.0.0.1:80"));
+    let (_connecting, unix) = start(&port, &script, unix);
+
+    assert_eq!(inet.only().expect("not asked").state(), SocketState::Open);
+    assert_eq!(unix.only().expect("not asked").state(), SocketState::Open);
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_050
 #[rstest]
 #[case(Ok(()), true)]

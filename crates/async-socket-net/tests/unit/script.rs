@@ -5,6 +5,7 @@ use async_socket_net::{Address, Family, SocketOption};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::pipe;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -45,6 +46,7 @@ struct State {
     connects_again: VecDeque<Result<(), Errno>>,
     errors: VecDeque<Result<Option<Errno>, Errno>>,
     options: VecDeque<Result<(), Errno>>,
+    makes_no_sockets: bool,
     /// The other ends of the descriptors that were made, which keep them connected.
     peers: Vec<UnixStream>,
     open: Vec<RawFd>,
@@ -93,6 +95,11 @@ impl Script {
         self.state.lock().options.extend(outcomes);
     }
 
+    /// From now on descriptors are made that are no sockets, so that a question about a socket fails.
+    pub(crate) fn makes_no_sockets(&self) {
+        self.state.lock().makes_no_sockets = true;
+    }
+
     /// Runs `hook` inside the next `connect`.
     pub(crate) fn during_connect(&self, hook: impl FnOnce() + Send + 'static) {
         self.state.lock().hook = Some(Box::new(hook));
@@ -119,9 +126,10 @@ impl Script {
 
     fn descriptor(state: &mut State) -> OwnedFd {
         let (ours, theirs) = UnixStream::pair().expect("set-up");
+        let ours = if state.makes_no_sockets { pipe().expect("set-up").0.into() } else { OwnedFd::from(ours) };
         state.peers.push(theirs);
         state.open.push(ours.as_raw_fd());
-        ours.into()
+        ours
     }
 }
 

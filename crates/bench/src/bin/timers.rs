@@ -3,17 +3,21 @@
 
 use anyhow::Result;
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, Cancel};
+use clap::Parser;
 use completion_port::{CompletionPort, Port, PortExt, Timer, Turn};
 use hdrhistogram::Histogram;
+use rustix::buffer::spare_capacity;
+use rustix::event::{Timespec, epoll};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::future::{Future, poll_fn};
 use std::hint::black_box;
 use std::os::unix::net::UnixStream;
 use std::pin::pin;
-use std::sync::Mutex;
 use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
+use std::thread;
 use std::time::{Duration, Instant};
 
 const ROUNDS: usize = 7;
@@ -24,7 +28,23 @@ const FAR: Duration = Duration::from_secs(60);
 /// A figure of one library: nanoseconds for each timer.
 type Measure = (&'static str, fn() -> Result<f64>);
 
+/// What timers cost, and how late they fire.
+#[derive(Debug, Parser)]
+#[command(name = "timers")]
+struct Args {
+    /// Only how late they fire
+    #[arg(long)]
+    lateness: bool,
+}
+
 fn main() -> Result<()> {
+    if !Args::parse().lateness {
+        costs()?;
+    }
+    lateness()
+}
+
+fn costs() -> Result<()> {
     compare(
         "arm 100,000 timers, and drop them",
         &[
@@ -46,8 +66,7 @@ fn main() -> Result<()> {
         "1,000,000 times: move a timer to a later time, beside 100,000 armed timers",
         &[("ours", || on_port(push_back)), ("tokio", || Ok(in_tokio(tokio_push_back)))],
     )?;
-    compare("1,000,000 times: begin a receive and cancel it", &[("ours, on the port's thread", || on_port(cancel))])?;
-    lateness()
+    compare("1,000,000 times: begin a receive and cancel it", &[("ours, on the port's thread", || on_port(cancel))])
 }
 
 fn compare(what: &str, measures: &[Measure]) -> Result<()> {
@@ -240,25 +259,107 @@ fn heap_cycle() -> f64 {
     per(CYCLES, begin)
 }
 
-/// Ten thousand timers over a second.
+/// How many timers a round of lateness has, over a second.
+const SPREAD: u32 = 10_000;
+const APART: Duration = Duration::from_micros(100);
+
+/// How late each of ten thousand timers fires, in microseconds. The times begin at the given one.
+type Lateness = fn(Instant) -> Result<Vec<u64>>;
+
+/// Ten thousand timers over a second. Beside ours, loops that do nothing but sleep until the same times, because a machine may
+/// wake a sleeping thread late.
 fn lateness() -> Result<()> {
-    const TIMERS: u32 = 10_000;
-    let port = CompletionPort::create()?;
-    let (tell, told) = channel();
-    let begin = port.now() + Duration::from_millis(100);
-    let timers: Vec<_> = (0..TIMERS)
-        .filter_map(|number| {
-            let at = begin + Duration::from_micros(u64::from(number) * 100);
-            let tell = tell.clone();
-            port.at(at, move || tell.send(at.elapsed()).unwrap_or_default()).ok()
-        })
-        .collect();
-    let mut late = Histogram::<u64>::new(3)?;
-    for _ in 0..timers.len() {
-        late.record(u64::try_from(told.recv()?.as_micros())?)?;
+    let measures: [(&str, Lateness); 3] = [
+        ("ours", lateness_of_ours),
+        ("bare epoll_wait", lateness_of_epoll),
+        ("bare clock_nanosleep", lateness_of_sleep),
+    ];
+    println!("lateness of {SPREAD} timers over a second in us, {ROUNDS} rounds: p50, p99, max; max of each round");
+    let mut all = vec![(Histogram::<u64>::new(3)?, Vec::new()); measures.len()];
+    for round in 0..ROUNDS {
+        for turn in 0..measures.len() {
+            // The first of a round is not always the same.
+            let index = (round + turn) % measures.len();
+            let late = measures[index].1(Instant::now() + Duration::from_millis(100))?;
+            let (histogram, longest) = &mut all[index];
+            late.iter().try_for_each(|late| histogram.record(*late))?;
+            longest.push(late.into_iter().max().unwrap_or(0));
+        }
     }
-    println!("lateness of {} timers in us:", timers.len());
-    let [half, most, all] = [0.5, 0.99, 1.0].map(|part| late.value_at_quantile(part));
-    println!("  p50 {half}, p99 {most}, max {all}");
+    for ((name, _), (histogram, mut longest)) in measures.into_iter().zip(all) {
+        let [half, most, max] = [0.5, 0.99, 1.0].map(|part| histogram.value_at_quantile(part));
+        longest.sort_unstable();
+        println!("  {name:<24}{half:6}{most:6}{max:6}   {longest:?}");
+    }
     Ok(())
+}
+
+fn times(begin: Instant) -> impl Iterator<Item = Instant> {
+    (0..SPREAD).map(move |number| begin + APART * number)
+}
+
+fn micros_since(at: Instant) -> u64 {
+    u64::try_from(at.elapsed().as_micros()).unwrap_or(u64::MAX)
+}
+
+fn lateness_of_ours(begin: Instant) -> Result<Vec<u64>> {
+    let port = CompletionPort::create()?;
+    let late = Arc::new(Mutex::new(Vec::with_capacity(SPREAD as usize)));
+    let (tell, told) = channel();
+    let mut timers = Vec::with_capacity(SPREAD as usize);
+    for at in times(begin) {
+        // The last one tells.
+        let (late, tell) = (Arc::clone(&late), tell.clone());
+        timers.push(port.at(at, move || {
+            let mut late = late.lock().unwrap_or_else(PoisonError::into_inner);
+            late.push(micros_since(at));
+            if late.len() == SPREAD as usize {
+                let _ = tell.send(());
+            }
+        })?);
+    }
+    told.recv()?;
+    Ok(std::mem::take(&mut *late.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
+/// A thread that waits for the next time as the loops of most programs do, in whole milliseconds.
+fn lateness_of_epoll(begin: Instant) -> Result<Vec<u64>> {
+    thread::spawn(move || {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let mut events = Vec::with_capacity(64);
+        lateness_of_loop(begin, |left| {
+            let nanos = left.as_nanos().div_ceil(1_000_000) * 1_000_000;
+            let at_most = Timespec { tv_sec: 0, tv_nsec: i64::try_from(nanos)? };
+            epoll::wait(&epoll, spare_capacity(&mut events), Some(&at_most))?;
+            Ok(())
+        })
+    })
+    .join()
+    .unwrap_or_else(|_| anyhow::bail!("the thread panicked"))
+}
+
+fn lateness_of_sleep(begin: Instant) -> Result<Vec<u64>> {
+    let sleep = |left| {
+        // Calls clock_nanosleep.
+        thread::sleep(left);
+        Ok(())
+    };
+    thread::spawn(move || lateness_of_loop(begin, sleep))
+        .join()
+        .unwrap_or_else(|_| anyhow::bail!("the thread panicked"))
+}
+
+fn lateness_of_loop(begin: Instant, mut sleep: impl FnMut(Duration) -> Result<()>) -> Result<Vec<u64>> {
+    let mut late = Vec::with_capacity(SPREAD as usize);
+    for at in times(begin) {
+        loop {
+            let left = at.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            sleep(left)?;
+        }
+        late.push(micros_since(at));
+    }
+    Ok(late)
 }

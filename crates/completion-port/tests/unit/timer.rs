@@ -1,9 +1,12 @@
 //! Posted work and timers: `PortExt`, `Timer`, and the timer of a registration.
 
 use crate::common::{Gate, eventually, mocked, op, real_port, received, spawn, stays_silent, watch_over_all};
-use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Port, PortExt, Registration, TimerFired};
+use completion_port::sys::{EpollOp, Errno, Event, Milliseconds};
+use completion_port::{
+    Action, Attempt, CompletionPort, Direction, Handler, Kernel, Port, PortExt, PortSyscalls, Registration, TimerFired,
+};
 use parking_lot::Mutex;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -135,6 +138,64 @@ fn a_refused_call_returns_the_closure() {
 }
 
 // ---- timers
+
+/// The kernel's calls, and the times of the waits that are no whole milliseconds.
+#[derive(Clone, Default)]
+struct PreciseWaits(Arc<Mutex<Vec<Duration>>>);
+
+impl PortSyscalls for PreciseWaits {
+    fn epoll_create(&self) -> Result<OwnedFd, Errno> {
+        Kernel.epoll_create()
+    }
+
+    fn eventfd(&self) -> Result<OwnedFd, Errno> {
+        Kernel.eventfd()
+    }
+
+    fn epoll_ctl(&self, epoll: BorrowedFd<'_>, fd: BorrowedFd<'_>, op: EpollOp) -> Result<(), Errno> {
+        Kernel.epoll_ctl(epoll, fd, op)
+    }
+
+    fn epoll_wait(&self, epoll: BorrowedFd<'_>, events: &mut Vec<Event>, at_most: Milliseconds) -> Result<(), Errno> {
+        Kernel.epoll_wait(epoll, events, at_most)
+    }
+
+    fn epoll_wait_precisely(
+        &self,
+        epoll: BorrowedFd<'_>,
+        events: &mut Vec<Event>,
+        at_most: Duration,
+    ) -> Result<(), Errno> {
+        self.0.lock().push(at_most);
+        Kernel.epoll_wait_precisely(epoll, events, at_most)
+    }
+
+    fn wake(&self, epoll: BorrowedFd<'_>, eventfd: BorrowedFd<'_>, data: u64) -> Result<(), Errno> {
+        Kernel.wake(epoll, eventfd, data)
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_187
+#[test]
+fn only_a_wait_for_a_timer_that_is_near_is_no_whole_number_of_milliseconds() {
+    let waits = PreciseWaits::default();
+    let port = CompletionPort::create_with(waits.clone()).unwrap();
+    let (tell, told) = channel();
+    let tells = tell.clone();
+    port.post(move || tells.send(Instant::now()).unwrap()).unwrap();
+    received(&told, "the work");
+    assert_eq!(*waits.0.lock(), [], "without a timer");
+
+    let at = port.now() + Duration::from_micros(2300);
+    let _timer = port.at(at, move || tell.send(Instant::now()).unwrap()).unwrap();
+
+    assert!(received(&told, "the timer") >= at);
+    let waits = waits.0.lock();
+    // A quarter of a millisecond is the wheel's tick.
+    assert!(waits.iter().all(|wait| *wait <= Duration::from_micros(2550)), "{waits:?}");
+    // The timer may have been due before the thread came to a wait.
+    assert!(waits.len() <= 4, "{waits:?}");
+}
 
 // Tests_SRS_COMPLETION_PORT_01_165
 #[test]

@@ -1,5 +1,6 @@
 //! Empties a full backlog: each connection is accepted and closed.
 
+use crate::{Moment, Times};
 use anyhow::{Context as _, ensure};
 use async_socket_net::Listener;
 use completion_port::CompletionPort;
@@ -12,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
@@ -31,26 +32,26 @@ fn full(connections: usize) -> anyhow::Result<(OwnedFd, Vec<TcpStream>)> {
     Ok((listener, (0..connections).map(connect).collect::<anyhow::Result<_>>()?))
 }
 
-pub(crate) fn ours(_: usize, connections: usize) -> anyhow::Result<Duration> {
+pub(crate) fn ours(_: usize, connections: usize) -> anyhow::Result<Times> {
     let (descriptor, clients) = full(connections)?;
     let port = CompletionPort::create()?;
     let (done, accepted) = channel();
     let mut count = 0;
-    let began = Instant::now();
+    let began = Moment::now();
     let listener = Listener::builder().listen_on(port, descriptor, move |outcome| {
         drop(outcome);
         count += 1;
         if count == connections {
-            let _ = done.send(Instant::now());
+            let _ = done.send(Moment::now());
         }
     })?;
     let ended = accepted.recv_timeout(Duration::from_secs(20)).context("not all were accepted")?;
     ensure!(listener.metrics().failed_clients == 0 && listener.metrics().pauses == 0);
     drop((listener, clients));
-    Ok(ended - began)
+    Ok(ended.since(began))
 }
 
-pub(crate) fn bare(_: usize, connections: usize) -> anyhow::Result<Duration> {
+pub(crate) fn bare(_: usize, connections: usize) -> anyhow::Result<Times> {
     let (listener, clients) = full(connections)?;
     rustix::io::ioctl_fionbio(&listener, true)?;
     let epoll = epoll::create(CreateFlags::CLOEXEC)?;
@@ -71,16 +72,16 @@ pub(crate) fn bare(_: usize, connections: usize) -> anyhow::Result<Duration> {
                 }
                 count += 1;
                 if count == connections {
-                    done.send(Instant::now())?;
+                    done.send(Moment::now())?;
                 }
             }
         }
         Ok(())
     });
-    let began = Instant::now();
+    let began = Moment::now();
     start.send(())?;
     let ended = accepted.recv_timeout(Duration::from_secs(20)).context("not all were accepted")?;
     thread.join().expect("no panic")?;
     drop(clients);
-    Ok(ended - began)
+    Ok(ended.since(began))
 }

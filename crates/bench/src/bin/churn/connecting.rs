@@ -1,5 +1,6 @@
 //! One connection after the other: each is made, found to be there, and closed.
 
+use crate::{Moment, Times};
 use anyhow::Context as _;
 use async_socket_net::{ConnectError, Connector};
 use completion_port::CompletionPort;
@@ -12,7 +13,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
 
@@ -26,15 +27,15 @@ fn server(round: usize, connections: usize) -> anyhow::Result<(SocketAddr, Owned
     Ok((SocketAddr::try_from(getsockname(&listener)?)?, listener))
 }
 
-pub(crate) fn ours(round: usize, connections: usize) -> anyhow::Result<Duration> {
+pub(crate) fn ours(round: usize, connections: usize) -> anyhow::Result<Times> {
     let (address, _listener) = server(round, connections)?;
     let port = CompletionPort::create()?;
     let (done, ended) = channel();
     let chain = Arc::new(Chain { connector: Connector::new(), port, address });
-    let began = Instant::now();
+    let began = Moment::now();
     next(&chain, connections, done);
     ended.recv_timeout(Duration::from_secs(20)).context("not all were connected")??;
-    let took = began.elapsed();
+    let took = Moment::now().since(began);
     Ok(took)
 }
 
@@ -59,12 +60,12 @@ fn next(chain: &Arc<Chain>, left: usize, done: Sender<Result<(), ConnectError>>)
     connecting.detach();
 }
 
-pub(crate) fn bare(round: usize, connections: usize) -> anyhow::Result<Duration> {
+pub(crate) fn bare(round: usize, connections: usize) -> anyhow::Result<Times> {
     let (address, _listener) = server(round, connections)?;
-    let client = thread::spawn(move || -> anyhow::Result<Duration> {
+    let client = thread::spawn(move || -> anyhow::Result<Times> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         let mut events = Vec::with_capacity(64);
-        let began = Instant::now();
+        let began = Moment::now();
         for _ in 0..connections {
             let socket = socket_with(AddressFamily::INET, SocketType::STREAM, FLAGS, None)?;
             match connect(&socket, &address) {
@@ -77,7 +78,7 @@ pub(crate) fn bare(round: usize, connections: usize) -> anyhow::Result<Duration>
             events.clear();
             socket_error(&socket)??;
         }
-        Ok(began.elapsed())
+        Ok(Moment::now().since(began))
     });
     let took = client.join().expect("no panic")?;
     Ok(took)
