@@ -3,6 +3,7 @@
 use crate::io::{Io, Tried, current_port};
 use completion_port::{CompletionPort, Direction, Port};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny, getpeername, getsockname, recv, send, shutdown};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -14,6 +15,11 @@ use std::task::{Context, Poll, ready};
 
 /// The most bytes of several buffers that are copied into one before they are sent.
 const SMALL: usize = 512;
+
+thread_local! {
+    /// Where they are copied to. Not on the stack, where each write would have to clear it first.
+    static GATHERED: RefCell<[u8; SMALL]> = const { RefCell::new([0; SMALL]) };
+}
 
 /// A connected TCP or Unix stream socket.
 ///
@@ -142,37 +148,17 @@ impl<P: Port> Stream<P> {
     ///
     /// # Errors
     /// Those of `sendmsg(2)`.
-    #[inline]
     pub fn poll_write_vectored(&self, context: &Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        if let [only] = buffers {
-            self.poll_write(context, only)
-        } else if buffers.iter().map(|buffer| buffer.len()).sum::<usize>() <= SMALL {
-            self.poll_write_gathered(context, buffers)
-        } else {
-            self.poll_write_list(context, buffers)
-        }
-    }
-
-    /// `buffers` have at most `SMALL` bytes.
-    fn poll_write_gathered(&self, context: &Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.io.poll(context, Direction::Out, |fd| {
-            let mut gathered = [0; SMALL];
-            let mut end = 0;
-            for buffer in buffers {
-                gathered[end..end + buffer.len()].copy_from_slice(buffer);
-                end += buffer.len();
-            }
-            let value = send(fd, &gathered[..end], SendFlags::NOSIGNAL)?;
-            Ok(Tried { value, drained: false })
-        })
-    }
-
-    fn poll_write_list(&self, context: &Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         const IOV_MAX: usize = 1024;
-        let buffers = &buffers[..buffers.len().min(IOV_MAX)];
         self.io.poll(context, Direction::Out, |fd| {
-            let mut control = rustix::net::SendAncillaryBuffer::new(&mut []);
-            let value = rustix::net::sendmsg(fd, buffers, &mut control, SendFlags::NOSIGNAL)?;
+            let value = GATHERED.with_borrow_mut(|room| match gather(buffers, room) {
+                Some(few) => send(fd, few, SendFlags::NOSIGNAL),
+                None => {
+                    let buffers = &buffers[..buffers.len().min(IOV_MAX)];
+                    let mut control = rustix::net::SendAncillaryBuffer::new(&mut []);
+                    rustix::net::sendmsg(fd, buffers, &mut control, SendFlags::NOSIGNAL)
+                }
+            })?;
             Ok(Tried { value, drained: false })
         })
     }
@@ -212,6 +198,17 @@ impl<P: Port> Stream<P> {
     pub fn port(&self) -> &P {
         self.io.port()
     }
+}
+
+/// Copies buffers one behind the other, unless they are too long.
+#[inline]
+fn gather<'a>(buffers: &[IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for buffer in buffers {
+        room.get_mut(end..end + buffer.len())?.copy_from_slice(buffer);
+        end += buffer.len();
+    }
+    Some(&room[..end])
 }
 
 /// Whether a read has found less than there was room for, so that the kernel has no more. The end of the stream has no end.
