@@ -250,6 +250,11 @@ fn a_send_gives_its_buffer_back_when_all_is_sent() {
     assert_eq!(bytes, [1, 2, 3]);
 }
 
+#[test]
+fn a_stream_is_three_words() {
+    assert_eq!(size_of::<Stream>(), 3 * size_of::<usize>());
+}
+
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_035
 #[rstest::rstest]
 #[case::no_buffer(&[])]
