@@ -19,7 +19,6 @@ use std::task::{Context, Poll, Waker, ready};
 pub(crate) struct Io<P: Port = CompletionPort> {
     ready: TryArc<Ready>,
     port: P,
-    token: Token,
     descriptor: Open,
 }
 
@@ -37,7 +36,8 @@ impl<P: Port> Io<P> {
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         let ready = TryArc::try_new(Ready::new()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
         let token = port.attach(descriptor.as_fd(), ready.clone().into())?;
-        Ok(Self { ready, port, token, descriptor: Open(Some(descriptor)) })
+        ready.set_token(token);
+        Ok(Self { ready, port, descriptor: Open(Some(descriptor)) })
     }
 
     /// A short read of this descriptor does not say that there is no more.
@@ -84,7 +84,7 @@ impl<P: Port> Io<P> {
     pub(crate) fn into_descriptor(self) -> OwnedFd {
         let mut this = self;
         let descriptor = this.descriptor.0.take().expect("it is there until it is taken back");
-        this.port.detach(descriptor.as_fd(), this.token);
+        this.port.detach(descriptor.as_fd(), this.token());
         this.ready.end().into_iter().flatten().for_each(Waker::wake);
         descriptor
     }
@@ -101,7 +101,7 @@ impl<P: Port> Io<P> {
 
     /// The port's name for this. Scheduling it wakes the tasks whose directions are ready.
     pub(crate) fn token(&self) -> Token {
-        self.token
+        self.ready.token()
     }
 }
 
@@ -123,7 +123,7 @@ impl<P: Port> Drop for Io<P> {
     fn drop(&mut self) {
         // Before the descriptor is closed, so that no late event arrives.
         if let Some(descriptor) = &self.descriptor.0 {
-            self.port.detach(descriptor.as_fd(), self.token);
+            self.port.detach(descriptor.as_fd(), self.token());
             drop(self.ready.end());
         }
     }

@@ -11,9 +11,10 @@
 use crate::sync::{AtomicU32, Mutex, Ordering, per_thread};
 use crate::worker::wake_in_dispatch;
 use completion_port::process::Generation;
-use completion_port::{Direction, Dispatch, Readiness, Source};
+use completion_port::{Direction, Dispatch, Readiness, Source, Token};
 use std::cell::Cell;
 use std::ptr;
+use std::sync::atomic::AtomicU64;
 use std::task::{RawWakerVTable, Waker};
 
 per_thread! {
@@ -56,6 +57,9 @@ pub(crate) struct Ready {
     made_in: Generation,
     /// By direction.
     waiters: Mutex<[Option<Waker>; 2]>,
+    /// The port's name for this. Here rather than in `Io`, because a stream lies in the state of its task, of which each
+    /// message touches nearly every line.
+    token: AtomicU64,
 }
 
 /// A value of `Ready::state`: flags, and above them a count of events.
@@ -131,7 +135,18 @@ impl Ready {
             state: AtomicU32::new(State::WRITABLE),
             made_in: Generation::current(),
             waiters: Mutex::new([None, None]),
+            token: AtomicU64::new(0),
         }
+    }
+
+    /// The port's name for this, which [`set_token`](Self::set_token) has stored.
+    pub(crate) fn token(&self) -> Token {
+        Token(self.token.load(Ordering::Relaxed))
+    }
+
+    /// Stores the name that the port has given.
+    pub(crate) fn set_token(&self, token: Token) {
+        self.token.store(token.0, Ordering::Relaxed);
     }
 
     #[inline]

@@ -3,6 +3,7 @@
 use crate::io::{Io, Tried, current_port};
 use completion_port::{CompletionPort, Direction, Port};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny, getpeername, getsockname, recv, send, shutdown};
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -11,6 +12,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+
+/// The most bytes of several buffers that are copied into one before they are sent.
+const SMALL: usize = 512;
+
+thread_local! {
+    /// Where they are copied to. Not on the stack, where each write would have to clear it first.
+    static GATHERED: RefCell<[u8; SMALL]> = const { RefCell::new([0; SMALL]) };
+}
 
 /// A connected TCP or Unix stream socket.
 ///
@@ -134,16 +143,22 @@ impl<P: Port> Stream<P> {
         })
     }
 
-    /// Writes a part of several buffers.
+    /// Writes a part of several buffers. Up to 512 bytes are copied together first, because that costs less than a list of
+    /// buffers costs the kernel.
     ///
     /// # Errors
     /// Those of `sendmsg(2)`.
     pub fn poll_write_vectored(&self, context: &Context<'_>, buffers: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         const IOV_MAX: usize = 1024;
-        let buffers = &buffers[..buffers.len().min(IOV_MAX)];
         self.io.poll(context, Direction::Out, |fd| {
-            let mut control = rustix::net::SendAncillaryBuffer::new(&mut []);
-            let value = rustix::net::sendmsg(fd, buffers, &mut control, SendFlags::NOSIGNAL)?;
+            let value = GATHERED.with_borrow_mut(|room| match gather(buffers, room) {
+                Some(few) => send(fd, few, SendFlags::NOSIGNAL),
+                None => {
+                    let buffers = &buffers[..buffers.len().min(IOV_MAX)];
+                    let mut control = rustix::net::SendAncillaryBuffer::new(&mut []);
+                    rustix::net::sendmsg(fd, buffers, &mut control, SendFlags::NOSIGNAL)
+                }
+            })?;
             Ok(Tried { value, drained: false })
         })
     }
@@ -183,6 +198,17 @@ impl<P: Port> Stream<P> {
     pub fn port(&self) -> &P {
         self.io.port()
     }
+}
+
+/// Copies buffers one behind the other, unless they are too long.
+#[inline]
+fn gather<'a>(buffers: &[IoSlice<'_>], room: &'a mut [u8; SMALL]) -> Option<&'a [u8]> {
+    let mut end = 0;
+    for buffer in buffers {
+        room.get_mut(end..end + buffer.len())?.copy_from_slice(buffer);
+        end += buffer.len();
+    }
+    Some(&room[..end])
 }
 
 /// Whether a read has found less than there was room for, so that the kernel has no more. The end of the stream has no end.

@@ -214,7 +214,9 @@ impl Drop for Ends {
 }
 
 pin_project! {
-    /// A task's future, which catches its panics and can be aborted.
+    /// A task's future, which catches its panics and can be aborted. In this order, so that what each poll touches comes
+    /// right behind the header of the task; the rest is for its end.
+    #[repr(C)]
     struct Guarded<F> {
         #[pin]
         future: F,

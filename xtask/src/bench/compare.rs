@@ -10,7 +10,7 @@ use super::scenarios::{self, Family, Participant, Scenario};
 use super::servers::{Kind, OURS_TWO_PORTS, Programs, Server, TOKIO_MULTI};
 use super::{limits, plots, require};
 use crate::workspace;
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use serde::Serialize;
 use std::env;
 use std::fmt::Write as _;
@@ -29,6 +29,16 @@ pub(crate) struct Options {
     /// Only scenarios whose name contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Only these implementations, by their names in the tables with hyphens between the words. The first one is what the
+    /// others are compared with; `tokio-again` beside `tokio` shows the noise
+    #[arg(long = "impl", value_name = "NAMES", value_delimiter = ',')]
+    implementations: Vec<String>,
+    /// Only plain echoes, of these sizes in bytes, for instance `64,4k`
+    #[arg(long, value_name = "SIZES", value_delimiter = ',', value_parser = scenarios::size)]
+    sizes: Vec<usize>,
+    /// Only plain echoes, on these numbers of connections: 1, 64 and 1000 if only `--sizes` is given
+    #[arg(long, value_name = "NUMBERS", value_delimiter = ',')]
+    connections: Vec<usize>,
     /// How many rounds: 7, or 3 if quick
     #[arg(long)]
     rounds: Option<usize>,
@@ -47,6 +57,12 @@ struct Results<'a> {
     outcomes: &'a [Outcome],
 }
 
+impl Options {
+    fn is_of_all_loads(&self) -> bool {
+        self.sizes.is_empty() && self.connections.is_empty()
+    }
+}
+
 pub(crate) fn run(args: &Options) -> anyhow::Result<()> {
     require("taskset", "util-linux")?;
     let machine = Machine::this()?;
@@ -54,8 +70,22 @@ pub(crate) fn run(args: &Options) -> anyhow::Result<()> {
     let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 7 }).max(1);
     let seconds = args.seconds.unwrap_or(if args.quick { 0.25 } else { 1.0 });
     let is_wanted = |it: &Scenario| args.only.as_ref().is_none_or(|text| it.name.contains(text.as_str()));
-    let scenarios: Vec<_> = scenarios::all(args.quick).into_iter().filter(is_wanted).collect();
+    let all = if args.is_of_all_loads() {
+        scenarios::all(args.quick)
+    } else {
+        scenarios::echoes(&args.sizes, &args.connections)
+    };
+    let is_all = !args.quick && args.only.is_none() && args.implementations.is_empty() && args.is_of_all_loads();
+    let mut scenarios: Vec<_> = all.into_iter().filter(is_wanted).collect();
     ensure!(!scenarios.is_empty(), "no scenario has such a name");
+    if !args.implementations.is_empty() {
+        scenarios.iter_mut().for_each(|scenario| scenario.choose(&args.implementations));
+        scenarios.retain(|scenario| !scenario.participants.is_empty());
+        let known = |name| scenarios.iter().any(|it| it.participants.iter().any(|it| it.is_called(name)));
+        if let Some(name) = args.implementations.iter().find(|name| !known(name)) {
+            bail!("no implementation of these scenarios is called {name}");
+        }
+    }
     println!("{}\n", machine.line());
     let mut outcomes = Vec::new();
     for scenario in &scenarios {
@@ -63,17 +93,16 @@ pub(crate) fn run(args: &Options) -> anyhow::Result<()> {
         println!("{}", outcome.table());
         outcomes.push(outcome);
     }
-    let all = !args.quick && args.only.is_none();
     let out = match &args.out {
         Some(out) => out.clone(),
-        None if all => workspace::root()?.join("docs/benchmarks"),
+        None if is_all => workspace::root()?.join("docs/benchmarks"),
         None => workspace::target_dir()?.join("bench/results"),
     };
     write(&out, &machine, &outcomes)?;
     println!("{}", disturbance(&outcomes));
     println!("The figures and plots are in {}", out.display());
     let figures: Vec<_> = outcomes.iter().flat_map(Outcome::figures).collect();
-    if args.check { limits::check("compare", &figures, !all) } else { Ok(()) }
+    if args.check { limits::check("compare", &figures, !is_all) } else { Ok(()) }
 }
 
 fn compare(

@@ -129,8 +129,10 @@ impl Outcome {
     /// The figures that `limits.toml` may limit.
     pub(crate) fn figures(&self) -> Vec<Figure> {
         let find = |name: &str| self.entries.iter().find(|entry| entry.name == name);
-        let again = &self.entries[1];
-        let noise = |of: fn(&Entry) -> f64| Some((of(again) - 1.0).abs());
+        // The second entry of what the others are compared with, unless it was left out.
+        let first = self.entries.first().map_or("", |entry| entry.name);
+        let again = self.entries.iter().find(|it| it.name.strip_suffix(" again") == Some(first));
+        let noise = |of: fn(&Entry) -> f64| again.map(|again| (of(again) - 1.0).abs());
         let mut figures = Vec::new();
         let mut figure = |name: String, value: f64, noise| figures.push(Figure { name, value, noise });
         let rate_noise = noise(|entry| entry.rate_ratio);

@@ -3,7 +3,7 @@
 use super::plural;
 use super::servers::{
     EPOLL, EPOLL_AGAIN, EPOLL_ONE_SHOT, FUTURES, HYPER_FUTURES, HYPER_TOKIO, HYPER_TOKIO_AGAIN, Kind, MIO, OURS,
-    OURS_C, OURS_POLLING, OURS_POOLED, SMOL, TOKIO, TOKIO_MULTI,
+    OURS_C, OURS_POLLING, OURS_POOLED, SMOL, TOKIO, TOKIO_AGAIN, TOKIO_MULTI,
 };
 
 pub(crate) struct Scenario {
@@ -65,9 +65,27 @@ impl Participant {
             Self::Engine { name, .. } => name,
         }
     }
+
+    /// Whether this is its name, with hyphens between the words: `bare-epoll-again`.
+    pub(crate) fn is_called(&self, name: &str) -> bool {
+        self.name().replace(',', "").replace(' ', "-") == name
+    }
+
+    fn is(&self, other: Kind) -> bool {
+        matches!(self, Self::Server(kind) if *kind == other)
+    }
 }
 
 impl Scenario {
+    /// Keeps the participants with these names, in this order.
+    pub(crate) fn choose(&mut self, names: &[String]) {
+        let mut all = std::mem::take(&mut self.participants);
+        if all.iter().any(|it| it.is(TOKIO)) {
+            all.push(Participant::Server(TOKIO_AGAIN));
+        }
+        self.participants = names.iter().filter_map(|name| all.iter().find(|it| it.is_called(name)).copied()).collect();
+    }
+
     /// The arguments of the load.
     pub(crate) fn load(&self, seconds: f64) -> Vec<String> {
         let mut load = self.load.clone();
@@ -85,6 +103,24 @@ impl Scenario {
         };
         ["--role", role, "--buffer", &self.size.max(64 * 1024).to_string()].map(str::to_owned).to_vec()
     }
+}
+
+/// Reads a size: `64`, `4k`, `1m`.
+pub(crate) fn size(text: &str) -> Result<usize, String> {
+    let (number, unit) = match text.strip_suffix(['k', 'K']) {
+        Some(number) => (number, 1 << 10),
+        None => text.strip_suffix(['m', 'M']).map_or((text, 1), |number| (number, 1 << 20)),
+    };
+    let size = number.parse::<usize>().ok().and_then(|number| number.checked_mul(unit));
+    size.filter(|&size| size > 0).ok_or_else(|| "a size is a number of bytes, for instance 64, 4k or 1m".to_owned())
+}
+
+/// Plain echoes of these sizes on these numbers of connections. Of an empty list, the usual ones.
+pub(crate) fn echoes(sizes: &[usize], counts: &[usize]) -> Vec<Scenario> {
+    let sizes = if sizes.is_empty() { &[64, 1024, 8192, 65536] } else { sizes };
+    let counts = if counts.is_empty() { &[1, 64, 1000] } else { counts };
+    let all = sizes.iter().flat_map(|&size| counts.iter().map(move |&count| (size, count)));
+    all.map(|(size, count)| scenario(Family::Echo, "echo", size, count, &["--mode", "echo"])).collect()
 }
 
 /// All scenarios, or the few that fit into two minutes.
@@ -158,4 +194,30 @@ fn scenario(family: Family, what: &str, size: usize, connections: usize, load: &
 fn in_process(family: Family, name: &str, participants: &[Participant]) -> Scenario {
     let load = ["--pairs", "64", "--size", "64"].map(str::to_owned).to_vec();
     Scenario { name: name.to_owned(), family, size: 64, connections: 64, participants: participants.to_vec(), load }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_may_have_a_unit() {
+        assert_eq!(size("64"), Ok(64));
+        assert_eq!(size("4k"), Ok(4096));
+        assert_eq!(size("1M"), Ok(1 << 20));
+        assert!(size("0").is_err());
+        assert!(size("k").is_err());
+        assert!(size("-1").is_err());
+    }
+
+    #[test]
+    fn participants_are_chosen_by_name_and_the_first_one_named_comes_first() {
+        let mut echoes = echoes(&[4096], &[]);
+        assert_eq!(echoes.len(), 3);
+        let names = ["tokio", "tokio-again", "ours-pooled", "futures", "nothing"].map(str::to_owned);
+        echoes[0].choose(&names);
+        let chosen: Vec<_> = echoes[0].participants.iter().map(Participant::name).collect();
+        assert_eq!(chosen, ["tokio", "tokio again", "ours, pooled", "futures"]);
+        assert_eq!(echoes[0].name, "echo, 4 KiB, 1 connection");
+    }
 }

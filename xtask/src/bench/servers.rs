@@ -40,6 +40,7 @@ pub(crate) const OURS_C: Kind = kind("ours, C ABI", "echo_server", &[]);
 pub(crate) const FUTURES: Kind = kind("futures", "server-futures", &[]);
 pub(crate) const MIO: Kind = kind("mio", "server-mio", &[]);
 pub(crate) const TOKIO: Kind = kind("tokio", "server-tokio", &[]);
+pub(crate) const TOKIO_AGAIN: Kind = kind("tokio again", "server-tokio", &[]);
 pub(crate) const TOKIO_MULTI: Kind = kind("tokio, two threads", "server-tokio", &["--threads", "2"]);
 pub(crate) const SMOL: Kind = kind("smol", "server-smol", &[]);
 

@@ -4,7 +4,7 @@ use crate::{Wakes, poll_once, unix};
 use async_socket_futures::Stream;
 use completion_port::Readiness;
 use std::future::Future;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -248,6 +248,32 @@ fn a_send_gives_its_buffer_back_when_all_is_sent() {
     let mut bytes = [0; 3];
     peer.read_exact(&mut bytes).unwrap();
     assert_eq!(bytes, [1, 2, 3]);
+}
+
+#[test]
+fn a_stream_is_three_words() {
+    assert_eq!(size_of::<Stream>(), 3 * size_of::<usize>());
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_035
+#[rstest::rstest]
+#[case::no_buffer(&[])]
+#[case::nothing_in_them(&[0, 0])]
+#[case::one(&[3])]
+#[case::as_many_as_are_copied_together(&[1, 0, 510, 1])]
+#[case::one_more_than_that(&[1, 511, 1])]
+fn several_buffers_go_out_in_one_write_and_in_order(#[case] lengths: &[usize]) {
+    let (_port, stream, mut peer) = unix();
+    let (_, waker) = Wakes::new();
+    let buffers: Vec<Vec<u8>> = (b'a'..).zip(lengths).map(|(byte, &length)| vec![byte; length]).collect();
+    let slices: Vec<IoSlice<'_>> = buffers.iter().map(|buffer| IoSlice::new(buffer)).collect();
+    let written = stream.poll_write_vectored(&Context::from_waker(&waker), &slices);
+    let Poll::Ready(Ok(count)) = written else { panic!("there is room: {written:?}") };
+    assert_eq!(count, lengths.iter().sum::<usize>());
+    drop(stream);
+    let mut received = Vec::new();
+    peer.read_to_end(&mut received).unwrap();
+    assert_eq!(received, buffers.concat());
 }
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_032

@@ -17,23 +17,21 @@ fn main() -> Result<()> {
         let port = ports.next().unwrap_or_default();
         let stream = Stream::on(engine.port(port), stream)?;
         let arguments = arguments.clone();
-        let buffer = vec![0; arguments.buffer];
+        let mut buffer = vec![0; arguments.buffer];
         if arguments.role == Role::Echo {
-            drop(engine.spawn_on(port, echo(stream, buffer)));
+            drop(engine.spawn_on(port, async move {
+                loop {
+                    match stream.read(&mut buffer).await? {
+                        0 => return io::Result::Ok(()),
+                        received => stream.write_all(&buffer[..received]).await?,
+                    }
+                }
+            }));
         } else {
             drop(engine.spawn_on(port, async move { serve(stream, buffer, &arguments).await }));
         }
         Ok(())
     })
-}
-
-async fn echo(stream: Stream, mut buffer: Vec<u8>) -> io::Result<()> {
-    loop {
-        match stream.read(&mut buffer).await? {
-            0 => return Ok(()),
-            received => stream.write_all(&buffer[..received]).await?,
-        }
-    }
 }
 
 async fn serve(stream: Stream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {

@@ -22,21 +22,27 @@ fn main() -> Result<()> {
     thread::spawn(move || runtime.block_on(pending::<()>()));
     run_server(move |stream| {
         let arguments = arguments.clone();
-        let buffer = vec![0; arguments.buffer];
-        handle.spawn(async move { serve(TcpStream::from_std(stream)?, buffer, &arguments).await });
+        let mut buffer = vec![0; arguments.buffer];
+        if arguments.role == Role::Echo {
+            // As in the server on async-socket-futures, the task's own block holds all that it uses.
+            let _entered = handle.enter();
+            let mut stream = TcpStream::from_std(stream)?;
+            handle.spawn(async move {
+                loop {
+                    match stream.read(&mut buffer).await? {
+                        0 => return io::Result::Ok(()),
+                        received => stream.write_all(&buffer[..received]).await?,
+                    }
+                }
+            });
+        } else {
+            handle.spawn(async move { serve(TcpStream::from_std(stream)?, buffer, &arguments).await });
+        }
         Ok(())
     })
 }
 
-async fn serve(mut stream: TcpStream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {
-    if arguments.role == Role::Echo {
-        loop {
-            match stream.read(&mut buffer).await? {
-                0 => return Ok(()),
-                received => stream.write_all(&buffer[..received]).await?,
-            }
-        }
-    }
+async fn serve(stream: TcpStream, mut buffer: Vec<u8>, arguments: &Arguments) -> io::Result<()> {
     let (mut from, mut to) = stream.into_split();
     if arguments.role == Role::Duplex {
         let pattern = Pattern::new(arguments.buffer);
