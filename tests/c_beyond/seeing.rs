@@ -434,6 +434,15 @@ fn options_of_another_version_are_understood_as_far_as_they_say_nothing_new() {
         assert!(!listener.is_null());
         destroy(listener);
     }
+    let port = completion_port_create();
+    // The options end within the port or a number.
+    for size in (1 + size_of::<usize>()..2 * size_of::<usize>()).chain([2 * size_of::<usize>() + 2]) {
+        let torn = ASYNC_SOCKET_LISTENER_OPTIONS { size, completion_port: port, ..no_options() };
+        assert!(listen(c"127.0.0.1", 0, &raw const torn, &inbox).is_null());
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(nix::libc::EINVAL), "{size}");
+    }
+    // SAFETY: a reference that we have.
+    unsafe { completion_port_dec_ref(port) };
     let sizeless = ASYNC_SOCKET_LISTENER_OPTIONS { size: 0, ..no_options() };
     let reserved = ASYNC_SOCKET_LISTENER_OPTIONS { reserved: 1, ..no_options() };
     for options in [(&raw const wants).cast(), &raw const sizeless, &raw const reserved] {

@@ -1041,7 +1041,7 @@ ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start(const char *host,
  * `async_socket_listener_start` with options. NULL options are the defaults.
  *
  * Returns NULL with the reason in `errno` as `async_socket_listener_start` does; `EINVAL` also if the options' `size` is too
- * small, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
+ * small or ends within a field, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
  * set is closed, and reported as `…_CLIENT_FAILED`.
  *
  * Requires:
