@@ -310,7 +310,11 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     let registration = Registration::new(port.clone(), Transfers::default(), OwnedFd::from(ours));
     registration.register(|| ()).unwrap();
     let (outbox, done) = inbox();
-    registration.add(Direction::In, reads(1).then(move |done| outbox.put(done))).unwrap();
+    let report = move |done| {
+        std::thread::sleep(20 * MS);
+        outbox.put(done);
+    };
+    registration.add(Direction::In, reads(1).then(report)).unwrap();
     theirs.write_all(b"x").unwrap();
     done.only();
     let (outbox, fired) = inbox();
@@ -321,4 +325,5 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     let metrics = port.metrics().unwrap();
     assert!(metrics.events >= 1 && metrics.rounds >= 2 && metrics.timers == 1, "{metrics:?}");
     assert_eq!(metrics.timers_armed, 1);
+    assert!(metrics.longest_callback >= 20 * MS && metrics.longest_callback <= metrics.longest_round, "{metrics:?}");
 }

@@ -38,6 +38,7 @@ static void null_is_refused_by_what_shows_the_inside(void)
     CHECK(async_socket_set_metrics(NULL, 1) != 0);
     CHECK(async_socket_get_metrics(NULL, &metrics, sizeof metrics) != 0);
     CHECK(async_socket_listener_get_metrics(NULL, NULL, 0) != 0);
+    CHECK(async_socket_listener_set_metrics(NULL, 1) != 0);
     CHECK(async_socket_buffer_pool_get_metrics(NULL, NULL, 0) != 0);
     CHECK(completion_port_get_metrics(NULL, NULL, 0) != 0);
     CHECK(async_socket_get_local_address(NULL, text, sizeof text) != 0);
@@ -161,6 +162,7 @@ static void a_listener_has_options_and_sockets_say_their_addresses(void)
     CHECK(async_socket_get_peer_address(connected.socket, peer, strlen(expected)) != 0);
     CHECK(async_socket_listener_get_metrics(listener, &metrics, sizeof metrics) == 0);
     CHECK(metrics.accepted == 1 && metrics.is_accepting == 1 && metrics.pauses == 0);
+    CHECK(metrics.longest_callback_nanoseconds == 0 && async_socket_listener_set_metrics(listener, 1) == 0);
     async_socket_listener_destroy(listener);
     async_socket_destroy(connected.socket);
     close(accepted.socket);
