@@ -2,6 +2,9 @@
 //!
 //! Invariant: an operation is cancelled only by the thread that takes it out of the slot or the backlog, with the lock that
 //! guards the place. So an operation is either cancelled or completed, never both.
+//!
+//! A timer takes operations out in the same way. [`Handler::times_out`] runs before the place is unlocked, so its note is seen by
+//! every thread that finds the place empty.
 
 use crate::action::{Action, Direction};
 use crate::admission::After;
