@@ -54,29 +54,29 @@ type Port = CompletionPort<ScriptedPort>;
 
 fn operations(port: &Port) -> Box<dyn Any> {
     let (registration, peer) = real(port);
-    (0..2).for_each(|_| _ = registration.add(Direction::Out, op("sleeps").then(nap)).unwrap());
+    (0..2).for_each(|_| _ = registration.add(Direction::Out, op("sleeps").then(nap)).expect("it is registered"));
     Box::new((registration, peer))
 }
 
 fn an_operation_that_panics(port: &Port) -> Box<dyn Any> {
     let (registration, peer) = real(port);
-    registration.add(Direction::Out, op("panics").then(nod_off)).unwrap();
+    registration.add(Direction::Out, op("panics").then(nod_off)).expect("it is registered");
     Box::new((registration, peer))
 }
 
 fn a_raw_wait(port: &Port) -> Box<dyn Any> {
     let (waiting, (own, peer)) = (OneShots::new(port.clone()), pair());
     let waits: (Number, Box<dyn FnOnce(Action) + Send>) = (Number::of(&own), Box::new(|_| nap()));
-    waiting.add(Interest::OUT, waits).unwrap();
+    waiting.add(Interest::OUT, waits).expect("the kernel accepts it");
     Box::new((waiting, own, peer))
 }
 
 fn posted_work(port: &Port) -> Box<dyn Any> {
-    Box::new([(); 2].map(|()| port.post(nap).unwrap()))
+    Box::new([(); 2].map(|()| port.post(nap).expect("there is memory")))
 }
 
 fn timers(port: &Port) -> Box<dyn Any> {
-    Box::new([(); 2].map(|()| port.after(MS, nap).unwrap()))
+    Box::new([(); 2].map(|()| port.after(MS, nap).expect("there is memory")))
 }
 
 // Tests_SRS_COMPLETION_PORT_01_187
