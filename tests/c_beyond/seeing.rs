@@ -216,7 +216,7 @@ fn a_port_counts_if_it_was_made_to() {
     assert_eq!(unsafe { platform_post(counting, Some(crate::done), inbox.context()) }, 0);
     inbox.next();
     eventually("the round is counted", || {
-        read(counting).is_some_and(|it| it.rounds > 0 && it.events > 0 && it.wake_ups > 0)
+        read(counting).is_some_and(|it| it.rounds > 0 && it.wake_ups > 0 && it.longest_callback_nanoseconds > 0)
     });
     for port in [silent, counting] {
         // SAFETY: our reference, not used again.
@@ -367,6 +367,38 @@ fn accepted_sockets_have_the_options_of_their_listener_which_counts_them() {
     destroy(listener);
 }
 
+// Tests_SRS_C_LIBRARY_01_081
+#[test]
+fn the_longest_callback_of_a_listener_is_measured_while_that_is_on() {
+    let _platform = Platform::start();
+    let inbox = Inbox::new();
+    let listener = listen(c"127.0.0.1", 0, std::ptr::null(), &inbox);
+    // SAFETY: a valid handle.
+    let port = unsafe { async_socket_listener_get_port(listener) };
+    let accept = || {
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        // SAFETY: it is ours now.
+        drop(unsafe { OwnedFd::from_raw_fd(inbox.next().socket) });
+    };
+    let longest = || {
+        let mut metrics = ASYNC_SOCKET_LISTENER_METRICS::default();
+        // SAFETY: a valid handle, and a place of that size.
+        assert_eq!(unsafe { async_socket_listener_get_metrics(listener, &raw mut metrics, size_of_val(&metrics)) }, 0);
+        metrics.longest_callback_nanoseconds
+    };
+    // SAFETY: a valid handle.
+    let switch = |on| assert_eq!(unsafe { async_socket_listener_set_metrics(listener, on) }, 0);
+
+    accept();
+    switch(1);
+    accept();
+    eventually("the callback is measured", || longest() > 0);
+    switch(0);
+
+    assert_eq!(longest(), 0);
+    destroy(listener);
+}
+
 // Tests_SRS_C_LIBRARY_01_079
 #[test]
 fn an_address_has_several_listeners_only_if_they_say_so() {
@@ -434,6 +466,15 @@ fn options_of_another_version_are_understood_as_far_as_they_say_nothing_new() {
         assert!(!listener.is_null());
         destroy(listener);
     }
+    let port = completion_port_create();
+    // The options end within the port or a number.
+    for size in (1 + size_of::<usize>()..2 * size_of::<usize>()).chain([2 * size_of::<usize>() + 2]) {
+        let torn = ASYNC_SOCKET_LISTENER_OPTIONS { size, completion_port: port, ..no_options() };
+        assert!(listen(c"127.0.0.1", 0, &raw const torn, &inbox).is_null());
+        assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(nix::libc::EINVAL), "{size}");
+    }
+    // SAFETY: a reference that we have.
+    unsafe { completion_port_dec_ref(port) };
     let sizeless = ASYNC_SOCKET_LISTENER_OPTIONS { size: 0, ..no_options() };
     let reserved = ASYNC_SOCKET_LISTENER_OPTIONS { reserved: 1, ..no_options() };
     for options in [(&raw const wants).cast(), &raw const sizeless, &raw const reserved] {
@@ -458,6 +499,7 @@ fn arguments_that_are_none_are_refused() {
         assert_ne!(async_socket_get_metrics(null_mut(), &raw mut numbers, 8), 0);
         assert_ne!(async_socket_get_metrics(socket.handle, null_mut(), 8), 0);
         assert_ne!(async_socket_listener_get_metrics(null_mut(), null_mut(), 0), 0);
+        assert_ne!(async_socket_listener_set_metrics(null_mut(), 1), 0);
         assert_ne!(async_socket_buffer_pool_get_metrics(null_mut(), null_mut(), 0), 0);
         assert_ne!(async_socket_buffer_pool_get_metrics(pool, null_mut(), 8), 0);
         assert_ne!(completion_port_get_metrics(null_mut(), null_mut(), 0), 0);

@@ -130,6 +130,26 @@ fn unix_clients_with_names_of_every_length_are_accepted_and_named() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_054
+#[test]
+fn a_callback_that_sleeps_is_the_longest() {
+    const NAP: Duration = Duration::from_millis(30);
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (done, accepted) = inbox();
+    let listener = Listener::new(&engine, listener, move |outcome: Result<_, _>| {
+        std::thread::sleep(NAP);
+        done.put(outcome.is_ok());
+    });
+    let listener = listener.unwrap();
+    listener.set_metrics(true);
+
+    let _client = TcpStream::connect(address).unwrap();
+
+    assert!(accepted.next());
+    eventually("the callback is measured", || listener.metrics().longest_callback >= Some(NAP));
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_007
 #[test]
 fn a_tcp_client_has_no_credentials() {

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const MS: Duration = Duration::from_millis(1);
@@ -275,7 +275,49 @@ fn the_timer_of_a_socket_ends_what_may_be_cancelled_and_is_over() {
     assert_eq!(registration.queued(Direction::In), 2);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_185, Tests_SRS_COMPLETION_PORT_01_186
+/// Takes its time to note that an operation times out.
+struct Notes(Arc<AtomicBool>);
+
+impl Handler for Notes {
+    type Descriptor = OwnedFd;
+    type Operation = ();
+
+    fn attempt(&self, (): (), action: Action, attempt: Attempt<'_, Self>) {
+        match action {
+            Action::In | Action::Out => attempt.pending(()),
+            _ => attempt.complete(false, None, || ()),
+        }
+    }
+
+    fn times_out(&self, (): &()) {
+        std::thread::sleep(30 * MS);
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        timer.end_waiting(Direction::Out, |()| true);
+        None
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_188
+#[test]
+fn whoever_claims_after_a_time_out_sees_what_it_noted() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let noted = Arc::new(AtomicBool::new(false));
+    let registration =
+        Registration::new(CompletionPort::create().unwrap(), Notes(Arc::clone(&noted)), OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+    registration.add(Direction::Out, ()).unwrap();
+    registration.set_timer(Some(Instant::now())).unwrap();
+
+    eventually("the direction is free", || registration.try_claim(Direction::Out).is_ok());
+
+    assert!(noted.load(Ordering::Relaxed));
+}
+
+// Tests_SRS_COMPLETION_PORT_01_185, Tests_SRS_COMPLETION_PORT_01_186, Tests_SRS_COMPLETION_PORT_01_187
 #[test]
 fn a_port_that_counts_sees_its_sockets_and_timers() {
     let port = CompletionPort::builder().metrics(true).create().unwrap();
@@ -284,7 +326,11 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     let registration = Registration::new(port.clone(), Transfers::default(), OwnedFd::from(ours));
     registration.register(|| ()).unwrap();
     let (outbox, done) = inbox();
-    registration.add(Direction::In, reads(1).then(move |done| outbox.put(done))).unwrap();
+    let report = move |done| {
+        std::thread::sleep(20 * MS);
+        outbox.put(done);
+    };
+    registration.add(Direction::In, reads(1).then(report)).unwrap();
     theirs.write_all(b"x").unwrap();
     done.only();
     let (outbox, fired) = inbox();
@@ -295,4 +341,5 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     let metrics = port.metrics().unwrap();
     assert!(metrics.events >= 1 && metrics.rounds >= 2 && metrics.timers == 1, "{metrics:?}");
     assert_eq!(metrics.timers_armed, 1);
+    assert!(metrics.longest_callback >= 20 * MS && metrics.longest_callback <= metrics.longest_round, "{metrics:?}");
 }

@@ -513,6 +513,10 @@ typedef struct ASYNC_SOCKET_LISTENER_METRICS {
      * 1 if the listener accepts connections, now or after the pause, otherwise 0.
      */
     uint64_t is_accepting;
+    /**
+     * The longest time that one call of the callback took while `async_socket_listener_set_metrics` was on. 0 while it is off.
+     */
+    uint64_t longest_callback_nanoseconds;
 } ASYNC_SOCKET_LISTENER_METRICS;
 
 /**
@@ -573,6 +577,11 @@ typedef struct COMPLETION_PORT_METRICS {
      * The longest time that the thread worked without asking for events: every socket of the port waited that long.
      */
     uint64_t longest_round_nanoseconds;
+    /**
+     * The longest time that one callback on the port's thread took: of an operation, a wait, a timer or posted work. Known
+     * when the round has ended.
+     */
+    uint64_t longest_callback_nanoseconds;
 } COMPLETION_PORT_METRICS;
 
 #ifdef __cplusplus
@@ -1041,7 +1050,7 @@ ASYNC_SOCKET_LISTENER_HANDLE async_socket_listener_start(const char *host,
  * `async_socket_listener_start` with options. NULL options are the defaults.
  *
  * Returns NULL with the reason in `errno` as `async_socket_listener_start` does; `EINVAL` also if the options' `size` is too
- * small, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
+ * small or ends within a field, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
  * set is closed, and reported as `…_CLIENT_FAILED`.
  *
  * Requires:
@@ -1253,6 +1262,18 @@ int async_socket_set_metrics(ASYNC_SOCKET_HANDLE async_socket,
 int async_socket_get_metrics(ASYNC_SOCKET_HANDLE async_socket,
                              struct ASYNC_SOCKET_METRICS *metrics,
                              size_t metrics_size);
+
+/**
+ * Switches the measuring of a listener's callback on (non-zero) or off (0). The default is off. On, a connection costs two
+ * readings of the clock more. The other numbers of the listener are always counted.
+ *
+ * Returns 0 on success, otherwise non-zero: NULL. Works inside every callback.
+ *
+ * Requires:
+ * `listener` is NULL or a valid handle.
+ */
+int async_socket_listener_set_metrics(ASYNC_SOCKET_LISTENER_HANDLE listener,
+                                      int on);
 
 /**
  * Writes what a listener has done to `metrics`. `metrics_size` and the result are as for `async_socket_get_metrics`.

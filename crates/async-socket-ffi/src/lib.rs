@@ -68,8 +68,8 @@ pub use log::{ASYNC_SOCKET_LOG_LEVEL, ON_ASYNC_SOCKET_LOG, async_socket_set_log}
 pub use metrics::{
     ASYNC_SOCKET_BUFFER_POOL_METRICS, ASYNC_SOCKET_LISTENER_METRICS, ASYNC_SOCKET_METRICS,
     ASYNC_SOCKET_OPERATION_COUNTS, COMPLETION_PORT_METRICS, async_socket_buffer_pool_get_metrics,
-    async_socket_get_metrics, async_socket_listener_get_metrics, async_socket_set_metrics, completion_port_get_metrics,
-    platform_set_metrics,
+    async_socket_get_metrics, async_socket_listener_get_metrics, async_socket_listener_set_metrics,
+    async_socket_set_metrics, completion_port_get_metrics, platform_set_metrics,
 };
 pub use operation::{
     ASYNC_SOCKET_CANCEL_RESULT, ASYNC_SOCKET_NO_TIME_LIMIT, ASYNC_SOCKET_OPERATION_ID, async_socket_cancel,

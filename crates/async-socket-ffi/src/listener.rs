@@ -101,7 +101,7 @@ pub unsafe extern "C" fn async_socket_listener_start(
 /// `async_socket_listener_start` with options. NULL options are the defaults.
 ///
 /// Returns NULL with the reason in `errno` as `async_socket_listener_start` does; `EINVAL` also if the options' `size` is too
-/// small, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
+/// small or ends within a field, or if the program asks for an option that the library is too old to know. A connection for which an option cannot be
 /// set is closed, and reported as `…_CLIENT_FAILED`.
 ///
 /// # Safety
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn async_socket_listener_start_with(
             unsafe { ASYNC_SOCKET_LISTENER_OPTIONS::read(options) }
         };
         let Some(wanted) = wanted else {
-            reject(NAME, "options", "has a size that is too small, or an option that this version does not know");
+            reject(NAME, "options", "has a size that is none, or an option that this version does not know");
             return handle_or_errno(NAME, Err(invalid()));
         };
         // SAFETY: the caller's promise.

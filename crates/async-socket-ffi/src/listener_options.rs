@@ -2,6 +2,7 @@
 
 use crate::port::COMPLETION_PORT_HANDLE;
 use async_socket_net::{KeepAlive, SocketOptions};
+use std::mem::offset_of;
 use std::ptr;
 use std::slice;
 use std::time::Duration;
@@ -64,7 +65,12 @@ impl ASYNC_SOCKET_LISTENER_OPTIONS {
     pub(crate) unsafe fn read(options: *const Self) -> Option<Self> {
         // SAFETY: the caller's promise; `size` comes first.
         let size = unsafe { options.cast::<usize>().read() };
-        if size < size_of::<usize>() {
+        // No header's struct ends within a field, and a part of a pointer is none.
+        let has_port = size >= offset_of!(Self, backlog);
+        if size < size_of::<usize>() || (!has_port && size > offset_of!(Self, completion_port)) {
+            return None;
+        }
+        if size < size_of::<Self>() && size % size_of::<u32>() != 0 {
             return None;
         }
         let bytes: *const u8 = options.cast();

@@ -73,6 +73,8 @@ pub struct ASYNC_SOCKET_LISTENER_METRICS {
     pub is_paused: u64,
     /// 1 if the listener accepts connections, now or after the pause, otherwise 0.
     pub is_accepting: u64,
+    /// The longest time that one call of the callback took while `async_socket_listener_set_metrics` was on. 0 while it is off.
+    pub longest_callback_nanoseconds: u64,
 }
 
 /// What a pool holds.
@@ -109,6 +111,9 @@ pub struct COMPLETION_PORT_METRICS {
     pub timers_armed: u64,
     /// The longest time that the thread worked without asking for events: every socket of the port waited that long.
     pub longest_round_nanoseconds: u64,
+    /// The longest time that one callback on the port's thread took: of an operation, a wait, a timer or posted work. Known
+    /// when the round has ended.
+    pub longest_callback_nanoseconds: u64,
 }
 
 /// A struct that consists of 64-bit numbers, so that it has no padding.
@@ -222,6 +227,27 @@ pub unsafe extern "C" fn async_socket_get_metrics(
     })
 }
 
+/// Switches the measuring of a listener's callback on (non-zero) or off (0). The default is off. On, a connection costs two
+/// readings of the clock more. The other numbers of the listener are always counted.
+///
+/// Returns 0 on success, otherwise non-zero: NULL. Works inside every callback.
+///
+/// # Safety
+/// `listener` is NULL or a valid handle.
+// Codes_SRS_C_LIBRARY_01_081, Codes_SRS_C_LIBRARY_01_070
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn async_socket_listener_set_metrics(listener: ASYNC_SOCKET_LISTENER_HANDLE, on: c_int) -> c_int {
+    guarded(1, || {
+        // SAFETY: NULL or a valid handle.
+        let Some(handle) = (unsafe { borrow(listener) }) else {
+            reject("async_socket_listener_set_metrics", "listener", "is NULL");
+            return 1;
+        };
+        handle.listener.set_metrics(on != 0);
+        0
+    })
+}
+
 /// Writes what a listener has done to `metrics`. `metrics_size` and the result are as for `async_socket_get_metrics`.
 ///
 /// # Safety
@@ -247,6 +273,7 @@ pub unsafe extern "C" fn async_socket_listener_get_metrics(
             pauses: done.pauses,
             is_paused: done.is_paused.into(),
             is_accepting: done.is_accepting.into(),
+            longest_callback_nanoseconds: nanoseconds(done.longest_callback.unwrap_or_default()),
         };
         // SAFETY: the caller's promise.
         unsafe { give(NAME, metrics, metrics_size, Some(numbers)) }
@@ -320,6 +347,7 @@ pub unsafe extern "C" fn completion_port_get_metrics(
             timers: done.timers,
             timers_armed: done.timers_armed,
             longest_round_nanoseconds: nanoseconds(done.longest_round),
+            longest_callback_nanoseconds: nanoseconds(done.longest_callback),
         });
         // SAFETY: the caller's promise.
         unsafe { give(NAME, metrics, metrics_size, numbers) }

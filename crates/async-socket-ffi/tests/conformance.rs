@@ -26,7 +26,7 @@ const EXPORTED: &str = include_str!("../exported-names.txt");
 // Tests_SRS_C_LIBRARY_01_064, Tests_SRS_C_LIBRARY_01_066, Tests_SRS_C_LIBRARY_01_067, Tests_SRS_C_LIBRARY_01_068
 // Tests_SRS_C_LIBRARY_01_070, Tests_SRS_C_LIBRARY_01_072, Tests_SRS_C_LIBRARY_01_073, Tests_SRS_C_LIBRARY_01_074
 // Tests_SRS_C_LIBRARY_01_075, Tests_SRS_C_LIBRARY_01_076, Tests_SRS_C_LIBRARY_01_077, Tests_SRS_C_LIBRARY_01_078
-// Tests_SRS_C_LIBRARY_01_079, Tests_SRS_C_LIBRARY_01_080
+// Tests_SRS_C_LIBRARY_01_079, Tests_SRS_C_LIBRARY_01_080, Tests_SRS_C_LIBRARY_01_081
 #[rstest]
 #[case::static_library("libasync_socket.a")]
 #[case::shared_library("libasync_socket.so")]

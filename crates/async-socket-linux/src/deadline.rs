@@ -23,7 +23,6 @@ use async_socket_api::{
 use completion_port::{Attempt, Direction, IntoOperation, OperationId, Phase, Port, Registration, TimerFired};
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 /// An operation with a deadline.
@@ -249,8 +248,11 @@ impl Drop for Ending {
 }
 
 /// A send was queued. If the stream broke meanwhile, the timer ends the send, because there may never be room for it.
+///
+/// No fence is needed between the two. The timer notes the broken stream with the queue's lock held
+/// ([`Handler::times_out`](completion_port::Handler::times_out)) and then looks at the queue again. Either it finds the send, or
+/// this finds the broken stream (model `a_time_out_in_the_middle_of_a_payload_meets_a_send`).
 pub(crate) fn end_if_broken<P: Port, S: SocketSyscalls>(registration: &Registration<SocketCore<S>, P>) {
-    fence(Ordering::SeqCst);
     // Codes_SRS_SOCKET_01_104
     if registration.handler().is_stream_broken() {
         // Without memory for the timer it waits for room or for the close.
@@ -297,8 +299,6 @@ pub(crate) fn timer_fired<S: SocketSyscalls>(
     }
     // Codes_SRS_SOCKET_01_104
     if core.is_stream_broken() {
-        // Pairs with the fence of `end_if_broken`: either this finds the send, or its caller finds the broken stream.
-        fence(Ordering::SeqCst);
         let _set = Ending::set(Some(EndReason::StreamBroken));
         timer.end_waiting(Direction::Out, |_| true);
     }

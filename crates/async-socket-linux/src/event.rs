@@ -68,6 +68,14 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
         !operation.has_started() || ends_started()
     }
 
+    /// Nothing may be sent behind a part of a payload.
+    // Codes_SRS_SOCKET_01_102
+    fn times_out(&self, operation: &Queued<S>) {
+        if operation.has_started() {
+            self.break_stream();
+        }
+    }
+
     fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
         timer_fired(self, timer)
     }

@@ -20,7 +20,7 @@ use std::mem;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The first pause after an error that may pass.
 pub(crate) const FIRST_PAUSE: Duration = Duration::from_millis(10);
@@ -134,6 +134,43 @@ pub(crate) struct Counters {
     pub(crate) pauses: AtomicU64,
     pub(crate) is_paused: AtomicBool,
     pub(crate) is_lost: AtomicBool,
+    pub(crate) callbacks: Callbacks,
+}
+
+/// How long the calls of the callback take, if the program asks for it.
+#[derive(Debug, Default)]
+pub(crate) struct Callbacks {
+    is_on: AtomicBool,
+    /// In nanoseconds.
+    longest: AtomicU64,
+}
+
+impl Callbacks {
+    pub(crate) fn switch(&self, on: bool) {
+        self.is_on.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn longest(&self) -> Option<Duration> {
+        let longest = || Duration::from_nanos(self.longest.load(Ordering::Relaxed));
+        self.is_on.load(Ordering::Relaxed).then(longest)
+    }
+
+    /// Measures until it is dropped, also if the callback panics.
+    fn timed(&self) -> Option<Timed<'_>> {
+        self.is_on.load(Ordering::Relaxed).then(|| Timed { callbacks: self, since: Instant::now() })
+    }
+}
+
+struct Timed<'a> {
+    callbacks: &'a Callbacks,
+    since: Instant,
+}
+
+impl Drop for Timed<'_> {
+    fn drop(&mut self) {
+        let took = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.callbacks.longest.fetch_max(took, Ordering::Relaxed);
+    }
 }
 
 /// The operation that waits.
@@ -189,12 +226,13 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
     }
 
     /// Runs the callback without a lock. A panic leaves through here; the port catches it.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_012
+    // Codes_SRS_ASYNC_SOCKET_NET_01_012, Codes_SRS_ASYNC_SOCKET_NET_01_054
     fn call(&self, outcome: impl FnOnce(&Program<P, N>) -> Result<Accepted<P, N>, AcceptError>) {
         let Some(program) = self.parts().program.take() else { return };
         let mut lent = Lent { acceptor: self, program: Some(program) };
         if let Some(program) = &mut lent.program {
             let outcome = outcome(program);
+            let _timed = self.counters.callbacks.timed();
             program.callback.call(outcome);
         }
     }

@@ -15,6 +15,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// How many connections may wait to be accepted, unless the builder says otherwise. The kernel limits it by
 /// `net.core.somaxconn`.
@@ -73,6 +74,9 @@ pub struct ListenerMetrics {
     pub is_paused: bool,
     /// Whether it accepts connections, now or after the pause.
     pub is_accepting: bool,
+    /// The longest time that one call of the callback took: all other sockets of the port waited that long. `None` unless
+    /// [`set_metrics`](Listener::set_metrics) is on.
+    pub longest_callback: Option<Duration>,
 }
 
 impl Listener {
@@ -152,7 +156,18 @@ impl<P: Port, N: NetSyscalls> Listener<P, N> {
             pauses: counters.pauses.load(Ordering::Relaxed),
             is_paused: counters.is_paused.load(Ordering::Relaxed),
             is_accepting: !is_lost && self.registration.phase() == completion_port::Phase::Registered,
+            longest_callback: counters.callbacks.longest(),
         }
+    }
+
+    /// Switches the measuring of the [longest callback](ListenerMetrics::longest_callback) on or off. The default is off. On,
+    /// each connection costs two readings of the clock. The other numbers are always counted.
+    ///
+    /// It can be called at any time, from any thread, also in the callback: then from the next call on.
+    /// Measuring that is switched on again goes on from what it had found.
+    // Codes_SRS_ASYNC_SOCKET_NET_01_054
+    pub fn set_metrics(&self, on: bool) {
+        self.registration.handler().counters.callbacks.switch(on);
     }
 }
 

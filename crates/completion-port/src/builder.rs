@@ -49,8 +49,8 @@ impl CompletionPortBuilder {
     }
 
     /// Whether the port counts what it does, for [`CompletionPort::metrics`]. The default is no. Counting reads the clock
-    /// twice in each round of the thread, which costs about a third of an echo on a single busy connection and next to
-    /// nothing on many.
+    /// twice in each round of the thread and twice for each callback. The rounds cost about a third of an echo on a single
+    /// busy connection and next to nothing on many.
     // Codes_SRS_COMPLETION_PORT_01_185
     pub fn metrics(mut self, counts: bool) -> Self {
         self.settings.counts = counts;

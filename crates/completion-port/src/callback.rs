@@ -11,6 +11,7 @@ use std::cell::{Cell, RefCell};
 use std::mem::{self, ManuallyDrop};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 per_thread! {
     /// The registration that this port thread dispatches, or 0.
@@ -21,7 +22,9 @@ per_thread! {
     static REFUSES_CLAIMS: Cell<bool> = const { Cell::new(true) };
     /// The number that this thread stores in a lane that it has claimed. 0 until its first claim.
     static MARK: Cell<u64> = const { Cell::new(0) };
-    /// What the two cells above cannot say.
+    /// On the thread of a port that counts: the longest callback since the last look. `None` elsewhere.
+    static LONGEST: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// What `IN_DISPATCH` and `IN_CLAIM_CALLBACK` cannot say.
     static NESTED: RefCell<Nested> = const { RefCell::new(Nested::new()) };
 }
 
@@ -60,6 +63,27 @@ fn drop_caught(payload: Box<dyn Any + Send>) {
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         mem::forget(another);
     }
+}
+
+/// Measures how long a callback takes, also if it panics, on the thread of a port that counts.
+// Codes_SRS_COMPLETION_PORT_01_187
+pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> T {
+    let _timing = LONGEST.get().map(|_| Timing(Instant::now()));
+    call()
+}
+
+struct Timing(Instant);
+
+impl Drop for Timing {
+    fn drop(&mut self) {
+        let took = self.0.elapsed();
+        LONGEST.set(LONGEST.get().map(|longest| longest.max(took)));
+    }
+}
+
+/// Begins or ends the measuring on this thread. Returns what was there before.
+pub(crate) fn replace_longest(longest: Option<Duration>) -> Option<Duration> {
+    LONGEST.replace(longest)
 }
 
 /// Dispatches registration `id` on its port's thread. The registration has counted the dispatch, which catches panics

@@ -2,6 +2,9 @@
 //!
 //! Invariant: an operation is cancelled only by the thread that takes it out of the slot or the backlog, with the lock that
 //! guards the place. So an operation is either cancelled or completed, never both.
+//!
+//! A timer takes operations out in the same way. [`Handler::times_out`] runs before the place is unlocked, so its note is seen by
+//! every thread that finds the place empty.
 
 use crate::action::{Action, Direction};
 use crate::admission::After;
@@ -94,6 +97,10 @@ impl<H: Handler> Core<H> {
 
     /// Completes an operation that was taken out of its queue.
     fn end(&self, operation: H::Operation, action: Action) {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("notes after the unlock") && action == Action::TimedOut {
+            self.handler.times_out(&operation);
+        }
         let attempt = Attempt::abandoned(self);
         run_caught("callback", || self.handler.attempt(operation, action, attempt));
     }
@@ -167,6 +174,15 @@ impl<H: Handler> Core<H> {
         number < NO_OPERATION && is_wanted(number & !SUSPENDED)
     }
 
+    /// A panic of the handler is caught.
+    fn note_time_out(&self, operation: &H::Operation) {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("notes after the unlock") {
+            return;
+        }
+        run_caught("note", || self.handler.times_out(operation));
+    }
+
     /// A panic of the handler counts as no.
     fn may_cancel(&self, operation: &H::Operation) -> bool {
         run_caught("question", || self.handler.can_cancel(operation)).unwrap_or(false)
@@ -201,24 +217,47 @@ impl<'a, H: Handler> TimerFired<'a, H> {
     /// [`Action::TimedOut`]. Operations for which [`Handler::can_cancel`] says no stay, and so do those that were added
     /// after the first call for this timer began, in a callback of it for instance. An operation that another thread is attempting is waited for.
     ///
+    /// A thread that adds an operation sees afterwards what [`Handler::times_out`] has noted, or this call finds the operation.
+    ///
     /// `is_over` may be asked several times about one operation. It is called with a lock held, so it must be short and run
     /// no foreign code.
-    // Codes_SRS_COMPLETION_PORT_01_171, Codes_SRS_COMPLETION_PORT_01_172
+    // Codes_SRS_COMPLETION_PORT_01_171, Codes_SRS_COMPLETION_PORT_01_172, Codes_SRS_COMPLETION_PORT_01_188
     pub fn end_waiting(&self, direction: Direction, mut is_over: impl FnMut(&H::Operation) -> bool) {
         // The slot's operation is older than those of the backlog, and these move up.
         // Taken at the first call, so that the handler can note before it that it looks.
         let newest = self.newest.get().unwrap_or_else(|| self.core.number_between());
         self.newest.set(Some(newest));
         let is_old = |number| number < newest;
-        let mut may_and_is_over = |operation: &H::Operation| self.core.may_cancel(operation) && is_over(operation);
-        while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, is_old, &mut may_and_is_over) {
-            // The port calls the registration again after this.
-            let _ = after;
+        let mut times_out = |operation: &H::Operation| {
+            let is_over = self.core.may_cancel(operation) && is_over(operation);
+            if is_over {
+                self.core.note_time_out(operation);
+            }
+            is_over
+        };
+        self.end_in_slot(direction, is_old, &mut times_out);
+        while let Some(Ok(operation)) =
+            self.core.take_from_backlog(direction, |number, operation| is_old(number) && times_out(operation))
+        {
             self.core.end(operation, Action::TimedOut);
         }
-        while let Some(Ok(operation)) =
-            self.core.take_from_backlog(direction, |number, operation| is_old(number) && may_and_is_over(operation))
-        {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("looks at the slot once") {
+            return;
+        }
+        // Another thread may have moved an operation from the backlog to the slot between the two looks.
+        self.end_in_slot(direction, is_old, &mut times_out);
+    }
+
+    fn end_in_slot(
+        &self,
+        direction: Direction,
+        is_old: impl Fn(u64) -> bool,
+        mut times_out: impl FnMut(&H::Operation) -> bool,
+    ) {
+        while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, &is_old, &mut times_out) {
+            // The port calls the registration again after this.
+            let _ = after;
             self.core.end(operation, Action::TimedOut);
         }
     }

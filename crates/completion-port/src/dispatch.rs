@@ -1,6 +1,6 @@
 //! The port's thread: it waits for events and calls the sources.
 
-use crate::callback::run_caught;
+use crate::callback::{replace_longest, run_caught, timed};
 use crate::clock::{Clock, Timers};
 use crate::driver::Turn;
 use crate::memory::{Room, TryArc};
@@ -58,11 +58,12 @@ pub fn is_port_thread() -> bool {
 }
 
 /// While it lives, this thread is a port's thread.
-pub(crate) struct Current(usize, Option<Generation>);
+pub(crate) struct Current(usize, Option<Generation>, Option<Duration>);
 
 impl Current {
     pub(crate) fn enter<S: PortSyscalls>(shared: &Shared<S>) -> Self {
-        let outer = Self(CURRENT.get(), CURRENT_SINCE.get());
+        let timed = shared.counters.as_ref().map(|_| Duration::ZERO);
+        let outer = Self(CURRENT.get(), CURRENT_SINCE.get(), replace_longest(timed));
         CURRENT.set(shared.address());
         CURRENT_SINCE.set(Some(shared.made_in));
         outer
@@ -73,6 +74,7 @@ impl Drop for Current {
     fn drop(&mut self) {
         CURRENT.set(self.0);
         CURRENT_SINCE.set(self.1);
+        replace_longest(self.2);
     }
 }
 
@@ -148,6 +150,7 @@ impl<S: PortSyscalls> Shared<S> {
         let fired = self.prepare_to_wait(turns, events, Some(at_most));
         let works = fired || !events.is_empty() || turns.table.remaining > 0 || self.has_pending();
         self.dispatch(turns, events);
+        self.note_longest_callback();
         if works { Turn::Worked } else { Turn::Idle }
     }
 
@@ -242,7 +245,7 @@ impl<S: PortSyscalls> Shared<S> {
             if let Some(counters) = &self.counters {
                 counters.note_timer();
             }
-            let (dispatch, again) = source.on_timer(self.sys.now());
+            let (dispatch, again) = timed(|| source.on_timer(self.sys.now()));
             if dispatch == Dispatch::Yielded {
                 turns.table.enqueue(token.index());
             }
@@ -301,6 +304,15 @@ impl<S: PortSyscalls> Shared<S> {
             && let Some(since) = turns.awake_since
         {
             counters.note_work(since, self.sys.now());
+            self.note_longest_callback();
+        }
+    }
+
+    fn note_longest_callback(&self) {
+        if let Some(counters) = &self.counters
+            && let Some(longest) = replace_longest(Some(Duration::ZERO))
+        {
+            counters.note_callback(longest);
         }
     }
 

@@ -62,6 +62,12 @@ pub trait Handler: Sized + Send + Sync + 'static {
         true
     }
 
+    /// [`TimerFired::end_waiting`] is about to take this operation out of its queue. Called with the queue's lock held, so it must
+    /// be short and run no foreign code. A thread that claims or adds after that sees what is noted here.
+    fn times_out(&self, operation: &Self::Operation) {
+        let _ = operation;
+    }
+
     /// The registration's [timer](crate::Registration::set_timer) has come, on the port's thread. Returns when it shall come
     /// next, if at all. It may come too early if it was moved meanwhile, so compare [`TimerFired::now`] with your own time.
     fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {

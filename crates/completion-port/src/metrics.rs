@@ -25,6 +25,10 @@ pub struct PortMetrics {
     /// The longest time that the thread worked without asking for events: all callbacks of one round. Every descriptor and
     /// timer of the port waited that long.
     pub longest_round: Duration,
+    /// The longest time that one callback on the thread took: an operation with its system call, a raw wait, posted work, or
+    /// what one timer or the deadlines of one registration did at a time. Known when its round has ended. The tasks and
+    /// connects of other crates count only where a timer runs them.
+    pub longest_callback: Duration,
 }
 
 #[derive(Default)]
@@ -35,6 +39,7 @@ pub(crate) struct Counters {
     wake_ups: AtomicU64,
     timers: AtomicU64,
     longest_round: AtomicU64,
+    longest_callback: AtomicU64,
 }
 
 impl Counters {
@@ -52,8 +57,12 @@ impl Counters {
 
     /// The thread has worked since then.
     pub(crate) fn note_work(&self, since: Instant, now: Instant) {
-        let worked = now.saturating_duration_since(since).as_nanos();
-        raise(&self.longest_round, u64::try_from(worked).unwrap_or(u64::MAX));
+        raise(&self.longest_round, nanoseconds(now.saturating_duration_since(since)));
+    }
+
+    /// A callback has taken that long.
+    pub(crate) fn note_callback(&self, took: Duration) {
+        raise(&self.longest_callback, nanoseconds(took));
     }
 
     pub(crate) fn get(&self, timers_armed: u32) -> PortMetrics {
@@ -66,8 +75,13 @@ impl Counters {
             timers: of(&self.timers),
             timers_armed: timers_armed.into(),
             longest_round: Duration::from_nanos(of(&self.longest_round)),
+            longest_callback: Duration::from_nanos(of(&self.longest_callback)),
         }
     }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 // There is one writer, so no read-modify-write is needed.

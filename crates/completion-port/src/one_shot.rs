@@ -11,7 +11,7 @@
 //!   descriptor without waiters wakes no thread.
 
 use crate::action::{Action, Direction};
-use crate::callback::run_caught;
+use crate::callback::{run_caught, timed};
 use crate::memory::TryArc;
 use crate::port::{CompletionPort, Port};
 use crate::process::{Generation, Inherited};
@@ -336,7 +336,7 @@ impl<W: Waiter> Watch<W> {
     ) -> Option<MutexGuard<'a, State<W>>> {
         state.firing = true;
         drop(state);
-        run_caught("callback", || waiter.fire(action));
+        timed(|| run_caught("callback", || waiter.fire(action)));
         if self.made_in.is_inherited() {
             return None;
         }

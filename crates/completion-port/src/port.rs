@@ -99,6 +99,11 @@ pub trait Port: Clone + Send + Sync + 'static {
         Instant::now()
     }
 
+    /// Whether the port measures how long callbacks take.
+    fn counts_callbacks(&self) -> bool {
+        false
+    }
+
     /// A number that names the port in a log, if it has one: that of its epoll instance.
     fn number(&self) -> Option<RawFd> {
         None
@@ -321,6 +326,11 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
 
     fn number(&self) -> Option<RawFd> {
         Some(self.owner.shared.epoll().instance.as_raw_fd())
+    }
+
+    // Codes_SRS_COMPLETION_PORT_01_187
+    fn counts_callbacks(&self) -> bool {
+        self.owner.shared.counters.is_some()
     }
 
     fn is_current_thread(&self) -> bool {

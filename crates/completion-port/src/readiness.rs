@@ -73,11 +73,13 @@ bitflags! {
         /// Urgent data was reported once. A read also stops at a mark whose byte has been taken, and no event reports such
         /// a mark. So from now on more may come after every short read.
         const WAS_URGENT = 1 << 7;
+        /// Always, on a port that counts: how long each callback takes is measured. It is not measured on the fast path.
+        const IS_TIMED = 1 << 8;
     }
 }
 
 /// One event more.
-const TICK: u32 = 1 << 8;
+const TICK: u32 = 1 << 9;
 
 impl Remembered {
     /// These are conditions, not edges: an event without one of them says that it is over.
@@ -108,10 +110,10 @@ impl Remembered {
         news
     }
 
-    /// Whether only readability and writability are remembered.
+    /// Whether only readability and writability are remembered, and no callback is measured.
     #[inline]
     pub(crate) fn is_plain(self) -> bool {
-        !self.intersects(Self::CONDITIONS.union(Self::BROADCASTS_ERROR))
+        !self.intersects(Self::CONDITIONS.union(Self::BROADCASTS_ERROR).union(Self::IS_TIMED))
     }
 
     /// Whether a dispatch could be of use to a direction.
@@ -181,6 +183,11 @@ impl Latch {
     #[inline]
     pub(crate) fn merge(&self, events: Readiness) -> Remembered {
         self.change(|remembered| remembered.merged(events))
+    }
+
+    /// From now on every callback is measured.
+    pub(crate) fn time_callbacks(&self) {
+        self.0.fetch_or(Remembered::IS_TIMED.bits(), Ordering::Relaxed);
     }
 
     /// An attempt on the port's thread got `EAGAIN`.

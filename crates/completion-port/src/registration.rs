@@ -92,6 +92,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
         let attach = |descriptor: &H::Descriptor| {
             self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
+            if self.port.counts_callbacks() {
+                self.core.latch.time_callbacks();
+            }
             self.port.attach(descriptor.as_fd(), self.core.clone().into()).map_err(RegisterError::Kernel)
         };
         // A callback that is not called is dropped at the end, because its destructor is foreign code.

@@ -1,7 +1,7 @@
 //! Runs the operations of one registration on the port thread.
 
 use crate::action::{Action, Direction};
-use crate::callback::{enter, is_in_dispatch, leave, mark, run_caught, run_in_dispatch};
+use crate::callback::{enter, is_in_dispatch, leave, mark, run_caught, run_in_dispatch, timed};
 use crate::cancel::TimerFired;
 use crate::core::{Core, LaneOf, Locked};
 use crate::flags::LaneFlags;
@@ -72,7 +72,7 @@ impl<H: Handler> Core<H> {
         output_waits && self.run_oldest(Direction::Out, Action::Out)
     }
 
-    /// [`run_next`](Self::run_next) if the kernel has reported more than readability and writability.
+    /// [`run_next`](Self::run_next) if the kernel has reported more than readability and writability, or the port counts.
     // Codes_SRS_COMPLETION_PORT_01_108
     #[cold]
     fn run_next_slow(&self, remembered: Remembered) -> bool {
@@ -101,7 +101,7 @@ impl<H: Handler> Core<H> {
         // The thread that promotes schedules the registration again.
         oldest
             .filter(|(_, _, action)| !promotes || *action != Action::Error)
-            .is_some_and(|(_, direction, action)| self.run_oldest(direction, action))
+            .is_some_and(|(_, direction, action)| timed(|| self.run_oldest(direction, action)))
     }
 
     fn flags_before_the_slots(&self) -> LaneFlags {

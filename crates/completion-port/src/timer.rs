@@ -3,7 +3,7 @@
 //! Invariant: each closure lies in a source of its own, from which it is taken once: to run it, or to drop it.
 
 use crate::action::Direction;
-use crate::callback::run_caught;
+use crate::callback::{run_caught, timed};
 use crate::memory::{TryArc, try_box};
 use crate::port::{CompletionPort, Port};
 use crate::readiness::Readiness;
@@ -153,7 +153,7 @@ impl<P: Port, F: FnOnce() + Send> Source for Posted<P, F> {
             if let Some(token) = token {
                 port.forget(token);
             }
-            run_caught("posted work", work);
+            timed(|| run_caught("posted work", work));
             drop(port);
         }
         Dispatch::Idle

@@ -1,6 +1,7 @@
 //! Timers, posted work, listeners and connects.
 
 use crate::operation::{Operation, on_accept, on_connect, on_work};
+use crate::seeing::{Told, metrics};
 use arbitrary::Arbitrary;
 use async_socket::*;
 use std::ffi::{CStr, CString};
@@ -13,6 +14,8 @@ pub(crate) enum BeyondCall {
     ResetTimer { nth: u8, milliseconds: u8, no_handle: bool },
     CancelTimer { nth: u8 },
     Listen { host: Host, no_callback: bool },
+    ListenWith { host: Host, no_callback: bool, own_port: bool, size: Size, numbers: [u8; 9] },
+    ListenerMetrics { size: u16, no_handle: bool },
     /// A number that is no listening socket.
     ListenOn(i32),
     Resume { no_handle: bool },
@@ -22,6 +25,29 @@ pub(crate) enum BeyondCall {
     CancelConnect { nth: u8 },
     /// Functions that free something ignore NULL.
     Nothing,
+}
+
+/// How large a listener's options say that they are.
+#[derive(Debug, Arbitrary)]
+pub(crate) enum Size {
+    /// NULL
+    None,
+    Exact,
+    /// An older header's, or one that is too small for its own field.
+    Shorter(u8),
+    /// A newer header's, without anything that the library does not know.
+    Longer,
+    /// A newer header's, with something that the library does not know.
+    Unknown(u8),
+    /// The field that is kept for later is not 0.
+    Reserved,
+}
+
+/// The options of a newer header.
+#[repr(C)]
+struct LongerOptions {
+    known: ASYNC_SOCKET_LISTENER_OPTIONS,
+    unknown: [u8; 24],
 }
 
 /// Hosts that need no resolver.
@@ -43,6 +69,7 @@ pub(crate) struct Beyond {
     /// Timers whose callback has run, is running, or is about to run.
     fired: Vec<Box<Operation>>,
     listener: Option<(ASYNC_SOCKET_LISTENER_HANDLE, Box<Operation>)>,
+    is_stopped: bool,
     /// The contexts of all listeners, and what their stops call back.
     stopped: Vec<Box<Operation>>,
     connects: Vec<(ASYNC_SOCKET_CONNECT_HANDLE, Box<Operation>)>,
@@ -84,6 +111,10 @@ impl Beyond {
                 }
             }
             BeyondCall::Listen { host, no_callback } => self.listen(host, *no_callback),
+            BeyondCall::ListenWith { host, no_callback, own_port, size, numbers } => {
+                self.listen_with(host, *no_callback, port(own_port), size, *numbers);
+            }
+            BeyondCall::ListenerMetrics { size, no_handle } => self.metrics(*size, *no_handle),
             BeyondCall::ListenOn(number) => {
                 // No process has that many descriptors, and a negative number is no descriptor.
                 let number = if *number < 0 { *number } else { *number | 1 << 30 };
@@ -103,6 +134,7 @@ impl Beyond {
                 let refused =
                     unsafe { async_socket_listener_stop_async(handle, work(no_callback), operation.context()) };
                 assert_eq!(refused != 0, handle.is_null() || *no_callback);
+                self.is_stopped |= refused == 0;
                 if refused == 0 { self.stopped.push(operation) } else { operation.never() }
             }
             BeyondCall::DestroyListener => self.destroy_listener(),
@@ -145,9 +177,82 @@ impl Beyond {
         let right = matches!(host, Host::Loopback) && !no_callback;
         // A machine without IPv6 refuses its address.
         assert!(right == !listener.is_null() || matches!(host, Host::Loopback6));
-        if !listener.is_null() {
-            self.listener = Some((listener, operation));
+        self.keep(listener, operation);
+    }
+
+    fn keep(&mut self, listener: ASYNC_SOCKET_LISTENER_HANDLE, operation: Box<Operation>) {
+        if listener.is_null() {
+            operation.never();
+        } else {
+            (self.listener, self.is_stopped) = (Some((listener, operation)), false);
         }
+    }
+
+    fn listen_with(
+        &mut self,
+        host: &Host,
+        no_callback: bool,
+        completion_port: COMPLETION_PORT_HANDLE,
+        size: &Size,
+        numbers: [u8; 9],
+    ) {
+        if self.listener.is_some() || matches!(host, Host::None) {
+            return;
+        }
+        let all = size_of::<ASYNC_SOCKET_LISTENER_OPTIONS>();
+        let [backlog, reuse_port, no_delay, seconds, interval, probes, timeout, send, receive] = numbers.map(u32::from);
+        let known = ASYNC_SOCKET_LISTENER_OPTIONS {
+            size: match size {
+                Size::None | Size::Exact | Size::Reserved => all,
+                Size::Shorter(size) => usize::from(*size) % all,
+                Size::Longer | Size::Unknown(_) => size_of::<LongerOptions>(),
+            },
+            completion_port,
+            backlog,
+            reuse_port: reuse_port % 2,
+            no_delay: no_delay % 2,
+            // Each may be refused by the kernel when a connection comes, which is then reported.
+            keep_alive_seconds: seconds,
+            keep_alive_interval_seconds: interval,
+            keep_alive_probes: probes,
+            user_timeout_milliseconds: timeout,
+            send_buffer_bytes: send << 12,
+            receive_buffer_bytes: receive << 12,
+            reserved: u32::from(matches!(size, Size::Reserved)),
+        };
+        let mut options = LongerOptions { known, unknown: [0; 24] };
+        if let Size::Unknown(place) = size {
+            options.unknown[usize::from(*place) % 24] = 1;
+        }
+        let pointer_to = if matches!(size, Size::None) { null() } else { (&raw const options).cast() };
+        let (text, operation) = (host.text(), Operation::new(&[]));
+        let accept: ON_ASYNC_SOCKET_ACCEPT = if no_callback { None } else { Some(on_accept) };
+        let context = operation.context();
+        // SAFETY: NUL-terminated; NULL or as long as the options say; the context is kept until the listener is gone.
+        let listener =
+            unsafe { async_socket_listener_start_with(pointer(text.as_deref()), 0, pointer_to, accept, context) };
+        let understood = match size {
+            Size::None | Size::Exact | Size::Longer => true,
+            // Not within a field: the size itself, the port, and the numbers.
+            Size::Shorter(_) => known.size == 8 || known.size >= 16 && known.size % 4 == 0,
+            Size::Unknown(_) | Size::Reserved => false,
+        };
+        let right = matches!(host, Host::Loopback) && !no_callback && understood;
+        assert!(right == !listener.is_null() || understood && !no_callback && matches!(host, Host::Loopback6));
+        self.keep(listener, operation);
+    }
+
+    fn metrics(&self, size: u16, no_handle: bool) {
+        let Some((handle, operation)) = &self.listener else { return };
+        let calls = u64::from(operation.calls());
+        let handle = if no_handle { null_mut() } else { *handle };
+        // SAFETY: NULL or a valid handle; there is room.
+        let told = metrics(size, |place, size| unsafe { async_socket_listener_get_metrics(handle, place, size) });
+        assert_eq!(matches!(told, Told::Refused), no_handle);
+        let Told::All(now) = told else { return };
+        assert!(now.accepted + now.failed_clients + now.pauses >= calls, "{now:?}");
+        assert_eq!(now.is_accepting, u64::from(!self.is_stopped));
+        assert!(now.is_paused <= now.is_accepting && now.is_paused <= now.pauses, "{now:?}");
     }
 
     fn port(&self) -> Option<u16> {

@@ -1,11 +1,13 @@
 //! A place for one socket and its peer, and the calls on them.
 
-use crate::operation::{Inside, Operation, on_end, on_open, on_receive, on_send, on_work};
+use crate::operation::{Inside, Operation, Pooled, on_end, on_open, on_pooled, on_receive, on_send, on_work};
+use crate::pool::Pools;
+use crate::seeing::{Told, address, metrics, waiting};
 use arbitrary::Arbitrary;
 use async_socket::ASYNC_SOCKET_SEND_SYNC_RESULT::ASYNC_SOCKET_SEND_SYNC_OK;
 use async_socket::*;
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::null_mut;
 
@@ -19,6 +21,10 @@ use ASYNC_SOCKET_CANCEL_RESULT::{
 #[derive(Debug, Arbitrary)]
 pub(crate) enum Call {
     Create {
+        negative: bool,
+    },
+    /// Created and opened in one call.
+    CreateAndOpen {
         negative: bool,
     },
     Open {
@@ -43,6 +49,38 @@ pub(crate) enum Call {
         kind: Kind,
         limit: Option<u8>,
         wrong: Wrong,
+    },
+    /// A receive that takes a buffer of one of the pools.
+    Pooled {
+        second: bool,
+        limit: Option<u8>,
+        /// It gives its buffer back inside the callback.
+        at_once: bool,
+        wrong: Wrong,
+    },
+    /// Gives back what the nth receive from a pool got.
+    GiveBack {
+        nth: u8,
+    },
+    /// Ends the socket and takes its descriptor. Another socket may go on with it.
+    Release {
+        no_handle: bool,
+        goes_on: bool,
+        opened: bool,
+    },
+    SetMetrics {
+        on: bool,
+        no_handle: bool,
+    },
+    Metrics {
+        size: u16,
+        no_handle: bool,
+    },
+    Address {
+        of_peer: bool,
+        size: u16,
+        no_handle: bool,
+        no_place: bool,
     },
     /// Cancels the nth operation that has a name.
     Cancel {
@@ -112,22 +150,40 @@ struct Socket {
     sent: usize,
     written: usize,
     read: Vec<u8>,
+    /// What was still in the descriptor when it was taken out of the last socket.
+    rest: Option<Vec<u8>>,
+    counting: Counting,
+}
+
+/// What this target knows of a socket's counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Counting {
+    Off,
+    /// Since then; some operations may have ended before.
+    On,
+    /// Since before the first operation.
+    FromTheStart,
 }
 
 impl Place {
-    pub(crate) fn call(&mut self, call: Call) {
+    pub(crate) fn call(&mut self, call: Call, pools: &Pools) {
         match (call, &mut self.0) {
             (Call::Create { negative: true }, _) => {
                 // SAFETY: a negative number is allowed.
                 assert!(unsafe { async_socket_create(null_mut(), INVALID_SOCKET) }.is_null());
             }
-            (Call::Create { .. }, place @ None) => *place = Some(Socket::create()),
+            (Call::CreateAndOpen { negative: true }, _) => {
+                // SAFETY: a negative number is allowed.
+                assert!(unsafe { async_socket_create_and_open(null_mut(), INVALID_SOCKET) }.is_null());
+            }
+            (Call::Create { .. }, place @ None) => *place = Some(Socket::create(false)),
+            (Call::CreateAndOpen { .. }, place @ None) => *place = Some(Socket::create(true)),
             (Call::Nothing, _) => nothing(),
             (Call::Destroy, _) => self.0.take().into_iter().for_each(Socket::destroy),
             (Call::DestroyInside, Some(socket)) if socket.opened => {
                 self.0.take().into_iter().for_each(Socket::destroy_inside);
             }
-            (call, Some(socket)) => socket.call(&call),
+            (call, Some(socket)) => socket.call(&call, pools),
             (_, None) => {}
         }
     }
@@ -143,23 +199,63 @@ fn nothing() {
     unsafe { async_socket_close(null_mut()) };
     // SAFETY: NULL is allowed.
     unsafe { async_socket_destroy(null_mut()) };
+    assert_ne!(async_socket_is_answering(), 0);
+}
+
+/// A socket that owns the descriptor.
+fn create(descriptor: SOCKET_HANDLE, opened: bool) -> ASYNC_SOCKET_HANDLE {
+    // SAFETY: it was ours to give away.
+    let created = unsafe {
+        match opened {
+            true => async_socket_create_and_open(null_mut(), descriptor),
+            false => async_socket_create(null_mut(), descriptor),
+        }
+    };
+    assert!(!created.is_null());
+    created
 }
 
 impl Socket {
-    fn create() -> Self {
+    fn create(opened: bool) -> Self {
         let (ours, peer) = UnixStream::pair().expect("a pair");
         peer.set_nonblocking(true).expect("O_NONBLOCK");
         narrow(&ours);
-        // SAFETY: ours to give away.
-        let handle = unsafe { async_socket_create(null_mut(), ours.into_raw_fd()) };
-        assert!(!handle.is_null());
+        let handle = create(ours.into_raw_fd(), opened);
         let (opens, sends, receives, read) = Default::default();
-        let (others, names) = Default::default();
-        Self { handle, peer: Some(peer), opened: false, opens, sends, receives, others, names, sent: 0, written: 0, read }
+        let (others, names, sent, written, rest) = Default::default();
+        let (peer, counting) = (Some(peer), Counting::Off);
+        Self { handle, peer, opened, opens, sends, receives, others, names, sent, written, read, rest, counting }
     }
 
-    fn call(&mut self, call: &Call) {
+    fn call(&mut self, call: &Call, pools: &Pools) {
         match call {
+            Call::Pooled { second, limit, at_once, wrong } => self.pooled(pools, *second, *limit, *at_once, *wrong),
+            Call::GiveBack { nth } => {
+                let mut pooled = self.receives.iter().filter_map(|receive| receive.pooled.as_ref());
+                pooled.nth(usize::from(*nth) % 8).into_iter().for_each(Pooled::release);
+            }
+            Call::Release { no_handle, goes_on, opened } => self.release(*no_handle, *goes_on, *opened),
+            Call::SetMetrics { on, no_handle } => {
+                // SAFETY: NULL or a valid handle.
+                let refused = unsafe { async_socket_set_metrics(self.or_null(*no_handle), (*on).into()) };
+                assert_eq!(refused != 0, *no_handle);
+                self.counting = match (refused == 0, *on, self.counting) {
+                    (false, _, before) => before,
+                    (true, false, _) => Counting::Off,
+                    (true, true, Counting::Off) if self.is_unused() => Counting::FromTheStart,
+                    (true, true, Counting::Off) => Counting::On,
+                    (true, true, before) => before,
+                };
+            }
+            Call::Metrics { size, no_handle } => self.metrics(*size, *no_handle),
+            Call::Address { of_peer, size, no_handle, no_place } => {
+                let ask = if *of_peer { async_socket_get_peer_address } else { async_socket_get_local_address };
+                let told = address(ask, self.or_null(*no_handle), *size, *no_place);
+                // A callback may close the socket at any time.
+                let (right, is_open) = (!no_handle && !no_place && size % 640 >= 10, self.is_open());
+                assert!(told.is_some() || !(right && is_open && (self.peer.is_some() || !of_peer)));
+                assert!(told.is_none_or(|text| right && self.opened && text == "(unnamed)"));
+            }
             Call::Open { wrong } => self.open(*wrong),
             Call::Send { sizes, count, wrong, close_inside } => {
                 let mut operation = Operation::new(&sizes[..usize::from(*count) % 4]);
@@ -271,6 +367,101 @@ impl Socket {
         accepted
     }
 
+    fn is_open(&self) -> bool {
+        // SAFETY: a valid handle.
+        unsafe { async_socket_get_descriptor(self.handle) != INVALID_SOCKET }
+    }
+
+    /// Whether no operation was accepted, by this socket or by one before it.
+    fn is_unused(&self) -> bool {
+        self.sends.is_empty() && self.receives.is_empty() && self.others.is_empty()
+    }
+
+    fn pooled(&mut self, pools: &Pools, second: bool, limit: Option<u8>, at_once: bool, wrong: Wrong) {
+        let Some(pool) = pools.get(second) else { return };
+        let operation = Operation::pooled(pool, at_once);
+        let handle = self.or_null(wrong == Wrong::Handle);
+        let from = if wrong == Wrong::List { null_mut() } else { pool.handle };
+        let limit = limit.map_or(ASYNC_SOCKET_NO_TIME_LIMIT, |limit| u32::from(limit) % 8);
+        let done: ON_ASYNC_SOCKET_RECEIVE_POOLED_COMPLETE =
+            if wrong == Wrong::Callback { None } else { Some(on_pooled) };
+        let (context, mut id) = (operation.context(), u64::MAX);
+        let place = if wrong == Wrong::Pointer { null_mut() } else { &raw mut id };
+        // SAFETY: NULL or valid; the operation is kept.
+        let refused = unsafe { async_socket_receive_pooled_async(handle, from, limit, done, context, place) };
+        let right = !matches!(wrong, Wrong::Handle | Wrong::List | Wrong::Callback);
+        assert!(refused != 0 || self.opened && right, "wrong arguments are refused");
+        assert_eq!(id == u64::MAX, place.is_null());
+        if refused != 0 {
+            assert!(id == 0 || place.is_null(), "what is refused has no name");
+            return operation.never();
+        }
+        if !place.is_null() {
+            assert_ne!(id, 0, "an accepted receive has a name");
+            self.names.push((id, &raw const *operation));
+        }
+        self.receives.push(operation);
+    }
+
+    fn release(&mut self, no_handle: bool, goes_on: bool, opened: bool) {
+        // SAFETY: a valid handle.
+        let before = unsafe { async_socket_get_descriptor(self.handle) };
+        let waits = waiting(&self.sends) + waiting(&self.receives) + waiting(&self.others);
+        // SAFETY: NULL or a valid handle.
+        let number = unsafe { async_socket_release_descriptor(self.or_null(no_handle)) };
+        if number == INVALID_SOCKET {
+            assert!(no_handle || before == INVALID_SOCKET || waits > 0, "nothing was in the way");
+            return;
+        }
+        assert!(!no_handle && number == before && !self.is_open());
+        let all = || self.sends.iter().chain(&self.receives).chain(&self.others);
+        all().for_each(|operation| _ = operation.once());
+        // What went out of a send that failed and does not say so is not known. So nothing may be sent behind it.
+        let goes_on = goes_on && self.sends.iter().all(|send| matches!(send.once(), (OK, _) | (_, 1..)));
+        if goes_on {
+            // SAFETY: not used again.
+            unsafe { async_socket_destroy(self.handle) };
+            self.handle = create(number, opened);
+            (self.opened, self.counting) = (opened, Counting::Off);
+            // Another socket's names.
+            self.names.clear();
+        } else {
+            // SAFETY: it is ours again.
+            let mut stream = unsafe { UnixStream::from_raw_fd(number) };
+            stream.set_nonblocking(true).expect("O_NONBLOCK");
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+            self.rest = Some(rest);
+        }
+    }
+
+    fn metrics(&self, size: u16, no_handle: bool) {
+        let ended = |operations: &[Box<Operation>]| operations.len() as u64 - waiting(operations);
+        let (receives, sends) = (waiting(&self.receives), waiting(&self.sends) + waiting(&self.others));
+        let bytes: usize = self.sends.iter().filter(|send| send.calls() == 0).map(|send| send.size()).sum();
+        let (receives_ended, sends_ended) = (ended(&self.receives), ended(&self.sends));
+        let handle = self.or_null(no_handle);
+        // SAFETY: NULL or a valid handle; there is room.
+        let told = metrics(size, |place, size| unsafe { async_socket_get_metrics(handle, place, size) });
+        assert_eq!(matches!(told, Told::Refused), no_handle);
+        let Told::All(now) = told else { return };
+        assert!(now.receives_waiting <= receives && now.sends_waiting <= sends, "{now:?}");
+        assert!(now.queued_bytes <= bytes as u64, "{now:?}");
+        assert_eq!(now.is_counting, u64::from(self.counting != Counting::Off));
+        let sum = |counts: &ASYNC_SOCKET_OPERATION_COUNTS| {
+            counts.completed + counts.abandoned + counts.cancelled + counts.timed_out + counts.failed
+        };
+        let most = if self.counting == Counting::Off { 0 } else { u64::MAX };
+        let (all_receives, all_sends) = (self.receives.len() as u64, (self.sends.len() + self.others.len()) as u64);
+        assert!(sum(&now.receives) <= all_receives.min(most) && sum(&now.sends) <= all_sends.min(most), "{now:?}");
+        assert!(now.bytes_received <= (self.written as u64).min(most), "{now:?}");
+        assert!(now.bytes_sent <= (self.sent as u64).min(most) && now.sends_queued <= all_sends.min(most), "{now:?}");
+        assert!(now.sends_refused <= most && now.longest_callback_nanoseconds <= most, "{now:?}");
+        if self.counting == Counting::FromTheStart {
+            assert!(sum(&now.receives) >= receives_ended && sum(&now.sends) >= sends_ended, "{now:?}");
+        }
+    }
+
     fn or_null(&self, null: bool) -> ASYNC_SOCKET_HANDLE {
         if null { null_mut() } else { self.handle }
     }
@@ -375,6 +566,10 @@ impl Socket {
 
     /// Closes the peer, which ends a receive. The callback of that receive destroys the socket.
     fn destroy_inside(mut self) {
+        if self.receives.iter().any(|receive| receive.pooled.is_some() && receive.calls() == 0) {
+            // It may wait for a buffer that the program holds, and the last receive would wait behind it.
+            return self.destroy();
+        }
         let mut last = Operation::new(&[1]);
         last.inside = Some(Inside::Destroy(self.handle));
         let mut list = last.list();
@@ -405,12 +600,19 @@ impl Socket {
         for receive in &self.receives {
             let (result, count) = receive.once();
             assert!((result == OK) == (count > 0) && count <= receive.size(), "{result} with {count} bytes");
-            let bytes = receive.buffers.iter().flatten().take(count);
-            for byte in bytes {
-                assert_eq!(*byte, mark(number), "what the peer wrote arrives in order, and none is lost");
+            for byte in receive.received(count) {
+                assert_eq!(byte, mark(number), "what the peer wrote arrives in order, and none is lost");
                 number += 1;
             }
         }
+        if let Some(rest) = &self.rest {
+            for byte in rest {
+                assert_eq!(*byte, mark(number), "what was not received is still in the descriptor");
+                number += 1;
+            }
+            assert_eq!(number, self.written, "no byte is lost");
+        }
+        self.receives.iter().filter_map(|it| it.pooled.as_ref()).for_each(Pooled::release);
     }
 }
 

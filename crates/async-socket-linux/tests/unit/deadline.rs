@@ -9,6 +9,7 @@ use async_socket_linux::{
 use completion_port::{Action, Direction};
 use rstest::rstest;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 use test_doubles::Step;
 
@@ -150,6 +151,42 @@ fn a_send_of_which_a_part_went_out_breaks_the_stream() {
 
     assert_eq!(behind.take().reason, EndReason::StreamBroken);
     assert_eq!((fixture.sys.sent(), fixture.queued_bytes()), (b"st".to_vec(), 0));
+}
+
+// Tests_SRS_SOCKET_01_102
+#[test]
+fn no_send_of_another_thread_slips_in_behind_a_part_of_a_payload_that_times_out() {
+    for _ in 0..if cfg!(miri) { 5 } else { 1_000 } {
+        let fixture = Fixture::open();
+        fixture.sys.script_send([Step::Takes(2), Step::Fails(Errno::AGAIN)]);
+        let started = send(&fixture, "started", MS);
+        // It waits only if nothing waits at that moment.
+        fixture.set_high_water_mark(Some(1)).unwrap();
+        let socket = Arc::clone(&fixture.socket);
+        let (begin, begun) = channel();
+        let sender = std::thread::spawn(move || {
+            loop {
+                let (late, report) = Outcome::<SendCompletion<&str>>::new();
+                match socket.send_async("late", report).map_err(|refused| refused.error) {
+                    Err(SendError::TooMuchQueued { .. }) => begin.send(()).unwrap_or_default(),
+                    sent => return sent.map(|_| late),
+                }
+            }
+        });
+
+        begun.recv().unwrap();
+        drop(begun);
+        fixture.port.advance(MS);
+
+        let sent = sender.join().unwrap();
+        fixture.port.advance(MS);
+        assert_eq!(started.take().reason, EndReason::TimedOut);
+        assert_eq!(fixture.sys.sent(), b"st");
+        match sent {
+            Ok(late) => assert_eq!(late.take().reason, EndReason::StreamBroken),
+            Err(error) => assert_eq!(error, SendError::StreamBroken),
+        }
+    }
 }
 
 // Tests_SRS_SOCKET_01_104

@@ -106,6 +106,39 @@ fn one_event_accepts_everything_that_is_there_in_order() {
     assert_eq!(port.queued(Direction::In), 1, "it waits for more");
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_054
+#[test]
+fn the_longest_callback_is_measured_while_that_is_on_also_if_it_panics() {
+    const NAP: Duration = Duration::from_millis(20);
+    let (port, script) = doubles();
+    let mut call = 0;
+    let accepted = move |_| {
+        call += 1;
+        // The first call is not measured, and the third sleeps longest.
+        std::thread::sleep(NAP * [3, 1, 2][call - 1]);
+        assert!(call < 3, "as a part of the test");
+    };
+    let builder = Listener::builder().syscalls(script.clone());
+    let listener = builder.listen_on(port.clone(), any_descriptor(), accepted).unwrap();
+    let accept = || {
+        script.accepts([Ok(inet("10.0.0.1:1"))]);
+        port.fire(Action::In);
+        listener.metrics().longest_callback
+    };
+
+    assert_eq!(accept(), None);
+    listener.set_metrics(true);
+    assert_eq!(listener.metrics().longest_callback, Some(Duration::ZERO));
+    assert!((NAP..3 * NAP).contains(&accept().unwrap()));
+    let longest = accept();
+    assert!(longest >= Some(2 * NAP), "{longest:?}");
+    listener.set_metrics(false);
+    assert_eq!(listener.metrics().longest_callback, None);
+    listener.set_metrics(true);
+    assert_eq!(listener.metrics().longest_callback, longest);
+    assert_eq!(listener.metrics().accepted, 3);
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_002
 #[test]
 fn an_accept_that_a_signal_interrupts_is_made_again() {

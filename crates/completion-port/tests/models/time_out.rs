@@ -71,6 +71,22 @@ fn a_time_out_meets_a_cancel() {
 }
 
 #[test]
+fn a_time_out_meets_the_promotion_of_the_operation() {
+    check("a_time_out_meets_the_promotion_of_the_operation", 3, || {
+        let world = World::new();
+        let first = world.add(In, op('a', 1));
+        world.add(In, op_late('b', 1));
+        world.arm();
+        let port = start(&world, |world| world.port.tick());
+        // This thread moves the other operation from the backlog to the slot, and nothing arms the timer again.
+        let cancelled = world.registration.cancel(first);
+        join(port);
+        assert_eq!(cancelled, Cancel::Cancelled);
+        assert_eq!(ended(&world), [('a', Cancelled), ('b', TimedOut)]);
+    });
+}
+
+#[test]
 fn a_time_out_meets_the_resumption_of_the_operation() {
     check("a_time_out_meets_the_resumption_of_the_operation", 2, || {
         let world = World::new();
@@ -101,6 +117,36 @@ fn a_time_out_meets_a_send_on_its_callers_thread() {
         world.arm();
         join(port);
         assert_eq!(ended(&world), [('a', TimedOut)]);
+    });
+}
+
+#[test]
+fn a_time_out_in_the_middle_of_a_payload_meets_a_send() {
+    check("a_time_out_in_the_middle_of_a_payload_meets_a_send", 3, || {
+        let world = World::new();
+        world.begin_to_tear('a');
+        world.make_room(1);
+        let port = start(&world, |world| world.port.tick());
+        let accepted = world.send_unless_torn(op('b', 1));
+        join(port);
+        let ended = ended(&world);
+        assert_eq!(world.moved(), "a", "the peer takes it for the rest of the payload");
+        assert_eq!(ended.len(), 1 + usize::from(accepted), "one waits for ever");
+        assert!(ended.iter().all(|(_, end)| *end == TimedOut), "{ended:?}");
+    });
+}
+
+#[test]
+fn a_time_out_in_the_middle_of_a_payload_meets_two_sends() {
+    check("a_time_out_in_the_middle_of_a_payload_meets_two_sends", 1, || {
+        let world = World::new();
+        world.begin_to_tear('a');
+        let port = start(&world, |world| world.port.tick());
+        let other = start(&world, |world| world.send_unless_torn(op('b', 1)));
+        let accepted = [world.send_unless_torn(op('c', 1)), join(other)];
+        join(port);
+        let ended = ended(&world);
+        assert_eq!(ended.len(), 1 + accepted.into_iter().filter(|accepted| *accepted).count(), "one waits for ever");
     });
 }
 

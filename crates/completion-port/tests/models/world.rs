@@ -44,6 +44,10 @@ pub struct State {
     credit: Mutex<Credit>,
     /// The timer comes once more.
     armed: Mutex<bool>,
+    /// A payload broke off in the middle, so nothing may be sent any more. As in a socket, no lock guards it.
+    torn: AtomicBool,
+    /// The model has such a payload. The others need no step for it.
+    may_tear: std::sync::atomic::AtomicBool,
     /// A removal has returned.
     removed: AtomicBool,
     /// The handler has the descriptor back.
@@ -74,6 +78,8 @@ pub struct Operation {
     needs_credit: bool,
     /// Its deadline is over when the timer comes.
     is_late: bool,
+    /// If its deadline is over, it breaks off in the middle.
+    tears: bool,
     /// Its last byte was the last one available.
     drained: bool,
     /// What its first attempt does.
@@ -91,6 +97,7 @@ pub fn op_then(name: char, bytes: usize, then: impl FnOnce() + Send + 'static) -
         left: bytes,
         needs_credit: false,
         is_late: false,
+        tears: false,
         drained: false,
         during: None,
         then: Box::new(then),
@@ -112,7 +119,12 @@ pub fn op_late(name: char, bytes: usize) -> Operation {
     Operation { is_late: true, ..op(name, bytes) }
 }
 
-/// The same, and it is suspended until it gets credit.
+/// The same, and it breaks off in the middle of its payload then.
+pub fn op_that_tears(name: char, bytes: usize) -> Operation {
+    Operation { tears: true, ..op_late(name, bytes) }
+}
+
+/// [`op_late`] that is suspended until it gets credit.
 pub fn op_late_on_credit(name: char, bytes: usize) -> Operation {
     Operation { is_late: true, ..op_on_credit(name, bytes) }
 }
@@ -145,11 +157,25 @@ impl Handler for Mover {
         attempt.complete(operation.drained, None, || self.0.callback(operation, end));
     }
 
-    /// As a socket does it: first it notes that it looks, so that deadlines from now on are armed anew.
+    fn times_out(&self, operation: &Operation) {
+        if operation.tears {
+            self.0.torn.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// As a socket does it: first it notes that it looks, so that deadlines from now on are armed anew. If the stream has broken, it
+    /// ends all that waits to be sent, and comes once more for what was added meanwhile.
     fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        let was_torn = self.0.is_torn();
         *self.0.armed.lock().expect("no panic") = false;
         for direction in [Direction::In, Direction::Out] {
             timer.end_waiting(direction, |operation| operation.is_late);
+        }
+        if self.0.is_torn() {
+            timer.end_waiting(Direction::Out, |_| true);
+            if !was_torn {
+                *self.0.armed.lock().expect("no panic") = true;
+            }
         }
         None
     }
@@ -179,6 +205,10 @@ impl State {
         *room = room.checked_sub(1)?;
         self.moved.lock().expect("no panic").push(name);
         Some(*room)
+    }
+
+    fn is_torn(&self) -> bool {
+        self.may_tear.load(Ordering::Relaxed) && self.torn.load(Ordering::Relaxed)
     }
 
     fn has_credit(&self) -> bool {
@@ -267,6 +297,44 @@ impl World {
     /// The same for what must be accepted.
     pub fn send(&self, direction: Direction, operation: Operation) {
         assert!(self.try_send(direction, operation), "it is registered");
+    }
+
+    /// Sends unless a payload has broken off, as a socket does. Returns whether the operation was accepted.
+    pub fn send_unless_torn(&self, mut operation: Operation) -> bool {
+        let Ok(claim) = self.registration.try_claim(Direction::Out) else {
+            return !self.state.is_torn() && self.add_unless_torn(operation);
+        };
+        if self.state.is_torn() {
+            return false;
+        }
+        claim.descriptor().0.move_bytes(&mut operation);
+        assert_eq!(operation.left, 0, "there is room");
+        claim.complete(|| self.state.callback(operation, End::Done));
+        true
+    }
+
+    /// If the payload breaks off meanwhile, the timer has to end the operation.
+    fn add_unless_torn(&self, operation: Operation) -> bool {
+        self.add(Direction::Out, operation);
+        if self.state.is_torn() {
+            self.arm();
+        }
+        true
+    }
+
+    /// A send of which one byte has gone out, and for whose second there is no room before its deadline is over.
+    pub fn begin_to_tear(&self, name: char) {
+        self.state.may_tear.store(true, Ordering::Relaxed);
+        self.arrive(1, Readiness::OUT);
+        self.add(Direction::Out, op_that_tears(name, 2));
+        while self.port.turn() {}
+        assert_eq!(self.moved(), name.to_string());
+        self.arm();
+    }
+
+    /// The kernel gets room, and has not reported it yet.
+    pub fn make_room(&self, bytes: usize) {
+        self.state.make_room(bytes);
     }
 
     /// Adds an operation that must be accepted.

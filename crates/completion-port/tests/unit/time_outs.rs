@@ -65,3 +65,59 @@ fn a_timer_sees_what_was_added_before_it_looks_first_and_nothing_that_was_added_
     assert_eq!([Direction::In, Direction::Out].map(|direction| registration.queued(direction)), [1, 1]);
     *handler.0.own.lock() = None;
 }
+
+/// Lets another thread claim while it notes that an operation times out, and again while the operation is completed.
+#[derive(Clone, Default)]
+struct Claims(Arc<Claimed>);
+
+#[derive(Default)]
+struct Claimed {
+    own: Mutex<Option<Arc<Registration<Claims, MockPort>>>>,
+    /// When, and whether the claim was granted.
+    seen: Mutex<Vec<(&'static str, bool)>>,
+}
+
+impl Claims {
+    fn claim(&self, when: &'static str) {
+        let own = self.0.own.lock().clone().expect("set before the timer comes");
+        let granted = std::thread::spawn(move || own.try_claim(Direction::Out).is_ok()).join().expect("no panic");
+        self.0.seen.lock().push((when, granted));
+    }
+}
+
+impl Handler for Claims {
+    type Descriptor = OwnedFd;
+    type Operation = ();
+
+    fn attempt(&self, (): (), action: Action, attempt: Attempt<'_, Self>) {
+        assert_eq!(action, Action::TimedOut);
+        self.claim("completed");
+        attempt.complete(false, None, || ());
+    }
+
+    fn times_out(&self, (): &()) {
+        self.claim("noted");
+    }
+
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        timer.end_waiting(Direction::Out, |()| true);
+        None
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_188
+#[test]
+fn what_a_time_out_notes_is_noted_before_another_thread_can_claim() {
+    watch_over_all();
+    let (port, handler) = (MockPort::new(), Claims::default());
+    let registration = Arc::new(Registration::new(port.clone(), handler.clone(), any_descriptor()));
+    registration.register(|| ()).expect("the mock accepts every descriptor");
+    *handler.0.own.lock() = Some(Arc::clone(&registration));
+    registration.add(Direction::Out, ()).expect("it is registered");
+
+    registration.set_timer(Some(port.now())).expect("there is memory");
+    port.advance(MS);
+
+    assert_eq!(*handler.0.seen.lock(), [("noted", false), ("completed", true)]);
+    *handler.0.own.lock() = None;
+}

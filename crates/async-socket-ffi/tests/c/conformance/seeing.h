@@ -38,6 +38,7 @@ static void null_is_refused_by_what_shows_the_inside(void)
     CHECK(async_socket_set_metrics(NULL, 1) != 0);
     CHECK(async_socket_get_metrics(NULL, &metrics, sizeof metrics) != 0);
     CHECK(async_socket_listener_get_metrics(NULL, NULL, 0) != 0);
+    CHECK(async_socket_listener_set_metrics(NULL, 1) != 0);
     CHECK(async_socket_buffer_pool_get_metrics(NULL, NULL, 0) != 0);
     CHECK(completion_port_get_metrics(NULL, NULL, 0) != 0);
     CHECK(async_socket_get_local_address(NULL, text, sizeof text) != 0);
@@ -148,7 +149,7 @@ static void a_listener_has_options_and_sockets_say_their_addresses(void)
     options.no_delay = 1;
     ASYNC_SOCKET_LISTENER_HANDLE listener =
         async_socket_listener_start_with("127.0.0.1", 0, &options, on_accept, &accepted);
-    CHECK(listener != NULL);
+    CHECK(listener != NULL && async_socket_listener_set_metrics(listener, 1) == 0);
     uint16_t port = async_socket_listener_get_port(listener);
     CHECK(async_socket_connect_async("127.0.0.1", port, 60000, on_connected, &connected, NULL) == 0);
     wait_for(&connected.seen, ASYNC_SOCKET_CONNECT_OK);
@@ -161,6 +162,14 @@ static void a_listener_has_options_and_sockets_say_their_addresses(void)
     CHECK(async_socket_get_peer_address(connected.socket, peer, strlen(expected)) != 0);
     CHECK(async_socket_listener_get_metrics(listener, &metrics, sizeof metrics) == 0);
     CHECK(metrics.accepted == 1 && metrics.is_accepting == 1 && metrics.pauses == 0);
+    for (int tries = 0; metrics.longest_callback_nanoseconds == 0; tries++) {
+        CHECK(tries < LIMIT * 1000);
+        pause_ms(1);
+        CHECK(async_socket_listener_get_metrics(listener, &metrics, sizeof metrics) == 0);
+    }
+    CHECK(async_socket_listener_set_metrics(listener, 0) == 0);
+    CHECK(async_socket_listener_get_metrics(listener, &metrics, sizeof metrics) == 0);
+    CHECK(metrics.longest_callback_nanoseconds == 0);
     async_socket_listener_destroy(listener);
     async_socket_destroy(connected.socket);
     close(accepted.socket);
