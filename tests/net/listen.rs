@@ -130,7 +130,7 @@ fn unix_clients_with_names_of_every_length_are_accepted_and_named() {
     std::fs::remove_dir_all(&folder).unwrap();
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_054
+// Tests_SRS_ASYNC_SOCKET_NET_01_055
 #[test]
 fn a_callback_that_sleeps_is_the_longest() {
     const NAP: Duration = Duration::from_millis(30);

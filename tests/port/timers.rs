@@ -317,7 +317,7 @@ fn whoever_claims_after_a_time_out_sees_what_it_noted() {
     assert!(noted.load(Ordering::Relaxed));
 }
 
-// Tests_SRS_COMPLETION_PORT_01_185, Tests_SRS_COMPLETION_PORT_01_186, Tests_SRS_COMPLETION_PORT_01_187
+// Tests_SRS_COMPLETION_PORT_01_185, Tests_SRS_COMPLETION_PORT_01_186, Tests_SRS_COMPLETION_PORT_01_189
 #[test]
 fn a_port_that_counts_sees_its_sockets_and_timers() {
     let port = CompletionPort::builder().metrics(true).create().unwrap();

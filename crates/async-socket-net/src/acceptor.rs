@@ -226,7 +226,7 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
     }
 
     /// Runs the callback without a lock. A panic leaves through here; the port catches it.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_012, Codes_SRS_ASYNC_SOCKET_NET_01_054
+    // Codes_SRS_ASYNC_SOCKET_NET_01_012, Codes_SRS_ASYNC_SOCKET_NET_01_055
     fn call(&self, outcome: impl FnOnce(&Program<P, N>) -> Result<Accepted<P, N>, AcceptError>) {
         let Some(program) = self.parts().program.take() else { return };
         let mut lent = Lent { acceptor: self, program: Some(program) };

@@ -165,7 +165,7 @@ impl<P: Port, N: NetSyscalls> Listener<P, N> {
     ///
     /// It can be called at any time, from any thread, also in the callback: then from the next call on.
     /// Measuring that is switched on again goes on from what it had found.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_054
+    // Codes_SRS_ASYNC_SOCKET_NET_01_055
     pub fn set_metrics(&self, on: bool) {
         self.registration.handler().counters.callbacks.switch(on);
     }

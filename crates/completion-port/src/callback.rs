@@ -66,7 +66,7 @@ fn drop_caught(payload: Box<dyn Any + Send>) {
 }
 
 /// Measures how long a callback takes, also if it panics, on the thread of a port that counts.
-// Codes_SRS_COMPLETION_PORT_01_187
+// Codes_SRS_COMPLETION_PORT_01_189
 pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> T {
     let _timing = LONGEST.get().map(|_| Timing(Instant::now()));
     call()

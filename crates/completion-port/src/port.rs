@@ -328,7 +328,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         Some(self.owner.shared.epoll().instance.as_raw_fd())
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_187
+    // Codes_SRS_COMPLETION_PORT_01_189
     fn counts_callbacks(&self) -> bool {
         self.owner.shared.counters.is_some()
     }

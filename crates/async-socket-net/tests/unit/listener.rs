@@ -106,7 +106,7 @@ fn one_event_accepts_everything_that_is_there_in_order() {
     assert_eq!(port.queued(Direction::In), 1, "it waits for more");
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_054
+// Tests_SRS_ASYNC_SOCKET_NET_01_055
 #[test]
 fn the_longest_callback_is_measured_while_that_is_on_also_if_it_panics() {
     const NAP: Duration = Duration::from_millis(20);

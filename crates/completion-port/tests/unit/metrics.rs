@@ -79,7 +79,7 @@ fn timers(port: &Port) -> Box<dyn Any> {
     Box::new([(); 2].map(|()| port.after(MS, nap).expect("there is memory")))
 }
 
-// Tests_SRS_COMPLETION_PORT_01_187
+// Tests_SRS_COMPLETION_PORT_01_189
 #[rstest]
 #[case(operations)]
 #[case(an_operation_that_panics)]
@@ -101,7 +101,7 @@ fn the_longest_callback_is_measured(#[case] begin: fn(&Port) -> Box<dyn Any>) {
     drop(kept);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_187
+// Tests_SRS_COMPLETION_PORT_01_189
 #[test]
 fn callbacks_in_one_round_are_measured_apart_and_those_of_a_port_in_a_callback_are_its_own() {
     watch_over_all();
