@@ -68,6 +68,25 @@ fn what_is_done_at_once_has_no_name_and_says_how_many_bytes() {
     socket.peer.read_exact(&mut bytes).unwrap();
 }
 
+// Tests_SRS_C_LIBRARY_01_042
+#[test]
+fn what_waits_has_a_name_and_what_is_refused_has_none() {
+    let _platform = Platform::start();
+    let (socket, inbox, mut much, mut shut) = (Open::new(), Inbox::new(), vec![0; MUCH], 7);
+
+    let (sent, name) = send(&socket, &mut much, FOREVER, &inbox);
+    // SAFETY: a valid handle; the context outlives the callback.
+    let shutting = unsafe { async_socket_shutdown_async(socket.handle, Some(ended), inbox.context(), &raw mut shut) };
+
+    assert_eq!((sent, shutting), (ASYNC_SOCKET_SEND_SYNC_OK, ASYNC_SOCKET_SEND_SYNC_OK));
+    assert!(![0, 7].contains(&name) && ![0, 7, name].contains(&shut), "{name}, {shut}");
+    socket.close();
+    for _ in 0..2 {
+        assert_eq!(inbox.next().reason, ASYNC_SOCKET_END_CLOSED);
+    }
+    assert_eq!(send(&socket, &mut [0], FOREVER, &inbox), (ASYNC_SOCKET_SEND_SYNC_ABANDONED, 0));
+}
+
 // Tests_SRS_C_LIBRARY_01_040, Tests_SRS_C_LIBRARY_01_042, Tests_SRS_C_LIBRARY_01_041
 #[test]
 fn operations_of_both_kinds_wait_in_one_queue_and_say_why_they_end() {

@@ -51,6 +51,36 @@ fn one_buffer_goes_round_and_lists_arrive_whole() {
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_039
 #[test]
+fn while_the_pool_is_empty_a_receive_waits_and_other_tasks_run() {
+    let pool = BufferPool::new(16, 1).unwrap();
+    let (ours, mut theirs) = UnixStream::pair().unwrap();
+    let socket = AsyncSocketLinux::open(None, ours).unwrap();
+    let (done, is_done) = channel();
+    socket.receive_pooled_async(&pool, move |completion| drop(done.send(completion.buffer))).unwrap();
+    theirs.write_all(b"takes it").unwrap();
+    let only = is_done.recv_timeout(LIMIT).unwrap().expect("bytes");
+    let (for_stream, mut to_stream) = UnixStream::pair().unwrap();
+    to_stream.write_all(b"waits").unwrap();
+    let engine = Engine::builder().build().unwrap();
+    let (of_stream, (got, is_got)) = (pool.clone(), channel());
+    let task = engine.spawn(async move {
+        let stream = Stream::new(for_stream).unwrap();
+        got.send(stream.receive_pooled(&of_stream).await.unwrap().unwrap().to_vec()).unwrap();
+    });
+
+    // The task waits by now, because tasks run in the order in which they begin.
+    let (ran, has_run) = channel();
+    drop(engine.spawn(async move { ran.send(()).unwrap() }));
+    has_run.recv_timeout(LIMIT).expect("the other task runs");
+    assert!(is_got.try_recv().is_err(), "there is no buffer");
+    drop(only);
+
+    assert_eq!(is_got.recv_timeout(LIMIT).unwrap(), b"waits");
+    block_on(task).unwrap().unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_039
+#[test]
 fn a_stream_and_a_socket_take_the_only_buffer_of_a_pool_in_turn() {
     let pool = BufferPool::new(16, 1).unwrap();
     let (ours, mut theirs) = UnixStream::pair().unwrap();

@@ -261,11 +261,9 @@ where
                 core.note_received(bytes);
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
-            nothing => {
-                // Codes_SRS_BUFFER_POOL_01_011
-                drop(buffer);
-                without_bytes(core, nothing)
-            }
+            // The buffer goes back to its pool at the end of this function, before the callback.
+            // Codes_SRS_BUFFER_POOL_01_011
+            nothing => without_bytes(core, nothing),
         }
     }
 

@@ -272,7 +272,7 @@ fn receive_vectored<'a, const N: usize, S: SocketSyscalls>(
                     return Received::Bytes { bytes: total, short, late_error: None };
                 }
             }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_088
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_092
             nothing if total == 0 => return nothing,
             // Bytes have arrived, so the receive is done. The next receive reports the end or the error.
             Received::Failed(Fault::Os(errno)) => {

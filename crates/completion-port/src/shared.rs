@@ -116,11 +116,12 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// The port, if anything can be attached to it.
-    // Codes_SRS_COMPLETION_PORT_01_082, Codes_SRS_COMPLETION_PORT_01_093
     pub(crate) fn usable(&self) -> io::Result<&Self> {
+        // Codes_SRS_COMPLETION_PORT_01_082
         if self.made_in.is_inherited() {
             return Err(Inherited.into());
         }
+        // Codes_SRS_COMPLETION_PORT_01_093
         if self.flags().intersects(PortFlags::FAILED | PortFlags::DETACHED) {
             return Err(Errno::BADF.into());
         }

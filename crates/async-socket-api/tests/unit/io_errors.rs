@@ -37,6 +37,8 @@ fn an_error_with_an_errno_becomes_that_errno(#[case] error: impl Into<io::Error>
 #[case::send_of_a_payload(SendError::Payload(PAYLOAD), ErrorKind::InvalidInput)]
 #[case::send_when_not_open(SendError::NotOpen { state: STATE }, ErrorKind::NotConnected)]
 #[case::send_behind_a_gap(SendError::StreamBroken, ErrorKind::BrokenPipe)]
+#[case::send_beyond_the_mark(SendError::TooMuchQueued { queued_bytes: 9 }, ErrorKind::WouldBlock)]
+#[case::send_after_a_shutdown(SendError::ShutDown, ErrorKind::BrokenPipe)]
 #[case::send_of_buffers_that_changed(SendError::BuffersChanged { bytes_sent: 3 }, ErrorKind::InvalidInput)]
 #[case::receive_of_a_payload(ReceiveError::Payload(PAYLOAD), ErrorKind::InvalidInput)]
 #[case::receive_when_not_open(ReceiveError::NotOpen { state: STATE }, ErrorKind::NotConnected)]

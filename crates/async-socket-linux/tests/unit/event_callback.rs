@@ -146,7 +146,7 @@ fn more_buffers_than_iov_max_are_filled_by_several_calls(#[case] count: usize, #
 }
 
 // Tests_SRS_ASYNC_SOCKET_LINUX_11_088, Tests_SRS_ASYNC_SOCKET_LINUX_11_089, Tests_SRS_ASYNC_SOCKET_LINUX_11_090
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_091, Tests_SRS_ASYNC_SOCKET_LINUX_11_095
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_091, Tests_SRS_ASYNC_SOCKET_LINUX_11_095, Tests_SRS_ASYNC_SOCKET_LINUX_11_092
 #[rstest]
 #[case::eagain(Step::Fails(Errno::AGAIN), None)]
 #[case::the_end(Step::bytes(""), Some((ReceiveResult::Abandoned, None)))]

@@ -62,7 +62,8 @@ pub(super) fn prove(
     let folder = folder.canonicalize()?;
     let plan = Plan::of(root, &folder.join("safe"), tags, choice)?;
     let state = State::open(&folder.join("state.txt"))?;
-    let run = Run { root, plan: &plan, options, state, failing: Mutex::default(), slow: Mutex::default() };
+    let slow = plan.tests.iter().map(|_| Mutex::default()).collect();
+    let run = Run { root, plan: &plan, options, state, failing: Mutex::default(), slow };
     let found = run.all(&folder)?;
     let mut not_noticed = String::new();
     for subject in &plan.subjects {
@@ -83,8 +84,8 @@ struct Run<'r> {
     state: State,
     /// The tests that fail without a mutant, or have failed so once.
     failing: Mutex<BTreeSet<usize>>,
-    /// Held while a slow test runs: it may build a program at a fixed place, or measure time.
-    slow: Mutex<()>,
+    /// For each test, held while it runs if it is slow: it may build a program at a fixed place.
+    slow: Vec<Mutex<()>>,
 }
 
 /// A test of the plan, with its binary and its names there.
@@ -133,12 +134,15 @@ impl Run<'_> {
             self.try_alone(number, &scratch, &instrumented, &tests)?;
         }
         // Only now is it known where nothing but the last resort compiles.
-        if !alone.is_empty() && shared.iter().any(|number| self.is_open(*number, &tests)) && !self.time_is_up() {
-            if let Built::Binaries(binaries) = scratch.build(&self.plan.targets(None))? {
-                tests = self.find(binaries)?;
-                self.time(&mut tests)?;
-                self.try_all(&shared, &tests)?;
-            }
+        let is_left = |tests: &Tests| shared.iter().any(|number| self.is_open(*number, tests));
+        if !alone.is_empty()
+            && !self.time_is_up()
+            && is_left(&tests)
+            && let Built::Binaries(binaries) = scratch.build(&self.plan.targets(None))?
+        {
+            tests = self.find(binaries)?;
+            self.time(&mut tests)?;
+            self.try_all(&shared, &tests)?;
         }
         Ok(tests)
     }
@@ -289,7 +293,7 @@ impl Run<'_> {
                     None => {
                         let Found { binary, names, .. } = &tests[&test];
                         let limit = self.options.limit + 4 * unbroken;
-                        let _alone = (unbroken > SLOW).then(|| self.slow.lock());
+                        let _alone = (unbroken > SLOW).then(|| self.slow[test].lock());
                         let (ended, _) = runner::run(binary, names, active, limit)?;
                         if ended == Ended::Failed && active != 0 && unbroken > SLOW {
                             // The load of the machine may have made the test fail. If the test also fails without the

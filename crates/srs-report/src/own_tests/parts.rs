@@ -189,12 +189,13 @@ impl<'ast> Visit<'ast> for Finder<'_> {
 
     fn visit_expr_match(&mut self, choice: &'ast ExprMatch) {
         for (index, arm) in choice.arms.iter().enumerate() {
-            let neighbour = choice.arms.get(index + 1).or_else(|| choice.arms.get(index.checked_sub(1)?));
-            let theirs = neighbour.map(|it| &self.text[it.body.span().byte_range()]);
+            let beside = [index.checked_sub(1), Some(index + 1)];
+            let beside = beside.into_iter().filter_map(|index| choice.arms.get(index?));
+            let theirs: Vec<&str> = beside.map(|it| &self.text[it.body.span().byte_range()]).collect();
             let own = &self.text[arm.body.span().byte_range()];
             self.take(arm.span(), || {
                 let body = format!("{{ {END} {own} }}");
-                (of_arm(arm, theirs), Some(Found::new("end the process", arm.body.span(), &body)))
+                (of_arm(arm, &theirs), Some(Found::new("end the process", arm.body.span(), &body)))
             });
         }
         visit::visit_expr_match(self, choice);
@@ -246,7 +247,7 @@ fn of_variable(pattern: &Pat, init: &LocalInit, text: &str) -> Found {
     Found::new("replace the value with None", init.expr.span(), &never)
 }
 
-fn of_arm(arm: &Arm, neighbours: Option<&str>) -> Vec<Found> {
+fn of_arm(arm: &Arm, neighbours: &[&str]) -> Vec<Found> {
     let is_empty = matches!(&*arm.body, Expr::Block(it) if it.block.stmts.is_empty());
     // The value may have been a block, which needs no comma behind it.
     let becomes = |what: &str, value: &str| Found::new(what, arm.body.span(), &format!("{{ {value} }}"));
@@ -254,7 +255,7 @@ fn of_arm(arm: &Arm, neighbours: Option<&str>) -> Vec<Found> {
     if !is_empty {
         all.push(becomes("replace the value with Default::default()", "Default::default()"));
     }
-    all.extend(neighbours.map(|value| becomes("take the value of the arm beside", value)));
+    all.extend(neighbours.iter().map(|value| becomes("take the value of the arm beside", value)));
     if arm.guard.is_none() {
         let mut never = Found::new("leave the arm out", arm.pat.span(), " if false");
         never.span.start = never.span.end.clone();
@@ -329,7 +330,7 @@ fn f(a: u8) -> u8 {
     #[case("arm", 17..=19, &["replace the value with Default::default()", "take the value of the arm beside", "leave the arm out"])]
     #[case("otherwise", 27..=27, &["replace the value with None"])]
     #[case("choice", 29..=33, &["replace the condition with true", "replace the condition with false"])]
-    #[case("nothing", 21..=21, &["take the value of the arm beside", "leave the arm out"])]
+    #[case("nothing", 21..=21, &["take the value of the arm beside", "take the value of the arm beside", "leave the arm out"])]
     #[case("operand", 24..=24, &["replace the value with Default::default()"])]
     fn a_part_begins_below_its_tag(#[case] tag: &str, #[case] lines: RangeInclusive<usize>, #[case] changes: &[&str]) {
         let part = of(tag).expect("a part");
