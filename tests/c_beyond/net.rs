@@ -142,6 +142,7 @@ fn a_listener_takes_the_descriptor_if_it_listens_and_otherwise_leaves_it() {
         unsafe { async_socket_listener_start_on(descriptor, Some(accept), inbox.context()) }
     };
     let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    assert!(start(INVALID_SOCKET).is_null());
     assert!(start(one.as_raw_fd()).is_null());
     assert_eq!(errno(), nix::libc::EINVAL);
     assert!(is_open(one.as_raw_fd()));
@@ -205,6 +206,25 @@ fn a_stopped_listener_says_so_and_accepts_no_more() {
     assert_eq!(stop(), 0);
     assert_eq!(stopped.next(), thread::current().id(), "it was stopped before");
     destroy(listener);
+    std::fs::remove_file(path).unwrap();
+}
+
+// Tests_SRS_C_LIBRARY_01_064
+#[test]
+fn a_listener_that_is_destroyed_accepts_no_more() {
+    let _platform = Platform::start();
+    let inbox = Inbox::new();
+    let path = std::env::temp_dir().join(format!("c-beyond-destroy-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = listen(&CString::new(path.to_str().unwrap()).unwrap(), &inbox);
+    let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+    // SAFETY: it is ours now.
+    drop(unsafe { OwnedFd::from_raw_fd(inbox.next().socket) });
+
+    destroy(listener);
+
+    let refused = std::os::unix::net::UnixStream::connect(&path).unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     std::fs::remove_file(path).unwrap();
 }
 

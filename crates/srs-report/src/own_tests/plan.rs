@@ -102,6 +102,44 @@ struct Proposed {
 /// The parts of functions with tags of their own, by file and line of the tag.
 type Parts<'t> = BTreeMap<(&'t str, usize), Part>;
 
+/// What a tag of code stands above.
+struct Place<'p> {
+    path: &'p str,
+    lines: &'p RangeInclusive<usize>,
+    is_part: bool,
+    /// What is in these smaller parts concerns their own requirements only.
+    smaller: Vec<&'p RangeInclusive<usize>>,
+}
+
+impl<'p> Place<'p> {
+    fn of(tag: &'p Tag, target: &'p Target, parts: &'p Parts<'_>) -> Self {
+        let path = &*tag.location.path;
+        let part = parts.get(&(path, tag.location.line)).map(|part| &part.lines);
+        let lines = part.unwrap_or(&target.lines);
+        let of_file = parts.range((path, 0)..=(path, usize::MAX)).map(|(_, part)| &part.lines);
+        let smaller = of_file.filter(|inner| *inner != lines && holds(lines, inner)).collect();
+        Self { path, lines, is_part: part.is_some(), smaller }
+    }
+
+    /// What the mutant is to the tag's requirement.
+    fn tier(&self, mutant: &Mutant) -> Option<Tier> {
+        // The body of a function begins on the line of its first part.
+        let is_inside = |lines| holds(lines, &mutant.lines);
+        if mutant.file != self.path || (mutant.is_of_part && !self.is_part) {
+            None
+        } else if is_inside(self.lines) && !self.smaller.iter().any(|lines| is_inside(lines)) {
+            Some(if mutant.is_last_resort { Tier::LastResort } else { Tier::Own })
+        } else {
+            let is_of_function = !mutant.is_of_part && !mutant.is_last_resort;
+            (self.is_part && is_of_function && holds(&mutant.lines, self.lines)).then_some(Tier::Around)
+        }
+    }
+}
+
+fn holds(outer: &RangeInclusive<usize>, inner: &RangeInclusive<usize>) -> bool {
+    outer.contains(inner.start()) && outer.contains(inner.end())
+}
+
 /// A tagged test.
 #[derive(Debug)]
 pub(super) struct Test {
@@ -215,30 +253,9 @@ impl Plan {
             let path = &*tag.location.path;
             match tag.word {
                 Word::Code if !target.is_test_code => {
-                    let part = parts.get(&(path, tag.location.line)).map(|part| &part.lines);
-                    let lines = part.unwrap_or(&target.lines);
-                    // What is in a smaller part concerns the requirements of that part only.
-                    let smaller: Vec<_> = parts
-                        .range((path, 0)..=(path, usize::MAX))
-                        .map(|(_, part)| &part.lines)
-                        .filter(|inner| *inner != lines && lines.contains(inner.start()) && lines.contains(inner.end()))
-                        .collect();
-                    let tier = |mutant: &Mutant| {
-                        // A change of the whole body begins where its first part does.
-                        let (from, to) = (mutant.lines.start(), mutant.lines.end());
-                        let is_inside = |lines: &RangeInclusive<usize>| lines.contains(from) && lines.contains(to);
-                        let is_around = from <= lines.start() && lines.end() <= to;
-                        if mutant.file != path || (part.is_none() && mutant.is_of_part) {
-                            None
-                        } else if is_inside(lines) && !smaller.iter().any(|lines| is_inside(lines)) {
-                            Some(if mutant.is_last_resort { Tier::LastResort } else { Tier::Own })
-                        } else {
-                            (part.is_some() && is_around && !mutant.is_of_part && !mutant.is_last_resort)
-                                .then_some(Tier::Around)
-                        }
-                    };
+                    let place = Place::of(tag, target, parts);
                     for mutant in self.mutants.iter().skip(1) {
-                        if let Some(tier) = tier(mutant) {
+                        if let Some(tier) = place.tier(mutant) {
                             let best = subject.mutants.entry(mutant.mutation.number).or_insert(tier);
                             *best = tier.min(*best);
                         }
