@@ -439,10 +439,11 @@ fn a_full_backlog_is_accepted_once_the_port_has_time() {
     let (callback, accepted) = into_inbox();
     let _listener = Listener::new(&engine, listener, callback).unwrap();
 
-    // The kernel lets one more in than the backlog says. The others try again with their first segment.
+    // The kernel lets one more in than the backlog says, or two if two processors look at the same time. The others try
+    // again with their first segment.
     let clients: Vec<_> =
         (0..6).map(|_| integration_tests::spawn("client", move || TcpStream::connect(address).unwrap())).collect();
-    eventually("the backlog is full", || accept_queue(address.port()) == 3);
+    eventually("the backlog is full", || accept_queue(address.port()) >= 3);
     held.release();
 
     let accepted = accepted.take(6);
