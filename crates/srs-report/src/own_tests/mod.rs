@@ -5,6 +5,7 @@
 //! every mutant, requirement and level. For each mutant of a requirement, [`runner`] runs the requirement's tagged tests
 //! until one fails. [`state`] remembers each outcome.
 
+mod bodies;
 mod listed;
 mod parts;
 mod plan;

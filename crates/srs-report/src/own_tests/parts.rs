@@ -6,6 +6,7 @@
 //!
 //! Of some code no change compiles. The last resort is that the process ends there, which shows that a test gets there.
 
+use super::bodies::bodies;
 use super::schemata::END;
 use crate::mutants::{Change, Point, Span};
 use std::ops::RangeInclusive;
@@ -25,11 +26,11 @@ pub(super) struct Part {
 /// The last resort for each function in the lines.
 pub(super) fn ends(path: &str, text: &str, lines: &[RangeInclusive<usize>]) -> syn::Result<Vec<Change>> {
     let tokens: proc_macro2::TokenStream = text.parse()?;
-    let mut ends = Ends::default();
-    ends.visit_file(&syn::parse2(tokens)?);
+    let file = syn::parse2(tokens)?;
+    let ends: Vec<Found> = bodies(&file).into_iter().map(|(_, block)| Found::end_of_process_in(block)).collect();
     proc_macro2::extra::invalidate_current_thread_spans();
     let is_wanted = |it: &Found| lines.iter().any(|lines| lines.contains(&it.span.start.line));
-    Ok(ends.0.into_iter().filter(is_wanted).map(|it| it.of_file(path)).collect())
+    Ok(ends.into_iter().filter(is_wanted).map(|it| it.of_file(path)).collect())
 }
 
 /// The part below each of the lines with a tag; `None` if the line is in no body or above no code.
@@ -46,9 +47,12 @@ fn part(path: &str, text: &str, file: &syn::File, tag: usize) -> Option<Part> {
     // Code before a tag on its line is what the tag is about.
     let beside = lines.get(tag - 1).is_some_and(|line| is_code(line));
     let line = if beside { tag } else { (tag + 1..=lines.len()).find(|line| is_code(lines[line - 1]))? };
-    let mut finder = Finder { text, tag, line, is_in_body: false, is_item: false, found: None };
+    if !bodies(file).into_iter().any(|(_, block)| is_in(block, tag)) {
+        return None;
+    }
+    let mut finder = Finder { text, line, is_item: false, found: None };
     finder.visit_file(file);
-    if !finder.is_in_body || finder.is_item {
+    if finder.is_item {
         return None;
     }
     let Place { lines, changes, end } =
@@ -56,6 +60,12 @@ fn part(path: &str, text: &str, file: &syn::File, tag: usize) -> Option<Part> {
     let of_file = |it: Found| it.of_file(path);
     let (changes, last_resort) = (changes.into_iter().map(of_file).collect(), end.into_iter().map(of_file).collect());
     Some(Part { lines, changes, last_resort })
+}
+
+/// Whether the line is in the braces.
+fn is_in(block: &Block, line: usize) -> bool {
+    let braces = block.brace_token.span;
+    (braces.open().start().line..braces.close().end().line).contains(&line)
 }
 
 fn is_code(line: &str) -> bool {
@@ -88,6 +98,15 @@ impl Found {
         end
     }
 
+    /// The process ends where the body begins.
+    fn end_of_process_in(body: &Block) -> Self {
+        let brace = body.brace_token.span.open();
+        let mut end = Self::end(brace);
+        end.span.start = end_of(brace);
+        end.span.end = end_of(brace);
+        end
+    }
+
     fn of_file(self, path: &str) -> Change {
         let Point { line, column } = self.span.start;
         let name = format!("{path}:{line}:{column}: {}", self.what);
@@ -102,9 +121,7 @@ impl Found {
 /// Finds the outermost part that begins on `line`.
 struct Finder<'t> {
     text: &'t str,
-    tag: usize,
     line: usize,
-    is_in_body: bool,
     /// What begins there is an item, which has its own changes.
     is_item: bool,
     found: Option<Place>,
@@ -117,47 +134,12 @@ struct Place {
     end: Option<Found>,
 }
 
-#[derive(Default)]
-struct Ends(Vec<Found>);
-
-impl Ends {
-    fn body(&mut self, block: &Block) {
-        let brace = block.brace_token.span.open();
-        let mut end = Found::end(brace);
-        end.span.start = end_of(brace);
-        end.span.end = end_of(brace);
-        self.0.push(end);
-    }
-}
-
-impl<'ast> Visit<'ast> for Ends {
-    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        self.body(&item.block);
-        visit::visit_item_fn(self, item);
-    }
-
-    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        self.body(&item.block);
-        visit::visit_impl_item_fn(self, item);
-    }
-
-    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
-        item.default.iter().for_each(|block| self.body(block));
-        visit::visit_trait_item_fn(self, item);
-    }
-}
-
 fn end_of(span: proc_macro2::Span) -> Point {
     let end = span.end();
     Point { line: end.line, column: end.column + 1 }
 }
 
 impl Finder<'_> {
-    fn body(&mut self, block: &Block) {
-        let braces = block.brace_token.span;
-        self.is_in_body |= (braces.open().start().line..braces.close().end().line).contains(&self.tag);
-    }
-
     fn take(&mut self, span: proc_macro2::Span, of: impl FnOnce() -> (Vec<Found>, Option<Found>)) {
         if self.found.is_none() && span.start().line == self.line {
             let (changes, end) = of();
@@ -167,16 +149,6 @@ impl Finder<'_> {
 }
 
 impl<'ast> Visit<'ast> for Finder<'_> {
-    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        self.body(&item.block);
-        visit::visit_item_fn(self, item);
-    }
-
-    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        self.body(&item.block);
-        visit::visit_impl_item_fn(self, item);
-    }
-
     fn visit_stmt(&mut self, stmt: &'ast Stmt) {
         if matches!(stmt, Stmt::Item(_)) {
             self.is_item |= stmt.span().start().line == self.line;
@@ -319,6 +291,12 @@ fn f(a: u8) -> u8 {
     // item
     fn h() {}
 }
+trait T {
+    fn i() {
+        // default
+        g();
+    }
+}
 ";
 
     #[rstest]
@@ -331,6 +309,7 @@ fn f(a: u8) -> u8 {
     #[case("otherwise", 27..=27, &["replace the value with None"])]
     #[case("choice", 29..=33, &["replace the condition with true", "replace the condition with false"])]
     #[case("nothing", 21..=21, &["take the value of the arm beside", "take the value of the arm beside", "leave the arm out"])]
+    #[case("default", 40..=40, &["leave the statement out"])]
     #[case("operand", 24..=24, &["replace the value with Default::default()"])]
     fn a_part_begins_below_its_tag(#[case] tag: &str, #[case] lines: RangeInclusive<usize>, #[case] changes: &[&str]) {
         let part = of(tag).expect("a part");

@@ -3,10 +3,11 @@
 //! The body of a function becomes a `match` on the number of the active mutant. Each mutant has an arm, and so has the
 //! unchanged body. So all mutants of a workspace take one build, and an environment variable chooses among them.
 
+use super::bodies::bodies;
 use proc_macro2::Span;
 use std::collections::BTreeMap;
 use std::ops::{Range, RangeInclusive};
-use syn::visit::{self, Visit};
+use syn::visit::Visit;
 use syn::{Block, ReturnType, Signature};
 
 /// The environment variable that holds the number of the active mutant.
@@ -67,8 +68,8 @@ pub(super) struct Instrumented {
 /// Puts every mutation that can share a build with the others into the text.
 pub(super) fn instrument(text: &str, mutations: &[Mutation]) -> syn::Result<Instrumented> {
     let tokens: proc_macro2::TokenStream = text.parse()?;
-    let mut finder = Bodies::default();
-    finder.visit_file(&syn::parse2(tokens)?);
+    let file = syn::parse2(tokens)?;
+    let bodies: Vec<Body> = bodies(&file).into_iter().map(|(signature, block)| Body::new(signature, block)).collect();
     proc_macro2::extra::invalidate_current_thread_spans();
 
     let mut done = Instrumented::default();
@@ -76,7 +77,7 @@ pub(super) fn instrument(text: &str, mutations: &[Mutation]) -> syn::Result<Inst
     for mutation in mutations {
         let holds = |body: &&Body| body.inner.start <= mutation.range.start && mutation.range.end <= body.inner.end;
         // The innermost of the functions around.
-        let body = finder.all.iter().filter(holds).max_by_key(|body| body.inner.start);
+        let body = bodies.iter().filter(holds).max_by_key(|body| body.inner.start);
         match body.filter(|body| body.can_be_repeated) {
             Some(body) => by_body.entry((body.inner.start, body.inner.end)).or_default().push(mutation),
             None => done.alone.push(mutation.number),
@@ -128,13 +129,8 @@ struct Body {
     can_be_repeated: bool,
 }
 
-#[derive(Default)]
-struct Bodies {
-    all: Vec<Body>,
-}
-
-impl Bodies {
-    fn push(&mut self, signature: &Signature, block: &Block) {
+impl Body {
+    fn new(signature: &Signature, block: &Block) -> Self {
         let offset = |span: Span| span.byte_range();
         let inner = offset(block.brace_token.span.open()).end..offset(block.brace_token.span.close()).start;
         let mut items = Items::default();
@@ -145,26 +141,7 @@ impl Bodies {
         // A constant function cannot ask for the active mutant. The arms of a `match` have one type, so two closures
         // cannot be an `impl Fn`. A static variable in the body would exist once per mutant.
         let can_be_repeated = signature.constness.is_none() && signature.asyncness.is_none() && !items.found;
-        self.all.push(Body { inner, can_be_repeated });
-    }
-}
-
-impl<'ast> Visit<'ast> for Bodies {
-    fn visit_item_fn(&mut self, item: &'ast syn::ItemFn) {
-        self.push(&item.sig, &item.block);
-        visit::visit_item_fn(self, item);
-    }
-
-    fn visit_impl_item_fn(&mut self, item: &'ast syn::ImplItemFn) {
-        self.push(&item.sig, &item.block);
-        visit::visit_impl_item_fn(self, item);
-    }
-
-    fn visit_trait_item_fn(&mut self, item: &'ast syn::TraitItemFn) {
-        if let Some(block) = &item.default {
-            self.push(&item.sig, block);
-        }
-        visit::visit_trait_item_fn(self, item);
+        Self { inner, can_be_repeated }
     }
 }
 
