@@ -44,6 +44,8 @@ struct Readme;
 
 mod faulty;
 mod mock_port;
+#[cfg(loom)]
+mod models;
 mod no_memory;
 mod number;
 mod scripted_port;
@@ -51,6 +53,8 @@ mod scripted_sockets;
 
 pub use faulty::{Fault, Faults, FaultySyscalls};
 pub use mock_port::{MockPort, PortCall};
+#[cfg(loom)]
+pub use models::check_model;
 pub use no_memory::{
     FailingAllocator, allocations_tried, fail_allocations, fail_allocations_of_new_threads, fail_nth_allocation,
     failing_nth, set_memory, with_memory, without_memory, without_memory_beyond,
