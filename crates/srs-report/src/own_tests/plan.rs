@@ -360,6 +360,33 @@ fn bytes(text: &str, span: &Span) -> Option<std::ops::Range<usize>> {
 mod tests {
     use super::*;
     use crate::mutants::Point;
+    use rstest::rstest;
+
+    /// The tag's part is in lines 4 to 6 of a function in lines 1 to 9, and line 5 is a part of another requirement.
+    #[rstest]
+    #[case::in_the_part(4..=4, false, false, Some(Tier::Own))]
+    #[case::the_whole_part(4..=6, true, false, Some(Tier::Own))]
+    #[case::its_last_resort(4..=4, true, true, Some(Tier::LastResort))]
+    #[case::in_the_smaller_part(5..=5, false, false, None)]
+    #[case::the_whole_function(1..=9, false, false, Some(Tier::Around))]
+    #[case::the_end_of_the_function(1..=9, false, true, None)]
+    #[case::elsewhere_in_the_function(8..=8, false, false, None)]
+    fn a_mutant_counts_for_the_part_that_it_breaks(
+        #[case] lines: RangeInclusive<usize>,
+        #[case] is_of_part: bool,
+        #[case] is_last_resort: bool,
+        #[case] expected: Option<Tier>,
+    ) {
+        let (part, smaller) = (4..=6, 5..=5);
+        let place = Place { path: "f.rs", lines: &part, is_part: true, smaller: vec![&smaller] };
+        let mutation = Mutation { number: 1, range: 0..0, replacement: String::new() };
+        let (file, name) = ("f.rs".to_owned(), String::new());
+        let mutant = Mutant { file, name, mutation, key: 0, lines, is_of_part, is_last_resort };
+        assert_eq!(place.tier(&mutant), expected);
+
+        let of_function = Place { lines: &(1..=9), is_part: false, ..place };
+        assert_eq!(of_function.tier(&mutant).is_some(), !is_of_part && mutant.lines != smaller);
+    }
 
     #[test]
     fn columns_are_characters() {
