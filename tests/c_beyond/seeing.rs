@@ -438,6 +438,13 @@ fn an_address_has_several_listeners_only_if_they_say_so() {
     assert!(!first.is_null() && !second.is_null());
     assert!(listen(c"127.0.0.1", port, ptr::null(), &inbox).is_null());
     assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(nix::libc::EADDRINUSE));
+    // What they do not ask for is as the kernel has it.
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let accepted = inbox.next();
+    assert_eq!(accepted.result, ASYNC_SOCKET_ACCEPT_OK);
+    // SAFETY: it is ours now.
+    let socket = socket2::Socket::from(unsafe { OwnedFd::from_raw_fd(accepted.socket) });
+    assert!(!socket.keepalive().unwrap() && !socket.tcp_nodelay().unwrap());
     destroy(first);
     destroy(second);
 }

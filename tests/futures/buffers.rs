@@ -21,6 +21,9 @@ fn one_buffer_goes_round_and_lists_arrive_whole() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let client = Stream::connect(listener.local_addr().unwrap()).await.unwrap();
         let server = listener.accept().await.unwrap();
+        let mut receiving = server.receive(vec![0; 3_000]);
+        assert!(timeout(Duration::ZERO, &mut receiving).await.is_err(), "nothing was sent");
+        let mut buffer = receiving.into_parts().expect("it has not ended");
         let sending = spawn_local(async move {
             let byte = |at: usize| (at * 31 % 251) as u8;
             let list: Vec<Vec<u8>> =
@@ -30,7 +33,7 @@ fn one_buffer_goes_round_and_lists_arrive_whole() {
             assert!(back == list);
         })
         .unwrap();
-        let (mut buffer, mut bytes) = (vec![0; 3_000], Vec::<u8>::new());
+        let mut bytes = Vec::<u8>::new();
         loop {
             // A receive that is given up has the buffer, and no byte is lost.
             let mut receiving = server.receive(buffer);
