@@ -2,16 +2,17 @@
 #![allow(unsafe_code, reason = "forks")]
 
 use async_socket_futures::{Engine, JoinError, Listener, Stream, block_on, sleep, spawn_local};
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, BufferPool};
 use completion_port::{CompletionPort, PortExt};
-use integration_tests::LIMIT;
 use integration_tests::process::{is_child, run_child};
+use integration_tests::{LIMIT, eventually};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork};
 use std::future::pending;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -189,18 +190,34 @@ impl Wake for Wakes {
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_036
 #[test]
 fn a_port_that_nobody_drives_any_more_wakes_what_waits_and_refuses_it_then() {
-    let (port, driver) = CompletionPort::builder().create_driven().unwrap();
+    let (port, mut driver) = CompletionPort::builder().create_driven().unwrap();
     let wakes = Arc::<Wakes>::default();
     let waker = Waker::from(Arc::clone(&wakes));
     let (ours, _theirs) = UnixStream::pair().unwrap();
     let stream = Stream::on(&port, ours).unwrap();
     let read = || stream.poll_read(&Context::from_waker(&waker), &mut [0; 1]);
     assert!(read().is_pending());
+    // The other stream waits for a buffer.
+    let (pool, [(one, mut to_one), (other, mut to_other)]) =
+        (BufferPool::new(1, 1).unwrap(), [0; 2].map(|_| UnixStream::pair().unwrap()));
+    to_one.write_all(b"x").unwrap();
+    let takes_it = block_on(async { Stream::new(one).unwrap().receive_pooled(&pool).await.unwrap() }).unwrap();
+    to_other.write_all(b"x").unwrap();
+    let other = Stream::on(&port, other).unwrap();
+    let mut receiving = other.receive_pooled(&pool);
+    let mut receive = || Pin::new(&mut receiving).poll(&mut Context::from_waker(Waker::noop()));
+    eventually("the pool is found empty", || {
+        let _ = driver.run_once(Some(Duration::from_millis(1)));
+        assert!(receive().is_pending());
+        pool.metrics().receives_waiting == 1
+    });
 
     drop(driver);
 
     assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
     assert!(matches!(read(), Poll::Ready(Err(_))), "no event comes any more");
+    assert!(matches!(receive(), Poll::Ready(Err(_))), "no buffer comes any more");
+    drop(takes_it);
     assert!(Stream::on(&port, UnixStream::pair().unwrap().0).is_err());
 }
 

@@ -100,6 +100,11 @@ impl<P: Port> Io<P> {
         self.ready.wait(direction, waker);
     }
 
+    /// Whether the port has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.ready.get().has_failed()
+    }
+
     /// The port.
     pub(crate) fn port(&self) -> &P {
         &self.port

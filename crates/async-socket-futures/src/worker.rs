@@ -85,10 +85,10 @@ impl Worker {
     /// Queues a task that was woken.
     #[inline]
     pub(crate) fn schedule(&self, task: Runnable) {
-        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
         if MAY_RUN_AT_ONCE.get() && self.port.is_current_thread() {
             // Tasks that this one wakes are queued.
             MAY_RUN_AT_ONCE.set(false);
+            // Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
             return run(task);
         }
         self.push(task);

@@ -430,7 +430,7 @@ struct NotesItsWake(Sender<&'static str>);
 
 impl Wake for NotesItsWake {
     fn wake(self: Arc<Self>) {
-        self.0.send("the second event").unwrap();
+        self.0.send("the second event").expect("the test waits for it");
     }
 }
 
