@@ -158,6 +158,8 @@ fn removing_the_log_function_waits_until_another_thread_has_left_it() {
             let removed = unsafe { async_socket_set_log(None, null_mut(), MaybeUninit::zeroed()) };
             (removed, *slow.left.lock().expect("one line"))
         });
+        thread::sleep(std::time::Duration::from_millis(50));
+        assert!(!removes.is_finished(), "another thread is in the function");
         let_go.send(()).expect("the thread waits");
         assert_eq!(removes.join().expect("nothing panics"), (0, true));
     });

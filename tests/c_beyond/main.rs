@@ -4,6 +4,7 @@
 #[path = "../../crates/async-socket-ffi/tests/common/mod.rs"]
 mod common;
 
+mod contexts;
 mod net;
 mod operations;
 mod seeing;

@@ -143,14 +143,19 @@ fn a_listener_takes_the_descriptor_if_it_listens_and_otherwise_leaves_it() {
     };
     let (one, _other) = std::os::unix::net::UnixStream::pair().unwrap();
     assert!(start(INVALID_SOCKET).is_null());
+    assert_eq!(errno(), nix::libc::EBADF);
     assert!(start(one.as_raw_fd()).is_null());
     assert_eq!(errno(), nix::libc::EINVAL);
     assert!(is_open(one.as_raw_fd()));
 
     let bound = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = bound.local_addr().unwrap();
-    let listener = start(bound.into_raw_fd());
+    let callers = bound.into_raw_fd();
+    let same_socket = std::fs::read_link(format!("/proc/self/fd/{callers}")).unwrap();
+    let listener = start(callers);
     assert!(!listener.is_null() && port_of(listener) == address.port());
+    // The number may be another file's by now, but not this socket's: the listener has one of its own.
+    assert_ne!(std::fs::read_link(format!("/proc/self/fd/{callers}")).ok(), Some(same_socket));
     let _client = TcpStream::connect(address).unwrap();
     // SAFETY: it is ours now.
     drop(unsafe { OwnedFd::from_raw_fd(inbox.next().socket) });

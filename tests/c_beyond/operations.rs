@@ -14,6 +14,7 @@ use rstest::rstest;
 use std::ffi::{CStr, c_void};
 use std::io::Read;
 use std::mem::MaybeUninit;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -68,7 +69,7 @@ fn what_is_done_at_once_has_no_name_and_says_how_many_bytes() {
     socket.peer.read_exact(&mut bytes).unwrap();
 }
 
-// Tests_SRS_C_LIBRARY_01_042
+// Tests_SRS_C_LIBRARY_01_040, Tests_SRS_C_LIBRARY_01_042
 #[test]
 fn what_waits_has_a_name_and_what_is_refused_has_none() {
     let _platform = Platform::start();
@@ -113,6 +114,22 @@ fn operations_of_both_kinds_wait_in_one_queue_and_say_why_they_end() {
     assert_eq!(unsafe { CStr::from_ptr(name) }, c"ASYNC_SOCKET_END_PEER_FINISHED");
 }
 
+// Tests_SRS_C_LIBRARY_01_040
+#[test]
+fn a_reset_is_told_with_the_errno_of_the_kernel() {
+    let _platform = Platform::start();
+    let (mut socket, inbox, mut bytes) = (Open::new(), Inbox::new(), [0; 4]);
+    receive(&socket, &mut bytes, FOREVER, &inbox);
+    let elsewhere = TcpListener::bind("127.0.0.1:0").unwrap();
+    let another = TcpStream::connect(elsewhere.local_addr().unwrap()).unwrap();
+    socket2::SockRef::from(&socket.peer).set_linger(Some(Duration::ZERO)).unwrap();
+
+    drop(std::mem::replace(&mut socket.peer, another));
+
+    let Ended { reason, os_error, bytes, .. } = inbox.next();
+    assert_eq!((reason, os_error, bytes), (ASYNC_SOCKET_END_PEER_RESET, nix::libc::ECONNRESET, 0));
+}
+
 // Tests_SRS_C_LIBRARY_01_043
 #[test]
 fn a_receive_that_times_out_loses_no_byte_and_is_never_early() {
@@ -152,7 +169,7 @@ fn a_send_that_times_out_says_how_much_went_out_and_breaks_the_stream() {
     assert_eq!(behind.next().reason, ASYNC_SOCKET_END_STREAM_BROKEN);
 }
 
-// Tests_SRS_C_LIBRARY_01_044
+// Tests_SRS_C_LIBRARY_01_040, Tests_SRS_C_LIBRARY_01_044
 #[test]
 fn a_cancelled_receive_ends_inside_the_call_and_the_next_one_gets_the_bytes() {
     let _platform = Platform::start();
@@ -334,10 +351,13 @@ fn a_peer_that_does_not_read_is_seen_and_its_sends_are_refused_until_it_reads() 
     assert!((1000..MUCH).contains(&queued()));
     let mut more = *b"x";
     assert_eq!(send(&socket, &mut more, FOREVER, &inbox), (ASYNC_SOCKET_SEND_SYNC_ERROR, 0));
+    assert_eq!(set_mark(0), 0);
+    assert_eq!(send(&socket, &mut more, FOREVER, &inbox).0, ASYNC_SOCKET_SEND_SYNC_OK, "there is no mark");
+    assert_eq!(set_mark(1000), 0);
 
     let mut peer = socket.peer.try_clone().unwrap();
-    thread::spawn(move || std::io::copy(&mut (&mut peer).take(MUCH as u64), &mut std::io::sink()).unwrap());
-    assert_eq!(inbox.next().reason, ASYNC_SOCKET_END_COMPLETED);
+    thread::spawn(move || std::io::copy(&mut (&mut peer).take(MUCH as u64 + 1), &mut std::io::sink()).unwrap());
+    assert_eq!([inbox.next().reason, inbox.next().reason], [ASYNC_SOCKET_END_COMPLETED; 2]);
 
     assert_eq!(queued(), 0);
     assert_eq!(send(&socket, &mut more, FOREVER, &inbox).0, ASYNC_SOCKET_SEND_SYNC_OK);

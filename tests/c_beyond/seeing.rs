@@ -8,7 +8,7 @@ use ASYNC_SOCKET_END_REASON::*;
 use ASYNC_SOCKET_SEND_SYNC_RESULT::ASYNC_SOCKET_SEND_SYNC_OK;
 use async_socket::*;
 use integration_tests::eventually;
-use integration_tests::process::is_open;
+use integration_tests::process::{is_child, is_open, resident_kib, run_child};
 use rstest::rstest;
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::io::{Read, Write};
@@ -16,7 +16,7 @@ use std::mem::{MaybeUninit, size_of};
 use std::net::TcpStream;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::ptr::null_mut;
+use std::ptr::{self, null_mut};
 
 struct Pooled {
     reason: ASYNC_SOCKET_END_REASON,
@@ -124,6 +124,32 @@ fn a_receive_from_a_pool_ends_without_a_buffer_if_it_is_cancelled_or_too_late() 
     assert_eq!(inbox.next().reason, ASYNC_SOCKET_END_CLOSED);
     // SAFETY: the handle is not used again.
     unsafe { async_socket_buffer_pool_destroy(pool) };
+}
+
+// Tests_SRS_C_LIBRARY_01_073
+#[test]
+fn a_pool_that_was_destroyed_lives_as_long_as_its_buffer_is_in_use_and_no_longer() {
+    const NAME: &str = "a_pool_that_was_destroyed_lives_as_long_as_its_buffer_is_in_use_and_no_longer";
+    const SIZE: usize = 64 << 20;
+    // The memory is the process's.
+    if !is_child() {
+        return run_child(NAME, |_| {});
+    }
+    let _platform = Platform::start();
+    let (mut socket, inbox) = (Open::new(), Inbox::new());
+    let half = resident_kib() + SIZE / 2048;
+    let pool = async_socket_buffer_pool_create(SIZE, 1);
+    receive_pooled(&socket, pool, ASYNC_SOCKET_NO_TIME_LIMIT, &inbox);
+    // SAFETY: the handle is not used again.
+    unsafe { async_socket_buffer_pool_destroy(pool) };
+    socket.write_from_peer(b"hello");
+    let mut received = inbox.next();
+    assert_eq!(received.bytes(), b"hello");
+    assert!(resident_kib() > half);
+
+    received.release();
+
+    eventually("the memory is given back", || resident_kib() < half);
 }
 
 // Tests_SRS_C_LIBRARY_01_073
@@ -372,7 +398,7 @@ fn accepted_sockets_have_the_options_of_their_listener_which_counts_them() {
 fn the_longest_callback_of_a_listener_is_measured_while_that_is_on() {
     let _platform = Platform::start();
     let inbox = Inbox::new();
-    let listener = listen(c"127.0.0.1", 0, std::ptr::null(), &inbox);
+    let listener = listen(c"127.0.0.1", 0, ptr::null(), &inbox);
     // SAFETY: a valid handle.
     let port = unsafe { async_socket_listener_get_port(listener) };
     let accept = || {
@@ -410,19 +436,26 @@ fn an_address_has_several_listeners_only_if_they_say_so() {
     let port = unsafe { async_socket_listener_get_port(first) };
     let second = listen(c"127.0.0.1", port, &raw const shared, &inbox);
     assert!(!first.is_null() && !second.is_null());
-    assert!(listen(c"127.0.0.1", port, std::ptr::null(), &inbox).is_null());
+    assert!(listen(c"127.0.0.1", port, ptr::null(), &inbox).is_null());
     assert_eq!(std::io::Error::last_os_error().raw_os_error(), Some(nix::libc::EADDRINUSE));
+    // What they do not ask for is as the kernel has it.
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    let accepted = inbox.next();
+    assert_eq!(accepted.result, ASYNC_SOCKET_ACCEPT_OK);
+    // SAFETY: it is ours now.
+    let socket = socket2::Socket::from(unsafe { OwnedFd::from_raw_fd(accepted.socket) });
+    assert!(!socket.keepalive().unwrap() && !socket.tcp_nodelay().unwrap());
     destroy(first);
     destroy(second);
 }
 
-// Tests_SRS_C_LIBRARY_01_079
+// Tests_SRS_C_LIBRARY_01_066, Tests_SRS_C_LIBRARY_01_079
 #[test]
 fn an_abstract_name_is_listened_on_and_connected_to() {
     let _platform = Platform::start();
     let inbox = Inbox::new();
     let host = CString::new(format!("@c-beyond-{}", std::process::id())).unwrap();
-    let listener = listen(&host, 0, std::ptr::null(), &inbox);
+    let listener = listen(&host, 0, ptr::null(), &inbox);
     assert!(!listener.is_null(), "{}", std::io::Error::last_os_error());
     let connected = Inbox::<bool>::new();
     unsafe extern "C" fn note(
@@ -457,11 +490,13 @@ fn options_of_another_version_are_understood_as_far_as_they_say_nothing_new() {
     }
     let _platform = Platform::start();
     let inbox = Inbox::new();
-    let older = ASYNC_SOCKET_LISTENER_OPTIONS { size: 2 * size_of::<usize>() + 4, backlog: 9, ..no_options() };
+    // The size alone, with the port, and with one number.
+    let sizes = [size_of::<usize>(), 2 * size_of::<usize>(), 2 * size_of::<usize>() + 4];
+    let older = sizes.map(|size| ASYNC_SOCKET_LISTENER_OPTIONS { size, backlog: 9, ..no_options() });
     let newer =
         |unknown| Newer { known: ASYNC_SOCKET_LISTENER_OPTIONS { size: size_of::<Newer>(), ..no_options() }, unknown };
     let (zeros, wants) = (newer(0), newer(1));
-    for options in [&raw const older, (&raw const zeros).cast()] {
+    for options in older.iter().map(ptr::from_ref).chain([(&raw const zeros).cast()]) {
         let listener = listen(c"127.0.0.1", 0, options, &inbox);
         assert!(!listener.is_null());
         destroy(listener);

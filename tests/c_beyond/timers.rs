@@ -4,7 +4,9 @@ use crate::common::Platform;
 use crate::{Inbox, done, put};
 use async_socket::*;
 use integration_tests::process::{is_child, run_child};
-use std::ffi::c_void;
+use std::ffi::{c_char, c_void};
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::null_mut;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -119,15 +121,30 @@ fn a_timer_may_be_cancelled_in_its_own_callback() {
     assert!(!own.inbox.next(), "it runs already");
 }
 
+unsafe extern "C" fn tell_socket(
+    context: *mut c_void,
+    _: ASYNC_SOCKET_ACCEPT_RESULT,
+    socket: SOCKET_HANDLE,
+    _: *const c_char,
+    _: i32,
+) {
+    // SAFETY: such an inbox.
+    unsafe { put(context, socket) };
+}
+
 // Tests_SRS_C_LIBRARY_01_071, Tests_SRS_C_LIBRARY_01_070
 #[test]
-fn a_child_of_fork_cancels_nothing_and_its_parents_timer_fires() {
+fn a_child_of_fork_ends_nothing_and_its_parents_timer_and_listener_go_on() {
     if !is_child() {
-        return run_child("a_child_of_fork_cancels_nothing_and_its_parents_timer_fires", |_| {});
+        return run_child("a_child_of_fork_ends_nothing_and_its_parents_timer_and_listener_go_on", |_| {});
     }
     let _platform = Platform::start();
     let inbox = Inbox::new();
     let timer = start(60_000, &inbox);
+    let accepted = Inbox::<SOCKET_HANDLE>::new();
+    // SAFETY: NUL-terminated; the context outlives the listener.
+    let listener =
+        unsafe { async_socket_listener_start(c"127.0.0.1".as_ptr(), 0, Some(tell_socket), accepted.context()) };
     // SAFETY: the child only calls the library and exits.
     match unsafe { nix::unistd::fork() }.unwrap() {
         nix::unistd::ForkResult::Child => {
@@ -135,6 +152,9 @@ fn a_child_of_fork_cancels_nothing_and_its_parents_timer_fires() {
             let is_refused = unsafe { platform_timer_reset(timer, 1) != 0 } && !cancel(timer);
             // SAFETY: NULL is allowed.
             let is_refused = is_refused && unsafe { platform_post(null_mut(), Some(done), inbox.context()) } != 0;
+            // SAFETY: a valid handle; the callback does not run.
+            let stopped = unsafe { async_socket_listener_stop_async(listener, Some(done), inbox.context()) };
+            let is_refused = is_refused && stopped != 0 && inbox.is_empty();
             // SAFETY: ends the child at once.
             unsafe { nix::libc::_exit(i32::from(!is_refused)) }
         }
@@ -149,4 +169,11 @@ fn a_child_of_fork_cancels_nothing_and_its_parents_timer_fires() {
     assert_eq!(unsafe { platform_timer_reset(timer, 1) }, 0);
     assert_ne!(inbox.next(), thread::current().id());
     assert!(!cancel(timer));
+    // SAFETY: a valid handle.
+    let port = unsafe { async_socket_listener_get_port(listener) };
+    let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    // SAFETY: it is ours now.
+    drop(unsafe { OwnedFd::from_raw_fd(accepted.next()) });
+    // SAFETY: the handle is not used again.
+    unsafe { async_socket_listener_destroy(listener) };
 }

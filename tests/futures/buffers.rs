@@ -1,11 +1,16 @@
 //! Buffers by value, and buffers of a pool that streams share with sockets.
 
+use crate::tasks::Wakes;
 use async_socket_futures::{Engine, Listener, Stream, block_on, spawn_local, timeout};
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux, BufferPool};
-use integration_tests::LIMIT;
+use integration_tests::{LIMIT, eventually};
 use std::io::Write;
 use std::os::unix::net::UnixStream;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::channel;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_035, Tests_SRS_ASYNC_SOCKET_FUTURES_01_038
@@ -16,6 +21,9 @@ fn one_buffer_goes_round_and_lists_arrive_whole() {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let client = Stream::connect(listener.local_addr().unwrap()).await.unwrap();
         let server = listener.accept().await.unwrap();
+        let mut receiving = server.receive(vec![0; 3_000]);
+        assert!(timeout(Duration::ZERO, &mut receiving).await.is_err(), "nothing was sent");
+        let mut buffer = receiving.into_parts().expect("it has not ended");
         let sending = spawn_local(async move {
             let byte = |at: usize| (at * 31 % 251) as u8;
             let list: Vec<Vec<u8>> =
@@ -25,7 +33,7 @@ fn one_buffer_goes_round_and_lists_arrive_whole() {
             assert!(back == list);
         })
         .unwrap();
-        let (mut buffer, mut bytes) = (vec![0; 3_000], Vec::<u8>::new());
+        let mut bytes = Vec::<u8>::new();
         loop {
             // A receive that is given up has the buffer, and no byte is lost.
             let mut receiving = server.receive(buffer);
@@ -77,6 +85,32 @@ fn while_the_pool_is_empty_a_receive_waits_and_other_tasks_run() {
 
     assert_eq!(is_got.recv_timeout(LIMIT).unwrap(), b"waits");
     block_on(task).unwrap().unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_039
+#[test]
+fn a_receive_that_finds_the_pool_empty_is_woken_when_the_buffer_comes_back() {
+    let (engine, pool) = (Engine::builder().build().unwrap(), BufferPool::new(16, 1).unwrap());
+    let [(one, mut to_one), (other, mut to_other)] = [0; 2].map(|_| UnixStream::pair().unwrap());
+    let [one, other] = [one, other].map(|socket| Stream::on(engine.port(0), socket).unwrap());
+    to_one.write_all(b"takes it").unwrap();
+    let only = block_on(one.receive_pooled(&pool)).unwrap().unwrap().expect("bytes");
+    to_other.write_all(b"waits").unwrap();
+    let wakes = Arc::<Wakes>::default();
+    let (waker, mut receiving) = (Waker::from(Arc::clone(&wakes)), other.receive_pooled(&pool));
+    // This thread is in no task, so nothing else limits how often one poll asks the pool.
+    let mut poll = || Pin::new(&mut receiving).poll(&mut Context::from_waker(&waker));
+    eventually("the pool is found empty", || {
+        assert!(poll().is_pending());
+        pool.metrics().receives_waiting == 1
+    });
+    let before = wakes.0.load(Ordering::SeqCst);
+
+    drop(only);
+
+    eventually("the receive is woken", || wakes.0.load(Ordering::SeqCst) > before);
+    let Poll::Ready(Ok(Some(bytes))) = poll() else { panic!("there is a buffer") };
+    assert_eq!(&*bytes, b"waits");
 }
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_039

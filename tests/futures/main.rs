@@ -6,3 +6,5 @@ mod adapters;
 mod buffers;
 mod executors;
 mod ports;
+mod streams;
+mod tasks;

@@ -159,7 +159,6 @@ unsafe fn start_on_host(
 ///
 /// # Safety
 /// That of `async_socket_listener_start`; `socket_handle` is a descriptor that the caller owns, or negative.
-// Codes_SRS_C_LIBRARY_01_061
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_start_on(
     socket_handle: SOCKET_HANDLE,
@@ -179,6 +178,7 @@ pub unsafe extern "C" fn async_socket_listener_start_on(
         let options = &ASYNC_SOCKET_LISTENER_OPTIONS::NONE;
         // SAFETY: without a port.
         let started = ours.and_then(|ours| unsafe { start(NAME, ours, options, on_accept, on_accept_context) });
+        // Codes_SRS_C_LIBRARY_01_061
         if started.is_ok() {
             // SAFETY: the caller has given it away.
             drop(unsafe { OwnedFd::from_raw_fd(socket_handle) });
@@ -199,6 +199,7 @@ fn handle_or_errno(
         };
         // SAFETY: needs nothing.
         let place = unsafe { libc::__errno_location() };
+        // Codes_SRS_C_LIBRARY_01_060, Codes_SRS_C_LIBRARY_01_061
         // SAFETY: this thread's `errno`.
         unsafe { place.write(errno) };
         ptr::null_mut()
@@ -233,6 +234,7 @@ fn listen(address: &Address, options: &ASYNC_SOCKET_LISTENER_OPTIONS) -> io::Res
     let fd = descriptor.as_fd();
     if address.as_inet().is_some() {
         NetKernel.set_option(fd, SocketOption::ReuseAddress(true))?;
+        // Codes_SRS_C_LIBRARY_01_079
         if options.reuse_port != 0 {
             NetKernel.set_option(fd, SocketOption::ReusePort(true))?;
         }

@@ -70,12 +70,12 @@ impl ASYNC_SOCKET_LISTENER_OPTIONS {
         if size < size_of::<usize>() || (!has_port && size > offset_of!(Self, completion_port)) {
             return None;
         }
-        if size < size_of::<Self>() && size % size_of::<u32>() != 0 {
+        let common = size.min(size_of::<Self>());
+        if common % size_of::<u32>() != 0 {
             return None;
         }
         let bytes: *const u8 = options.cast();
         let mut known = Self::NONE;
-        let common = size.min(size_of::<Self>());
         // SAFETY: the first of its bytes, into the same struct. Every value of these bytes is a value of the struct.
         unsafe { bytes.copy_to_nonoverlapping((&raw mut known).cast(), common) };
         // SAFETY: the rest of its bytes.
@@ -83,6 +83,7 @@ impl ASYNC_SOCKET_LISTENER_OPTIONS {
         (known.reserved == 0 && unknown.iter().all(|byte| *byte == 0)).then_some(known)
     }
 
+    // Codes_SRS_C_LIBRARY_01_079
     pub(crate) fn for_accepted(&self) -> SocketOptions {
         let some = |value: u32| (value > 0).then_some(value);
         let seconds = |value| Duration::from_secs(u64::from(value));

@@ -234,15 +234,16 @@ pub unsafe extern "C" fn async_socket_get_metrics(
 ///
 /// # Safety
 /// `listener` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_081, Codes_SRS_C_LIBRARY_01_070
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_listener_set_metrics(listener: ASYNC_SOCKET_LISTENER_HANDLE, on: c_int) -> c_int {
     guarded(1, || {
+        // Codes_SRS_C_LIBRARY_01_070
         // SAFETY: NULL or a valid handle.
         let Some(handle) = (unsafe { borrow(listener) }) else {
             reject("async_socket_listener_set_metrics", "listener", "is NULL");
             return 1;
         };
+        // Codes_SRS_C_LIBRARY_01_081
         handle.listener.set_metrics(on != 0);
         0
     })

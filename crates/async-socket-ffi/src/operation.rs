@@ -44,7 +44,9 @@ struct Callback {
 
 impl Callback {
     fn call(self, reason: EndReason, bytes: u32) {
+        // Codes_SRS_C_LIBRARY_01_040
         let os_error = reason.os_error().unwrap_or(0);
+        // Codes_SRS_C_LIBRARY_01_040
         // SAFETY: the caller that passed the callback allows this call.
         unsafe { (self.on_complete)(self.context.pointer(), reason.into(), os_error, bytes) };
     }
@@ -253,7 +255,6 @@ fn receive_buffers<B: IoBufsMut>(
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle.
-// Codes_SRS_C_LIBRARY_01_044
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_cancel(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -271,8 +272,11 @@ pub unsafe extern "C" fn async_socket_cancel(
             return ASYNC_SOCKET_CANCEL_ERROR;
         };
         match handle.socket.cancel(id) {
+            // Codes_SRS_C_LIBRARY_01_044
             Cancel::Cancelled => ASYNC_SOCKET_CANCEL_OK,
+            // Codes_SRS_C_LIBRARY_01_044
             Cancel::NotWaiting => ASYNC_SOCKET_CANCEL_NOT_WAITING,
+            // Codes_SRS_C_LIBRARY_01_044
             Cancel::Started => ASYNC_SOCKET_CANCEL_STARTED,
         }
     })
@@ -288,7 +292,6 @@ pub unsafe extern "C" fn async_socket_cancel(
 ///
 /// # Safety
 /// `async_socket` is NULL or a valid handle; `operation_id` is NULL or can be written until this returns.
-// Codes_SRS_C_LIBRARY_01_045
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_shutdown_async(
     async_socket: ASYNC_SOCKET_HANDLE,
@@ -301,14 +304,14 @@ pub unsafe extern "C" fn async_socket_shutdown_async(
         // SAFETY: the caller's promise.
         let begun = unsafe { begin(NAME, async_socket, on_complete, on_complete_context, operation_id) };
         let Some((handle, callback)) = begun else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
-        match handle.socket.shutdown_async(move |ended| callback.call(ended.reason, 0)) {
-            Ok(id) => {
-                // Codes_SRS_C_LIBRARY_01_042
-                // SAFETY: NULL or a place that can be written.
-                unsafe { store(operation_id, id) };
-                ASYNC_SOCKET_SEND_SYNC_OK
-            }
-            Err(error) => send_refused(NAME, &handle, error),
+        let accepted = handle.socket.shutdown_async(move |ended| callback.call(ended.reason, 0));
+        // Codes_SRS_C_LIBRARY_01_045
+        if let Err(error) = accepted {
+            return send_refused(NAME, &handle, error);
         }
+        // Codes_SRS_C_LIBRARY_01_042
+        // SAFETY: NULL or a place that can be written.
+        unsafe { store(operation_id, accepted.ok().flatten()) };
+        ASYNC_SOCKET_SEND_SYNC_OK
     })
 }

@@ -74,7 +74,6 @@ pub type ON_ASYNC_SOCKET_RECEIVE_POOLED_COMPLETE = Option<
 /// made when it is first needed. The limit bounds the memory of all receives from the pool, however many connections wait.
 ///
 /// Returns NULL if one of the numbers is 0, `buffer_bytes` is more than `UINT32_MAX`, or there is no memory.
-// Codes_SRS_C_LIBRARY_01_073
 #[unsafe(no_mangle)]
 pub extern "C" fn async_socket_buffer_pool_create(
     buffer_bytes: usize,
@@ -87,6 +86,7 @@ pub extern "C" fn async_socket_buffer_pool_create(
             return ptr::null_mut();
         };
         match BufferPool::new(buffer_bytes, limit) {
+            // Codes_SRS_C_LIBRARY_01_073
             Ok(pool) => into_handle(memory.fill(ASYNC_SOCKET_BUFFER_POOL { pool })),
             Err(error) => {
                 match error {

@@ -7,7 +7,7 @@ use c_programs::{SHARED, STATIC, built, compilation, compile, compiler, folder, 
 use rstest::rstest;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 // Tests_SRS_C_LIBRARY_01_002, Tests_SRS_C_LIBRARY_01_003, Tests_SRS_C_LIBRARY_01_004, Tests_SRS_C_LIBRARY_01_005
 // Tests_SRS_C_LIBRARY_01_006, Tests_SRS_C_LIBRARY_01_007, Tests_SRS_C_LIBRARY_01_008, Tests_SRS_C_LIBRARY_01_010
@@ -27,16 +27,20 @@ fn a_c_program_learns_names_version_and_log(#[case] library: &str, #[case] flags
     assert_eq!(String::from_utf8_lossy(&output.stderr), "", "no log on standard error was asked for");
 }
 
-fn rough_log() -> Command {
-    let program = folder("rough log").join(format!("program {:?}", std::thread::current().id()));
+/// Runs the program. It has a file of its own for each run, because several processes may run these tests at once.
+fn rough_log(what: &str, log: &str) -> Output {
+    let name = format!("program {} {:?}", std::process::id(), std::thread::current().id());
+    let program = folder("rough log").join(name);
     compile("rough_log.c", &program, &[], &[&built(STATIC)]);
-    Command::new(program)
+    let output = succeed(Command::new(&program).arg(what).env("ASYNC_SOCKET_LOG", log));
+    fs::remove_file(program).expect("it is ours");
+    output
 }
 
 // Tests_SRS_C_LIBRARY_01_011
 #[test]
 fn a_c_program_logs_after_a_threads_variables_are_gone_and_at_exit() {
-    let output = succeed(rough_log().arg("exit").env("ASYNC_SOCKET_LOG", "trace"));
+    let output = rough_log("exit", "trace");
     let said = String::from_utf8_lossy(&output.stderr);
     let lines = said.lines().filter(|line| line.contains("function=\"async_socket_close\" argument=\"async_socket\""));
     assert_eq!(lines.count(), 5, "one of the thread, three of its key's destructor, one of the exit:\n{said}");
@@ -45,14 +49,14 @@ fn a_c_program_logs_after_a_threads_variables_are_gone_and_at_exit() {
 // Tests_SRS_C_LIBRARY_01_011
 #[test]
 fn a_c_program_survives_a_standard_error_that_is_a_closed_pipe() {
-    let output = succeed(rough_log().arg("pipe").env("ASYNC_SOCKET_LOG", "trace"));
+    let output = rough_log("pipe", "trace");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "survived\n");
 }
 
 // Tests_SRS_C_LIBRARY_01_009
 #[test]
 fn a_c_program_is_told_of_a_log_level_that_is_none_once_and_with_the_levels_that_there_are() {
-    let output = succeed(rough_log().arg("exit").env("ASYNC_SOCKET_LOG", "lo\nud"));
+    let output = rough_log("exit", "lo\nud");
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
         "async_socket: ASYNC_SOCKET_LOG=lo ud is no level, so nothing is logged; use off, error, warn, info, debug or trace\n"

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connec
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 impl Stream {
@@ -26,7 +27,6 @@ impl Stream {
     ///
     /// # Errors
     /// Those of `connect(2)`: `ECONNREFUSED`, `ETIMEDOUT`, `ENETUNREACH`, for instance.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_033
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
         let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         Self::connect_any(family, &address).await
@@ -41,18 +41,20 @@ impl Stream {
             Err(error) => return Err(error.into()),
         }
         let stream = Self::new(socket)?;
-        poll_fn(|context| {
-            stream.io.poll(context, Direction::Out, |fd| {
-                socket_error(fd)??;
-                // Without an error and without a peer the connect is still in progress.
-                match getpeername(fd) {
-                    Ok(_) => Ok(Tried { value: (), drained: false }),
-                    Err(Errno::NOTCONN) => Err(Errno::AGAIN),
-                    Err(error) => Err(error),
-                }
-            })
-        })
-        .await?;
+        poll_fn(|context| stream.io.poll(context, Direction::Out, connected)).await?;
         Ok(stream)
+    }
+}
+
+/// Whether a connect has ended. `EAGAIN` while it is in progress.
+fn connected(fd: BorrowedFd<'_>) -> rustix::io::Result<Tried<()>> {
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_033
+    socket_error(fd)??;
+    match getpeername(fd) {
+        Ok(_) => Ok(Tried { value: (), drained: false }),
+        // There is neither an error nor a peer.
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_033
+        Err(Errno::NOTCONN) => Err(Errno::AGAIN),
+        Err(error) => Err(error),
     }
 }

@@ -48,21 +48,21 @@ impl Engine {
     }
 
     /// Runs a future as a task on the next port. After [`shutdown`](Self::shutdown) the task ends at once as aborted.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_002
     pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
         let next = self.inner.next.fetch_add(1, Ordering::Relaxed);
-        self.spawn_on(next % self.threads(), future)
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_002
+        self.spawn_on(next, future)
     }
 
     /// Runs a future as a task on the port with this index, counted from 0. An index that is too high wraps around.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_002
     pub fn spawn_on<F>(&self, port: usize, future: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_002
         spawn(&self.inner.workers[port % self.threads()], future)
     }
 
@@ -161,7 +161,6 @@ impl EngineBuilder {
     ///
     /// # Errors
     /// [`CreatePortError`] of the first port that could not be created.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_002
     pub fn build(self) -> Result<Engine, CreatePortError> {
         let tasks = Arc::<Tasks>::default();
         let worker = |_| {

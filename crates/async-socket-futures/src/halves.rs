@@ -42,6 +42,7 @@ impl<P: Port> ReadHalf<P> {
 
 impl<P: Port> Drop for WriteHalf<P> {
     fn drop(&mut self) {
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_037
         if self.ends_direction {
             // An error means that the peer has closed the connection already.
             let _ = self.stream.shutdown();

@@ -31,10 +31,11 @@ pub(crate) struct Tried<T> {
 
 impl<P: Port> Io<P> {
     /// Puts a descriptor on a port. Sets it to non-blocking mode.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_032
     pub(crate) fn on(port: P, descriptor: OwnedFd) -> io::Result<Self> {
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_032
         rustix::io::ioctl_fionbio(&descriptor, true)?;
         let ready = TryArc::try_new(Ready::new()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_032
         let token = port.attach(descriptor.as_fd(), ready.clone().into())?;
         ready.set_token(token);
         Ok(Self { ready, port, descriptor: Open(Some(descriptor)) })
@@ -70,7 +71,12 @@ impl<P: Port> Io<P> {
                     Err(error) => return Poll::Ready(Err(error.into())),
                 };
             } else if self.ready.is_inherited() {
+                // Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
                 return Poll::Ready(Err(Inherited.into()));
+            } else if known.has_failed() {
+                // As for a port that refuses a descriptor because it has failed.
+                // Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
+                return Poll::Ready(Err(Errno::BADF.into()));
             } else {
                 known = self.ready.wait(direction, context.waker());
                 if !known.is(direction) {
@@ -92,6 +98,11 @@ impl<P: Port> Io<P> {
     /// Makes this the waker of a direction that is not asked through [`poll`](Self::poll).
     pub(crate) fn store_waker(&self, direction: Direction, waker: &Waker) {
         self.ready.wait(direction, waker);
+    }
+
+    /// Whether the port has failed.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.ready.get().has_failed()
     }
 
     /// The port.

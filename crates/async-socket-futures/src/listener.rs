@@ -49,7 +49,6 @@ impl Listener {
     /// # Errors
     /// `EMFILE`, `ENFILE`, `ENOBUFS` or `ENOMEM`. The connection then waits, and a later call may succeed, so wait a little
     /// before it.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_040, Codes_SRS_ASYNC_SOCKET_FUTURES_01_041
     pub async fn accept(&self) -> io::Result<Stream> {
         std::future::poll_fn(|context| self.poll_accept(context)).await
     }
@@ -62,9 +61,11 @@ impl Listener {
         const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
         loop {
             let accepted = ready!(self.io.poll(context, Direction::In, |fd| match accept_with(fd, FLAGS) {
+                // Codes_SRS_ASYNC_SOCKET_FUTURES_01_041
                 Err(error) if is_of_one_client(error) => Ok(Tried { value: None, drained: false }),
                 accepted => accepted.map(|socket| Tried { value: Some(socket), drained: false }),
             }))?;
+            // Codes_SRS_ASYNC_SOCKET_FUTURES_01_040
             if let Some(socket) = accepted {
                 return Poll::Ready(Stream::new(socket));
             }

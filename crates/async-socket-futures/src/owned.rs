@@ -64,6 +64,7 @@ pub struct Receive<'a, B, P: Port = CompletionPort> {
 
 impl<B, P: Port> Receive<'_, B, P> {
     /// Gives up. Returns the buffer, unless the future has ended. Nothing was received into it.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_038
     #[must_use]
     pub fn into_parts(self) -> Option<B> {
         self.buffer
@@ -103,6 +104,7 @@ impl<B, P: Port> Send<'_, B, P> {
     }
 
     /// Gives up. Returns the buffer, unless the future has ended, and how much of it was sent.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_035
     #[must_use]
     pub fn into_parts(self) -> (Option<B>, usize) {
         (self.buffer, self.sent)
@@ -125,6 +127,7 @@ impl<B: AsRef<[u8]>, P: Port> Future for Send<'_, B, P> {
                 break Ok(());
             }
             match ready!(this.stream.poll_write(context, left)) {
+                // Codes_SRS_ASYNC_SOCKET_FUTURES_01_035
                 Ok(count) => this.sent += count,
                 Err(error) => break Err(error),
             }
@@ -154,6 +157,7 @@ impl<L, P: Port> SendBuffers<'_, L, P> {
     }
 
     /// Gives up. Returns the buffers, unless the future has ended, and how many bytes of them were sent.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_035
     #[must_use]
     pub fn into_parts(self) -> (Option<L>, usize) {
         (self.buffers, self.sent)
@@ -192,6 +196,7 @@ impl<L: IoBufs, P: Port> Future for SendBuffers<'_, L, P> {
                     Err(error) => break Err(error),
                 }
             };
+            // Codes_SRS_ASYNC_SOCKET_FUTURES_01_035
             this.sent += moved;
             for slice in slices {
                 if moved < slice.len() {

@@ -83,6 +83,9 @@ impl<P: Port> Future for ReceivePooled<'_, P> {
             }))?;
             match received {
                 Some(received) => return Poll::Ready(Ok(received)),
+                // No buffer wakes the task any more.
+                // Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
+                None if io.has_failed() => return Poll::Ready(Err(Errno::BADF.into())),
                 None if is_stored => return Poll::Pending,
                 None => {
                     is_stored = true;

@@ -54,6 +54,7 @@ impl<T> RunQueue<T> {
             drop(queue);
             queue = self.0.lock();
         }
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010
         queue.has_round = task.is_some();
         task
     }

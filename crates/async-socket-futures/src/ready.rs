@@ -77,7 +77,9 @@ impl State {
     const LASTS: u32 = 1 << 4;
     /// The descriptor is off the port, so wakers are not kept any more.
     const ENDED: u32 = 1 << 5;
-    const EVENT: u32 = 1 << 6;
+    /// The port has failed, so no event comes any more.
+    const FAILED: u32 = 1 << 6;
+    const EVENT: u32 = 1 << 7;
 
     #[inline]
     const fn flag(direction: Direction) -> u32 {
@@ -102,6 +104,12 @@ impl State {
     #[inline]
     pub(crate) const fn lasts(self) -> bool {
         self.0 & Self::LASTS != 0
+    }
+
+    /// Whether the port has failed.
+    #[inline]
+    pub(crate) const fn has_failed(self) -> bool {
+        self.0 & Self::FAILED != 0
     }
 
     /// After an event.
@@ -215,6 +223,7 @@ impl Ready {
         let Some(waker) = waker else { return };
         IN_HAND.set(InHand::new(self, direction, &waker));
         let empties = EmptiesHand;
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
         wake_in_dispatch(&waker);
         drop(empties);
         if self.get().0 & State::ENDED != 0 {
@@ -268,9 +277,11 @@ impl Source for Ready {
         usize::from(self.get().0 & State::waits(direction) != 0)
     }
 
-    /// Reads and writes go on, but nothing reports readiness any more.
+    /// Nothing reports readiness any more. So reads and writes go on until one would wait, and that one fails.
     // Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
     fn on_port_failure(&self) {
+        // Before the task that waits is woken.
+        self.state.fetch_or(State::FAILED, Ordering::AcqRel);
         let _ = self.on_ready(Readiness::ERROR);
     }
 }

@@ -46,7 +46,6 @@ impl Stream {
     ///
     /// # Errors
     /// The kernel's: `ENOTSOCK`, `EMFILE`, `ENOMEM`, for instance. The descriptor is then closed.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_032
     pub fn new(socket: impl Into<OwnedFd>) -> io::Result<Self> {
         Self::on(&current_port()?, socket)
     }

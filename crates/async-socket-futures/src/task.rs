@@ -44,6 +44,7 @@ pub struct Panic(Mutex<Box<dyn Any + Send>>);
 
 impl Panic {
     /// The payload, for instance to go on with the panic through [`std::panic::resume_unwind`].
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_022
     #[must_use]
     pub fn into_payload(self) -> Box<dyn Any + Send> {
         self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
@@ -52,6 +53,7 @@ impl Panic {
 
 impl fmt::Display for Panic {
     /// The message of the panic.
+    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_022
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(message(&self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
@@ -228,13 +230,14 @@ pin_project! {
 impl<F: Future> Future for Guarded<F> {
     type Output = Outcome<F::Output>;
 
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_020, Codes_SRS_ASYNC_SOCKET_FUTURES_01_021
     #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_021
         if this.abort.0.is_wanted(&ABORTS) {
             return Poll::Ready(Err(JoinError::Aborted));
         }
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_020
         match catch_unwind(AssertUnwindSafe(|| this.future.poll(context))) {
             Ok(polled) => polled.map(Ok),
             Err(payload) => {

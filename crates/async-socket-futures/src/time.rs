@@ -117,9 +117,9 @@ pub fn timeout<F: Future>(limit: Duration, future: F) -> Timeout<F> {
 impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_052
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_052
         if let Poll::Ready(output) = this.future.poll(context) {
             return Poll::Ready(Ok(output));
         }
@@ -146,11 +146,12 @@ pub struct Interval {
 
 impl Interval {
     /// Waits for the next tick, and returns its time. Dropping the future loses no tick.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_053
     pub async fn tick(&mut self) -> Instant {
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_053
         (&mut self.sleep).await;
         let at = self.sleep.deadline();
         let late = Instant::now().saturating_duration_since(at).as_nanos();
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_053
         let missed = u32::try_from(late / self.period.as_nanos()).unwrap_or(u32::MAX);
         let next =
             self.period.checked_mul(missed).and_then(|skipped| at.checked_add(skipped)?.checked_add(self.period));

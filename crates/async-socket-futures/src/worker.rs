@@ -33,7 +33,6 @@ per_thread! {
 
 /// Wakes a task from an event of its port. If the task belongs to this port, it runs at once, inside this call. So the
 /// usual event costs no queueing.
-// Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
 #[inline]
 pub(crate) fn wake_in_dispatch(waker: &Waker) {
     /// Ends the permission, also if the waker panics.
@@ -84,23 +83,25 @@ impl Worker {
     }
 
     /// Queues a task that was woken.
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010, Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
     #[inline]
     pub(crate) fn schedule(&self, task: Runnable) {
         if MAY_RUN_AT_ONCE.get() && self.port.is_current_thread() {
             // Tasks that this one wakes are queued.
             MAY_RUN_AT_ONCE.set(false);
+            // Codes_SRS_ASYNC_SOCKET_FUTURES_01_013
             return run(task);
         }
         self.push(task);
     }
 
     fn push(&self, task: Runnable) {
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_036
         if self.port.is_inherited() {
             // Nothing runs it in the child of a fork. It ends as aborted.
             return drop(task);
         }
         match self.queue.push(task) {
+            // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010
             Pushed::NeedsRound => self.token.get().into_iter().for_each(|token| self.port.schedule(*token)),
             Pushed::Queued => {}
             // Ends the task as aborted.
@@ -140,11 +141,12 @@ impl Worker {
         }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_FUTURES_01_010, Codes_SRS_ASYNC_SOCKET_FUTURES_01_011
     fn run_round(&self) -> Dispatch {
+        // Codes_SRS_ASYNC_SOCKET_FUTURES_01_011
         for _ in 0..TASKS_PER_ROUND {
             let Some(task) = self.queue.pop() else { return Dispatch::Idle };
             // A task catches its own panics. This one is of a waker or of a destructor.
+            // Codes_SRS_ASYNC_SOCKET_FUTURES_01_020
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| run(task))) {
                 log_caught(|| tracing::error!("a task panicked while it was dropped"));
                 std::mem::forget(payload);

@@ -1,13 +1,19 @@
-//! Engines and streams that a child of `fork` has inherited, and those that it makes itself.
+//! Engines and streams that a child of `fork` has inherited, and those that it makes itself. And what a test can try only in
+//! a process of its own.
 #![allow(unsafe_code, reason = "forks")]
 #![allow(clippy::unwrap_used, reason = "a test fails with it")]
 
-use async_socket_futures::{Engine, JoinError, Stream, block_on};
+use async_socket_futures::{Engine, JoinError, Listener, Stream, block_on, timeout};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, alarm, fork};
+use std::fs::File;
+use std::iter::from_fn;
+use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// Runs a function in a child. It must neither panic nor hang.
 fn in_a_child(what: impl FnOnce()) {
@@ -44,4 +50,26 @@ fn in_a_child_inherited_engines_and_streams_refuse_and_new_ones_work() {
     });
 
     assert_eq!(block_on(engine.spawn(async { 5 })).unwrap().unwrap(), 5);
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_041
+#[test]
+fn without_descriptors_an_accept_fails_and_a_later_one_succeeds() {
+    in_a_child(|| {
+        block_on(async {
+            let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+            setrlimit(Resource::RLIMIT_NOFILE, 64, hard).unwrap();
+            let all_others: Vec<File> = from_fn(|| File::open("/dev/null").ok()).collect();
+            let accept = || timeout(Duration::from_secs(5), listener.accept());
+
+            let refused = accept().await.expect("it does not wait").unwrap_err();
+
+            assert_eq!(refused.raw_os_error(), Some(nix::libc::EMFILE));
+            drop(all_others);
+            accept().await.unwrap().unwrap();
+        })
+        .unwrap();
+    });
 }

@@ -36,7 +36,6 @@ use tracing::level_filters::LevelFilter;
 ///
 /// # Safety
 /// `on_log` is NULL, or may be called with `context` on any thread until it is replaced.
-// Codes_SRS_C_LIBRARY_01_006, Codes_SRS_C_LIBRARY_01_007, Codes_SRS_C_LIBRARY_01_008, Codes_SRS_C_LIBRARY_01_013
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn async_socket_set_log(
     on_log: ON_ASYNC_SOCKET_LOG,
@@ -44,6 +43,7 @@ pub unsafe extern "C" fn async_socket_set_log(
     level: MaybeUninit<ASYNC_SOCKET_LOG_LEVEL>,
 ) -> c_int {
     guarded(1, || {
+        // Codes_SRS_C_LIBRARY_01_008
         if sink::is_inside() {
             return 1;
         }
@@ -52,9 +52,11 @@ pub unsafe extern "C" fn async_socket_set_log(
         let (sink, limit) = match on_log {
             None => (None, 0),
             Some(on_log) => {
+                // Codes_SRS_C_LIBRARY_01_008
                 let Some(limit) = usize::try_from(level).ok().filter(|limit| (1..=LEVELS.len()).contains(limit)) else {
                     return 1;
                 };
+                // Codes_SRS_C_LIBRARY_01_013
                 let Some(sink) = Sink::new(on_log, context) else { return 1 };
                 (Some(sink), limit)
             }
@@ -62,9 +64,12 @@ pub unsafe extern "C" fn async_socket_set_log(
         if limit > 0 && !subscriber::install() {
             return 1;
         }
+        // Codes_SRS_C_LIBRARY_01_006
         let Some(earlier) = sink::replace(sink) else { return 1 };
+        // Codes_SRS_C_LIBRARY_01_006
         HANDED_OVER.store(limit, Ordering::Relaxed);
         subscriber::levels_changed();
+        // Codes_SRS_C_LIBRARY_01_007
         if let Some(earlier) = earlier {
             sink::wait_until_left(&earlier);
         }

@@ -103,7 +103,11 @@ static const TEST tests[] = {
     WITH_PLATFORM(null_is_refused_by_what_shows_the_inside),
     WITH_PLATFORM(receives_from_a_pool_hold_no_memory_while_they_wait),
     WITH_PLATFORM(a_socket_and_a_port_count_what_they_do),
+    WITH_PLATFORM(a_program_of_another_header_gets_the_numbers_that_it_knows_and_zeros),
     WITH_PLATFORM(a_descriptor_is_given_back_when_nothing_waits),
+    WITH_PLATFORM(options_of_another_header_are_taken_and_what_they_ask_for_in_vain_is_refused),
+    WITH_PLATFORM(an_abstract_name_is_listened_on_and_connected_to),
+    WITH_PLATFORM(an_address_has_two_listeners_only_if_both_say_so),
     WITH_PLATFORM(a_listener_has_options_and_sockets_say_their_addresses),
 };
 

@@ -1,9 +1,9 @@
 //! Listeners.
 
 use async_socket_futures::{Listener, Stream, block_on, timeout};
-use std::io::Write;
-use std::net::TcpStream;
-use std::os::unix::net::UnixListener;
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::Duration;
 
 const LOOPBACK: &str = "127.0.0.1:0";
@@ -66,6 +66,42 @@ fn a_client_that_is_gone_is_no_error() {
                 break;
             }
         }
+    })
+    .unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_041
+#[test]
+fn an_error_of_one_client_does_not_end_an_accept_but_others_do() {
+    block_on(async {
+        // `accept(2)` says `EOPNOTSUPP` of this socket. It is one of the errors that it also passes on from a client.
+        let datagrams = UdpSocket::bind(LOOPBACK).unwrap();
+        datagrams.send_to(b"x", datagrams.local_addr().unwrap()).unwrap();
+        let listener = Listener::new(datagrams).unwrap();
+        assert!(timeout(Duration::from_millis(10), listener.accept()).await.is_err(), "it waits for the next client");
+
+        // `accept(2)` on a socket that does not listen says `EINVAL`.
+        let (silent, mut peer) = UnixStream::pair().unwrap();
+        peer.write_all(b"x").unwrap();
+        let listener = Listener::new(silent).unwrap();
+        let accepted = timeout(Duration::from_secs(5), listener.accept()).await.expect("it does not wait");
+        assert_eq!(accepted.unwrap_err().kind(), ErrorKind::InvalidInput);
+    })
+    .unwrap();
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_033
+#[test]
+fn a_connect_waits_while_it_is_in_progress() {
+    block_on(async {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&LOOPBACK.parse::<SocketAddr>().unwrap().into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        // The backlog has room for one.
+        let _first = TcpStream::connect(address).unwrap();
+        let connect = timeout(Duration::from_millis(20), Stream::connect(address)).await;
+        assert!(connect.is_err(), "{connect:?}");
     })
     .unwrap();
 }

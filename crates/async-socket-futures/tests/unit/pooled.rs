@@ -54,6 +54,27 @@ fn a_receive_waits_for_a_buffer_and_is_woken_when_one_comes_back() {
     assert_eq!(&*bytes, b"2");
 }
 
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_036
+#[test]
+fn a_receive_that_waits_for_a_buffer_fails_with_its_port() {
+    let pool = BufferPool::new(16, 1).unwrap();
+    let [(first, one, mut to_one), (second, other, mut to_other)] = [unix(), unix()];
+    to_one.write_all(b"1").unwrap();
+    to_other.write_all(b"2").unwrap();
+    first.deliver(Readiness::IN);
+    second.deliver(Readiness::IN);
+    let (wakes, waker) = Wakes::new();
+    let Poll::Ready(Ok(Some(_held))) = poll_once(&mut one.receive_pooled(&pool), &waker) else { panic!("a buffer") };
+    let mut waiting = other.receive_pooled(&pool);
+    assert!(poll_once(&mut waiting, &waker).is_pending());
+
+    second.fail();
+
+    assert_eq!(wakes.taken(), 1);
+    let Poll::Ready(Err(error)) = poll_once(&mut waiting, &waker) else { panic!("no buffer wakes it any more") };
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+}
+
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_039
 #[test]
 fn the_buffer_of_a_receive_that_is_dropped_goes_to_the_next() {

@@ -1,14 +1,16 @@
 //! `block_on`, engines, tasks and their handles.
 
-use async_socket_futures::{Engine, JoinError, NoEngine, block_on, sleep, spawn_local};
+use async_socket_futures::{Engine, JoinError, NoEngine, Stream, block_on, sleep, spawn_local};
 use completion_port::is_port_thread;
 use std::cell::Cell;
 use std::future::{pending, poll_fn};
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,18 +147,22 @@ fn tasks_take_the_ports_in_turn() {
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_003
 #[test]
 fn a_future_that_is_not_send_is_made_on_its_port() {
-    let engine = engine(1);
-    let (tell, told) = channel();
-    engine
-        .spawn_local_on(0, move || {
-            let shared = Rc::new(thread::current().id());
+    let engine = engine(2);
+    let threads = [0, 1].map(|port| block_on(engine.spawn_on(port, async { thread::current().id() })));
+    let threads = threads.map(|thread| thread.unwrap().unwrap());
+    for port in 0..4 {
+        let (tell, told) = channel();
+        let make = move || {
+            let made_on = Rc::new(thread::current().id());
             async move {
                 sleep(MS).await;
-                tell.send(*shared == thread::current().id()).unwrap();
+                tell.send((*made_on, thread::current().id())).unwrap();
             }
-        })
-        .unwrap();
-    assert_eq!(told.recv_timeout(LIMIT), Ok(true));
+        };
+        engine.spawn_local_on(port, make).unwrap();
+        let own = threads[port % 2];
+        assert_eq!(told.recv_timeout(LIMIT), Ok((own, own)), "port {port}");
+    }
 }
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_020
@@ -395,37 +401,87 @@ fn tasks_that_are_always_ready_do_not_hold_up_timers() {
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_012
 #[test]
 fn a_task_gives_way_after_a_number_of_operations() {
+    const READS: usize = 10_000;
     let engine = engine(1);
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
     theirs.set_nonblocking(true).unwrap();
-    while std::io::Write::write(&mut &theirs, &[0; 4096]).is_ok() {}
-    let reads = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&reads);
-    let (open, gate) = channel::<()>();
-    completion_port::PortExt::post(engine.port(0), move || gate.recv().unwrap()).unwrap();
+    while (&theirs).write(&[0; 4096]).is_ok() {}
     let reading = engine.spawn(async move {
-        let stream = async_socket_futures::Stream::new(ours).unwrap();
-        // There are more bytes than this reads, so each read is ready.
-        for _ in 0..10_000 {
+        let stream = Stream::new(ours).unwrap();
+        // The first read waits for its event. There are more bytes than this reads, so each of the others is ready.
+        stream.read(&mut [0; 1]).await.unwrap();
+        let reads = Arc::new(AtomicUsize::new(0));
+        let seen = Arc::clone(&reads);
+        let other = spawn_local(async move { seen.load(Ordering::SeqCst) }).unwrap();
+        for _ in 0..READS {
             assert_eq!(stream.read(&mut [0; 1]).await.unwrap(), 1);
-            counted.fetch_add(1, Ordering::SeqCst);
+            reads.fetch_add(1, Ordering::SeqCst);
+        }
+        other.await.unwrap()
+    });
+
+    let before = block_on(reading).unwrap().unwrap();
+
+    assert!(before < 1_000, "{before} reads before the other task had its turn");
+}
+
+/// Notes that it is woken.
+struct NotesItsWake(Sender<&'static str>);
+
+impl Wake for NotesItsWake {
+    fn wake(self: Arc<Self>) {
+        self.0.send("the second event").expect("the test waits for it");
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_013
+#[test]
+fn an_event_runs_its_task_before_the_next_event_is_dispatched() {
+    let engine = engine(1);
+    let [(ours, mut first), (watched, mut second)] = [0; 2].map(|_| UnixStream::pair().unwrap());
+    let (note, noted) = channel();
+    let of_task = note.clone();
+    let task = engine.spawn(async move {
+        let stream = Stream::new(ours).unwrap();
+        for _ in 0..2 {
+            stream.read(&mut [0; 1]).await.unwrap();
+            of_task.send("the task of the first event").unwrap();
         }
     });
-    let seen = Arc::clone(&reads);
-    let other = engine.spawn(async move { seen.load(Ordering::SeqCst) });
+    let watched = Stream::on(engine.port(0), watched).unwrap();
+    let waker = Waker::from(Arc::new(NotesItsWake(note)));
+    let read = || watched.poll_read(&Context::from_waker(&waker), &mut [0; 1]);
+    // Both wait, and the kernel has nothing to report.
+    first.write_all(b"x").unwrap();
+    assert_eq!(noted.recv_timeout(LIMIT), Ok("the task of the first event"));
+    assert!(read().is_pending());
+    second.write_all(b"x").unwrap();
+    assert_eq!(noted.recv_timeout(LIMIT), Ok("the second event"));
+    assert!(matches!(read(), Poll::Ready(Ok(1))));
+    assert!(read().is_pending());
+
+    // The port is busy, so it then gets the events of both at once.
+    let ((closed, is_closed), (open, gate)) = (channel(), channel::<()>());
+    let wait = move || {
+        closed.send(()).unwrap();
+        gate.recv().unwrap();
+    };
+    completion_port::PortExt::post(engine.port(0), wait).unwrap();
+    is_closed.recv_timeout(LIMIT).unwrap();
+    first.write_all(b"x").unwrap();
+    second.write_all(b"x").unwrap();
     open.send(()).unwrap();
 
-    let before = block_on(other).unwrap().unwrap();
-    assert!(before < 1_000, "{before} reads before the other task had its turn");
-    block_on(reading).unwrap().unwrap();
-    assert_eq!(reads.load(Ordering::SeqCst), 10_000);
+    let order = [0; 2].map(|_| noted.recv_timeout(LIMIT).unwrap());
+    assert_eq!(order, ["the task of the first event", "the second event"]);
+    block_on(task).unwrap().unwrap();
 }
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_013
 #[test]
 fn an_event_runs_its_task_inside_the_dispatch_and_tasks_that_this_wakes_later() {
     let engine = engine(1);
-    let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
     let (give, given) = channel::<Waker>();
     let notes = Arc::clone(&order);
@@ -442,14 +498,14 @@ fn an_event_runs_its_task_inside_the_dispatch_and_tasks_that_this_wakes_later() 
     let notes = Arc::clone(&order);
     let (ready, is_ready) = channel();
     let first = engine.spawn(async move {
-        let stream = async_socket_futures::Stream::new(ours).unwrap();
+        let stream = Stream::new(ours).unwrap();
         ready.send(()).unwrap();
         stream.read(&mut [0; 1]).await.unwrap();
         waker.wake();
         notes.lock().unwrap().push("the task of the event");
     });
     is_ready.recv_timeout(LIMIT).unwrap();
-    std::io::Write::write_all(&mut &theirs, b"x").unwrap();
+    (&theirs).write_all(b"x").unwrap();
 
     block_on(first).unwrap().unwrap();
     block_on(second).unwrap().unwrap();

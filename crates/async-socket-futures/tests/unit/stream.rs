@@ -310,7 +310,24 @@ fn taking_the_descriptor_back_wakes_what_waits() {
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_036
 #[test]
-fn a_failed_port_wakes_what_waits() {
+fn a_failed_port_wakes_what_waits_and_nothing_waits_on_it_again() {
+    let (port, stream, mut peer) = unix();
+    let (wakes, waker) = Wakes::new();
+    assert!(read(&stream, &mut [0; 8], &waker).is_pending());
+    peer.write_all(b"abc").unwrap();
+
+    port.fail();
+
+    assert_eq!(wakes.taken(), 1);
+    assert!(matches!(read(&stream, &mut [0; 8], &waker), Poll::Ready(Ok(3))));
+    let refused = read(&stream, &mut [0; 8], &waker);
+    let Poll::Ready(Err(error)) = refused else { panic!("no event comes any more: {refused:?}") };
+    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::BADF.raw_os_error()));
+}
+
+// Tests_SRS_ASYNC_SOCKET_FUTURES_01_030
+#[test]
+fn an_error_of_the_descriptor_wakes_what_waits_which_may_wait_again() {
     let (port, stream, _peer) = unix();
     let (wakes, waker) = Wakes::new();
     assert!(read(&stream, &mut [0; 1], &waker).is_pending());

@@ -169,6 +169,7 @@ static void what_takes_too_long_times_out(void)
     int fds[2];
     char bytes[8] = {0};
     SEEN late = NOTHING_SEEN, idle = NOTHING_SEEN, received = NOTHING_SEEN, sent = NOTHING_SEEN;
+    SEEN unhurried = NOTHING_SEEN, behind = NOTHING_SEEN;
     ASYNC_SOCKET_HANDLE socket = open_tcp(fds);
     double began = now();
     CHECK(receive_within(socket, bytes, 4, 20, &late, NULL) == 0);
@@ -183,12 +184,20 @@ static void what_takes_too_long_times_out(void)
     CHECK(receive_within(socket, bytes, 4, ASYNC_SOCKET_NO_TIME_LIMIT, &idle, NULL) == 0);
     wait_for(&idle, ASYNC_SOCKET_END_TIMED_OUT);
     CHECK(now() - began >= 0.040);
+
+    /* 0 is no time-out. */
     CHECK(async_socket_set_idle_timeout(socket, 0) == 0);
+    CHECK(receive_within(socket, bytes, 4, ASYNC_SOCKET_NO_TIME_LIMIT, &unhurried, NULL) == 0);
+    pause_ms(80);
+    CHECK(write(fds[1], "slow", 4) == 4);
+    wait_for(&unhurried, ASYNC_SOCKET_END_COMPLETED);
 
     /* The peer does not read. */
     char* big = calloc(1, 8 << 20);
     CHECK(send_within(socket, big, 8 << 20, 30, &sent, NULL) == ASYNC_SOCKET_SEND_SYNC_OK);
+    CHECK(send_within(socket, big, 1, ASYNC_SOCKET_NO_TIME_LIMIT, &behind, NULL) == ASYNC_SOCKET_SEND_SYNC_OK);
     wait_for(&sent, ASYNC_SOCKET_END_TIMED_OUT);
+    wait_for(&behind, ASYNC_SOCKET_END_STREAM_BROKEN);
     CHECK(sent.bytes > 0 && sent.bytes < 8 << 20);
     CHECK(send_within(socket, big, 1, 30, &sent, NULL) == ASYNC_SOCKET_SEND_SYNC_ABANDONED);
     async_socket_destroy(socket);

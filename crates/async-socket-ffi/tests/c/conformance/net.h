@@ -126,6 +126,9 @@ static void a_listener_takes_a_descriptor_that_listens_or_leaves_it(void)
     CHECK(async_socket_listener_start("no address", 0, on_accept, &again) == NULL && errno == EINVAL);
     serve_one(listener, &again, path, "(unnamed)");
     async_socket_listener_destroy(listener);
+    fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    CHECK(connect(fd, (struct sockaddr*)&address, sizeof address) == -1 && errno == ECONNREFUSED);
+    close(fd);
     unlink(path);
 }
 

@@ -7,7 +7,7 @@
 
 static void the_platform_comes_and_goes_promptly_and_leaves_nothing(void)
 {
-    int threads = entries_of("/proc/self/task"), descriptors = entries_of("/proc/self/fd");
+    int threads = entries_of("/proc/self/task"), descriptors = entries_of("/proc/self/fd"), slow = 0;
     for (int round = 0; round < 20; round++) {
         CHECK(platform_init() == 0);
         int fds[2];
@@ -17,9 +17,11 @@ static void the_platform_comes_and_goes_promptly_and_leaves_nothing(void)
         close(fds[1]);
         double start = now();
         platform_deinit();
-        CHECK(getenv("C_ABI_SLOW") != NULL || now() - start < 0.1);
+        slow += now() - start >= 0.1;
         CHECK(platform_get_completion_port() == NULL);
     }
+    /* A busy machine holds up some of the rounds. If no wake-up ended the thread, each would take up to a second. */
+    CHECK(getenv("C_ABI_SLOW") != NULL || slow < 10);
     wait_for_threads(threads);
     CHECK(entries_of("/proc/self/fd") == descriptors);
 }

@@ -116,6 +116,24 @@ static void a_socket_and_a_port_count_what_they_do(void)
     completion_port_dec_ref(port);
 }
 
+static void a_program_of_another_header_gets_the_numbers_that_it_knows_and_zeros(void)
+{
+    enum { KNOWN = sizeof(ASYNC_SOCKET_METRICS) / sizeof(uint64_t), MORE = KNOWN + 2 };
+    int fds[2];
+    char byte;
+    uint64_t numbers[MORE + 1];
+    SEEN waits = NOTHING_SEEN;
+    ASYNC_SOCKET_HANDLE socket = open_tcp(fds);
+    CHECK(receive_within(socket, &byte, 1, 60000, &waits, NULL) == 0);
+    memset(numbers, 0xff, sizeof numbers);
+    CHECK(async_socket_get_metrics(socket, (ASYNC_SOCKET_METRICS*)numbers, sizeof numbers[0]) == 0);
+    CHECK(numbers[0] == 1 && numbers[1] == UINT64_MAX);
+    CHECK(async_socket_get_metrics(socket, (ASYNC_SOCKET_METRICS*)numbers, MORE * sizeof numbers[0]) == 0);
+    CHECK(numbers[0] == 1 && numbers[KNOWN] == 0 && numbers[KNOWN + 1] == 0 && numbers[MORE] == UINT64_MAX);
+    async_socket_destroy(socket);
+    close(fds[1]);
+}
+
 static void a_descriptor_is_given_back_when_nothing_waits(void)
 {
     int fds[2];
@@ -133,6 +151,92 @@ static void a_descriptor_is_given_back_when_nothing_waits(void)
     close(fds[1]);
 }
 
+static int option_of(int socket, int level, int name)
+{
+    int value = -1;
+    socklen_t length = sizeof value;
+    CHECK(getsockopt(socket, level, name, &value, &length) == 0);
+    return value;
+}
+
+static void end_listener(ASYNC_SOCKET_LISTENER_HANDLE listener)
+{
+    CHECK(listener != NULL);
+    async_socket_listener_destroy(listener);
+}
+
+static void refused_options(const ASYNC_SOCKET_LISTENER_OPTIONS* options, SEEN* never)
+{
+    errno = 0;
+    CHECK(async_socket_listener_start_with("127.0.0.1", 0, options, on_accept, never) == NULL && errno == EINVAL);
+}
+
+static void options_of_another_header_are_taken_and_what_they_ask_for_in_vain_is_refused(void)
+{
+    struct {
+        ASYNC_SOCKET_LISTENER_OPTIONS known;
+        uint64_t unknown;
+    } newer;
+    /* The size, the port, and each of these with the number behind it. */
+    static const size_t whole[] = {sizeof(size_t), 2 * sizeof(size_t), 2 * sizeof(size_t) + 4};
+    static const size_t torn[] = {0, 1, sizeof(size_t) - 1, sizeof(size_t) + 1, 2 * sizeof(size_t) - 4,
+        2 * sizeof(size_t) - 1, 2 * sizeof(size_t) + 1, 2 * sizeof(size_t) + 6};
+    SEEN never = NOTHING_SEEN;
+    memset(&newer, 0, sizeof newer);
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
+        newer.known.size = whole[i];
+        end_listener(async_socket_listener_start_with("127.0.0.1", 0, &newer.known, on_accept, &never));
+    }
+    newer.known.size = sizeof newer;
+    end_listener(async_socket_listener_start_with("127.0.0.1", 0, &newer.known, on_accept, &never));
+    newer.known.size = sizeof newer - 1;
+    end_listener(async_socket_listener_start_with("127.0.0.1", 0, &newer.known, on_accept, &never));
+    newer.unknown = UINT64_MAX;
+    refused_options(&newer.known, &never);
+    newer.known.size = sizeof newer;
+    refused_options(&newer.known, &never);
+    newer.known.size = sizeof newer.known;
+    newer.known.reserved = 1;
+    refused_options(&newer.known, &never);
+    newer.known.reserved = 0;
+
+    /* The options end within the port or a number. */
+    newer.known.completion_port = completion_port_create();
+    for (size_t i = 0; i < sizeof torn / sizeof torn[0]; i++) {
+        newer.known.size = torn[i];
+        refused_options(&newer.known, &never);
+    }
+    completion_port_dec_ref(newer.known.completion_port);
+    CHECK(calls_of(&never) == 0);
+}
+
+static void an_abstract_name_is_listened_on_and_connected_to(void)
+{
+    char name[64];
+    ACCEPTED accepted = {NOTHING_SEEN, -1, ""};
+    snprintf(name, sizeof name, "@async-socket-%d", (int)getpid());
+    ASYNC_SOCKET_LISTENER_HANDLE listener = async_socket_listener_start(name, 0, on_accept, &accepted);
+    CHECK(listener != NULL);
+    serve_one(listener, &accepted, name, "(unnamed)");
+    async_socket_listener_destroy(listener);
+}
+
+static void an_address_has_two_listeners_only_if_both_say_so(void)
+{
+    ASYNC_SOCKET_LISTENER_OPTIONS options;
+    SEEN never = NOTHING_SEEN;
+    memset(&options, 0, sizeof options);
+    options.size = sizeof options;
+    options.reuse_port = 1;
+    ASYNC_SOCKET_LISTENER_HANDLE first =
+        async_socket_listener_start_with("127.0.0.1", 0, &options, on_accept, &never);
+    CHECK(first != NULL);
+    uint16_t port = async_socket_listener_get_port(first);
+    end_listener(async_socket_listener_start_with("127.0.0.1", port, &options, on_accept, &never));
+    CHECK(async_socket_listener_start_with("127.0.0.1", port, NULL, on_accept, &never) == NULL && errno == EADDRINUSE);
+    async_socket_listener_destroy(first);
+}
+
 static void a_listener_has_options_and_sockets_say_their_addresses(void)
 {
     ASYNC_SOCKET_LISTENER_OPTIONS options;
@@ -140,13 +244,17 @@ static void a_listener_has_options_and_sockets_say_their_addresses(void)
     ACCEPTED accepted = {NOTHING_SEEN, -1, ""};
     CONNECTED connected = {NOTHING_SEEN, NULL, ""};
     char local[512], peer[512], expected[64];
-    int no_delay = 0;
-    socklen_t length = sizeof no_delay;
     memset(&options, 0, sizeof options);
     options.size = sizeof options;
     options.backlog = 16;
     options.reuse_port = 1;
     options.no_delay = 1;
+    options.keep_alive_seconds = 33;
+    options.keep_alive_interval_seconds = 4;
+    options.keep_alive_probes = 5;
+    options.user_timeout_milliseconds = 6000;
+    options.send_buffer_bytes = 8192;
+    options.receive_buffer_bytes = 8192;
     ASYNC_SOCKET_LISTENER_HANDLE listener =
         async_socket_listener_start_with("127.0.0.1", 0, &options, on_accept, &accepted);
     CHECK(listener != NULL && async_socket_listener_set_metrics(listener, 1) == 0);
@@ -154,7 +262,15 @@ static void a_listener_has_options_and_sockets_say_their_addresses(void)
     CHECK(async_socket_connect_async("127.0.0.1", port, 60000, on_connected, &connected, NULL) == 0);
     wait_for(&connected.seen, ASYNC_SOCKET_CONNECT_OK);
     wait_for(&accepted.seen, ASYNC_SOCKET_ACCEPT_OK);
-    CHECK(getsockopt(accepted.socket, IPPROTO_TCP, TCP_NODELAY, &no_delay, &length) == 0 && no_delay != 0);
+    CHECK(option_of(accepted.socket, IPPROTO_TCP, TCP_NODELAY) != 0);
+    CHECK(option_of(accepted.socket, SOL_SOCKET, SO_KEEPALIVE) != 0);
+    CHECK(option_of(accepted.socket, IPPROTO_TCP, TCP_KEEPIDLE) == 33);
+    CHECK(option_of(accepted.socket, IPPROTO_TCP, TCP_KEEPINTVL) == 4);
+    CHECK(option_of(accepted.socket, IPPROTO_TCP, TCP_KEEPCNT) == 5);
+    CHECK(option_of(accepted.socket, IPPROTO_TCP, TCP_USER_TIMEOUT) == 6000);
+    /* The kernel doubles what it is asked for. */
+    CHECK(option_of(accepted.socket, SOL_SOCKET, SO_SNDBUF) == 16384);
+    CHECK(option_of(accepted.socket, SOL_SOCKET, SO_RCVBUF) == 16384);
     CHECK(async_socket_get_local_address(connected.socket, local, sizeof local) == 0);
     CHECK(async_socket_get_peer_address(connected.socket, peer, sizeof peer) == 0);
     snprintf(expected, sizeof expected, "127.0.0.1:%d", (int)port);
