@@ -22,6 +22,7 @@ fn finishing_ends_when_the_last_connection_does_and_cuts_nothing_off() {
             tracker.track(move || assert_eq!(Arc::strong_count(&never), 0, "not cut off"))
         })
         .collect();
+    assert_eq!(tracker.open(), 3);
     let (done, finished) = inbox();
     tracker.finish(&engine.completion_port(), LIMIT, move |how| done.put((this_thread(), how))).unwrap();
     assert!(finished.is_pending());
