@@ -5,6 +5,7 @@ use async_socket_net::{ConnectError, ConnectErrorKind, Connector, ResolveError, 
 use integration_tests::call::{engine, round_trip};
 use integration_tests::process::{alone, is_child, run_child};
 use integration_tests::{LIMIT, eventually, inbox, within};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -149,6 +150,52 @@ fn a_pool_takes_a_look_up_for_each_thread_and_each_place_also_before_its_thread_
         assert!(taken.iter().all(|(_, outcome)| outcome.is_pending()), "there is a thread or a place for each");
         drop(release);
     }
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_032
+#[test]
+fn a_name_for_which_no_thread_starts_is_not_resolved_unless_another_thread_can_take_it() {
+    let _alone = alone();
+    if !is_child() {
+        return run_child(
+            "a_name_for_which_no_thread_starts_is_not_resolved_unless_another_thread_can_take_it",
+            |_| {},
+        );
+    }
+    let engine = engine(1);
+    let (resolver, release, begun) = hanging(2, 1);
+    let connector = Connector::new().resolver(&resolver);
+    let start = |host: &str| {
+        let (done, outcome) = inbox();
+        connector.connect(&engine, (host, 80), LIMIT, move |it| done.put(it)).detach();
+        outcome
+    };
+
+    let refused = without_new_threads(|| start("refused.test"));
+    let error = refused.only().unwrap_err();
+    assert!(matches!(error, ConnectError::Resolver { source: ResolveError::NoThread(_), .. }), "{error:?}");
+    assert!(error.to_string().contains("refused.test"), "{error}");
+
+    let first = start("first.test");
+    eventually("the thread hangs", || begun.load(Ordering::SeqCst) == 1);
+    let second = without_new_threads(|| start("second.test"));
+    drop(release);
+    for outcome in [first, second] {
+        let error = outcome.only().unwrap_err();
+        assert!(matches!(error, ConnectError::Resolver { source: ResolveError::NoAddress, .. }), "{error:?}");
+    }
+}
+
+/// Makes a call during which this process has too little address space for the stack of a thread, which has 2 MiB.
+fn without_new_threads<T>(call: impl FnOnce() -> T) -> T {
+    let status = std::fs::read_to_string("/proc/self/status").expect("/proc");
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")).expect("VmSize");
+    let kib: u64 = size.split_whitespace().next().and_then(|size| size.parse().ok()).expect("a number");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_AS).expect("set-up");
+    setrlimit(Resource::RLIMIT_AS, (kib + 1024) << 10, hard).expect("set-up");
+    let result = call();
+    setrlimit(Resource::RLIMIT_AS, soft, hard).expect("set-up");
+    result
 }
 
 /// How many threads of this process are a resolver's.

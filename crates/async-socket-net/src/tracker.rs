@@ -211,6 +211,7 @@ impl Drop for Tracked {
         }
         let mut state = self.shared.state();
         let cut_off = state.open.remove(&self.number);
+        // Codes_SRS_ASYNC_SOCKET_NET_01_018
         if cut_off.is_some() && state.open.is_empty() {
             // On the port's thread, because the program may hold a lock here.
             state.finishing.first().into_iter().for_each(|finishing| finishing.alarm.ring_soon());
