@@ -24,7 +24,7 @@ fn finishing_ends_when_the_last_connection_does_and_cuts_nothing_off() {
         .collect();
     assert_eq!(tracker.open(), 3);
     let (done, finished) = inbox();
-    tracker.finish(&engine.completion_port(), LIMIT, move |how| done.put((this_thread(), how))).unwrap();
+    tracker.finish(&engine.completion_port(), LIMIT * 10, move |how| done.put((this_thread(), how))).unwrap();
     drop(tracked.pop());
     round_trip(&engine);
     assert!(finished.is_pending(), "two are open");
@@ -43,7 +43,7 @@ fn finishing_ends_at_once_if_nothing_is_open_even_if_the_tracker_is_dropped() {
     let engine = engine(1);
     let (done, finished) = inbox();
 
-    Tracker::new().finish(&engine.completion_port(), LIMIT, move |how| done.put(how)).unwrap();
+    Tracker::new().finish(&engine.completion_port(), LIMIT * 10, move |how| done.put(how)).unwrap();
 
     assert_eq!(finished.only().cut_off, 0);
 }
