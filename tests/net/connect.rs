@@ -1,28 +1,33 @@
 //! Connecting: to addresses, lists and Unix sockets, and every way in which that ends.
 
-use crate::{bound, loopback};
+use crate::{accept_queue, bound, closed};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{
     AsyncSocket as _, AsyncSocketLinux, ExecutionEngine, FreshStream, Kernel as KernelCalls, SocketSyscalls,
     UnsupportedKind,
 };
+use async_socket_net::sys::{Credentials, Kernel as NetCalls, ListenerKind, NetSyscalls};
 use async_socket_net::{
-    ConnectError, ConnectErrorKind, Connecting, Connector, Listener, SocketOptions, ToTarget, UnixAddress, connect,
+    Address, ConnectError, ConnectErrorKind, Connecting, Connector, Family, Listener, SocketOption, SocketOptions,
+    ToTarget, UnixAddress, connect,
 };
 use completion_port::PortExt as _;
-use integration_tests::call::{Inbox, engine, received, round_trip};
+use integration_tests::call::{Inbox, engine, hold, received, round_trip};
 use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
 use integration_tests::{LIMIT, Transport, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
 use rstest::rstest;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::{Domain, SockRef, Socket, Type};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -33,15 +38,8 @@ fn start(engine: &ExecutionEngine, to: impl ToTarget, within: Duration) -> (Conn
     (connect(engine, to, within, move |it| done.put(it)), outcome)
 }
 
-/// An address that refuses, because nothing has ever listened there.
-fn closed() -> SocketAddr {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::new(loopback(), 0).into()).expect("bound");
-    socket.local_addr().expect("its address").as_socket().expect("IPv4")
-}
-
 /// An address whose backlog is full, so that a connect to it stays in progress. The sockets keep it full.
-fn silent() -> (SocketAddr, Vec<Socket>) {
+pub(crate) fn silent() -> (SocketAddr, Vec<Socket>) {
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("set-up");
     listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("set-up").into()).expect("set-up");
     listener.listen(0).expect("set-up");
@@ -53,7 +51,10 @@ fn silent() -> (SocketAddr, Vec<Socket>) {
         let _ = client.connect(&address);
         sockets.push(client);
     }
-    (address.as_socket().expect("set-up"), sockets)
+    let address = address.as_socket().expect("set-up");
+    // The kernel may finish the handshake on another processor.
+    eventually("the backlog is full", || accept_queue(address) > 0);
+    (address, sockets)
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_030, Tests_SRS_ASYNC_SOCKET_NET_01_041, Tests_SRS_ASYNC_SOCKET_NET_01_050
@@ -107,6 +108,16 @@ fn unix_sockets_are_reached_by_path_and_by_abstract_name() {
     std::fs::remove_dir_all(&folder).unwrap();
     let (_connecting, outcome) = start(&engine, path.as_path(), LIMIT);
     assert_eq!(outcome.only().unwrap_err().kind(), ConnectErrorKind::Refused);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_031, Tests_SRS_ASYNC_SOCKET_NET_01_045
+#[test]
+fn a_text_without_a_port_ends_the_connect_with_an_error_that_shows_it() {
+    let (_connecting, outcome) = start(&engine(1), "no port", LIMIT);
+
+    let error = outcome.only().unwrap_err();
+    assert_eq!(error.kind(), ConnectErrorKind::InvalidTarget);
+    assert!(error.to_string().contains("\"no port\""), "{error}");
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_044, Tests_SRS_ASYNC_SOCKET_NET_01_045
@@ -165,6 +176,25 @@ fn after_a_refusal_the_next_address_is_tried_at_once() {
     listener.accept().unwrap();
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_038
+#[test]
+fn after_a_refusal_beside_a_silent_address_the_next_is_tried_at_once() {
+    const STAGGER: Duration = Duration::from_secs(1);
+    let engine = engine(1);
+    let (silent, _full) = silent();
+    let (listener, address) = bound();
+    let (done, outcome) = inbox();
+    let connector = Connector::new().stagger(STAGGER);
+    let began = Instant::now();
+
+    let _connecting = connector.connect(&engine, [silent, closed(), address], LIMIT, move |it| done.put(it));
+
+    let _socket = outcome.only().unwrap();
+    let took = began.elapsed();
+    assert!((STAGGER..2 * STAGGER).contains(&took), "{took:?}");
+    listener.accept().unwrap();
+}
+
 // Tests_SRS_ASYNC_SOCKET_NET_01_037, Tests_SRS_ASYNC_SOCKET_NET_01_041
 #[test]
 fn a_silent_address_gets_250_ms_before_the_next_is_tried_beside_it_and_is_closed_when_that_wins() {
@@ -193,12 +223,15 @@ fn a_silent_address_gets_250_ms_before_the_next_is_tried_beside_it_and_is_closed
     assert_eq!(descriptors(), before);
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_040
+// Tests_SRS_ASYNC_SOCKET_NET_01_040, Tests_SRS_ASYNC_SOCKET_NET_01_041
 #[test]
-fn an_answer_that_comes_late_is_found_by_its_event() {
+fn an_answer_that_comes_late_is_found_by_its_event_and_wins() {
     let engine = engine(1);
-    let (address, sockets) = silent();
-    let (_connecting, outcome) = start(&engine, address, LIMIT);
+    let (never, _full) = silent();
+    let (late, sockets) = silent();
+    let (done, outcome) = inbox();
+    let connector = Connector::new().stagger(Duration::ZERO);
+    let _connecting = connector.connect(&engine, [never, late], LIMIT, move |it| done.put(it));
     round_trip(&engine);
     assert!(outcome.is_pending());
 
@@ -211,10 +244,12 @@ fn an_answer_that_comes_late_is_found_by_its_event() {
         ended.is_some()
     });
 
-    let _socket = ended.unwrap().unwrap();
+    let socket = ended.unwrap().unwrap();
+    let descriptor = duplicate(socket.descriptor_number());
+    assert_eq!(SockRef::from(&descriptor).peer_addr().unwrap().as_socket(), Some(late));
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_043, Tests_SRS_ASYNC_SOCKET_NET_01_044
+// Tests_SRS_ASYNC_SOCKET_NET_01_043, Tests_SRS_ASYNC_SOCKET_NET_01_044, Tests_SRS_ASYNC_SOCKET_NET_01_045
 #[test]
 fn a_connect_that_gets_no_answer_times_out_and_names_the_address() {
     let engine = engine(1);
@@ -232,7 +267,7 @@ fn a_connect_that_gets_no_answer_times_out_and_names_the_address() {
     assert_eq!(error.attempts()[0].address.as_inet(), Some(address));
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_047
+// Tests_SRS_ASYNC_SOCKET_NET_01_045, Tests_SRS_ASYNC_SOCKET_NET_01_047
 #[test]
 fn dropping_a_connect_cancels_it_inside_the_drop_and_closes_its_descriptors() {
     let _alone = alone();
@@ -396,6 +431,33 @@ fn a_fresh_stream_is_opened_used_and_closed_without_a_question(#[values(false, t
     assert_eq!(*questions.0.lock().unwrap(), [""; 0]);
 }
 
+// Tests_SRS_ASYNC_SOCKET_NET_01_054
+#[test]
+fn a_unix_connection_that_was_not_asked_is_read_beyond_a_passed_descriptor() {
+    let engine = engine(1);
+    let name = format!("async-socket-net-passes-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    let (_connecting, outcome) = start(&engine, address, LIMIT);
+    let socket = outcome.only().unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let held = hold(&engine);
+    let pending = [(); 2].map(|()| receive(&socket, vec![0; 64]));
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = [peer.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+    sendmsg(&peer, &[IoSlice::new(b"first")], &mut control, rustix::net::SendFlags::empty()).unwrap();
+    peer.write_all(b"second").unwrap();
+
+    // Both are there at the one event.
+    held.release();
+
+    let [first, second] = pending.map(Inbox::only);
+    // The kernel reads to the passed descriptor and no further.
+    assert_eq!((received(&first), received(&second)), (&b"first"[..], &b"second"[..]));
+}
+
 // Tests_SRS_SOCKET_01_130, Tests_SRS_ASYNC_SOCKET_NET_01_054
 #[test]
 fn a_connected_socket_that_the_program_lets_linger_holds_up_no_other_when_it_is_closed_on_the_ports_thread() {
@@ -439,12 +501,77 @@ fn options_and_the_local_address_are_set_before_the_connect() {
     assert!(getsockopt(&descriptor, sockopt::TcpNoDelay).unwrap());
     // The kernel doubles it.
     assert_eq!(getsockopt(&descriptor, sockopt::RcvBuf).unwrap(), 120_000);
+    // The duplicate has its own close-on-exec.
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", socket.descriptor_number())).unwrap();
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap();
+    let flags = i32::from_str_radix(flags.trim(), 8).unwrap();
+    let both = nix::libc::O_NONBLOCK | nix::libc::O_CLOEXEC;
+    assert_eq!(flags & both, both, "{flags:o}");
 }
 
 /// A duplicate of a descriptor that is known by its number only.
 fn duplicate(number: i32) -> OwnedFd {
     let process = pidfd_open(getpid(), PidfdFlags::empty()).expect("pidfd_open");
     pidfd_getfd(process, number, PidfdGetfdFlags::empty()).expect("pidfd_getfd")
+}
+
+/// The kernel's calls, and how often `connect` was called.
+#[derive(Clone, Default)]
+struct CountedConnects(Arc<AtomicUsize>);
+
+impl NetSyscalls for CountedConnects {
+    fn listener_kind(&self, fd: BorrowedFd<'_>) -> Result<ListenerKind, Errno> {
+        NetCalls.listener_kind(fd)
+    }
+
+    fn set_nonblocking(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        NetCalls.set_nonblocking(fd)
+    }
+
+    fn accept(&self, fd: BorrowedFd<'_>) -> Result<(OwnedFd, Address), Errno> {
+        NetCalls.accept(fd)
+    }
+
+    fn socket(&self, family: Family) -> Result<OwnedFd, Errno> {
+        NetCalls.socket(family)
+    }
+
+    fn bind(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
+        NetCalls.bind(fd, address)
+    }
+
+    fn listen(&self, fd: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
+        NetCalls.listen(fd, backlog)
+    }
+
+    fn connect(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        NetCalls.connect(fd, address)
+    }
+
+    fn connect_again(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {
+        NetCalls.connect_again(fd, address)
+    }
+
+    fn take_error(&self, fd: BorrowedFd<'_>) -> Result<Option<Errno>, Errno> {
+        NetCalls.take_error(fd)
+    }
+
+    fn set_option(&self, fd: BorrowedFd<'_>, option: SocketOption) -> Result<(), Errno> {
+        NetCalls.set_option(fd, option)
+    }
+
+    fn local_address(&self, fd: BorrowedFd<'_>) -> Result<Address, Errno> {
+        NetCalls.local_address(fd)
+    }
+
+    fn peer_credentials(&self, fd: BorrowedFd<'_>) -> Result<Credentials, Errno> {
+        NetCalls.peer_credentials(fd)
+    }
+
+    fn close(&self, fd: OwnedFd) {
+        NetCalls.close(fd);
+    }
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_042
@@ -459,8 +586,13 @@ fn a_unix_listener_with_a_full_backlog_is_tried_again_until_it_accepts() {
     listener.listen(0).unwrap();
     let _first = UnixStream::connect_addr(&std_address).unwrap();
 
-    let (_connecting, outcome) = start(&engine, name, LIMIT);
-    std::thread::sleep(Duration::from_millis(50));
+    let tries = CountedConnects::default();
+    let (done, outcome) = inbox();
+    let began = Instant::now();
+    let connector = Connector::new().syscalls(tries.clone());
+    let _connecting = connector.connect(&engine, name, LIMIT, move |it| done.put(it));
+    eventually("it is tried eight times", || tries.0.load(Ordering::SeqCst) >= 8);
+    assert!(began.elapsed() >= Duration::from_millis(1 + 2 + 4 + 8 + 16 + 32 + 64), "{:?}", began.elapsed());
     assert!(outcome.is_pending(), "nothing has ended it");
     let _accepted = listener.accept().unwrap();
 

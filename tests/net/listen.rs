@@ -1,9 +1,9 @@
 //! Listening: connections come once each, with their peers' addresses, on the port's thread.
 
-use crate::{assert_refused, bound, into_inbox};
+use crate::{accept_queue, assert_refused, bound, into_inbox};
 use async_socket_linux::{AsyncSocket, ReceiveResult};
-use async_socket_net::{AcceptError, KeepAlive, ListenError, Listener, SocketOptions};
-use integration_tests::call::{engine, received};
+use async_socket_net::{AcceptError, KeepAlive, ListenError, Listener, SocketOption, SocketOptions};
+use integration_tests::call::{engine, received, round_trip};
 use integration_tests::process::{alone, descriptors, is_child, port_threads, run_child, this_thread};
 use integration_tests::wait::comes_true;
 use integration_tests::{LIMIT, eventually, inbox, receive, send_now, within};
@@ -18,6 +18,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use test_doubles::{with_memory, without_memory};
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_001, Tests_SRS_ASYNC_SOCKET_NET_01_002, Tests_SRS_ASYNC_SOCKET_NET_01_004
 #[test]
@@ -25,7 +26,9 @@ fn each_connection_comes_once_with_its_peers_address_and_opens_as_a_socket() {
     let engine = engine(2);
     let (listener, address) = bound();
     let (callback, accepted) = into_inbox();
+    let duplicate = listener.try_clone().unwrap();
     let listener = Listener::new(&engine, listener, callback).unwrap();
+    assert!(rustix::fs::fcntl_getfl(&duplicate).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
 
     let mut clients: Vec<_> = (0..100).map(|_| TcpStream::connect(address).unwrap()).collect();
     let accepted: Vec<_> = accepted.take(100).into_iter().map(Result::unwrap).collect();
@@ -43,6 +46,27 @@ fn each_connection_comes_once_with_its_peers_address_and_opens_as_a_socket() {
     let mut answer = [0; 4];
     its_client.read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"pong");
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_004
+#[test]
+fn connections_of_an_engines_listener_live_on_its_ports_in_turn() {
+    let engine = engine(2);
+    let (listener, address) = bound();
+    let (callback, accepted) = into_inbox();
+    let _listener = Listener::new(&engine, listener, callback).unwrap();
+    let clients = [TcpStream::connect(address).unwrap(), TcpStream::connect(address).unwrap()];
+    let sockets = [(); 2].map(|()| accepted.next().unwrap().open().unwrap());
+
+    let (done, threads) = inbox();
+    for socket in &sockets {
+        let done = done.clone();
+        socket.receive_async([0; 1], move |_| done.put(this_thread())).map_err(|refused| refused.error).unwrap();
+    }
+    // The end of a client completes the receive of its connection.
+    drop(clients);
+
+    assert_ne!(threads.next(), threads.next());
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_003, Tests_SRS_ASYNC_SOCKET_NET_01_006
@@ -76,6 +100,28 @@ fn an_accepted_descriptor_is_non_blocking_and_close_on_exec_and_has_the_options(
     // The kernel doubles both.
     assert_eq!(getsockopt(&fd, sockopt::SndBuf).unwrap(), 100_000);
     assert_eq!(getsockopt(&fd, sockopt::RcvBuf).unwrap(), 120_000);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_006
+#[test]
+fn a_connection_whose_option_the_kernel_refuses_is_closed_and_reported() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (callback, accepted) = into_inbox();
+    // The kernel takes 127 at most.
+    let options = SocketOptions::new().keep_alive(KeepAlive::after(Duration::from_secs(1)).probes(128));
+    let listener = Listener::builder().options(options).listen(&engine, listener, callback).unwrap();
+
+    for failed in 1..=2 {
+        let mut client = TcpStream::connect(address).unwrap();
+        let error = accepted.next().unwrap_err();
+        let AcceptError::Options { peer, source } = error else { panic!("{error:?}") };
+        assert_eq!((peer, source.option), (client.local_addr().ok(), SocketOption::KeepAliveProbes(128)));
+        assert_eq!(source.source.raw_os_error(), Some(nix::libc::EINVAL));
+        client.set_read_timeout(Some(LIMIT)).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0, "the connection is closed");
+        assert_eq!(listener.metrics().failed_clients, failed);
+    }
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_007
@@ -174,6 +220,7 @@ fn a_listener_per_port_accepts_and_keeps_its_connections_on_its_own_thread() {
     let listeners = Listener::per_port(&engine, "127.0.0.1:0".parse().unwrap(), callback).unwrap();
     assert_eq!(listeners.len(), 3);
     let address = listeners[0].local_address().as_inet().unwrap();
+    assert_eq!(listeners[0].local_address().to_string(), format!("127.0.0.1:{}", address.port()));
 
     let mut clients: Vec<_> = (0..CLIENTS).map(|_| TcpStream::connect(address).unwrap()).collect();
 
@@ -190,6 +237,9 @@ fn a_listener_per_port_accepts_and_keeps_its_connections_on_its_own_thread() {
         assert_eq!(received.only(), *thread);
     }
     assert_eq!(listeners.iter().map(|listener| listener.metrics().accepted).sum::<u64>(), CLIENTS as u64);
+    listeners[0].stop(|| ());
+    let accepting: Vec<_> = listeners.iter().map(|listener| listener.metrics().is_accepting).collect();
+    assert_eq!(accepting, [false, true, true]);
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_001
@@ -341,6 +391,23 @@ fn a_stopped_listener_says_so_once_and_accepts_no_more() {
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_016
 #[test]
+fn a_stop_without_memory_stops_all_the_same() {
+    let engine = engine(1);
+    let (listener, address) = bound();
+    let (callback, accepted) = into_inbox();
+    let listener = Listener::new(&engine, listener, callback).unwrap();
+    let (done, stopped) = inbox();
+
+    without_memory(|| listener.stop(move || with_memory(move || done.put(()))));
+
+    stopped.only();
+    accepted.assert_dead();
+    assert!(!listener.metrics().is_accepting);
+    assert_refused(address);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_016
+#[test]
 fn a_stop_inside_a_callback_does_not_wait_for_the_callback() {
     let engine = engine(1);
     let (listener, address) = bound();
@@ -443,7 +510,7 @@ fn a_full_backlog_is_accepted_once_the_port_has_time() {
     // again with their first segment.
     let clients: Vec<_> =
         (0..6).map(|_| integration_tests::spawn("client", move || TcpStream::connect(address).unwrap())).collect();
-    eventually("the backlog is full", || accept_queue(address.port()) >= 3);
+    eventually("the backlog is full", || accept_queue(address) >= 3);
     held.release();
 
     let accepted = accepted.take(6);
@@ -453,30 +520,24 @@ fn a_full_backlog_is_accepted_once_the_port_has_time() {
     }
 }
 
-/// How many connections wait to be accepted, as the kernel counts them.
-fn accept_queue(port: u16) -> u32 {
-    let table = std::fs::read_to_string("/proc/net/tcp").expect("set-up");
-    let local = format!("0100007F:{port:04X}");
-    let mut lines = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let line =
-        lines.find(|words| words.get(1) == Some(&local.as_str()) && words.get(3) == Some(&"0A")).expect("set-up");
-    let (_, waiting) = line[4].split_once(':').expect("set-up");
-    u32::from_str_radix(waiting, 16).expect("set-up")
-}
-
 // Tests_SRS_ASYNC_SOCKET_NET_01_015
 #[test]
 fn a_listener_that_other_code_shuts_down_is_lost_and_says_so() {
     let engine = engine(1);
-    let (listener, _) = bound();
+    let (listener, address) = bound();
     let duplicate = listener.try_clone().unwrap();
     let (callback, accepted) = into_inbox();
     let listener = Listener::new(&engine, listener, callback).unwrap();
+    let _client = TcpStream::connect(address).unwrap();
+    let _accepted = accepted.next().unwrap();
+    round_trip(&engine);
+    assert!(accepted.is_pending(), "an accept4 that finds nothing is no error");
 
     rustix::net::shutdown(&duplicate, rustix::net::Shutdown::Both).unwrap();
 
     let error = accepted.next().unwrap_err();
-    assert!(matches!(error, AcceptError::Lost { .. }), "{error:?}");
+    let AcceptError::Lost { source } = error else { panic!("{error:?}") };
+    assert_eq!(source.raw_os_error(), Some(nix::libc::EINVAL));
     assert!(!listener.metrics().is_accepting);
     let (done, stopped) = inbox();
     listener.stop(move || done.put(()));

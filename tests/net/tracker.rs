@@ -2,7 +2,7 @@
 
 use async_socket_linux::{AsyncSocket, AsyncSocketLinux};
 use async_socket_net::{Listener, Tracked, Tracker};
-use integration_tests::call::engine;
+use integration_tests::call::{engine, round_trip};
 use integration_tests::process::this_thread;
 use integration_tests::{LIMIT, inbox};
 use std::io::Read;
@@ -16,15 +16,18 @@ fn finishing_ends_when_the_last_connection_does_and_cuts_nothing_off() {
     let engine = engine(1);
     let tracker = Tracker::new();
     let never = Arc::new(());
-    let tracked: Vec<Tracked> = (0..3)
+    let mut tracked: Vec<Tracked> = (0..3)
         .map(|_| {
             let never = Arc::clone(&never);
             tracker.track(move || assert_eq!(Arc::strong_count(&never), 0, "not cut off"))
         })
         .collect();
+    assert_eq!(tracker.open(), 3);
     let (done, finished) = inbox();
-    tracker.finish(&engine.completion_port(), LIMIT, move |how| done.put((this_thread(), how))).unwrap();
-    assert!(finished.is_pending());
+    tracker.finish(&engine.completion_port(), LIMIT * 10, move |how| done.put((this_thread(), how))).unwrap();
+    drop(tracked.pop());
+    round_trip(&engine);
+    assert!(finished.is_pending(), "two are open");
 
     drop(tracked);
 
@@ -40,7 +43,7 @@ fn finishing_ends_at_once_if_nothing_is_open_even_if_the_tracker_is_dropped() {
     let engine = engine(1);
     let (done, finished) = inbox();
 
-    Tracker::new().finish(&engine.completion_port(), LIMIT, move |how| done.put(how)).unwrap();
+    Tracker::new().finish(&engine.completion_port(), LIMIT * 10, move |how| done.put(how)).unwrap();
 
     assert_eq!(finished.only().cut_off, 0);
 }

@@ -11,10 +11,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Leaves this many descriptors to the process.
-fn leave(descriptors: u64) {
+pub(crate) fn leave(descriptors: u64) {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("set-up");
     let next = std::fs::File::open("/dev/null").expect("set-up");
     let next = u64::try_from(next.as_raw_fd()).expect("set-up");
@@ -47,8 +47,16 @@ fn without_descriptors_a_listener_pauses_says_so_and_goes_on_when_there_are_some
     assert_eq!(pauses, [10, 20, 40, 80]);
     assert!(listener.metrics().is_paused && listener.metrics().is_accepting);
 
+    // The pauses that these end would take five seconds.
+    let began = Instant::now();
+    for _ in 0..8 {
+        listener.resume();
+        assert!(matches!(accepted.next(), Err(AcceptError::Paused { .. })));
+    }
+    assert!(began.elapsed() < Duration::from_secs(3), "a resume ends a pause");
+
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
-    listener.resume();
+    assert!(listener.resume(), "it pauses for a second now");
 
     let next = std::iter::repeat_with(|| accepted.next()).find_map(Result::ok).unwrap();
     assert_eq!(next.peer().as_inet(), socket.local_addr().unwrap().as_socket());

@@ -57,10 +57,10 @@ pub(crate) enum Failure {
 
 impl Failure {
     /// The errors of one client are those that accept(2) names in its section "Error handling", and `ECONNABORTED`.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_009, Codes_SRS_ASYNC_SOCKET_NET_01_010, Codes_SRS_ASYNC_SOCKET_NET_01_015
     pub(crate) fn of(errno: Errno) -> Self {
         match errno {
             Errno::AGAIN => Self::NothingThere,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_009
             Errno::CONNABORTED
             | Errno::NETDOWN
             | Errno::PROTO
@@ -70,7 +70,9 @@ impl Failure {
             | Errno::HOSTUNREACH
             | Errno::OPNOTSUPP
             | Errno::NETUNREACH => Self::OfOneClient,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_015
             Errno::BADF | Errno::INVAL | Errno::NOTSOCK => Self::OfTheListener,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_010
             _ => Self::OfTheMoment,
         }
     }

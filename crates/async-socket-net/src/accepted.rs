@@ -34,8 +34,8 @@ impl<P: Port, N: NetSyscalls> Accepted<P, N> {
     ///
     /// # Errors
     /// Those of `getsockopt(SO_PEERCRED)`. `ENOPROTOOPT` if the client is not a Unix client.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_007
     pub fn credentials(&self) -> io::Result<Credentials> {
+        // Codes_SRS_ASYNC_SOCKET_NET_01_007
         if self.peer.as_unix().is_none() {
             return Err(crate::sys::Errno::NOPROTOOPT.into());
         }
@@ -46,8 +46,8 @@ impl<P: Port, N: NetSyscalls> Accepted<P, N> {
     ///
     /// # Errors
     /// [`SetUpError`]; the connection is closed then.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_004, Codes_SRS_ASYNC_SOCKET_NET_01_005
     pub fn open(mut self) -> Result<AsyncSocketLinux<P>, SetUpError> {
+        // Codes_SRS_ASYNC_SOCKET_NET_01_004
         let Some(descriptor) = self.descriptor.take() else { unreachable!("only the end of a value takes it") };
         open_socket(self.port.clone(), descriptor)
     }

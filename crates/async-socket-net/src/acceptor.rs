@@ -65,6 +65,7 @@ impl<P: Port, N: NetSyscalls> Program<P, N> {
         callback: impl FnMut(Result<Accepted<P, N>, AcceptError>) + Send + 'static,
         next_port: impl Fn() -> P + Send + 'static,
     ) -> Option<Self> {
+        // Codes_SRS_ASYNC_SOCKET_NET_01_052
         Some(Self { callback: try_box(callback).ok()?, next_port: try_box(next_port).ok()? })
     }
 }
@@ -201,7 +202,6 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_006
     fn hand_over(&self, descriptor: OwnedFd, peer: Address) {
         if self.has_backed_off.load(Ordering::Relaxed) {
             self.has_backed_off.store(false, Ordering::Relaxed);
@@ -210,8 +210,10 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
         count(&self.counters.accepted);
         log_caught(|| tracing::trace!(%peer, "connection accepted"));
         match self.options.apply(&self.sys, descriptor.as_fd(), self.family) {
+            // Codes_SRS_ASYNC_SOCKET_NET_01_002
             Ok(()) => self
                 .call(|program| Ok(Accepted::new(descriptor, peer, program.next_port.next_port(), self.sys.clone()))),
+            // Codes_SRS_ASYNC_SOCKET_NET_01_006
             Err(source) => {
                 self.sys.close(descriptor);
                 count(&self.counters.failed_clients);
@@ -238,9 +240,10 @@ impl<P: Port, N: NetSyscalls> Acceptor<P, N> {
     }
 
     /// Suspends the operation until the alarm rings or the program resumes it.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_010, Codes_SRS_ASYNC_SOCKET_NET_01_011
+    // Codes_SRS_ASYNC_SOCKET_NET_01_010
     fn pause(&self, attempt: Attempt<'_, Self>, operation: Accepting, errno: Errno) {
         let mut parts = self.parts();
+        // Codes_SRS_ASYNC_SOCKET_NET_01_011
         let pause = parts.backoff.next_pause();
         let set = parts.alarm.as_ref().map_or(Ok(()), |(alarm, _)| alarm.set(pause));
         drop(parts);
@@ -271,7 +274,6 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
     type Operation = Accepting;
 
     /// Accepts one connection. The port repeats it until nothing is there or other descriptors must have their turn.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_008
     fn attempt(&self, operation: Accepting, action: Action, attempt: Attempt<'_, Self>) {
         if matches!(action, Action::Abandoned | Action::Cancelled) {
             return attempt.complete(false, None, || ());
@@ -281,20 +283,30 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
         let port_failed = || self.port_failed.load(Ordering::Relaxed);
         match attempt.run(accept).unwrap_or(Err(Errno::IO)) {
             Ok((descriptor, peer)) => {
+                // The port counts the attempts, and lets others have their turn.
+                // Codes_SRS_ASYNC_SOCKET_NET_01_002, Codes_SRS_ASYNC_SOCKET_NET_01_008
                 attempt.partial(operation);
+                // Codes_SRS_ASYNC_SOCKET_NET_01_002
                 self.hand_over(descriptor, peer);
             }
             Err(errno) => match Failure::of(errno) {
+                // Codes_SRS_ASYNC_SOCKET_NET_01_021
                 Failure::NothingThere if port_failed() => self.lose(attempt, Errno::BADF),
+                // Codes_SRS_ASYNC_SOCKET_NET_01_015
                 Failure::NothingThere => attempt.pending(operation),
+                // Codes_SRS_ASYNC_SOCKET_NET_01_009
                 Failure::OfOneClient => {
                     attempt.partial(operation);
                     count(&self.counters.failed_clients);
                     self.report(AcceptError::Client { source: errno.into() });
                 }
                 // Without a port there is no timer.
-                Failure::OfTheMoment if !port_failed() => self.pause(attempt, operation, errno),
-                Failure::OfTheMoment | Failure::OfTheListener => self.lose(attempt, errno),
+                // Codes_SRS_ASYNC_SOCKET_NET_01_021
+                Failure::OfTheMoment if port_failed() => self.lose(attempt, errno),
+                // Codes_SRS_ASYNC_SOCKET_NET_01_010
+                Failure::OfTheMoment => self.pause(attempt, operation, errno),
+                // Codes_SRS_ASYNC_SOCKET_NET_01_015
+                Failure::OfTheListener => self.lose(attempt, errno),
             },
         }
     }
@@ -306,7 +318,7 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
     }
 
     /// Closes the descriptor, so that the address is free, and gives up what belongs to the program.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_013, Codes_SRS_ASYNC_SOCKET_NET_01_081
+    // Codes_SRS_ASYNC_SOCKET_NET_01_013
     fn release(&self, descriptor: OwnedFd) {
         self.sys.close(descriptor);
         if self.made_in.is_inherited() {

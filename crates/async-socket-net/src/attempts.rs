@@ -25,13 +25,13 @@ pub(crate) enum Tried {
 }
 
 /// Makes a socket, sets it up and connects it, without waiting.
-// Codes_SRS_ASYNC_SOCKET_NET_01_039
 pub(crate) fn try_to_connect<N: NetSyscalls>(conditions: &Conditions<N>, address: &Address) -> Tried {
     let sys = &conditions.sys;
     let descriptor = match sys.socket(address.family()) {
         Ok(descriptor) => descriptor,
         Err(errno) => return Tried::Failed("socket", errno),
     };
+    // Codes_SRS_ASYNC_SOCKET_NET_01_039
     if let Err((call, errno)) = set_up(conditions, &descriptor, address) {
         sys.close(descriptor);
         return Tried::Failed(call, errno);
@@ -42,6 +42,7 @@ pub(crate) fn try_to_connect<N: NetSyscalls>(conditions: &Conditions<N>, address
         Err(errno) => {
             sys.close(descriptor);
             match (errno, address) {
+                // Codes_SRS_ASYNC_SOCKET_NET_01_042
                 (Errno::AGAIN, Address::Unix(_)) => Tried::BacklogFull,
                 _ => Tried::Failed("connect", errno),
             }

@@ -125,6 +125,7 @@ impl AttemptError {
     #[must_use]
     pub fn kind(&self) -> ConnectErrorKind {
         match Errno::from_io_error(&self.source) {
+            // Codes_SRS_ASYNC_SOCKET_NET_01_045
             Some(Errno::CONNREFUSED | Errno::NOENT) => ConnectErrorKind::Refused,
             Some(Errno::NETUNREACH | Errno::HOSTUNREACH | Errno::NETDOWN | Errno::HOSTDOWN) => {
                 ConnectErrorKind::Unreachable
@@ -138,14 +139,18 @@ impl AttemptError {
 impl ConnectError {
     /// The usual causes. If several addresses failed in different ways, the cause is that of the attempt that came furthest:
     /// refused, then timed out, then unreachable.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_045
     #[must_use]
     pub fn kind(&self) -> ConnectErrorKind {
         match self {
+            // Codes_SRS_ASYNC_SOCKET_NET_01_045
             Self::Target(_) => ConnectErrorKind::InvalidTarget,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_045
             Self::Resolver { .. } => ConnectErrorKind::NotResolved,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_045
             Self::Failed { attempts } => furthest(attempts),
+            // Codes_SRS_ASYNC_SOCKET_NET_01_045
             Self::TimedOut { .. } => ConnectErrorKind::TimedOut,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_045
             Self::Cancelled => ConnectErrorKind::Cancelled,
             Self::Open(_) | Self::Port(_) => ConnectErrorKind::Other,
         }
@@ -162,6 +167,7 @@ impl ConnectError {
     }
 }
 
+// Codes_SRS_ASYNC_SOCKET_NET_01_045
 fn furthest(attempts: &Attempts) -> ConnectErrorKind {
     let by_distance = [ConnectErrorKind::Refused, ConnectErrorKind::TimedOut, ConnectErrorKind::Unreachable];
     let was = |kind: &ConnectErrorKind| attempts.iter().any(|attempt| attempt.kind() == *kind);

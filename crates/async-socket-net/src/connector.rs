@@ -128,18 +128,19 @@ impl<N: NetSyscalls> Connector<N> {
         match try_box(done) {
             Ok(done) => self.start(Run::new(port, within, self.stagger, done), to),
             Err(done) => {
+                // Codes_SRS_ASYNC_SOCKET_NET_01_051
                 run_caught("callback", || done(Err(ConnectError::Port(no_memory()))));
                 Connecting { race: None }
             }
         }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_030, Codes_SRS_ASYNC_SOCKET_NET_01_046, Codes_SRS_ASYNC_SOCKET_NET_01_051
     fn start<P: Port>(&self, run: Run<P, N>, to: impl ToTarget) -> Connecting<P, N> {
         let target = to.to_target();
         let race = match TryArc::try_new(Race::new(self.conditions.clone(), run)) {
             Ok(race) => race,
             Err(race) => {
+                // Codes_SRS_ASYNC_SOCKET_NET_01_051
                 race.refuse(no_memory());
                 return Connecting { race: None };
             }
@@ -153,6 +154,7 @@ impl<N: NetSyscalls> Connector<N> {
             Ok(Target::Name { host, port }) => name = Some((host, port)),
         });
         if let Err(error) = attached {
+            // Codes_SRS_ASYNC_SOCKET_NET_01_048
             race.refuse(error);
         } else if let Some((host, port)) = name {
             self.look_up(&race, host, port);
@@ -185,7 +187,6 @@ impl<P: Port, N: NetSyscalls> Connecting<P, N> {
     /// Ends the connect at once: closes its descriptors, and calls `done` with [`ConnectError::Cancelled`], inside this call and
     /// on this thread. A look-up that runs goes on without effect. If the connect is over, nothing happens; `done` may then
     /// still run on the port's thread.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_047
     pub fn cancel(self) {
         drop(self);
     }
@@ -205,6 +206,7 @@ impl<P: Port, N: NetSyscalls> Connecting<P, N> {
 
 impl<P: Port, N: NetSyscalls> Drop for Connecting<P, N> {
     fn drop(&mut self) {
+        // Codes_SRS_ASYNC_SOCKET_NET_01_047
         if let Some(race) = &self.race {
             race.cancel();
         }

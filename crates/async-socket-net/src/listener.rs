@@ -219,7 +219,6 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
     ///
     /// # Errors
     /// As for `Listener::new`.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_004
     pub fn listen(
         &self,
         on: &ExecutionEngine,
@@ -227,6 +226,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         accepted: impl FnMut(Result<Accepted<CompletionPort, N>, AcceptError>) + Send + 'static,
     ) -> Result<Listener<CompletionPort, N>, ListenError> {
         let engine = on.clone();
+        // Codes_SRS_ASYNC_SOCKET_NET_01_004
         let program = Program::try_new(accepted, move || engine.completion_port());
         self.start(on.completion_port(), listener.into(), program)
     }
@@ -235,7 +235,6 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
     ///
     /// # Errors
     /// As for `Listener::new`.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_005
     pub fn listen_on<P: Port>(
         &self,
         port: P,
@@ -243,6 +242,7 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         accepted: impl FnMut(Result<Accepted<P, N>, AcceptError>) + Send + 'static,
     ) -> Result<Listener<P, N>, ListenError> {
         let next = port.clone();
+        // Codes_SRS_ASYNC_SOCKET_NET_01_005
         let program = Program::try_new(accepted, move || next.clone());
         self.start(port, listener.into(), program)
     }
@@ -293,7 +293,6 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         sys.local_address(fd).map_err(|errno| ("getsockname", errno))
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_001, Codes_SRS_ASYNC_SOCKET_NET_01_052
     fn start<P: Port>(
         &self,
         port: P,
@@ -309,7 +308,9 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         let of_alarm = paused.clone();
         let alarm = Alarm::try_new(port, move || of_alarm.end()).map_err(|source| ListenError::Port { source })?;
         registration.handler().set_alarm(alarm, paused);
+        // Codes_SRS_ASYNC_SOCKET_NET_01_001, Codes_SRS_ASYNC_SOCKET_NET_01_052
         registration.register(|| ()).map_err(|error| ListenError::Port { source: register_error(error) })?;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_001
         registration
             .add(Direction::In, Accepting)
             .map_err(|refused| ListenError::Port { source: io::Error::other(refused.error) })?;
@@ -321,10 +322,12 @@ impl<N: NetSyscalls> ListenerBuilder<N> {
         let not_a_socket = |errno: Errno| ListenError::NotASocket { source: errno.into() };
         let family = match self.sys.listener_kind(descriptor.as_fd()).map_err(not_a_socket)? {
             ListenerKind::Listening(family) => family,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_001
             ListenerKind::NotListening => return Err(ListenError::NotListening),
             ListenerKind::OtherFamily => return Err(ListenError::UnsupportedFamily),
             ListenerKind::Unsupported(kind) => return Err(ListenError::UnsupportedKind(kind)),
         };
+        // Codes_SRS_ASYNC_SOCKET_NET_01_001
         self.sys.set_nonblocking(descriptor.as_fd()).map_err(not_a_socket)?;
         Ok((family, self.sys.local_address(descriptor.as_fd()).map_err(not_a_socket)?))
     }

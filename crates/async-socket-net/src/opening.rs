@@ -11,7 +11,6 @@ pub(crate) fn open_socket<P: Port>(port: P, descriptor: OwnedFd) -> Result<Async
 }
 
 /// The same for a descriptor that the program has never had.
-// Codes_SRS_ASYNC_SOCKET_NET_01_054
 pub(crate) fn open_fresh_socket<P: Port>(
     port: P,
     descriptor: OwnedFd,
@@ -19,6 +18,8 @@ pub(crate) fn open_fresh_socket<P: Port>(
 ) -> Result<AsyncSocketLinux<P>, SetUpError> {
     let stream = match family {
         Family::V4 | Family::V6 => FreshStream::Tcp,
+        // A short read may end before a passed descriptor. The connector has made the socket, so it need not ask.
+        // Codes_SRS_ASYNC_SOCKET_NET_01_054
         Family::Unix => FreshStream::Unix,
     };
     AsyncSocketLinux::open_fresh_with(port, Kernel, descriptor, stream).map_err(|refused| refused.error)

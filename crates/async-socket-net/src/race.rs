@@ -60,6 +60,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         begin(run);
         run.token = Some(token);
         run.race = Some(this.clone());
+        // Codes_SRS_ASYNC_SOCKET_NET_01_030
         run.port.schedule(token);
         Ok(())
     }
@@ -87,7 +88,7 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     }
 
     /// The look-up's result, from a thread of the resolver.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_030
+    // Codes_SRS_ASYNC_SOCKET_NET_01_032
     pub(crate) fn resolved(&self, result: Result<Vec<SocketAddr>, ResolveError>) {
         self.change(|run| run.resolved(result));
     }
@@ -133,7 +134,6 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
 
     /// Begins an attempt, without a lock. If another thread ends the race meanwhile, the descriptor is closed. Returns whether
     /// the race is over.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_039
     fn try_address(&self, index: usize, address: &Address) -> bool {
         log_caught(|| tracing::trace!(%address, "connecting"));
         match try_to_connect(&self.conditions, address) {
@@ -170,11 +170,11 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
         *attempt = Stage::Paused(now + backoff.next_pause(), backoff);
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_038
     fn set_failed(&self, index: usize, call: &'static str, errno: Errno) {
         let mut guard = self.run();
         let Some(run) = guard.as_mut() else { return };
         // The next address is tried at once.
+        // Codes_SRS_ASYNC_SOCKET_NET_01_038
         run.next_at = None;
         let before = mem::replace(&mut run.attempts[index], Stage::Failed(call, errno));
         let address = run.address(index).clone();
@@ -248,12 +248,14 @@ impl<P: Port, N: NetSyscalls> Race<P, N> {
     }
 
     /// Ends the race as cancelled, on any thread.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_047, Codes_SRS_ASYNC_SOCKET_NET_01_081
     pub(crate) fn cancel(&self) {
-        // A thread of the parent may have held the lock at the fork.
-        if !self.made_in.is_inherited() {
-            self.end(|_| Err(ConnectError::Cancelled));
+        // Codes_SRS_ASYNC_SOCKET_NET_01_081
+        if self.made_in.is_inherited() {
+            // A thread of the parent may have held the lock at the fork.
+            return;
         }
+        // Codes_SRS_ASYNC_SOCKET_NET_01_047
+        self.end(|_| Err(ConnectError::Cancelled));
     }
 
     /// Ends the race before it has begun, because the port refused it.

@@ -136,7 +136,6 @@ impl Resolver {
     }
 
     /// Looks a name up. `done` runs on a thread of the pool, unless the [`Lookup`] is dropped before.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_032
     pub(crate) fn look_up(
         &self,
         host: String,
@@ -151,7 +150,6 @@ impl Resolver {
         let done = try_box(done).map_err(|_| no_memory())?;
         let mut state = pool.state();
         state.jobs.try_reserve(1).map_err(|_| no_memory())?;
-        // Codes_SRS_ASYNC_SOCKET_NET_01_033
         if state.jobs.len() >= state.idle {
             match pool.start_thread(&mut state) {
                 Ok(()) => {}
@@ -159,6 +157,7 @@ impl Resolver {
                 Err(_) => {}
             }
         }
+        // Codes_SRS_ASYNC_SOCKET_NET_01_033
         let has_thread = state.jobs.len() < state.idle;
         // Codes_SRS_ASYNC_SOCKET_NET_01_033
         if !has_thread && state.jobs.len() - state.idle >= pool.queue {
@@ -167,6 +166,7 @@ impl Resolver {
         let number = state.next;
         // Codes_SRS_ASYNC_SOCKET_NET_01_034
         state.next += 1;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_032
         state.jobs.push_back(Job { number, host, port, done });
         drop(state);
         pool.work.notify_one();
@@ -181,6 +181,7 @@ impl Pool {
 
     /// Starts a thread, unless there are enough. It counts as idle until it takes a job.
     fn start_thread(self: &Arc<Self>, state: &mut State) -> io::Result<()> {
+        // Codes_SRS_ASYNC_SOCKET_NET_01_033
         if state.threads == self.threads {
             return Ok(());
         }

@@ -90,10 +90,10 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
     }
 
     /// Takes the addresses to try, and room for their attempts. `None` if there is no memory for the addresses.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_051
     pub(crate) fn begin(&mut self, addresses: Option<Few<Address>>) {
         match addresses.and_then(|addresses| Some((Few::with_room_for(addresses.len())?, addresses))) {
             Some(parts) => (self.attempts, self.addresses) = parts,
+            // Codes_SRS_ASYNC_SOCKET_NET_01_051
             None => self.error = Some(ConnectError::Port(no_memory())),
         }
         self.has_begun = true;
@@ -112,7 +112,6 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
         }
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_037, Codes_SRS_ASYNC_SOCKET_NET_01_038
     pub(crate) fn next_step(&mut self, now: Instant) -> Step {
         if let Some(error) = self.error.take() {
             return Step::End(error);
@@ -130,6 +129,7 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
             return Step::Try(index, self.addresses[index].clone());
         }
         let under_way = self.attempts.iter().any(Stage::is_under_way);
+        // Codes_SRS_ASYNC_SOCKET_NET_01_037
         if !under_way || self.next_at.is_none_or(|at| at <= now) {
             let next = self.attempts.len();
             if let Some(address) = self.addresses.get(next) {
@@ -137,6 +137,7 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
                 self.attempts.push(Stage::Trying);
                 return Step::Try(next, address.clone());
             }
+            // Codes_SRS_ASYNC_SOCKET_NET_01_044
             if !under_way {
                 return Step::End(self.failed(Errno::CANCELED, |_, attempts| ConnectError::Failed { attempts }));
             }
@@ -151,9 +152,10 @@ impl<P: Port, N: NetSyscalls> Run<P, N> {
     }
 
     /// An error with the errors of all attempts. Those under way get `errno`.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_044, Codes_SRS_ASYNC_SOCKET_NET_01_051
+    // Codes_SRS_ASYNC_SOCKET_NET_01_044
     fn failed(&self, errno: Errno, error: impl FnOnce(&Self, Attempts) -> ConnectError) -> ConnectError {
         let mut errors = Vec::new();
+        // Codes_SRS_ASYNC_SOCKET_NET_01_051
         if errors.try_reserve_exact(self.attempts.len()).is_err() {
             return ConnectError::Port(no_memory());
         }

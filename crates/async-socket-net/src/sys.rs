@@ -21,7 +21,10 @@ pub use crate::raw::Credentials;
 pub use rustix::io::Errno;
 
 /// The flags of every new descriptor: non-blocking, and closed by `exec`.
-const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+// Codes_SRS_ASYNC_SOCKET_NET_01_003, Codes_SRS_ASYNC_SOCKET_NET_01_039
+fn flags_of_new_descriptors() -> SocketFlags {
+    SocketFlags::NONBLOCK | SocketFlags::CLOEXEC
+}
 
 /// What a descriptor that shall be listened on is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,9 +101,8 @@ impl NetSyscalls for Kernel {
         rustix::io::ioctl_fionbio(fd, true)
     }
 
-    // Codes_SRS_ASYNC_SOCKET_NET_01_003
     fn accept(&self, fd: BorrowedFd<'_>) -> Result<(OwnedFd, Address), Errno> {
-        let (descriptor, peer) = acceptfrom_with(fd, FLAGS)?;
+        let (descriptor, peer) = acceptfrom_with(fd, flags_of_new_descriptors())?;
         Ok((descriptor, peer.and_then(Address::of_kernel).unwrap_or_else(Address::unnamed)))
     }
 
@@ -110,7 +112,7 @@ impl NetSyscalls for Kernel {
             Family::V6 => AddressFamily::INET6,
             Family::Unix => AddressFamily::UNIX,
         };
-        socket_with(family, SocketType::STREAM, FLAGS, None)
+        socket_with(family, SocketType::STREAM, flags_of_new_descriptors(), None)
     }
 
     fn bind(&self, fd: BorrowedFd<'_>, address: &Address) -> Result<(), Errno> {

@@ -121,7 +121,6 @@ impl Tracker {
     /// the port's thread. Let it hold a `Weak` of the socket, so that the tracker does not keep the socket open.
     ///
     /// Ends the process if there is no memory; [`try_track`](Self::try_track) does not.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_017
     pub fn track<F: FnOnce() + Send + 'static>(&self, cut_off: F) -> Tracked {
         self.try_track(cut_off).unwrap_or_else(|_| handle_alloc_error(Layout::new::<F>()))
     }
@@ -130,16 +129,18 @@ impl Tracker {
     ///
     /// # Errors
     /// `cut_off`, if there is no memory. The connection is not counted then.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_017, Codes_SRS_ASYNC_SOCKET_NET_01_053
     pub fn try_track<F: FnOnce() + Send + 'static>(&self, cut_off: F) -> Result<Tracked, F> {
         let cut_off = try_box(cut_off)?;
         let mut state = self.shared.state();
+        // Codes_SRS_ASYNC_SOCKET_NET_01_053
         if state.open.try_reserve(1).is_err() {
             let [cut_off] = *cut_off;
             return Err(cut_off);
         }
         let number = state.next;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_017
         state.next += 1;
+        // Codes_SRS_ASYNC_SOCKET_NET_01_017
         state.open.insert(number, cut_off);
         Ok(Tracked { shared: Arc::clone(&self.shared), number })
     }
@@ -156,7 +157,7 @@ impl Tracker {
     ///
     /// # Errors
     /// The port has no room for the timer, or was made before a `fork`, or there is no memory. Nothing has happened then.
-    // Codes_SRS_ASYNC_SOCKET_NET_01_018, Codes_SRS_ASYNC_SOCKET_NET_01_019, Codes_SRS_ASYNC_SOCKET_NET_01_053
+    // Codes_SRS_ASYNC_SOCKET_NET_01_018, Codes_SRS_ASYNC_SOCKET_NET_01_019
     pub fn finish(
         &self,
         port: &impl Port,
@@ -168,6 +169,7 @@ impl Tracker {
         let alarm = try_box(Alarm::try_new(port.clone(), move || shared.end())?).map_err(|_| no_memory())?;
         let done = try_box(done).map_err(|_| no_memory())?;
         let mut state = self.shared.state();
+        // Codes_SRS_ASYNC_SOCKET_NET_01_053
         state.finishing.try_reserve(1).map_err(|_| no_memory())?;
         alarm[0].set(if state.open.is_empty() { Duration::ZERO } else { within })?;
         state.finishing.push(Finishing { alarm, done });
@@ -201,14 +203,15 @@ impl Shared {
 }
 
 impl Drop for Tracked {
-    // Codes_SRS_ASYNC_SOCKET_NET_01_081
     fn drop(&mut self) {
+        // Codes_SRS_ASYNC_SOCKET_NET_01_081
         if self.shared.made_in.is_inherited() {
             // A thread of the parent may have held the lock at the fork.
             return;
         }
         let mut state = self.shared.state();
         let cut_off = state.open.remove(&self.number);
+        // Codes_SRS_ASYNC_SOCKET_NET_01_018
         if cut_off.is_some() && state.open.is_empty() {
             // On the port's thread, because the program may hold a lock here.
             state.finishing.first().into_iter().for_each(|finishing| finishing.alarm.ring_soon());

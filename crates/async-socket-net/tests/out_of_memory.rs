@@ -2,7 +2,7 @@
 
 use async_socket_linux::AsyncSocketLinux;
 use async_socket_net::{
-    AcceptError, Accepted, ConnectError, Connector, Listener, Target, ToTarget, Tracker, UnixAddress,
+    AcceptError, Accepted, ConnectError, ConnectErrorKind, Connector, Listener, Target, ToTarget, Tracker, UnixAddress,
 };
 use completion_port::Action;
 use std::net::{TcpListener, TcpStream};
@@ -59,10 +59,33 @@ fn a_connect_for_which_any_one_allocation_fails_ends_with_an_error() {
                 outcome.expect("with all its memory it connects");
                 break;
             }
-            failed += usize::from(outcome.is_err());
+            if let Err(error) = outcome {
+                assert!(says_why(&error), "allocation {nth}: {error:?}");
+                failed += 1;
+            }
         }
         // The callback, the connect and the socket.
         assert!(failed > 2, "{failed} allocations of a connect can fail");
+    }
+}
+
+/// Whether the error is more than a list without an attempt.
+fn says_why(error: &ConnectError) -> bool {
+    !matches!(error, ConnectError::Failed { .. }) || !error.attempts().is_empty()
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_051
+#[test]
+fn a_refused_connect_for_which_any_one_allocation_fails_ends_with_an_error() {
+    let closed = Target::Address("127.0.0.1:1".parse().expect("an address"));
+    for nth in 1.. {
+        let (outcome, tried) = connect_failing_nth(nth, closed.clone());
+        let error = outcome.map(drop).expect_err("nothing listens there");
+        assert!(says_why(&error), "allocation {nth}: {error:?}");
+        if tried < nth {
+            assert_eq!(error.kind(), ConnectErrorKind::Refused);
+            break;
+        }
     }
 }
 

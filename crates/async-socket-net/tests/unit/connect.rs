@@ -1,14 +1,21 @@
 //! Connecting: which address is tried when, with which calls.
 
 use crate::script::{Call, Inbox, Script, doubles, inet};
-use async_socket_linux::{AsyncSocketLinux, SocketState};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, SocketState};
 use async_socket_net::sys::Errno;
 use async_socket_net::{
     ConnectError, ConnectErrorKind, Connecting, Connector, Family, SocketOption, SocketOptions, ToTarget, UnixAddress,
 };
 use completion_port::{Action, Direction};
 use rstest::rstest;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use std::io::{IoSlice, Write};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net as unix;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 use test_doubles::MockPort;
 
@@ -111,6 +118,38 @@ fn what_a_connector_has_made_is_opened_without_a_question() {
 
     assert_eq!(inet.only().expect("not asked").state(), SocketState::Open);
     assert_eq!(unix.only().expect("not asked").state(), SocketState::Open);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_054
+#[test]
+fn a_unix_socket_that_was_not_asked_is_read_beyond_a_passed_descriptor() {
+    let port = MockPort::new();
+    let name = format!("async-socket-net-passes-{}", std::process::id());
+    let address = unix::SocketAddr::from_abstract_name(&name).unwrap();
+    let listener = UnixListener::bind_addr(&address).unwrap();
+    let outcome = Inbox::<Outcome>::new();
+    let _connecting = Connector::new().connect_on(port.clone(), address, LONG, outcome.callback());
+    port.run_scheduled();
+    let socket = outcome.only().unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    let received = Inbox::new();
+    for _ in 0..2 {
+        let mut report = received.callback();
+        socket.receive_async(vec![0; 64], move |it| report(it.received().to_vec())).unwrap();
+    }
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = [peer.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+    sendmsg(&peer, &[IoSlice::new(b"first")], &mut control, SendFlags::empty()).unwrap();
+    peer.write_all(b"second").unwrap();
+
+    port.fire(Action::In);
+    port.run_scheduled();
+
+    // The kernel reads to the passed descriptor and no further.
+    assert_eq!((received.next(), received.next()), (Some(b"first".to_vec()), Some(b"second".to_vec())));
+    socket.close();
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_050
@@ -222,6 +261,22 @@ fn after_a_failure_the_next_address_is_tried_at_once() {
     port.fire(Action::Out);
 
     assert!(outcome.only().is_ok());
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_038
+#[test]
+fn after_a_failure_beside_another_attempt_the_next_address_is_tried_at_once() {
+    let (port, script) = doubles();
+    script.errors([Ok(Some(Errno::CONNREFUSED))]);
+    let (_connecting, outcome) = start(&port, &script, addresses(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]));
+    port.advance(Duration::from_millis(250));
+    assert_eq!(script.open(), 2, "two attempts are under way");
+
+    port.fire(Action::Out);
+
+    assert_eq!(script.connected_to(), ["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"]);
+    assert_eq!(script.open(), 2, "the second is closed");
+    assert!(outcome.is_empty());
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_039

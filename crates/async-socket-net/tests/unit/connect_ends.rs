@@ -104,7 +104,7 @@ fn an_attempt_that_epoll_refuses_is_closed_and_the_next_address_is_tried() {
     assert!(outcome.only().is_ok());
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_043, Tests_SRS_ASYNC_SOCKET_NET_01_044
+// Tests_SRS_ASYNC_SOCKET_NET_01_043, Tests_SRS_ASYNC_SOCKET_NET_01_044, Tests_SRS_ASYNC_SOCKET_NET_01_045
 #[test]
 fn at_the_deadline_everything_is_closed_and_the_error_names_what_was_under_way() {
     let (port, script) = doubles();
@@ -137,7 +137,7 @@ fn a_time_that_no_clock_reaches_is_no_deadline() {
     drop(connecting);
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_047
+// Tests_SRS_ASYNC_SOCKET_NET_01_045, Tests_SRS_ASYNC_SOCKET_NET_01_047
 #[test]
 fn dropping_the_connecting_completes_the_connect_inside_the_drop_and_leaves_nothing() {
     let (port, script) = doubles();

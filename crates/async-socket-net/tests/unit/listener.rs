@@ -1,16 +1,20 @@
 //! A listener: connections come in, and the listener ends.
 
 use crate::script::{Call, Inbox, Script, doubles, inet};
-use async_socket_linux::{AsyncSocket, SocketState};
+use async_socket_linux::{AsyncSocket, ExecutionEngine, SocketState};
 use async_socket_net::sys::{Errno, ListenerKind};
 use async_socket_net::{
     AcceptError, Accepted, Family, KeepAlive, ListenError, Listener, SocketOption, SocketOptions, UnixAddress,
 };
-use completion_port::{Action, Direction};
+use completion_port::{Action, CompletionPort, Direction};
 use parking_lot::Mutex;
 use rstest::rstest;
+use std::io::Write;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
 use std::time::Duration;
 use test_doubles::{MockPort, PortCall, any_descriptor};
 
@@ -182,6 +186,29 @@ fn an_accepted_connection_opens_as_a_socket_on_the_listeners_port() {
     assert_eq!(socket.descriptor_number(), number);
     assert_eq!(port.calls().last(), Some(&PortCall::Attach(number)));
     socket.close();
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_004
+#[test]
+fn connections_of_an_engines_listener_open_on_its_ports_in_turn() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let (script, engine) = (Script::new(), ExecutionEngine::builder().threads(2).build().unwrap());
+    script.accepts(["10.0.0.1:1", "10.0.0.2:2"].map(inet).map(Ok));
+    let (listener, mut event) = UnixStream::pair().unwrap();
+    let (done, accepted) = channel();
+    let callback = move |it: Result<Accepted<CompletionPort, Script>, AcceptError>| done.send(it).unwrap();
+    let _listener = Listener::builder().syscalls(script.clone()).listen(&engine, listener, callback).unwrap();
+
+    event.write_all(b"x").unwrap();
+    let sockets = [(); 2].map(|()| accepted.recv_timeout(PATIENCE).unwrap().unwrap().open().unwrap());
+
+    let (done, threads) = channel();
+    for socket in &sockets {
+        let done = done.clone();
+        socket.receive_async([0; 1], move |_| done.send(thread::current().id()).unwrap()).unwrap();
+    }
+    script.hang_up();
+    assert_ne!(threads.recv_timeout(PATIENCE).unwrap(), threads.recv_timeout(PATIENCE).unwrap());
 }
 
 trait Number {
@@ -377,9 +404,29 @@ fn a_stop_closes_the_descriptor_and_calls_back_each_time() {
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_020
 #[test]
+fn a_listener_says_its_address_and_what_it_has_done() {
+    let (port, script) = doubles();
+    let (listener, _accepted) = listen(&port, &script);
+    let before = listener.metrics();
+    assert_eq!((before.accepted, before.failed_clients, before.pauses), (0, 0, 0));
+    assert!(before.is_accepting && !before.is_paused);
+    script.accepts([Ok(inet("10.0.0.1:1")), Err(Errno::CONNABORTED), Ok(inet("10.0.0.2:2")), Err(Errno::MFILE)]);
+
+    port.fire(Action::In);
+
+    let after = listener.metrics();
+    assert_eq!((after.accepted, after.failed_clients, after.pauses), (2, 1, 1));
+    assert!(after.is_accepting && after.is_paused);
+    assert_eq!(listener.local_address().to_string(), "127.0.0.1:4321");
+    listener.stop(|| ());
+    assert!(!listener.metrics().is_accepting);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_005, Tests_SRS_ASYNC_SOCKET_NET_01_020
+#[test]
 fn a_listener_per_port_binds_them_all_to_the_first_ones_port() {
     let script = Script::new();
-    let engine = async_socket_linux::ExecutionEngine::builder().threads(2).build().unwrap();
+    let engine = ExecutionEngine::builder().threads(2).build().unwrap();
     script.binds([Ok(()), Err(Errno::ADDRINUSE)]);
 
     let error = Listener::builder()

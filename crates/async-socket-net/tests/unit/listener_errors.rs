@@ -211,6 +211,8 @@ fn an_error_event_without_an_error_of_accept_changes_nothing() {
 fn a_failed_port_loses_the_listener_and_says_so() {
     let (port, script) = doubles();
     let (listener, accepted) = listen(&port, &script);
+    port.fire(Action::In);
+    assert!(accepted.is_empty() && listener.metrics().is_accepting, "it is not lost before");
 
     port.fail();
 

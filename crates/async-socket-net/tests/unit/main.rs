@@ -4,6 +4,7 @@ mod address;
 mod auto_traits;
 mod connect;
 mod connect_ends;
+mod kernel;
 mod listener;
 mod listener_errors;
 mod random;

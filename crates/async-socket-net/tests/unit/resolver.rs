@@ -3,6 +3,7 @@
 use crate::connect::LONG;
 use crate::script::{Inbox, doubles};
 use async_socket_net::{ConnectError, ConnectErrorKind, Connector, ResolveError, Resolver};
+use rstest::rstest;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -58,7 +59,7 @@ fn a_name_is_looked_up_on_another_thread_and_its_addresses_are_tried_on_the_port
     assert!(outcome.only().is_err());
 }
 
-// Tests_SRS_ASYNC_SOCKET_NET_01_032
+// Tests_SRS_ASYNC_SOCKET_NET_01_032, Tests_SRS_ASYNC_SOCKET_NET_01_045
 #[test]
 fn a_resolver_that_fails_or_knows_no_address_or_panics_ends_the_connect() {
     let (port, script) = doubles();
@@ -110,6 +111,50 @@ fn a_full_queue_refuses_and_a_cancelled_look_up_makes_room() {
     let (host, ..) = questions.recv_timeout(PATIENCE).unwrap();
     assert_eq!(host, "five", "the cancelled name is not looked up");
     drop(running);
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_033
+#[rstest]
+fn a_pool_takes_a_look_up_for_each_thread_and_each_place_also_before_its_thread_has_begun(
+    #[values(0, 1, 3)] queue: usize,
+) {
+    // Whether the thread has taken the first look-up when the others come is up to the scheduler.
+    for _ in 0..100 {
+        let (port, script) = doubles();
+        let (resolver, _questions) = asked(1, queue);
+        let connector = Connector::new().resolver(&resolver).syscalls(script);
+        let start = || {
+            let outcome = Inbox::new();
+            (connector.connect_on(port.clone(), ("any", 1), LONG, outcome.callback()), outcome)
+        };
+
+        let taken: Vec<_> = (0..1 + queue).map(|_| start()).collect();
+        let (_connecting, refused) = start();
+        port.run_scheduled();
+
+        assert!(taken.iter().all(|(_, outcome)| outcome.is_empty()), "there is a thread or a place for each");
+        let error = refused.only().unwrap_err();
+        assert!(matches!(error, ConnectError::Resolver { source: ResolveError::Busy, .. }), "{error:?}");
+    }
+}
+
+// Tests_SRS_ASYNC_SOCKET_NET_01_048
+#[test]
+fn a_failed_port_ends_a_connect_whose_name_is_being_looked_up() {
+    let (port, script) = doubles();
+    let (resolver, questions) = asked(1, 1);
+    let outcome = Inbox::new();
+    let connector = Connector::new().resolver(&resolver).syscalls(script);
+    let _connecting = connector.connect_on(port.clone(), ("hangs", 1), LONG, outcome.callback());
+    let _hanging = questions.recv_timeout(PATIENCE).unwrap();
+    port.run_scheduled();
+    assert!(outcome.is_empty());
+
+    port.fail();
+    port.run_scheduled();
+
+    let error = outcome.only().unwrap_err();
+    assert!(matches!(error, ConnectError::Port(_)), "{error:?}");
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_034, Tests_SRS_ASYNC_SOCKET_NET_01_043

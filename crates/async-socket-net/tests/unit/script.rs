@@ -100,6 +100,11 @@ impl Script {
         self.state.lock().makes_no_sockets = true;
     }
 
+    /// Closes the other ends of the descriptors that were made.
+    pub(crate) fn hang_up(&self) {
+        self.state.lock().peers.clear();
+    }
+
     /// Runs `hook` inside the next `connect`.
     pub(crate) fn during_connect(&self, hook: impl FnOnce() + Send + 'static) {
         self.state.lock().hook = Some(Box::new(hook));
