@@ -321,10 +321,6 @@ impl<P: Port, N: NetSyscalls> Handler for Acceptor<P, N> {
     // Codes_SRS_ASYNC_SOCKET_NET_01_013
     fn release(&self, descriptor: OwnedFd) {
         self.sys.close(descriptor);
-        if self.made_in.is_inherited() {
-            // A thread of the parent may have held the lock at the fork.
-            return;
-        }
         let mut parts = self.parts();
         parts.is_over = true;
         let (alarm, program) = (parts.alarm.take(), parts.program.take());

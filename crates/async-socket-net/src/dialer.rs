@@ -3,7 +3,6 @@
 use crate::race::Race;
 use crate::sys::{Errno, NetSyscalls};
 use completion_port::memory::TryArc;
-use completion_port::process::Generation;
 use completion_port::sys::retry_interrupted;
 use completion_port::{Action, Attempt, Direction, Handler, Port, Registration};
 use std::mem;
@@ -18,7 +17,6 @@ pub(crate) struct Dialer<P: Port, N: NetSyscalls> {
     index: usize,
     sys: N,
     port_failed: AtomicBool,
-    made_in: Generation,
     descriptor: Mutex<Kept>,
 }
 
@@ -49,7 +47,6 @@ impl<P: Port, N: NetSyscalls> Dialer<P, N> {
             index,
             sys,
             port_failed: AtomicBool::new(false),
-            made_in: Generation::current(),
             descriptor: Mutex::new(Kept::No),
         };
         let registration = Registration::try_new(port, dialer, descriptor).map_err(|refused| {
@@ -114,10 +111,6 @@ impl<P: Port, N: NetSyscalls> Handler for Dialer<P, N> {
 
     // Codes_SRS_ASYNC_SOCKET_NET_01_041
     fn release(&self, descriptor: OwnedFd) {
-        if self.made_in.is_inherited() {
-            // A thread of the parent may have held the lock at the fork.
-            return self.sys.close(descriptor);
-        }
         let mut kept = self.kept();
         if matches!(*kept, Kept::Wanted) {
             *kept = Kept::Here(descriptor);

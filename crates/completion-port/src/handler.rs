@@ -75,7 +75,8 @@ pub trait Handler: Sized + Send + Sync + 'static {
         None
     }
 
-    /// Takes the descriptor after the registration's removal. By default it is dropped.
+    /// Takes the descriptor after the registration's removal. By default it is dropped. Never called in a child of `fork` for a
+    /// registration of the parent.
     fn release(&self, descriptor: Self::Descriptor) {
         drop(descriptor);
     }
