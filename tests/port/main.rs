@@ -9,6 +9,7 @@ mod driver;
 mod ends;
 mod failed;
 mod fairness_and_panics;
+mod inherited;
 mod order;
 mod raw_waits;
 mod refused_call;

@@ -294,15 +294,15 @@ fn while_the_thread_is_busy_many_adds_are_one_wake_up_and_none_is_lost() {
 #[test]
 fn a_chain_of_callbacks_writes_no_wake_up() {
     let (calls, port) = port();
-    let (registration, mut peer) = socket(&port);
+    let ((registration, mut peer), (other, _others_peer)) = (socket(&port), socket(&port));
     round_trip(&port);
     settled(&calls);
     let (before, (tell, told)) = (calls.made(PortSyscall::Wake), inbox());
-    let echo = Arc::clone(&registration);
     let callback = move |_| {
         for _ in 0..10 {
             let tell = tell.clone();
-            echo.add(Direction::Out, writes("x").then(move |_| tell.put(()))).expect("it is registered");
+            // The port's thread has to be told of an operation that can run on another descriptor.
+            other.add(Direction::Out, writes("x").then(move |_| tell.put(()))).expect("it is registered");
         }
     };
     registration.add(Direction::In, reads(1).then(callback)).unwrap();

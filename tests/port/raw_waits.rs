@@ -1,9 +1,10 @@
 //! Raw waits whose port counts its system calls.
 
 use completion_port::{Action, Interest, OneShots};
-use integration_tests::inbox;
-use integration_tests::port::{Port, port, round_trip, socket, writes};
+use integration_tests::port::{A_WHILE, Port, port, round_trip, settled, socket, writes};
+use integration_tests::{inbox, spawn, wait};
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use test_doubles::{Number, PortSyscall};
@@ -12,6 +13,42 @@ type Waits = (Number, Box<dyn FnOnce(Action) + Send>);
 
 fn waiting(port: &Port) -> OneShots<Waits, Port> {
     OneShots::new(port.clone())
+}
+
+// Tests_SRS_COMPLETION_PORT_01_073
+#[test]
+fn a_removal_waits_for_the_callback_of_its_descriptor() {
+    let port = port().1;
+    let waiting = Arc::new(waiting(&port));
+    let (ours, _peer) = UnixStream::pair().unwrap();
+    let (gate, barrier) = wait::gate();
+    waiting.add(Interest::OUT, (Number::of(&ours), Box::new(move |_| barrier.wait()))).unwrap();
+    gate.wait_for_arrival();
+
+    let removes = Arc::clone(&waiting);
+    let removing = spawn("the removal", move || removes.remove(ours.as_fd()));
+
+    assert!(removing.still_runs_after(A_WHILE));
+    gate.open();
+    removing.join();
+}
+
+// Tests_SRS_COMPLETION_PORT_01_120
+#[test]
+fn a_descriptor_whose_waits_have_fired_wakes_the_thread_no_more() {
+    let (calls, port) = port();
+    let waiting = waiting(&port);
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let (tell, told) = inbox();
+    waiting.add(Interest::IN, (Number::of(&ours), Box::new(move |action| tell.put(action)))).unwrap();
+    peer.write_all(b"x").unwrap();
+    assert_eq!(told.only(), Action::In);
+    let waits = settled(&calls);
+
+    peer.write_all(b"y").unwrap();
+    drop(peer);
+
+    assert_eq!(settled(&calls), waits);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_121

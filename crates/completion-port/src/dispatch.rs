@@ -66,6 +66,7 @@ impl Current {
         let outer = Self(CURRENT.get(), CURRENT_SINCE.get(), replace_longest(timed));
         // Codes_SRS_COMPLETION_PORT_01_061, Codes_SRS_COMPLETION_PORT_01_175
         CURRENT.set(shared.address());
+        // Codes_SRS_COMPLETION_PORT_01_124
         CURRENT_SINCE.set(Some(shared.made_in));
         outer
     }

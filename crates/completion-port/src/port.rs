@@ -338,7 +338,6 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
     }
 
     fn counts_callbacks(&self) -> bool {
-        // Codes_SRS_COMPLETION_PORT_01_189
         self.owner.shared.counters.is_some()
     }
 
@@ -347,7 +346,6 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
     }
 
     fn is_on_port_thread(&self) -> bool {
-        // Codes_SRS_COMPLETION_PORT_01_124
         is_port_thread()
     }
 }

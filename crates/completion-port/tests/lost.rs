@@ -119,10 +119,10 @@ fn the_thread_of_a_port_that_has_failed_does_not_spin() {
     let thread = received(&told, "the operation");
 
     let before = cpu_time(&thread);
-    thread::sleep(Duration::from_millis(200));
+    thread::sleep(Duration::from_millis(500));
 
     let used = cpu_time(&thread) - before;
-    assert!(used < Duration::from_millis(50), "{used:?}");
+    assert!(used < Duration::from_millis(25), "{used:?}");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_092, Tests_SRS_COMPLETION_PORT_01_094
