@@ -46,6 +46,24 @@ fn a_cancelled_write_leaves_the_order_of_the_others() {
 
 // Tests_SRS_COMPLETION_PORT_01_151
 #[test]
+fn the_name_of_what_is_complete_cancels_nothing_that_came_later() {
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let (outbox, first) = inbox();
+    let id = registration.add(Direction::In, reads(1).then(move |done| outbox.put(done))).unwrap();
+    peer.write_all(b"1").unwrap();
+    assert_eq!(first.only().bytes, b"1");
+    let second = start(&registration, Direction::In, reads(1));
+
+    assert_eq!(registration.cancel(id), Cancel::NotWaiting);
+
+    assert!(second.is_pending());
+    peer.write_all(b"2").unwrap();
+    assert_eq!(second.only().bytes, b"2");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_151
+#[test]
 fn cancels_race_with_bytes_and_each_byte_arrives_once() {
     const ROUNDS: usize = 20_000;
     let port = port().1;

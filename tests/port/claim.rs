@@ -1,7 +1,7 @@
 //! Attempts on the caller's own thread, with real sockets.
 
 use completion_port::sys::Errno;
-use completion_port::{Action, ClaimError, Direction};
+use completion_port::{Action, Cancel, ClaimError, Direction, Phase};
 use integration_tests::call::Outbox;
 use integration_tests::port::{A_WHILE, Watched, port, reads, round_trip, settled, socket, start, writes};
 use integration_tests::{Inbox, inbox, spawn, wait, within};
@@ -117,6 +117,28 @@ fn bytes_that_arrive_between_eagain_and_queueing_are_read() {
 
 // Tests_SRS_COMPLETION_PORT_01_022
 #[test]
+fn the_eagain_of_a_claim_holds_until_the_next_event() {
+    let (calls, port) = port();
+    let (registration, mut peer) = socket(&port);
+    peer.write_all(b"x").unwrap();
+    round_trip(&port);
+    settled(&calls);
+    let claim = registration.try_claim(Direction::In).unwrap();
+    assert_eq!(read(claim.descriptor(), &mut [0; 1]), Ok(1));
+    assert_eq!(read(claim.descriptor(), &mut [0; 1]), Err(Errno::AGAIN));
+
+    let (tell, told) = inbox();
+    claim.queue(reads(1).then(move |done| tell.put(done))).unwrap();
+
+    settled(&calls);
+    assert_eq!(registration.handler().attempts(), 0, "no event has come since");
+    peer.write_all(b"y").unwrap();
+    assert_eq!(told.only().bytes, b"y");
+    assert_eq!(registration.handler().attempts(), 1);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_022
+#[test]
 fn room_that_is_made_at_any_moment_of_a_claim_is_used() {
     let port = port().1;
     let (registration, mut peer) = socket(&port);
@@ -175,6 +197,24 @@ fn remove_waits_for_a_claims_callback_on_another_thread() {
     claiming.join();
 }
 
+// Tests_SRS_COMPLETION_PORT_01_102
+#[test]
+fn a_removal_by_the_thread_that_holds_a_claim_is_finished_when_the_claim_ends() {
+    let (registration, _peer) = socket(&port().1);
+    let waiting = start(&registration, Direction::In, reads(1));
+
+    let phases = within("the removal", move || {
+        let claim = registration.try_claim(Direction::Out).expect("it is idle");
+        assert!(registration.remove());
+        let before = registration.phase();
+        drop(claim);
+        [before, registration.phase()]
+    });
+
+    assert_eq!(phases, [Phase::Removing, Phase::Removed]);
+    assert_eq!(waiting.only().action, Action::Abandoned);
+}
+
 /// Sends a number of bytes, each from the callback of the byte before.
 struct Chain {
     registration: Arc<Watched>,
@@ -218,6 +258,64 @@ fn an_endless_chain_of_sends_runs_in_constant_stack() {
     told.next();
     reading.join().unwrap();
     assert!(deepest.load(Ordering::Relaxed) <= 2, "{deepest:?}");
+}
+
+fn is_ready(registration: &Watched) -> bool {
+    registration.try_claim(Direction::In).expect("it is idle").is_ready()
+}
+
+// Tests_SRS_COMPLETION_PORT_01_180
+#[test]
+fn a_direction_is_ready_from_its_bytes_until_its_eagain() {
+    let (calls, port) = port();
+    let (registration, mut peer) = socket(&port);
+    settled(&calls);
+    assert!(!is_ready(&registration), "there are no bytes yet");
+
+    peer.write_all(b"x").unwrap();
+    round_trip(&port);
+    assert!(is_ready(&registration));
+
+    let claim = registration.try_claim(Direction::In).unwrap();
+    assert_eq!(read(claim.descriptor(), &mut [0; 1]), Ok(1));
+    assert_eq!(read(claim.descriptor(), &mut [0; 1]), Err(Errno::AGAIN));
+    let id = claim.queue(reads(1)).unwrap();
+    assert_eq!(registration.cancel(id), Cancel::Cancelled);
+    assert!(!is_ready(&registration), "all was read");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_181
+#[test]
+fn a_drained_direction_is_not_ready_unless_more_was_reported() {
+    let port = port().1;
+    let (registration, mut peer) = socket(&port);
+    let mut send = |bytes: &[u8]| {
+        peer.write_all(bytes).unwrap();
+        round_trip(&port);
+    };
+    send(b"x");
+    let claim = registration.try_claim(Direction::In).unwrap();
+    assert_eq!(read(claim.descriptor(), &mut [0; 8]), Ok(1));
+    claim.drained();
+    drop(claim);
+    assert!(!is_ready(&registration), "nothing has come since");
+
+    send(b"y");
+    assert!(is_ready(&registration));
+    let claim = registration.try_claim(Direction::In).unwrap();
+    assert_eq!(read(claim.descriptor(), &mut [0; 8]), Ok(1));
+    send(b"z");
+    claim.drained();
+    drop(claim);
+    assert!(is_ready(&registration), "an event has come while the claim was held");
+
+    drop(peer);
+    round_trip(&port);
+    let claim = registration.try_claim(Direction::In).unwrap();
+    assert_eq!(read(claim.descriptor(), &mut [0; 8]), Ok(1));
+    claim.drained();
+    drop(claim);
+    assert!(is_ready(&registration), "the end of the stream was reported");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_180, Tests_SRS_COMPLETION_PORT_01_181

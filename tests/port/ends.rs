@@ -2,13 +2,16 @@
 
 use completion_port::sys::Errno;
 use completion_port::{Action, Direction};
-use integration_tests::port::{fill, port, reads, round_trip, settled, socket, start, watch, writes};
-use integration_tests::{Inbox, Transport, inbox};
+use integration_tests::port::{Port, Watched, fill, port, reads, round_trip, settled, socket, start, watch, writes};
+use integration_tests::{Inbox, Transport, eventually, inbox};
 use rstest::rstest;
 use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
+use rustix::net::SendFlags;
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
+use test_doubles::{PortSyscall, ScriptedPort};
 
 // Tests_SRS_COMPLETION_PORT_01_031
 #[rstest]
@@ -39,14 +42,64 @@ fn a_half_close_does_not_touch_what_waits_to_be_sent() {
     let sending = start(&registration, Direction::Out, writes(vec![b's'; 4 << 20]));
     settled(&calls);
     assert!(sending.is_pending(), "the kernel does not take so much at once");
+    let before = registration.handler().attempts();
 
     peer.shutdown(Shutdown::Write).unwrap();
     assert_eq!(start(&registration, Direction::In, reads(1)).only().result, Some(Ok(0)));
+    settled(&calls);
     assert!(sending.is_pending());
+    assert_eq!(registration.handler().attempts(), before + 1, "only the read was attempted");
 
     let mut bytes = vec![0; 1 + (4 << 20)];
     peer.read_exact(&mut bytes).unwrap();
     assert_eq!(sending.only().action, Action::Out);
+}
+
+/// A registered TCP socket, and its peer.
+fn tcp(port: &Port) -> (Arc<Watched>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (watch(port, listener.accept().unwrap().0), peer)
+}
+
+/// Sends a byte of urgent data, and waits until the port has got the event.
+fn send_urgently(calls: &ScriptedPort, peer: &TcpStream) {
+    let waits = settled(calls);
+    assert_eq!(rustix::net::send(peer, b"!", SendFlags::OOB), Ok(1));
+    eventually("the event", || calls.made(PortSyscall::EpollWait) > waits);
+    settled(calls);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_031
+#[test]
+fn urgent_data_of_which_nothing_can_be_read_attempts_no_read() {
+    // EPOLLOUT | EPOLLPRI
+    let (calls, port) = port();
+    let (registration, peer) = tcp(&port);
+    let reading = start(&registration, Direction::In, reads(1));
+
+    send_urgently(&calls, &peer);
+
+    assert_eq!(registration.handler().attempts(), 0);
+    assert!(reading.is_pending());
+}
+
+// Tests_SRS_COMPLETION_PORT_01_032
+#[test]
+fn an_event_without_hang_up_and_error_is_none() {
+    // EPOLLPRI, because the socket's send buffer is full.
+    let (calls, port) = port();
+    let (registration, peer) = tcp(&port);
+    settled(&calls);
+    let claim = registration.try_claim(Direction::Out).unwrap();
+    fill(claim.descriptor());
+    let (tell, writing) = inbox();
+    claim.queue(writes("x").then(move |done| tell.put(done.action))).unwrap();
+    let reading = start(&registration, Direction::In, reads(1));
+
+    send_urgently(&calls, &peer);
+
+    assert!(writing.is_pending() && reading.is_pending());
 }
 
 // Tests_SRS_COMPLETION_PORT_01_031

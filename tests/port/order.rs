@@ -1,10 +1,15 @@
 //! Operations that wait for pipes and sockets: their order, and when they are attempted.
 
-use completion_port::{Action, AddError, Direction};
-use integration_tests::port::{drains, fill, port, reads, round_trip, settled, socket, start, watch, writes};
-use integration_tests::{Inbox, inbox, spawn, wait};
+use completion_port::{Action, AddError, Attempt, Direction, Handler, Registration};
+use integration_tests::port::{
+    Transfers, drains, fill, port, reads, round_trip, settled, socket, start, watch, writes,
+};
+use integration_tests::{Inbox, Outbox, inbox, spawn, wait};
 use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use test_doubles::PortSyscall;
 
@@ -115,6 +120,25 @@ fn after_removal_an_operation_comes_back() {
     assert_eq!(&bytes, b"mine");
 }
 
+// Tests_SRS_COMPLETION_PORT_01_011
+#[test]
+fn before_it_is_registered_an_operation_comes_back() {
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let registration = Registration::new(port().1, Transfers::default(), OwnedFd::from(ours));
+    let (tell, told) = inbox();
+    let operation = writes("mine").then(move |done| tell.put(done.action));
+
+    let refused = registration.add(Direction::Out, operation).expect_err("nothing is registered");
+
+    assert_eq!(refused.error, AddError::NotRegistered);
+    registration.register(|| ()).unwrap();
+    registration.add(Direction::Out, refused.returned).unwrap();
+    assert_eq!(told.only(), Action::Out);
+    let mut bytes = [0; 4];
+    peer.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"mine");
+}
+
 // Tests_SRS_COMPLETION_PORT_01_013, Tests_SRS_COMPLETION_PORT_01_036
 #[test]
 fn bytes_that_were_there_before_are_read_without_another_event() {
@@ -183,6 +207,44 @@ fn a_short_read_does_not_hide_the_end_of_the_stream_that_was_reported_with_it() 
     assert_eq!(second.only().result, Some(Ok(0)));
 }
 
+/// Suspends each operation once, and counts the attempts.
+#[derive(Default)]
+struct Suspends(AtomicUsize);
+
+impl Handler for Suspends {
+    type Descriptor = OwnedFd;
+    type Operation = Outbox<Action>;
+
+    fn attempt(&self, done: Outbox<Action>, action: Action, attempt: Attempt<'_, Self>) {
+        if self.0.fetch_add(1, Ordering::Relaxed) == 0 {
+            return attempt.suspend(done);
+        }
+        attempt.complete(false, None, || done.put(action));
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_037
+#[test]
+fn a_suspended_operation_waits_for_its_resumption_whatever_the_kernel_reports() {
+    let (calls, port) = port();
+    let (ours, mut peer) = UnixStream::pair().unwrap();
+    let registration = Registration::new(port.clone(), Suspends::default(), OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+    let (tell, told) = inbox();
+    registration.add(Direction::In, tell).unwrap();
+    for _ in 0..3 {
+        peer.write_all(b"x").unwrap();
+        round_trip(&port);
+    }
+    settled(&calls);
+    assert_eq!(registration.handler().0.load(Ordering::Relaxed), 1);
+
+    assert!(registration.resumer().resume(Direction::In));
+
+    assert_eq!(told.only(), Action::In);
+    assert!(!registration.resumer().resume(Direction::In), "nothing waits any more");
+}
+
 // Tests_SRS_COMPLETION_PORT_01_034
 #[test]
 fn a_callback_runs_with_no_lock_held() {
@@ -232,15 +294,15 @@ fn while_the_thread_is_busy_many_adds_are_one_wake_up_and_none_is_lost() {
 #[test]
 fn a_chain_of_callbacks_writes_no_wake_up() {
     let (calls, port) = port();
-    let (registration, mut peer) = socket(&port);
+    let ((registration, mut peer), (other, _others_peer)) = (socket(&port), socket(&port));
     round_trip(&port);
     settled(&calls);
     let (before, (tell, told)) = (calls.made(PortSyscall::Wake), inbox());
-    let echo = Arc::clone(&registration);
     let callback = move |_| {
         for _ in 0..10 {
             let tell = tell.clone();
-            echo.add(Direction::Out, writes("x").then(move |_| tell.put(()))).expect("it is registered");
+            // The port's thread has to be told of an operation that can run on another descriptor.
+            other.add(Direction::Out, writes("x").then(move |_| tell.put(()))).expect("it is registered");
         }
     };
     registration.add(Direction::In, reads(1).then(callback)).unwrap();

@@ -109,6 +109,25 @@ fn timers_that_are_cancelled_and_reset_while_they_fire_have_one_outcome_each() {
     eventually("the rest", || fired.load(Ordering::SeqCst) + in_time == 2_000);
 }
 
+// Tests_SRS_COMPLETION_PORT_01_168, Tests_SRS_COMPLETION_PORT_01_169
+#[test]
+fn a_timer_that_has_fired_can_neither_be_cancelled_nor_reset() {
+    let port = CompletionPort::create().unwrap();
+    let (tell, told) = inbox();
+    let timer = port.after(Duration::from_secs(3600), move || tell.put(Instant::now())).unwrap();
+    let at = port.now() + 10 * MS;
+
+    assert!(timer.reset(at));
+
+    assert!(told.only() >= at);
+    assert!(!timer.reset(port.now()));
+    assert!(!timer.cancel());
+    let (tell, told) = inbox::<()>();
+    let later = port.after(Duration::from_secs(3600), move || tell.put(())).unwrap();
+    assert!(later.cancel());
+    assert!(told.is_dead(), "its closure is dropped");
+}
+
 // Tests_SRS_COMPLETION_PORT_01_165
 #[test]
 fn a_timer_fires_on_time_while_messages_keep_the_port_awake() {
@@ -261,6 +280,9 @@ fn the_timer_of_a_socket_ends_what_may_be_cancelled_and_is_over() {
     let handler = Numbers { limit: 10, ended: Arc::clone(&ended) };
     let registration = Registration::new(port, handler, OwnedFd::from(ours));
     registration.register(|| ()).unwrap();
+    let id = registration.add(Direction::In, 8).unwrap();
+    assert_eq!(registration.cancel(id), Cancel::Cancelled);
+    assert_eq!(std::mem::take(&mut *ended.lock().unwrap()), [(8, Action::Cancelled)]);
     let ids = [1, 2, 12, 4].map(|number| registration.add(Direction::In, number).unwrap());
     assert_eq!(registration.cancel(ids[0]), Cancel::Started);
 
@@ -273,6 +295,61 @@ fn the_timer_of_a_socket_ends_what_may_be_cancelled_and_is_over() {
     seen.sort_unstable_by_key(|end| end.0);
     assert_eq!(seen, [(2, Action::TimedOut), (4, Action::TimedOut)]);
     assert_eq!(registration.queued(Direction::In), 2);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_171
+#[test]
+fn the_oldest_operation_of_a_socket_times_out_and_the_next_takes_its_place() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    ours.set_nonblocking(true).unwrap();
+    let ended = Arc::default();
+    let handler = Numbers { limit: 10, ended: Arc::clone(&ended) };
+    let registration = Registration::new(CompletionPort::create().unwrap(), handler, OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+    for number in [2, 12] {
+        registration.add(Direction::In, number).unwrap();
+    }
+
+    registration.set_timer(Some(Instant::now())).unwrap();
+
+    eventually("one is over", || !ended.lock().unwrap().is_empty());
+    registration.remove();
+    assert_eq!(*ended.lock().unwrap(), [(2, Action::TimedOut), (12, Action::Abandoned)]);
+}
+
+/// Wants its timer to come three times.
+struct ThreeTimes(Arc<std::sync::Mutex<Vec<Instant>>>);
+
+impl Handler for ThreeTimes {
+    type Descriptor = OwnedFd;
+    type Operation = ();
+
+    fn attempt(&self, (): (), _: Action, attempt: Attempt<'_, Self>) {
+        attempt.complete(false, None, || ());
+    }
+
+    fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        let mut times = self.0.lock().expect("no test panics inside");
+        times.push(timer.now());
+        (times.len() < 3).then(|| timer.now() + 10 * MS)
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_170
+#[test]
+fn the_timer_of_a_socket_comes_again_when_its_handler_says_so() {
+    let (ours, _theirs) = UnixStream::pair().unwrap();
+    let times = Arc::default();
+    let handler = ThreeTimes(Arc::clone(&times));
+    let registration = Registration::new(CompletionPort::create().unwrap(), handler, OwnedFd::from(ours));
+    registration.register(|| ()).unwrap();
+
+    registration.set_timer(Some(Instant::now())).unwrap();
+
+    eventually("it comes three times", || times.lock().unwrap().len() == 3);
+    registration.remove();
+    let times = times.lock().unwrap();
+    assert!(times.windows(2).all(|two| two[1] >= two[0] + 10 * MS), "{times:?}");
 }
 
 /// Takes its time to note that an operation times out.
@@ -333,6 +410,7 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     registration.add(Direction::In, reads(1).then(report)).unwrap();
     theirs.write_all(b"x").unwrap();
     done.only();
+    assert_eq!(port.metrics().unwrap().wake_ups, 0, "only the kernel has had events");
     let (outbox, fired) = inbox();
     let _timer = port.after(MS, move || outbox.put(())).unwrap();
     let _later = port.after(Duration::from_secs(3600), || ()).unwrap();
@@ -341,5 +419,6 @@ fn a_port_that_counts_sees_its_sockets_and_timers() {
     let metrics = port.metrics().unwrap();
     assert!(metrics.events >= 1 && metrics.rounds >= 2 && metrics.timers == 1, "{metrics:?}");
     assert_eq!(metrics.timers_armed, 1);
+    assert!(metrics.wake_ups >= 1, "the timer was armed on another thread: {metrics:?}");
     assert!(metrics.longest_callback >= 20 * MS && metrics.longest_callback <= metrics.longest_round, "{metrics:?}");
 }

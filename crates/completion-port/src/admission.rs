@@ -77,7 +77,6 @@ impl<H: Handler> Core<H> {
         LaneFlags::CLOSED.union(LaneFlags::PORT_FAILED).union(backlog)
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_010, Codes_SRS_COMPLETION_PORT_01_011, Codes_SRS_COMPLETION_PORT_01_012
     #[inline]
     pub(crate) fn push_back<N: IntoOperation<H::Operation>>(
         &self,
@@ -118,11 +117,13 @@ impl<H: Handler> Core<H> {
             let number = self.take_number();
             match cold.make_rare() {
                 Some(rare) => rare.backlogs[direction as usize].push(number, new),
+                // Codes_SRS_COMPLETION_PORT_01_012
                 None => Err(new),
             }
             .map(|()| OperationId::new(number, direction))
             .map_err(|new| (NotQueued::OutOfMemory, new))
         } else {
+            // Codes_SRS_COMPLETION_PORT_01_011
             Err((NotQueued::NotRegistered, new))
         };
         drop(cold);
@@ -146,6 +147,7 @@ impl<H: Handler> Core<H> {
         }
         let number = self.number_between();
         // With the mark, a removal that this thread begins meanwhile knows that it must not wait for this lane.
+        // Codes_SRS_COMPLETION_PORT_01_102
         lane.set_oldest(mark());
         (Some(ClaimedLane { core: self, locked, number, before: self.latch.get() }), After::Nothing)
     }
@@ -157,13 +159,13 @@ impl<H: Handler> Core<H> {
     }
 
     /// Puts an operation that got `EAGAIN` into the slot. Does not end the claim.
-    // Codes_SRS_COMPLETION_PORT_01_021
     pub(crate) fn push_front<N: IntoOperation<H::Operation>>(
         &self,
         direction: Direction,
         claimed: &mut ClaimedLane<'_, H>,
         new: N,
     ) -> Result<OperationId, N> {
+        // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
         self.lane(direction).fill(&mut claimed.locked, claimed.number, new)?;
         self.latch.exhausted_since(claimed.before, direction);
         // The next claim gets another number.
@@ -232,9 +234,9 @@ impl<H: Handler> Core<H> {
     }
 
     /// Whether the registration has to be scheduled.
-    // Codes_SRS_COMPLETION_PORT_01_013
     #[inline]
     fn needs_wakeup(&self, direction: Direction) -> After {
+        // Codes_SRS_COMPLETION_PORT_01_010
         if self.latch.get().is_anything_for(direction) && self.is_first_to_schedule(direction) {
             After::Schedule
         } else {

@@ -43,11 +43,13 @@ impl<O> Backlog<O> {
 
     /// The operation comes back if there is no memory.
     pub(crate) fn push<N: IntoOperation<O>>(&mut self, number: u64, new: N) -> Result<(), N> {
+        // Codes_SRS_COMPLETION_PORT_01_012
         if self.queue.try_reserve(1).is_err() {
             return Err(new);
         }
         let mut slot = self.recycled.pop();
         new.store_in(&mut slot)?;
+        // Codes_SRS_COMPLETION_PORT_01_010
         self.queue.extend(slot.map(|operation| Numbered { number, operation }));
         self.peak = self.peak.max(self.queue.len());
         Ok(())

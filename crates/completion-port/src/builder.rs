@@ -12,6 +12,9 @@ use thiserror::Error;
 /// The default name of the thread. Linux shows 15 bytes.
 const THREAD_NAME: &str = "completion-port";
 
+/// The largest stack, whose size can still be rounded up.
+const LARGEST_STACK: usize = isize::MAX as usize - (1 << 20);
+
 /// Why a port could not be created.
 #[derive(Debug, Error)]
 #[error("{call} failed")]
@@ -60,6 +63,7 @@ impl CompletionPortBuilder {
     /// The thread's name. Linux keeps 15 bytes of it. The default is `completion-port`. Only the kernel knows it:
     /// `std::thread::current().name()` in a callback is `None`.
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        // Codes_SRS_COMPLETION_PORT_01_088
         self.thread_name = Some(name.into());
         self
     }
@@ -68,6 +72,7 @@ impl CompletionPortBuilder {
     /// minimum. The default is that of a pthread of this process (on Linux with glibc the limit `ulimit -s` at the
     /// program's start, usually 8 MiB), but at least 2 MiB. Only the part that is touched takes memory.
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        // Codes_SRS_COMPLETION_PORT_01_089
         self.thread_stack_size = Some(bytes);
         self
     }
@@ -84,7 +89,6 @@ impl CompletionPortBuilder {
     ///
     /// # Errors
     /// As for `create`.
-    // Codes_SRS_COMPLETION_PORT_01_001, Codes_SRS_COMPLETION_PORT_01_002
     pub fn create_with<S: PortSyscalls>(self, sys: S) -> Result<CompletionPort<S>, CreatePortError> {
         CompletionPort::start(sys, self)
     }
@@ -115,10 +119,10 @@ impl CompletionPortBuilder {
 
     /// The settings that the port thread is started with. An error if no thread can have them.
     pub(crate) fn thread(self) -> Result<ThreadSettings, Errno> {
-        const ALL_BUT_ROUNDING: usize = isize::MAX as usize - (1 << 20);
         let stack_size = self.thread_stack_size.unwrap_or_else(default_stack_size);
         let name = self.thread_name;
-        let is_possible = stack_size <= ALL_BUT_ROUNDING && name.as_ref().is_none_or(|name| !name.contains('\0'));
+        let is_possible = stack_size <= LARGEST_STACK && name.as_ref().is_none_or(|name| !name.contains('\0'));
+        // Codes_SRS_COMPLETION_PORT_01_089
         if is_possible { Ok(ThreadSettings { name, stack_size }) } else { Err(Errno::INVAL) }
     }
 }

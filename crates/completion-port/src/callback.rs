@@ -66,7 +66,6 @@ fn drop_caught(payload: Box<dyn Any + Send>) {
 }
 
 /// Measures how long a callback takes, also if it panics, on the thread of a port that counts.
-// Codes_SRS_COMPLETION_PORT_01_189
 pub(crate) fn timed<T>(call: impl FnOnce() -> T) -> T {
     let _timing = LONGEST.get().map(|_| Timing(Instant::now()));
     call()
@@ -77,6 +76,7 @@ struct Timing(Instant);
 impl Drop for Timing {
     fn drop(&mut self) {
         let took = self.0.elapsed();
+        // Codes_SRS_COMPLETION_PORT_01_189
         LONGEST.set(LONGEST.get().map(|longest| longest.max(took)));
     }
 }
@@ -102,6 +102,7 @@ pub(crate) struct Suspended(usize);
 impl Suspended {
     pub(crate) fn new() -> Self {
         let outer = IN_DISPATCH.replace(0);
+        // Codes_SRS_COMPLETION_PORT_01_176
         if outer != 0 {
             enter(outer);
         }
@@ -123,6 +124,7 @@ impl Drop for Suspended {
 #[inline(always)]
 pub(crate) fn run_in_claim(end_claim: impl FnOnce(), call: impl FnOnce()) {
     let refused = REFUSES_CLAIMS.get();
+    // Codes_SRS_COMPLETION_PORT_01_024
     REFUSES_CLAIMS.set(true);
     end_claim();
     run_caught("callback", call);
@@ -217,6 +219,7 @@ impl Nested {
             *free = id;
             self.len += 1;
         } else if self.unknown == 0 && self.more.try_reserve(1).is_ok() {
+            // Codes_SRS_COMPLETION_PORT_01_100
             self.more.push(id);
         } else {
             self.unknown += 1;

@@ -73,7 +73,6 @@ pub enum Cancel {
 impl<H: Handler> Core<H> {
     /// Takes an operation out of its queue and completes it. `do_after` does what is left after the unlock, before the
     /// callback runs.
-    // Codes_SRS_COMPLETION_PORT_01_150, Codes_SRS_COMPLETION_PORT_01_151, Codes_SRS_COMPLETION_PORT_01_152
     pub(crate) fn cancel(&self, id: OperationId, do_after: impl FnOnce(After)) -> Cancel {
         if self.is_inherited() {
             return Cancel::NotWaiting;
@@ -85,6 +84,7 @@ impl<H: Handler> Core<H> {
         do_after(after);
         let cancel = match taken {
             Ok(operation) => {
+                // Codes_SRS_COMPLETION_PORT_01_150
                 self.end(operation, Action::Cancelled);
                 Cancel::Cancelled
             }
@@ -111,6 +111,7 @@ impl<H: Handler> Core<H> {
         if let Some(taken) = self.take_from_backlog(id.direction(), is_it) {
             return (taken, After::Nothing);
         }
+        // Codes_SRS_COMPLETION_PORT_01_151
         let is_in_slot = |number| number == id.number();
         self.take_from_slot(id.direction(), is_in_slot, |_| true).unwrap_or((Err(Cancel::NotWaiting), After::Nothing))
     }
@@ -128,6 +129,7 @@ impl<H: Handler> Core<H> {
                 let is_there = self.is_still_there(lane.oldest(), &mut is_wanted);
                 let taken = match locked.slot() {
                     Some(operation) if is_there && and(operation) => {
+                        // Codes_SRS_COMPLETION_PORT_01_152
                         if self.may_cancel(operation) {
                             lane.set_oldest(NOTHING);
                             locked.slot_mut().take().map(Ok)
@@ -221,16 +223,18 @@ impl<'a, H: Handler> TimerFired<'a, H> {
     ///
     /// `is_over` may be asked several times about one operation. It is called with a lock held, so it must be short and run
     /// no foreign code.
-    // Codes_SRS_COMPLETION_PORT_01_171, Codes_SRS_COMPLETION_PORT_01_172, Codes_SRS_COMPLETION_PORT_01_188
     pub fn end_waiting(&self, direction: Direction, mut is_over: impl FnMut(&H::Operation) -> bool) {
         // The slot's operation is older than those of the backlog, and these move up.
         // Taken at the first call, so that the handler can note before it that it looks.
         let newest = self.newest.get().unwrap_or_else(|| self.core.number_between());
+        // Codes_SRS_COMPLETION_PORT_01_172
         self.newest.set(Some(newest));
+        // Codes_SRS_COMPLETION_PORT_01_172
         let is_old = |number| number < newest;
         let mut times_out = |operation: &H::Operation| {
             let is_over = self.core.may_cancel(operation) && is_over(operation);
             if is_over {
+                // Codes_SRS_COMPLETION_PORT_01_188
                 self.core.note_time_out(operation);
             }
             is_over
@@ -239,6 +243,7 @@ impl<'a, H: Handler> TimerFired<'a, H> {
         while let Some(Ok(operation)) =
             self.core.take_from_backlog(direction, |number, operation| is_old(number) && times_out(operation))
         {
+            // Codes_SRS_COMPLETION_PORT_01_171
             self.core.end(operation, Action::TimedOut);
         }
         #[cfg(loom)]
@@ -258,6 +263,7 @@ impl<'a, H: Handler> TimerFired<'a, H> {
         while let Some((Ok(operation), after)) = self.core.take_from_slot(direction, &is_old, &mut times_out) {
             // The port calls the registration again after this.
             let _ = after;
+            // Codes_SRS_COMPLETION_PORT_01_171
             self.core.end(operation, Action::TimedOut);
         }
     }

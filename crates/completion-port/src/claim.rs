@@ -92,7 +92,6 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
     ///
     /// # Errors
     /// [`AddError::OutOfMemory`], with the claim, which is still held, and the operation.
-    // Codes_SRS_COMPLETION_PORT_01_021, Codes_SRS_COMPLETION_PORT_01_107
     ///
     /// # Panics
     /// Never, because a claim holds its lane until it ends, and the end consumes the claim.

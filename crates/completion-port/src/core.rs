@@ -153,6 +153,7 @@ impl<H: Handler> Core<H> {
     }
 
     pub(crate) fn phase(&self) -> Phase {
+        // Codes_SRS_COMPLETION_PORT_01_086
         if self.is_inherited() {
             return Phase::Removed;
         }
@@ -160,6 +161,7 @@ impl<H: Handler> Core<H> {
     }
 
     pub(crate) fn has_port_failed(&self) -> bool {
+        // Codes_SRS_COMPLETION_PORT_01_093
         self.flags().contains(LaneFlags::PORT_FAILED)
     }
 

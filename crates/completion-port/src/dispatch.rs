@@ -64,7 +64,9 @@ impl Current {
     pub(crate) fn enter<S: PortSyscalls>(shared: &Shared<S>) -> Self {
         let timed = shared.counters.as_ref().map(|_| Duration::ZERO);
         let outer = Self(CURRENT.get(), CURRENT_SINCE.get(), replace_longest(timed));
+        // Codes_SRS_COMPLETION_PORT_01_061, Codes_SRS_COMPLETION_PORT_01_175
         CURRENT.set(shared.address());
+        // Codes_SRS_COMPLETION_PORT_01_124
         CURRENT_SINCE.set(Some(shared.made_in));
         outer
     }
@@ -80,6 +82,7 @@ impl Drop for Current {
 
 impl<S: PortSyscalls> Shared<S> {
     pub(crate) fn is_current_thread(&self) -> bool {
+        // Codes_SRS_COMPLETION_PORT_01_061
         CURRENT.get() == self.address()
     }
 
@@ -100,13 +103,13 @@ impl<S: PortSyscalls> Shared<S> {
         while let Some(last) = turns.pop() {
             run_caught("drop", || drop(last));
         }
+        // Codes_SRS_COMPLETION_PORT_01_094
         if this.has_failed() {
             // Dropping it would close the descriptors' numbers, which may belong to other code by now.
             mem::forget(this);
         }
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_085
     fn serve(&self, turns: &mut Turns, mut events: Vec<Event>) {
         loop {
             let (flags, untouched) = (self.flags(), untouched());
@@ -130,6 +133,7 @@ impl<S: PortSyscalls> Shared<S> {
     #[cold]
     #[inline(never)]
     fn serve_unusual(&self, turns: &mut Turns, events: &mut Vec<Event>, flags: PortFlags) -> bool {
+        // Codes_SRS_COMPLETION_PORT_01_085
         if flags.contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
             return false;
         }
@@ -142,15 +146,17 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// One turn of a port that the caller drives.
-    // Codes_SRS_COMPLETION_PORT_01_175
     pub(crate) fn turn(&self, turns: &mut Turns, events: &mut Vec<Event>, at_most: Duration) -> Turn {
+        // Codes_SRS_COMPLETION_PORT_01_175
         if self.flags().contains(PortFlags::STOPPING) || self.made_in.is_inherited() {
             return Turn::Over;
         }
         let fired = self.prepare_to_wait(turns, events, Some(at_most));
         let works = fired || !events.is_empty() || turns.table.remaining > 0 || self.has_pending();
+        // Codes_SRS_COMPLETION_PORT_01_175
         self.dispatch(turns, events);
         self.note_longest_callback();
+        // Codes_SRS_COMPLETION_PORT_01_176
         if works { Turn::Worked } else { Turn::Idle }
     }
 
@@ -198,6 +204,7 @@ impl<S: PortSyscalls> Shared<S> {
             if let Some(source) = table.source_at(token) {
                 match source.on_ready(Readiness::from_bits_retain(flags.bits())) {
                     Dispatch::Idle => {}
+                    // Codes_SRS_COMPLETION_PORT_01_040
                     Dispatch::Yielded => table.enqueue(token.index()),
                     Dispatch::Rearm => self.rearm_source(&**source),
                 }
@@ -224,6 +231,7 @@ impl<S: PortSyscalls> Shared<S> {
             {
                 match source.on_ready(Readiness::empty()) {
                     Dispatch::Idle => {}
+                    // Codes_SRS_COMPLETION_PORT_01_040
                     Dispatch::Yielded => table.enqueue(index),
                     Dispatch::Rearm => self.rearm_source(&**source),
                 }
@@ -232,10 +240,10 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Calls the sources whose timers are due, up to a number, so that events are not held up.
-    // Codes_SRS_COMPLETION_PORT_01_166
     #[cold]
     fn dispatch_timers(&self, turns: &mut Turns) {
         for _ in 0..TIMERS_PER_ROUND {
+            // Codes_SRS_COMPLETION_PORT_01_166
             let Some(token) = self.pending.lock().pop_due_timer() else { break };
             if turns.table.source_at(token).is_none() {
                 // The timer's source was inserted after the last look.
@@ -249,6 +257,7 @@ impl<S: PortSyscalls> Shared<S> {
             if dispatch == Dispatch::Yielded {
                 turns.table.enqueue(token.index());
             }
+            // Codes_SRS_COMPLETION_PORT_01_170
             if let Some(again) = again {
                 self.pending.lock().arm_again(token, again, || self.sys.now());
             }
@@ -449,7 +458,6 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Waits, for whole milliseconds with the call that every kernel has, and otherwise so that timers are on time.
-    // Codes_SRS_COMPLETION_PORT_01_187
     fn wait_up_to(&self, events: &mut Vec<Event>, at_most: Duration) {
         let rounded = milliseconds(at_most);
         if Duration::from_millis(rounded.into()) <= at_most {

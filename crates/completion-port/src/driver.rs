@@ -64,14 +64,13 @@ impl<S: PortSyscalls> PortDriver<S> {
     }
 
     /// Serves the port on the calling thread until the last reference to the port is gone.
-    // Codes_SRS_COMPLETION_PORT_01_175
     pub fn run(&mut self) {
+        // Codes_SRS_COMPLETION_PORT_01_175
         while self.run_once(None) != Turn::Over {}
     }
 
     /// Waits until there is something to do, for at most this time, and does it. `None` waits without a limit. Does not
     /// start a second round, so it returns even if there is always something to do.
-    // Codes_SRS_COMPLETION_PORT_01_175, Codes_SRS_COMPLETION_PORT_01_176
     pub fn run_once(&mut self, at_most: Option<Duration>) -> Turn {
         let end = at_most.filter(|limit| !limit.is_zero()).and_then(|limit| self.shared.sys.now().checked_add(limit));
         let _suspended = Suspended::new();
@@ -81,6 +80,7 @@ impl<S: PortSyscalls> PortDriver<S> {
             let left = match (at_most, end) {
                 (Some(limit), None) if limit.is_zero() => Duration::ZERO,
                 (_, None) => Duration::MAX,
+                // Codes_SRS_COMPLETION_PORT_01_176
                 (_, Some(end)) => end.saturating_duration_since(self.shared.sys.now()),
             };
             let turn = self.shared.turn(&mut self.turns, &mut events, left);

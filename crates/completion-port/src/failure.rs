@@ -13,11 +13,12 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 impl<S: PortSyscalls> Shared<S> {
-    // Codes_SRS_COMPLETION_PORT_01_063, Codes_SRS_COMPLETION_PORT_01_091
     #[cold]
     #[inline(never)]
     pub(crate) fn wait_failed(&self, error: Errno) {
+        // Codes_SRS_COMPLETION_PORT_01_091
         self.look_into(error);
+        // Codes_SRS_COMPLETION_PORT_01_063
         if !self.has_failed() {
             log_caught(|| tracing::error!(%error, "epoll_wait failed"));
             thread::sleep(PAUSE_AFTER_FAILURE);
@@ -36,6 +37,7 @@ impl<S: PortSyscalls> Shared<S> {
         }
         match retry_interrupted(|| self.sys.wake(self.epoll.as_fd(), self.eventfd.as_fd(), WAKE.0)) {
             Ok(()) => true,
+            // Codes_SRS_COMPLETION_PORT_01_094
             Err(error) => {
                 log_caught(|| tracing::error!(%error, "the port could not be woken"));
                 self.note_failure_unless_intact()
@@ -68,7 +70,6 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Returns whether the port is intact.
-    // Codes_SRS_COMPLETION_PORT_01_091
     #[cold]
     pub(crate) fn note_failure_unless_intact(&self) -> bool {
         let intact = self.is_intact();
@@ -81,15 +82,16 @@ impl<S: PortSyscalls> Shared<S> {
     }
 
     /// Waits without the kernel's objects, which are gone.
-    // Codes_SRS_COMPLETION_PORT_01_091
     pub(crate) fn wait_detached(&self, table: &mut Table, first: bool, at_most: Duration) {
         if first {
             self.set_flags(PortFlags::DETACHED);
+            // Codes_SRS_COMPLETION_PORT_01_091
             self.fail_sources(table);
             return table.begin_round();
         }
         let mut pending = self.pending.lock();
         if !at_most.is_zero() && !self.flags().intersects(PortFlags::PENDING | PortFlags::STOPPING) {
+            // Codes_SRS_COMPLETION_PORT_01_091
             self.notified.wait_at_most(&mut pending, at_most);
         }
     }

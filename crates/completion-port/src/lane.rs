@@ -57,6 +57,7 @@ impl<D, O> Lanes<D, O> {
             input: UnsafeCell::new(None),
             oldest: [AtomicU64::new(NOTHING), AtomicU64::new(NOTHING)],
             locks: [TryLock::new(), TryLock::new()],
+            // Codes_SRS_COMPLETION_PORT_01_011
             flags: AtomicU8::new(LaneFlags::CLOSED.bits()),
             attempted: AtomicU8::new(0),
             descriptor: UnsafeCell::new(Some(descriptor)),
@@ -171,6 +172,7 @@ impl<'a, D, O> Lane<'a, D, O> {
         number: u64,
         new: N,
     ) -> Result<(), N> {
+        // Codes_SRS_COMPLETION_PORT_01_010
         new.store_in(locked.slot_mut())?;
         self.set_oldest(number);
         Ok(())

@@ -242,7 +242,6 @@ impl<W: Waiter, P: Port> Drop for OneShots<W, P> {
         if self.made_in.is_inherited() {
             return mem::forget(mem::take(self.watches.get_mut()));
         }
-        // Codes_SRS_COMPLETION_PORT_01_124
         let waits = !self.port.is_on_port_thread();
         let watches = mem::take(self.watches.get_mut());
         for (number, watch) in &watches {
@@ -404,7 +403,7 @@ impl<W: Waiter> Source for Watch<W> {
         if state.waiters.is_empty() && state.waiters.capacity() > ROOM_KEPT {
             state.waiters = VecDeque::new();
         }
-        // Codes_SRS_COMPLETION_PORT_01_120, Codes_SRS_COMPLETION_PORT_01_121
+        // Codes_SRS_COMPLETION_PORT_01_121
         if state.needs_arming() { Dispatch::Rearm } else { Dispatch::Idle }
     }
 

@@ -182,13 +182,19 @@ impl<S: PortSyscalls> CompletionPort<S> {
         Self::start(sys, CompletionPortBuilder::default())
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_137
     pub(crate) fn start(sys: S, builder: CompletionPortBuilder) -> Result<Self, CreatePortError> {
         let settings = builder.settings();
         let thread = builder.thread().map_err(failed("pthread_create"))?;
         let (port, shared, events) = Self::without_thread(sys, settings, false)?;
-        let started = thread.start(move || Shared::run(shared, events));
-        let handle = started.map_err(|source| CreatePortError { call: "pthread_create", source })?;
+        let started = thread.start(move || {
+            // Codes_SRS_COMPLETION_PORT_01_001
+            Shared::run(shared, events);
+        });
+        let handle = started.map_err(|source| CreatePortError {
+            // Codes_SRS_COMPLETION_PORT_01_002
+            call: "pthread_create",
+            source,
+        })?;
         let _first = port.owner.thread.set(handle);
         log_caught(|| tracing::debug!("completion port created"));
         Ok(port)
@@ -204,9 +210,12 @@ impl<S: PortSyscalls> CompletionPort<S> {
         let no_memory = || failed("allocating memory")(Errno::NOMEM);
         let made_in = Generation::watched().map_err(|source| CreatePortError { call: "pthread_atfork", source })?;
         let events = Room::try_with_capacity(EVENTS_PER_WAIT).ok_or_else(no_memory)?;
+        // Codes_SRS_COMPLETION_PORT_01_001
         let epoll = retry_interrupted(|| sys.epoll_create()).map_err(failed("epoll_create1"))?;
+        // Codes_SRS_COMPLETION_PORT_01_001
         let eventfd = retry_interrupted(|| sys.eventfd()).map_err(failed("eventfd"))?;
         let shared = Shared::new(sys, [epoll, eventfd], made_in, Membership::default(), &settings);
+        // Codes_SRS_COMPLETION_PORT_01_137
         let shared = TryArc::try_new(shared).map_err(|_| no_memory())?;
         let owner = Owner { shared: shared.clone(), thread: OnceLock::new(), is_driven };
         let owner = TryArc::try_new(owner).map_err(|_| no_memory())?;
@@ -316,7 +325,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         self.owner.shared.sys.now()
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_060, Codes_SRS_COMPLETION_PORT_01_061
+    // Codes_SRS_COMPLETION_PORT_01_060
     fn schedule(&self, token: Token) {
         let shared = &self.owner.shared;
         if !shared.made_in.is_inherited() && shared.pending.lock().schedule(token) {
@@ -328,7 +337,6 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         Some(self.owner.shared.epoll().instance.as_raw_fd())
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_189
     fn counts_callbacks(&self) -> bool {
         self.owner.shared.counters.is_some()
     }
@@ -365,8 +373,8 @@ impl<S: PortSyscalls> CompletionPort<S> {
 }
 
 impl<S: PortSyscalls> Clone for CompletionPort<S> {
-    // Codes_SRS_COMPLETION_PORT_01_003
     fn clone(&self) -> Self {
+        // Codes_SRS_COMPLETION_PORT_01_003
         Self { owner: self.owner.clone() }
     }
 }
@@ -394,7 +402,7 @@ impl<S: PortSyscalls> Drop for Owner<S> {
         }
         // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_005
         let before = shared.set_flags(PortFlags::STOPPING);
-        // Codes_SRS_COMPLETION_PORT_01_004, Codes_SRS_COMPLETION_PORT_01_094
+        // Codes_SRS_COMPLETION_PORT_01_004
         let woken = if shared.is_current_thread() {
             // Before the two numbers are closed.
             shared.note_failure_unless_intact();
@@ -406,7 +414,6 @@ impl<S: PortSyscalls> Drop for Owner<S> {
         let on_port_thread = is_port_thread();
         // Codes_SRS_COMPLETION_PORT_01_004
         if !on_port_thread
-            // Codes_SRS_COMPLETION_PORT_01_094
             && woken
             && let Some(thread) = thread
             && thread.join().is_err()

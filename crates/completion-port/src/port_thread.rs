@@ -51,14 +51,15 @@ struct Start<F> {
 }
 
 /// Starts a thread in which all signals except those of a fault are blocked.
-// Codes_SRS_COMPLETION_PORT_01_088, Codes_SRS_COMPLETION_PORT_01_089, Codes_SRS_COMPLETION_PORT_01_137
 pub(crate) fn spawn<F: FnOnce() + Send + 'static>(name: &str, stack_size: usize, run: F) -> io::Result<JoinHandle> {
     let mut start = Start { name: [0; NAME_BYTES], run };
     start.name.iter_mut().zip(name.bytes().take(NAME_BYTES - 1)).for_each(|(to, byte)| *to = byte);
+    // Codes_SRS_COMPLETION_PORT_01_137
     let Ok(start) = try_box(start) else { return Err(io::Error::from_raw_os_error(libc::ENOMEM)) };
     let start = Box::into_raw(start);
     // SAFETY: the pointer is that of the box.
     let created = blocking_signals(|| unsafe { create(stack_size, begin::<F>, start.cast()) });
+    // Codes_SRS_COMPLETION_PORT_01_002
     if created.is_err() {
         // SAFETY: no thread has got it.
         drop(unsafe { Box::from_raw(start) });
@@ -102,6 +103,7 @@ unsafe fn create(stack_size: usize, begin: Begin, start: *mut c_void) -> Result<
 extern "C" fn begin<F: FnOnce() + Send + 'static>(start: *mut c_void) -> *mut c_void {
     // SAFETY: `spawn` gave the box away, to this thread alone.
     let [Start { name, run }] = *unsafe { Box::from_raw(start.cast::<[Start<F>; 1]>()) };
+    // Codes_SRS_COMPLETION_PORT_01_088
     // SAFETY: the name ends with a 0.
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
     let panicked = catch_unwind(AssertUnwindSafe(run)).is_err();
@@ -114,20 +116,11 @@ const OF_A_FAULT: [libc::c_int; 7] =
 
 /// Runs `start`, which starts a thread, with all signals blocked except those of a fault. The new thread inherits the mask,
 /// so it never runs without it.
-// Codes_SRS_COMPLETION_PORT_01_087
 fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
-    struct Restore(libc::sigset_t);
-
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            // SAFETY: a mask that the kernel gave us.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
-        }
-    }
-
     let mut mask = MaybeUninit::uninit();
     // SAFETY: fills the whole set.
     unsafe { libc::sigfillset(mask.as_mut_ptr()) };
+    // Codes_SRS_COMPLETION_PORT_01_087
     for signal in OF_A_FAULT {
         // SAFETY: the set was filled.
         unsafe { libc::sigdelset(mask.as_mut_ptr(), signal) };
@@ -140,18 +133,32 @@ fn blocking_signals<T>(start: impl FnOnce() -> T) -> T {
     start()
 }
 
+/// The mask that the creator of a thread gets back.
+struct Restore(libc::sigset_t);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        // Codes_SRS_COMPLETION_PORT_01_087
+        // SAFETY: a mask that the kernel gave us.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.0, ptr::null_mut()) };
+    }
+}
+
+/// The default size of a stack in Rust.
+const STACK_OF_RUST: usize = 2 << 20;
+
 /// The default size of a stack in bytes: the default of a pthread, but at least the default of Rust.
 pub(crate) fn default_stack_size() -> usize {
-    const OF_RUST: usize = 2 << 20;
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: initialises the attributes.
     if unsafe { libc::pthread_attr_init(attributes.as_mut_ptr()) } != 0 {
-        return OF_RUST;
+        return STACK_OF_RUST;
     }
     let mut of_a_pthread = 0;
     // SAFETY: initialised above; writes the size.
     unsafe { libc::pthread_attr_getstacksize(attributes.as_ptr(), &raw mut of_a_pthread) };
     // SAFETY: initialised above, and not used again.
     unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    of_a_pthread.max(OF_RUST)
+    // Codes_SRS_COMPLETION_PORT_01_089
+    of_a_pthread.max(STACK_OF_RUST)
 }

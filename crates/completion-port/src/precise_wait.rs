@@ -27,7 +27,6 @@ pub(crate) static REFUSED: Refused = Refused(AtomicBool::new(false));
 impl Refused {
     /// Waits for an event for at most a time, into the spare capacity of `events`. `None` if the call is refused; then
     /// nothing has happened.
-    // Codes_SRS_COMPLETION_PORT_01_187
     #[cold]
     pub(crate) fn unless(
         &self,
@@ -40,6 +39,7 @@ impl Refused {
             return None;
         }
         let waited = epoll_pwait2(epoll, events, at_most);
+        // Codes_SRS_COMPLETION_PORT_01_187
         // `EPERM` is the answer of some filters to calls that they do not know. The call itself never fails with it.
         if matches!(waited, Err(Errno::NOSYS | Errno::PERM)) {
             self.0.store(true, Ordering::Relaxed);

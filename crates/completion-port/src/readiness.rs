@@ -41,7 +41,10 @@ impl Interest {
     /// The flags that ask the kernel for one event, and then nothing until it is asked again.
     pub(crate) fn once(self) -> EventFlags {
         let half_close = if self.contains(Self::IN) { EventFlags::RDHUP } else { EventFlags::empty() };
-        EventFlags::from_bits_retain(self.bits()) | half_close | EventFlags::ONESHOT
+        let mut flags = EventFlags::from_bits_retain(self.bits()) | half_close;
+        // Codes_SRS_COMPLETION_PORT_01_120
+        flags.insert(EventFlags::ONESHOT);
+        flags
     }
 }
 
@@ -85,12 +88,12 @@ impl Remembered {
     /// These are conditions, not edges: an event without one of them says that it is over.
     const CONDITIONS: Self = Self::READ_HANG_UP.union(Self::ERROR).union(Self::HANG_UP);
 
-    // Codes_SRS_COMPLETION_PORT_01_031, Codes_SRS_COMPLETION_PORT_01_032, Codes_SRS_COMPLETION_PORT_01_033
     #[inline]
     fn merged(self, events: Readiness) -> Self {
         let kept = self.difference(Self::CONDITIONS);
         let plain = (Readiness::IN | Readiness::OUT).contains(events);
         let news = if plain { Self::from_bits_retain(events.bits()) } else { Self::conditions_of(events) };
+        // Codes_SRS_COMPLETION_PORT_01_036
         Self::from_bits_retain(kept.union(news).bits().wrapping_add(TICK))
     }
 
@@ -100,12 +103,17 @@ impl Remembered {
         let broken = events.intersects(Readiness::ERROR | Readiness::HANG_UP);
         let transfers = events.intersects(Readiness::IN | Readiness::OUT);
         // If IN or OUT is reported too, an attempt in either direction learns the error itself.
+        // Codes_SRS_COMPLETION_PORT_01_031
         news.set(Self::INPUT, events.contains(Readiness::IN) || (transfers && broken));
+        // Codes_SRS_COMPLETION_PORT_01_031
         news.set(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
         news.set(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
         news.set(Self::WAS_URGENT, events.contains(Readiness::URGENT));
+        // Codes_SRS_COMPLETION_PORT_01_033
         news.set(Self::READ_HANG_UP, events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN));
+        // Codes_SRS_COMPLETION_PORT_01_032
         news.set(Self::ERROR, events.contains(Readiness::ERROR) && !transfers);
+        // Codes_SRS_COMPLETION_PORT_01_032
         news.set(Self::HANG_UP, events.contains(Readiness::HANG_UP) && !transfers);
         news
     }
@@ -120,6 +128,7 @@ impl Remembered {
     #[inline]
     pub(crate) fn is_anything_for(self, direction: Direction) -> bool {
         let of_both = Self::ERROR.union(Self::HANG_UP).union(Self::BROADCASTS_ERROR);
+        // Codes_SRS_COMPLETION_PORT_01_036
         self.intersects(match direction {
             Direction::In => of_both.union(Self::INPUT).union(Self::READ_HANG_UP),
             Direction::Out => of_both.union(Self::OUTPUT),
@@ -196,10 +205,12 @@ impl Latch {
     }
 
     /// An attempt on another thread got `EAGAIN`. It is ignored if an event came since.
-    // Codes_SRS_COMPLETION_PORT_01_022
     pub(crate) fn exhausted_since(&self, before: Remembered, direction: Direction) {
         let action = if direction == Direction::In { Action::In } else { Action::Out };
-        self.change(|now| if now.is_as_old_as(before) { now.exhausted(action) } else { now });
+        self.change(|now| {
+            // Codes_SRS_COMPLETION_PORT_01_022
+            if now.is_as_old_as(before) { now.exhausted(action) } else { now }
+        });
     }
 
     /// An attempt took all there was.

@@ -28,7 +28,6 @@ impl<H: Handler> Core<H> {
 
     /// Registers the descriptor with `attach`, then runs the callback. The callback is counted before any thread can remove
     /// the registration. Returns `Ok(None)` if `attach` panics. An error is the phase that prevented the call of `attach`.
-    // Codes_SRS_COMPLETION_PORT_01_100, Codes_SRS_COMPLETION_PORT_01_109
     pub(crate) fn register<E>(
         &self,
         attach: impl FnOnce(&H::Descriptor) -> Result<Token, E>,
@@ -36,6 +35,7 @@ impl<H: Handler> Core<H> {
     ) -> Result<Option<Result<(), E>>, Phase> {
         // Counted before the phase changes. So a thread that waits for the phase sees that another thread registers.
         let counted = self.count();
+        // Codes_SRS_COMPLETION_PORT_01_100
         enter(self.id());
         let result = self.register_counted(attach, callback);
         leave();
@@ -76,7 +76,7 @@ impl<H: Handler> Core<H> {
             return;
         }
         let mut cold = self.cold.lock();
-        // Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_SOCKET_01_011
+        // Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_109, Codes_SRS_SOCKET_01_011
         cold.phase = if token.is_some() { Phase::Registered } else { Phase::Unregistered };
         if let Some(token) = token {
             cold.token = token;

@@ -85,13 +85,14 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// [`RegisterError`]; the callback is then dropped. Another try is allowed, unless the error is
     /// [`RegisterError::AlreadyUsed`].
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
-    // Codes_SRS_COMPLETION_PORT_01_009, Codes_SRS_COMPLETION_PORT_01_109
+    // Codes_SRS_COMPLETION_PORT_01_009
     pub fn register(&self, callback: impl FnOnce()) -> Result<(), RegisterError> {
         if self.core.is_inherited() {
             return Err(Inherited.into());
         }
         let attach = |descriptor: &H::Descriptor| {
             self.core.handler.prepare(descriptor).map_err(RegisterError::Unusable)?;
+            // Codes_SRS_COMPLETION_PORT_01_189
             if self.port.counts_callbacks() {
                 self.core.latch.time_callbacks();
             }
@@ -101,6 +102,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
         let mut callback = Some(callback);
         match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
             Ok(Some(attached)) => attached,
+            // Codes_SRS_COMPLETION_PORT_01_109
             Ok(None) => Err(RegisterError::Unusable(io::ErrorKind::Other.into())),
             Err(phase) => Err(RegisterError::AlreadyUsed(phase)),
         }
@@ -111,7 +113,6 @@ impl<H: Handler, P: Port> Registration<H, P> {
     ///
     /// # Errors
     /// [`AddError`] and what was to be queued.
-    // Codes_SRS_COMPLETION_PORT_01_010
     #[inline]
     pub fn add<N: IntoOperation<H::Operation>>(
         &self,
@@ -139,7 +140,6 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// If the operation is being attempted on another thread at this moment, the call first waits for the end of that
     /// attempt, which takes no longer than a system call. Inside the attempt or while the calling thread holds a [`Claim`]
     /// of the direction, an operation that is not in the way of either can be cancelled, the others are `NotWaiting`.
-    // Codes_SRS_COMPLETION_PORT_01_150
     pub fn cancel(&self, id: OperationId) -> Cancel {
         self.core.cancel(id, |after| self.do_after(after, Role::Detacher))
     }
@@ -166,9 +166,10 @@ impl<H: Handler, P: Port> Registration<H, P> {
     ///
     /// # Errors
     /// [`ClaimError`].
-    // Codes_SRS_COMPLETION_PORT_01_020, Codes_SRS_COMPLETION_PORT_01_024
+    // Codes_SRS_COMPLETION_PORT_01_020
     #[inline(always)]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
+        // Codes_SRS_COMPLETION_PORT_01_024
         let (claimed, after) = if claims_refused() { (None, After::Nothing) } else { self.core.claim(direction) };
         self.do_after(after, Role::Passer);
         match claimed {
@@ -212,7 +213,6 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// one thread that claims are enough for this. The same happens if the calling thread holds a lock that a callback
     /// waits for.
     // Codes_SRS_COMPLETION_PORT_01_050, Codes_SRS_COMPLETION_PORT_01_053, Codes_SRS_COMPLETION_PORT_01_056
-    // Codes_SRS_COMPLETION_PORT_01_102
     pub fn remove(&self) -> bool {
         if self.core.is_inherited() {
             Core::release_inherited(&self.core);
@@ -278,6 +278,7 @@ impl<H: Handler, P: Port> Registration<H, P> {
     fn do_what_is_left(&self, after: After, role: Role) {
         match after {
             After::Nothing => {}
+            // Codes_SRS_COMPLETION_PORT_01_013
             After::Schedule => self.port.schedule(self.core.token()),
             After::Closed => self.go_on(role, None),
         }

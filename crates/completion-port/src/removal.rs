@@ -82,6 +82,7 @@ impl<H: Handler> Core<H> {
         let is_registered = cold.phase == Phase::Registered;
         if is_registered {
             cold.phase = Phase::Removing;
+            // Codes_SRS_COMPLETION_PORT_01_011
             self.set_flags(LaneFlags::CLOSED);
             self.callbacks.fetch_or(REMOVAL_WAITS, Ordering::AcqRel);
             full_fence("closes");
@@ -195,7 +196,6 @@ impl<H: Handler> Core<H> {
     }
 
     /// The next step, if nothing is in its way.
-    // Codes_SRS_COMPLETION_PORT_01_051, Codes_SRS_COMPLETION_PORT_01_054
     fn abandon_or_release(&self, cold: &mut MutexGuard<'_, ColdState<H>>) -> Option<Task<H>> {
         let mut input = self.lane(Direction::In).try_lock()?;
         let mut output = self.lane(Direction::Out).try_lock()?;
@@ -265,6 +265,7 @@ impl<H: Handler> Core<H> {
         if crate::sync::injected_bug("own callback is waited for") {
             return 0;
         }
+        // Codes_SRS_COMPLETION_PORT_01_051
         depth(self.id())
     }
 
@@ -347,6 +348,7 @@ impl<H: Handler> Core<H> {
 
     /// Passes the descriptor to the handler.
     pub(crate) fn release(&self, descriptor: Option<H::Descriptor>) {
+        // Codes_SRS_COMPLETION_PORT_01_054
         if let Some(descriptor) = descriptor {
             run_caught("release", || self.handler.release(descriptor));
         }
@@ -375,10 +377,10 @@ impl<H: Handler> Core<H> {
     }
 
     /// Called when a callback, a dispatch or a step ends after a removal has begun.
-    // Codes_SRS_COMPLETION_PORT_01_102
     #[cold]
     pub(crate) fn count_has_dropped(&self) {
         self.notify_remover();
+        // Codes_SRS_COMPLETION_PORT_01_102
         self.go_on(Role::Passer, None, None);
     }
 }

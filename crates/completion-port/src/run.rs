@@ -73,11 +73,11 @@ impl<H: Handler> Core<H> {
     }
 
     /// [`run_next`](Self::run_next) if the kernel has reported more than readability and writability, or the port counts.
-    // Codes_SRS_COMPLETION_PORT_01_108
     #[cold]
     fn run_next_slow(&self, remembered: Remembered) -> bool {
         let error_end = self.error_end.load(Ordering::Relaxed);
         // Read before the slots, so that an operation that leaves the backlog meanwhile is seen in its slot.
+        // Codes_SRS_COMPLETION_PORT_01_108
         let flags = self.flags_before_the_slots();
         let runnable = |direction| {
             let number = self.lane(direction).oldest();
@@ -212,7 +212,9 @@ impl<H: Handler> Core<H> {
         self.note_attempt(direction, Action::Error);
         if run_caught("question for an error", || self.handler.is_error(descriptor)).unwrap_or(true) {
             // Takes a number, so that a claim that begins now gets a higher one.
+            // Codes_SRS_COMPLETION_PORT_01_108
             self.error_end.store(self.take_number(), Ordering::Relaxed);
+            // Codes_SRS_COMPLETION_PORT_01_108
             self.latch.begin_error_broadcast();
         } else {
             self.latch.exhausted(Action::Error);
@@ -222,7 +224,6 @@ impl<H: Handler> Core<H> {
 }
 
 impl<H: Handler> Source for Core<H> {
-    // Codes_SRS_COMPLETION_PORT_01_036, Codes_SRS_COMPLETION_PORT_01_040
     fn on_ready(&self, events: Readiness) -> Dispatch {
         let remembered = if events.is_empty() {
             self.scheduled.swap(false, Ordering::AcqRel);
@@ -244,10 +245,10 @@ impl<H: Handler> Source for Core<H> {
         dispatch
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_170
     fn on_timer(&self, now: Instant) -> (Dispatch, Option<Instant>) {
         let counted = self.count();
         enter(self.id());
+        // Codes_SRS_COMPLETION_PORT_01_170
         let again = run_caught("timer", || self.handler.timer_fired(&TimerFired::new(self, now))).flatten();
         leave();
         drop(counted);
@@ -259,9 +260,9 @@ impl<H: Handler> Source for Core<H> {
         Core::queued(self, direction)
     }
 
-    // Codes_SRS_COMPLETION_PORT_01_091, Codes_SRS_COMPLETION_PORT_01_093
     fn on_port_failure(&self) {
         self.handler.port_failed();
+        // Codes_SRS_COMPLETION_PORT_01_091
         // Every operation, now or later, has a number below this.
         self.error_end.store(SUSPENDED, Ordering::Relaxed);
         self.set_flags(LaneFlags::PORT_FAILED | LaneFlags::RESUME_IN | LaneFlags::RESUME_OUT);

@@ -125,6 +125,7 @@ impl PortSyscalls for Kernel {
         events: &mut Vec<Event>,
         at_most: Duration,
     ) -> Result<(), Errno> {
+        // Codes_SRS_COMPLETION_PORT_01_187
         let waited = REFUSED.unless(epoll, events, at_most);
         waited.unwrap_or_else(|| self.epoll_wait(epoll, events, milliseconds(at_most)))
     }

@@ -136,8 +136,8 @@ impl PendingChanges {
     }
 
     /// Gives a source a token. The source comes back if there is no memory.
-    // Codes_SRS_COMPLETION_PORT_01_135
     pub(crate) fn insert(&mut self, source: SourceRef) -> Result<Token, SourceRef> {
+        // Codes_SRS_COMPLETION_PORT_01_135
         let Some(index) = self.free_index() else { return Err(source) };
         self.generation = if self.generation == LAST_GENERATION { 1 } else { self.generation + 1 };
         let token = Token::new(self.generation, index);
@@ -222,7 +222,6 @@ impl PendingChanges {
     }
 
     /// Arms a timer again that has come, unless another thread has armed it for an earlier time meanwhile.
-    // Codes_SRS_COMPLETION_PORT_01_170
     pub(crate) fn arm_again(&mut self, token: Token, at: Instant, now: impl FnOnce() -> Instant) {
         let tick = self.epoch.tick_from(at);
         if self.timers.armed_for(token.index()).is_none_or(|armed| tick < armed) {

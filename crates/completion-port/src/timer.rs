@@ -92,7 +92,7 @@ pub trait PortExt: Port {
     ///
     /// # Errors
     /// As for `after`.
-    // Codes_SRS_COMPLETION_PORT_01_165, Codes_SRS_COMPLETION_PORT_01_166
+    // Codes_SRS_COMPLETION_PORT_01_165
     fn at<F: FnOnce() + Send + 'static>(&self, at: Instant, fire: F) -> Result<Timer<Self>, Declined<F, io::Error>> {
         let boxed = try_box(fire).map_err(|fire| Declined { error: no_memory(), returned: fire })?;
         let Ok(source) = TryArc::try_new(Alarm(Mutex::new(Armed { at, fire: None }))) else {
@@ -247,6 +247,7 @@ impl Source for Alarm {
         // It was moved meanwhile, and is armed for the later time.
         let fire = if armed.at > now { None } else { armed.fire.take() };
         drop(armed);
+        // Codes_SRS_COMPLETION_PORT_01_166
         if let Some(fire) = fire {
             run_caught("timer", || fire.fire());
         }

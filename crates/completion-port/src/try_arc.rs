@@ -55,6 +55,7 @@ impl Memory {
     fn try_new(layout: Layout) -> Option<Self> {
         // SAFETY: the layout has a size, because a `Counted` has a counter.
         let begin = unsafe { alloc::alloc(layout) };
+        // Codes_SRS_COMPLETION_PORT_01_135, Codes_SRS_COMPLETION_PORT_01_137
         Some(Self { begin: NonNull::new(begin)?, layout })
     }
 
@@ -219,6 +220,7 @@ impl<T: Source + 'static> From<TryArc<T>> for TryArc<dyn Source> {
 impl<T: ?Sized> Clone for TryArc<T> {
     #[inline]
     fn clone(&self) -> Self {
+        // Codes_SRS_COMPLETION_PORT_01_003
         if self.counted().references.fetch_add(1, Ordering::Relaxed) > MOST_REFERENCES {
             std::process::abort();
         }

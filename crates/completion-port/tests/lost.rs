@@ -1,16 +1,24 @@
 //! A port whose epoll instance or eventfd other code has closed.
+#![allow(unsafe_code, reason = "gives a port's descriptor to other code")]
 
 mod common;
 
-use common::{Real, op, real, real_port, received, settled, spawn};
+use common::{A_WHILE, Real, eventually, op, real, real_port, received, settled, spawn};
 use completion_port::{
-    Action, AddError, ClaimError, CompletionPort, Direction, Interest, OneShots, RegisterError, Registration,
+    Action, AddError, ClaimError, CompletionPort, Direction, Interest, OneShots, Port as _, PortExt, RegisterError,
+    Registration,
 };
 use rstest::rstest;
+use rustix::event::epoll;
+use std::fs;
 use std::io::Write;
-use std::os::fd::OwnedFd;
+use std::mem::ManuallyDrop;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::thread;
+use std::time::{Duration, Instant};
 use test_doubles::PortSyscall::{EpollModify, EpollWait, Wake};
 use test_doubles::ScriptedPort;
 
@@ -84,6 +92,65 @@ fn what_is_suspended_or_waits_for_readiness_that_is_known_ends_too() {
     stir(&mut stirs);
 
     received(&told, "the suspended operation");
+}
+
+/// Where the kernel tells of the calling thread.
+fn this_thread() -> PathBuf {
+    fs::canonicalize("/proc/thread-self").expect("/proc")
+}
+
+/// How much processor time a thread has used.
+fn cpu_time(thread: &std::path::Path) -> Duration {
+    let said = fs::read_to_string(thread.join("schedstat")).expect("the thread lives");
+    let nanoseconds = said.split_whitespace().next().and_then(|first| first.parse().ok()).expect("a number");
+    Duration::from_nanos(nanoseconds)
+}
+
+// Tests_SRS_COMPLETION_PORT_01_091
+#[test]
+fn the_thread_of_a_port_that_has_failed_does_not_spin() {
+    let (calls, port) = real_port();
+    let (registration, mut stirs) = real(&port);
+    let (tell, told) = channel();
+    registration.add(Direction::In, op("waits").then(move || tell.send(this_thread()).unwrap())).expect("registered");
+    settled(&calls);
+    lose(&calls, completion_port::sys::Errno::BADF);
+    stir(&mut stirs);
+    let thread = received(&told, "the operation");
+
+    let before = cpu_time(&thread);
+    thread::sleep(Duration::from_millis(500));
+
+    let used = cpu_time(&thread) - before;
+    assert!(used < Duration::from_millis(25), "{used:?}");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_092, Tests_SRS_COMPLETION_PORT_01_094
+#[test]
+fn a_number_that_other_code_has_taken_over_stays_its_own() {
+    common::watch_over_all();
+    let port = CompletionPort::create().expect("a port");
+    let (tell, told) = channel();
+    port.post(move || tell.send(this_thread()).unwrap()).expect("there is memory");
+    let thread = received(&told, "the work");
+    // It sleeps for a second now.
+    thread::sleep(A_WHILE);
+    let number = port.number().expect("an epoll instance");
+    // SAFETY: the port is to lose this descriptor. Nothing here closes it.
+    let mut taken = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
+    rustix::io::dup2(epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll instance"), &mut taken)
+        .expect("the number is taken over");
+
+    let begin = Instant::now();
+    received(&spawn(move || drop(port)), "the last drop");
+
+    assert!(begin.elapsed() < Duration::from_millis(500), "{:?}", begin.elapsed());
+    assert!(thread.exists(), "the thread sleeps still");
+    let info = || fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+    assert!(!info().expect("it is open").contains("tfd:"), "nothing was added to it");
+    eventually("the thread has ended", || !thread.exists());
+    thread::sleep(A_WHILE);
+    info().expect("it is open still");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_092, Tests_SRS_COMPLETION_PORT_01_094

@@ -79,3 +79,18 @@ fn a_call_that_fails_is_named_with_its_errno_and_nothing_stays(
     assert_eq!(descriptors(), descriptors_before);
     assert_eq!(port_threads(), threads_before);
 }
+
+// Tests_SRS_COMPLETION_PORT_01_002
+#[test]
+fn without_a_thread_creating_names_the_call_and_nothing_stays() {
+    let _alone = alone();
+    let (descriptors_before, threads_before) = (descriptors(), port_threads());
+    // More than any address space has.
+    let builder = CompletionPort::builder().thread_stack_size(isize::MAX as usize - (2 << 20));
+
+    let error = builder.create_with(ScriptedPort::new()).expect_err("creating fails");
+
+    assert_eq!(error.call, "pthread_create");
+    assert_eq!(error.source.raw_os_error(), Some(Errno::AGAIN.raw_os_error()));
+    assert_eq!((descriptors(), port_threads()), (descriptors_before, threads_before));
+}

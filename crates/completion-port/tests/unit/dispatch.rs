@@ -112,15 +112,21 @@ fn what_can_be_read_or_written_comes_before_hang_up_and_error(#[case] events: Re
     assert_eq!(registration.handler().attempts(), [("in", Action::In), ("out", Action::Out)]);
 }
 
-// Tests_SRS_COMPLETION_PORT_01_031
-#[test]
-fn readable_alone_does_not_touch_the_sending_direction() {
+// Tests_SRS_COMPLETION_PORT_01_031, Tests_SRS_COMPLETION_PORT_01_032, Tests_SRS_COMPLETION_PORT_01_033
+#[rstest]
+#[case::readable(Readiness::IN | Readiness::READ_HANG_UP | Readiness::URGENT, &[("in 1", Action::In), ("in 2", Action::In)])]
+#[case::writable(Readiness::OUT | Readiness::URGENT, &[("out 1", Action::Out), ("out 2", Action::Out)])]
+#[case::neither(Readiness::URGENT, &[])]
+fn what_is_not_reported_is_told_to_nobody(
+    #[case] events: Readiness,
+    #[case] expected: &'static [(&'static str, Action)],
+) {
     let (port, registration) = mocked();
     add_two_each(|direction, operation| _ = registration.add(direction, operation).unwrap());
 
-    port.deliver(Readiness::IN | Readiness::READ_HANG_UP | Readiness::URGENT);
+    port.deliver(events);
 
-    assert_eq!(registration.handler().attempts(), [("in 1", Action::In), ("in 2", Action::In)]);
+    assert_eq!(registration.handler().attempts(), expected);
 }
 
 // Tests_SRS_COMPLETION_PORT_01_031

@@ -70,7 +70,9 @@ fn run_returns_when_the_last_reference_is_gone() {
     let other = port.clone();
     let work = counting(&count);
     let dropping = spawn(move || {
-        other.post(work).unwrap();
+        let again = other.clone();
+        // In two rounds.
+        other.post(move || again.post(work).unwrap()).unwrap();
         drop(other);
     });
     let last = port.clone();

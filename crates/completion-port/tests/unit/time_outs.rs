@@ -38,10 +38,13 @@ impl Handler for Adds {
     }
 
     fn timer_fired(&self, timer: &TimerFired<'_, Self>) -> Option<Instant> {
+        let own = self.0.own.lock().clone().expect("set before the timer comes");
         self.add(Direction::In, 2);
+        // What a claim leaves gets its number when the claim begins.
+        let claim = own.try_claim(Direction::Out).expect("it is idle");
         timer.end_waiting(Direction::In, |_| true);
         self.add(Direction::In, 3);
-        self.add(Direction::Out, 4);
+        claim.queue(4).expect("there is memory");
         timer.end_waiting(Direction::In, |_| true);
         timer.end_waiting(Direction::Out, |_| true);
         None

@@ -6,7 +6,7 @@ use completion_port::{
     Action, Attempt, CompletionPort, Direction, Handler, Kernel, Port, PortExt, PortSyscalls, Registration, TimerFired,
 };
 use parking_lot::Mutex;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -195,6 +195,20 @@ fn only_a_wait_for_a_timer_that_is_near_is_no_whole_number_of_milliseconds() {
     assert!(waits.iter().all(|wait| *wait <= Duration::from_micros(2550)), "{waits:?}");
     // The timer may have been due before the thread came to a wait.
     assert!(waits.len() <= 4, "{waits:?}");
+}
+
+// Tests_SRS_COMPLETION_PORT_01_187
+#[test]
+fn a_precise_wait_does_not_last_until_the_next_millisecond() {
+    const SHORT: Duration = Duration::from_micros(300);
+    let (epoll, mut events) = (Kernel.epoll_create().unwrap(), Vec::with_capacity(1));
+    let best = (0..40).map(|_| {
+        let begin = Instant::now();
+        Kernel.epoll_wait_precisely(epoll.as_fd(), &mut events, SHORT).unwrap();
+        begin.elapsed()
+    });
+    let best = best.min().expect("there are some");
+    assert!(best >= SHORT && best < MS, "{best:?}");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_165
@@ -449,6 +463,23 @@ fn the_timer_of_a_registration_comes_once_and_again_if_the_handler_says_so() {
     port.advance(100 * MS);
 
     assert_eq!(*handler.fired.lock(), [begin + 10 * MS, begin + 15 * MS]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_170
+#[test]
+fn on_a_real_port_too_the_timer_comes_again_if_the_handler_says_so() {
+    watch_over_all();
+    let handler = Of::default();
+    let registration =
+        Registration::new(CompletionPort::create().unwrap(), handler.clone(), any_descriptor_that_polls());
+    registration.register(|| ()).unwrap();
+    *handler.again.lock() = Some(5 * MS);
+
+    registration.set_timer(Some(Instant::now())).unwrap();
+
+    eventually("it comes twice", || handler.fired.lock().len() == 2);
+    let fired = handler.fired.lock();
+    assert!(fired[1] >= fired[0] + 5 * MS, "{fired:?}");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_170
