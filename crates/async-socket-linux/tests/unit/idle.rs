@@ -175,6 +175,22 @@ fn an_operation_that_follows_a_cancelled_one_has_all_the_time() {
     assert_eq!(waiting.take().reason, EndReason::TimedOut);
 }
 
+// Tests_SRS_SOCKET_01_110
+#[test]
+fn a_timer_that_comes_for_a_deadline_between_two_ticks_counts_as_none() {
+    let fixture = with_timeout(Fixture::open());
+    fixture.port.advance(TICK - MS);
+    let waiting = fixture.receive(vec![0; 1]);
+    // The operation is gone, but the timer comes for it all the same, soon after the first tick.
+    let gone = fixture.receive_async_within([0], 11 * MS, |_| {}).expect("accepted");
+    assert_eq!(fixture.cancel(gone), Cancel::Cancelled);
+
+    let elapsed = until(&fixture, || fixture.port.queued(completion_port::Direction::In) == 0);
+
+    assert!(is_in_time(elapsed), "{elapsed:?}");
+    assert_eq!(waiting.take().reason, EndReason::TimedOut);
+}
+
 // Tests_SRS_SOCKET_01_112
 #[test]
 fn it_can_be_changed_and_ended_while_operations_wait() {
