@@ -4,10 +4,10 @@ use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, BufferPool, IoBuf, OpenError, PayloadError, ReceiveError, ReceiveResult, Refused,
     SendError, SendResult, Slice,
 };
-use completion_port::{CompletionPort, Interest, OneShots};
+use completion_port::Direction;
 use integration_tests::call::{block_sending, engine, try_send};
 use integration_tests::wire::pattern;
-use integration_tests::{Socket, Transport, inbox, open, receive, send, send_now};
+use integration_tests::{Socket, Transport, inbox, open, port, receive, send, send_now};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
@@ -209,22 +209,19 @@ fn a_refusal_of_a_socket_is_passed_on_and_becomes_an_io_error() {
     assert_eq!(error.raw_os_error(), Some(nix::libc::ENOTSOCK));
 }
 
-fn os_error(error: &(dyn Error + 'static)) -> Option<i32> {
-    error.source()?.downcast_ref::<io::Error>()?.raw_os_error()
-}
-
 // Tests_SRS_LENT_BUFFERS_01_010
 #[test]
-fn a_refusal_names_the_error_of_the_kernel_as_its_source() {
-    let no_socket = || std::fs::File::open("/dev/null").unwrap();
-    let refused = AsyncSocketLinux::open(&engine(1), no_socket()).unwrap_err();
-    assert_eq!(os_error(&refused), Some(nix::libc::ENOTSOCK));
+fn a_refusal_says_why_and_names_the_error_of_the_kernel_as_its_source() {
+    let no_socket = std::fs::File::open("/dev/null").unwrap();
+    let refused = AsyncSocketLinux::open(&engine(1), no_socket).unwrap_err();
+    let source = refused.source().and_then(|source| source.downcast_ref::<io::Error>()).expect("the kernel's error");
+    assert_eq!(source.raw_os_error(), Some(nix::libc::ENOTSOCK));
 
-    // A regular file is nothing that epoll watches.
-    let waiting = OneShots::new(CompletionPort::create().unwrap());
-    let file = Arc::new(std::fs::File::open(std::env::current_exe().unwrap()).unwrap());
-    let refused = waiting.add(Interest::IN, (file, |_| {})).unwrap_err();
-    assert_eq!(os_error(&refused), Some(nix::libc::EPERM));
+    let (registration, _peer) = port::socket(&port::port().1);
+    registration.remove();
+    let refused = registration.add(Direction::In, port::reads(1)).unwrap_err();
+    assert_eq!(refused.to_string(), "no descriptor is registered");
+    assert_eq!(io::Error::from(refused).kind(), ErrorKind::NotConnected);
 }
 
 /// Eight bytes when it is checked, and seven from then on.

@@ -5,7 +5,7 @@ use integration_tests::call::{engine, open, receive};
 use integration_tests::{Peer, Transport, spawn, within};
 use socket2::SockRef;
 use std::io::{ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ fn the_last_closure_closes_what_was_closed_meanwhile_and_nothing_is_kept_for_a_c
     within("a close in a closure", || {
         let (engine, (descriptor, mut peer)) = (engine(1), Transport::Unix.pair());
         let socket = open(&engine, descriptor);
-        let inode = |descriptor| rustix::fs::fstat(descriptor).map(|seen| seen.st_ino);
+        let inode = |descriptor: BorrowedFd<'_>| rustix::fs::fstat(descriptor).map(|seen| seen.st_ino);
         let outer = socket.with_descriptor(|descriptor| {
             let own = inode(descriptor);
             socket.with_descriptor(|_| socket.close()).expect("it is open");
