@@ -220,3 +220,20 @@ fn a_connection_on_which_bytes_are_only_sent_is_not_idle(#[values(false, true)] 
         assert_eq!(received(&waiting.only()), b"y");
     });
 }
+
+// Tests_SRS_SOCKET_01_110
+#[test]
+fn a_deadline_shortly_before_the_last_look_at_an_idle_socket_does_not_bring_it_forward() {
+    const TIMEOUT: Duration = Duration::from_millis(800);
+    let (descriptor, _peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+    socket.set_idle_timeout(Some(TIMEOUT)).unwrap();
+    // Shortly before the first look.
+    std::thread::sleep(TIMEOUT / 8 - 10 * MS);
+    let waiting = receive(&socket, vec![0; 1]);
+
+    let (completion, _) = start(&socket, TIMEOUT - 20 * MS).only();
+
+    assert_eq!(completion.reason, EndReason::TimedOut);
+    assert!(waiting.is_pending(), "it has not waited for the whole time");
+}
