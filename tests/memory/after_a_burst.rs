@@ -7,6 +7,7 @@ use integration_tests::call::{block_sending, engine, open, receive, round_trip};
 use integration_tests::process::{alone, port_threads};
 use integration_tests::wire::{Peer, pattern};
 use integration_tests::{Inbox, Socket, Transport, eventually, inbox, spawn};
+use rstest::rstest;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -139,8 +140,8 @@ fn connections_that_waited_for_a_buffer_and_were_closed_leave_neither_memory_nor
 }
 
 // Tests_SRS_BUFFER_POOL_01_006, Tests_SRS_BUFFER_POOL_01_010
-#[test]
-fn a_buffer_goes_to_the_first_that_waits_though_a_later_event_is_served_before() {
+#[rstest]
+fn a_buffer_goes_to_the_first_that_waits_though_a_later_event_is_served_before(#[values(1, 2)] waiters: usize) {
     let _alone = alone();
     let (engine, pool) = (engine(1), BufferPool::new(64, 1).unwrap());
     let make = || {
@@ -152,17 +153,20 @@ fn a_buffer_goes_to_the_first_that_waits_though_a_later_event_is_served_before()
     let held = pooled(&holder.0, &pool);
     holder.1.write_all(b"x").unwrap();
     let held = held.only();
+    assert!(held.buffer.is_some());
     let receive_named = |name: &'static str, socket: &Socket| {
         let tell = tell.clone();
         socket.receive_pooled_async(&pool, move |completion| tell.put((name, completion))).expect("accepted");
     };
-    let mut waiting = ["first", "second"].map(|name| {
+    let names = ["first", "second"].into_iter().take(waiters);
+    let begin = |name| {
         let mut waiter = make();
         receive_named(name, &waiter.0);
         waiter.1.write_all(b"x").unwrap();
         round_trip(&engine);
         waiter
-    });
+    };
+    let mut waiting: Vec<_> = names.clone().map(begin).collect();
     // One batch of events: the buffer comes back, and then another receive asks for one.
     let (hold, barrier) = integration_tests::wait::gate();
     gate.0.receive_async([0_u8; 1], move |_| barrier.wait()).map_err(|refused| refused.error).expect("accepted");
@@ -174,9 +178,10 @@ fn a_buffer_goes_to_the_first_that_waits_though_a_later_event_is_served_before()
     late.1.write_all(b"x").unwrap();
     hold.open();
 
-    let order: Vec<_> = (0..3).map(|_| served.next().0).collect();
-
-    assert_eq!(order, ["first", "second", "late"]);
+    for expected in names.chain(["late"]) {
+        let (name, completion) = served.next();
+        assert_eq!((name, completion.buffer.as_deref()), (expected, Some(b"x".as_slice())));
+    }
     waiting.iter_mut().for_each(|(_, peer)| peer.write_all(b"y").unwrap());
 }
 

@@ -81,6 +81,7 @@ fn a_child_uses_nothing_of_its_parents_and_works_with_its_own() {
     }
     works(None);
     let engine = engine(2);
+    assert!(!engine.is_inherited() && platform::is_initialized());
     let (socket, mut peer, number) = connected(&engine);
     let unopened = AsyncSocketLinux::create(Some(&engine), pair().0).expect("a socket");
     let pending = receive(&socket, vec![0; 8]);
@@ -102,6 +103,7 @@ fn a_child_uses_nothing_of_its_parents_and_works_with_its_own() {
         assert!(matches!(refused.error, CreateError::Inherited));
         assert!(waiting.add(Interest::IN, (Arc::clone(&raw), Box::new(|_| {}))).is_err());
         works(None);
+        assert!(platform::is_initialized(), "the child has its own");
         works(Some(&integration_tests::call::engine(1)));
         drop(socket);
         assert!(!is_open(number), "the child's copy is closed");
@@ -109,6 +111,7 @@ fn a_child_uses_nothing_of_its_parents_and_works_with_its_own() {
         assert!(pending.is_pending(), "nobody is called back");
         works(None);
         platform::deinit();
+        assert!(!platform::is_initialized());
         in_a_fork(|| works(None));
     });
 

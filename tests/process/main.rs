@@ -8,6 +8,7 @@ mod late_events;
 mod panicking_subscriber;
 mod panics_are_logged;
 mod passed_descriptors;
+mod platform;
 mod port_create;
 mod port_idle;
 mod port_interrupted;

@@ -39,6 +39,8 @@ fn of_queued_sends_only_those_of_which_nothing_went_out_are_cancelled(
     within("cancelled sends", move || {
         let (descriptor, mut peer) = transport.narrow_pair();
         let socket = open(&engine(1), descriptor);
+        assert_eq!(socket.send_async("at once", drop).unwrap(), None);
+        assert_eq!(peer.read_bytes(7), b"at once");
         let (blocked, position) = block_sending(&socket);
         let (done, ended) = inbox();
         let behind = socket.send_async(vec![1; 10_000], move |sent: SendCompletion<_>| done.put(sent.reason)).unwrap();
@@ -50,6 +52,25 @@ fn of_queued_sends_only_those_of_which_nothing_went_out_are_cancelled(
         assert_eq!(peer.read_bytes(7), b"the end");
 
         assert_eq!((blocked.only().reason, last.only().reason), (EndReason::Completed, EndReason::Completed));
+    });
+}
+
+// Tests_SRS_SOCKET_01_091
+#[rstest]
+fn a_send_of_which_bytes_have_gone_out_goes_on(#[values(Transport::TcpV4, Transport::Unix)] transport: Transport) {
+    within("a started send", move || {
+        const LENGTH: usize = 4 << 20;
+        let (descriptor, mut peer) = transport.narrow_pair();
+        let socket = open(&engine(1), descriptor);
+        let (done, ended) = inbox();
+        let report = move |sent: SendCompletion<_>| done.put((sent.reason, sent.bytes_sent as usize));
+        let started = socket.send_async(vec![1; LENGTH], report).unwrap().expect("the kernel has no room for all");
+
+        assert_eq!(socket.cancel(started), Cancel::Started);
+
+        assert!(ended.is_pending());
+        assert_eq!(peer.read_bytes(LENGTH).len(), LENGTH);
+        assert_eq!(ended.only(), (EndReason::Completed, LENGTH));
     });
 }
 

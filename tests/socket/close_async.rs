@@ -1,12 +1,12 @@
 //! A close that does not wait, on real connections and threads.
 
-use async_socket_linux::{AsyncSocket, EndReason, SocketState};
+use async_socket_linux::{AsyncSocket, CloseError, EndReason, SocketState};
 use integration_tests::call::{block_sending, engine, open, receive};
 use integration_tests::wait::gate;
-use integration_tests::{Transport, inbox, within};
+use integration_tests::{NeverCalled, Socket, Transport, inbox, send, send_now, within};
 use rstest::rstest;
 use socket2::SockRef;
-use std::io::Write;
+use std::io::{ErrorKind, Read, Write};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
@@ -101,4 +101,49 @@ fn it_never_waits_for_a_peer_that_does_not_read_although_the_socket_lingers() {
 
     closed.only();
     assert!(begin.elapsed() < Duration::from_secs(10), "it has lingered");
+}
+
+// Tests_SRS_SOCKET_01_097
+#[test]
+fn a_linger_time_of_0_still_resets() {
+    let (descriptor, mut peer) = Transport::TcpV4.pair();
+    SockRef::from(&descriptor).set_linger(Some(Duration::ZERO)).unwrap();
+    let socket = open(&engine(1), descriptor);
+
+    socket.close_async(|| {}).unwrap();
+
+    assert_eq!(peer.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+// Tests_SRS_SOCKET_01_097
+#[test]
+fn after_a_refused_one_the_socket_lingers_as_the_program_asked() {
+    let (descriptor, _never_reads) = Transport::TcpV4.narrow_pair();
+    SockRef::from(&descriptor).set_linger(Some(Duration::from_secs(1))).unwrap();
+    let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
+    socket.close_async(|| {}).unwrap_err();
+    socket.open_async(|_| {}).unwrap();
+    let _blocked = send(&socket, vec![7; 8 << 20]);
+    let begin = Instant::now();
+
+    socket.close();
+
+    assert!(begin.elapsed() >= Duration::from_millis(900), "closed after {:?}", begin.elapsed());
+}
+
+// Tests_SRS_SOCKET_01_095
+#[test]
+fn a_socket_that_is_not_open_refuses_it_and_stays_as_it_is() {
+    let never = NeverCalled::default();
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = Socket::create(Some(&engine(1)), descriptor).unwrap();
+    let callback = never.callback();
+
+    let refused = socket.close_async(move || callback(())).unwrap_err();
+
+    assert_eq!(refused.error, CloseError::NotOpen { state: SocketState::Closed });
+    drop(refused);
+    socket.open_async(|_| {}).unwrap();
+    send_now(&socket, b"as before");
+    assert_eq!(peer.read_bytes(9), b"as before");
 }

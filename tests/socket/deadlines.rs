@@ -37,7 +37,7 @@ fn a_receive_from_a_silent_peer_ends_in_time_and_the_next_gets_every_byte(
     assert_eq!(received(&next.only()), b"all of it");
 }
 
-// Tests_SRS_SOCKET_01_102
+// Tests_SRS_SOCKET_01_100, Tests_SRS_SOCKET_01_102
 #[rstest]
 fn a_send_to_a_peer_that_does_not_read_ends_in_time_and_breaks_the_stream_only_if_bytes_went_out(
     #[values(Transport::TcpV4, Transport::Unix)] transport: Transport,
@@ -197,4 +197,43 @@ fn an_idle_connection_times_out_and_a_busy_one_does_not(
         peer.write_all(b"y").unwrap();
         assert_eq!(waiting.only().0, EndReason::Completed);
     });
+}
+
+// Tests_SRS_SOCKET_01_111
+#[rstest]
+fn a_connection_on_which_bytes_are_only_sent_is_not_idle(#[values(false, true)] counts: bool) {
+    within("an idle time-out beside sends", move || {
+        const TIMEOUT: Duration = Duration::from_millis(800);
+        let (descriptor, mut peer) = Transport::Unix.pair();
+        let socket = open(&engine(1), descriptor);
+        socket.set_metrics(counts).unwrap();
+        socket.set_idle_timeout(Some(TIMEOUT)).unwrap();
+        let waiting = receive(&socket, vec![0; 8]);
+
+        for _ in 0..6 {
+            std::thread::sleep(TIMEOUT / 4);
+            send_now(&socket, b"x");
+        }
+
+        assert!(waiting.is_pending(), "longer than the time, but bytes were sent");
+        peer.write_all(b"y").unwrap();
+        assert_eq!(received(&waiting.only()), b"y");
+    });
+}
+
+// Tests_SRS_SOCKET_01_110
+#[test]
+fn a_deadline_shortly_before_the_last_look_at_an_idle_socket_does_not_bring_it_forward() {
+    const TIMEOUT: Duration = Duration::from_millis(800);
+    let (descriptor, _peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+    socket.set_idle_timeout(Some(TIMEOUT)).unwrap();
+    // Shortly before the first look.
+    std::thread::sleep(TIMEOUT / 8 - 10 * MS);
+    let waiting = receive(&socket, vec![0; 1]);
+
+    let (completion, _) = start(&socket, TIMEOUT - 20 * MS).only();
+
+    assert_eq!(completion.reason, EndReason::TimedOut);
+    assert!(waiting.is_pending(), "it has not waited for the whole time");
 }

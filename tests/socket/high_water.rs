@@ -1,7 +1,7 @@
 //! A consumer that is too slow: easy to see, and to cut off.
 
-use async_socket_linux::{EndReason, SendError};
-use integration_tests::call::{block_sending, engine, open, try_send};
+use async_socket_linux::{EndReason, SendError, SocketState};
+use integration_tests::call::{block_sending, engine, open, receive, try_send};
 use integration_tests::wait::eventually;
 use integration_tests::{Transport, inbox, within};
 use rstest::rstest;
@@ -22,7 +22,10 @@ fn what_a_peer_does_not_read_is_counted_and_from_the_mark_on_refused(
 
         let accepted = (0..).map_while(|_| try_send(&socket, vec![7; 1_000]).ok()).collect::<Vec<_>>();
         assert_eq!((accepted.len(), socket.queued_bytes()), (2, queued + 2_000));
-        assert_eq!((socket.metrics().sends_waiting, socket.metrics().queued_bytes), (3, queued + 2_000));
+        let _receives = receive(&socket, vec![0; 1]);
+        let metrics = socket.metrics();
+        assert_eq!((metrics.state, metrics.receives_waiting), (SocketState::Open, 1));
+        assert_eq!((metrics.sends_waiting, metrics.queued_bytes), (3, queued + 2_000));
         let refused = try_send(&socket, vec![7; 1_000]).unwrap_err();
         assert_eq!(refused.error, SendError::TooMuchQueued { queued_bytes: queued + 2_000 });
         assert_eq!(refused.returned, vec![7; 1_000]);

@@ -98,7 +98,7 @@ fn a_socket_without_a_stream_is_refused_by_name_and_closed_in_the_end(
     assert!(!is_open(number));
 }
 
-// Tests_SRS_SOCKET_01_011
+// Tests_SRS_SOCKET_01_010, Tests_SRS_SOCKET_01_011
 #[test]
 fn a_socket_that_listens_no_more_and_has_connected_instead_can_be_opened() {
     let never = NeverCalled::default();
@@ -191,7 +191,7 @@ fn connecting_to(address: SocketAddr) -> OwnedFd {
 }
 
 /// A listener whose queue is full, the sockets that fill the queue, and a socket whose connect waits for room in it.
-fn waiting_for_room() -> (TcpListener, Vec<OwnedFd>, OwnedFd) {
+pub(crate) fn waiting_for_room() -> (TcpListener, Vec<OwnedFd>, OwnedFd) {
     let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     listener.listen(0).unwrap();
@@ -364,7 +364,7 @@ fn a_thread_of_the_program_lingers_as_the_program_asked() {
     drop(peer);
 }
 
-// Tests_SRS_SOCKET_01_002
+// Tests_SRS_SOCKET_01_001, Tests_SRS_SOCKET_01_002
 #[test]
 fn a_linger_time_of_0_resets_also_when_a_callback_closes() {
     let engine = engine(1);

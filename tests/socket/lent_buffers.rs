@@ -1,15 +1,17 @@
 //! Slices of lent buffers on real sockets, the received part of a completion, and refusals as errors.
 
 use async_socket_linux::{
-    AsyncSocket, BufferPool, IoBuf, OpenError, PayloadError, ReceiveError, ReceiveResult, Refused, SendError,
-    SendResult, Slice,
+    AsyncSocket, AsyncSocketLinux, BufferPool, IoBuf, OpenError, PayloadError, ReceiveError, ReceiveResult, Refused,
+    SendError, SendResult, Slice,
 };
+use completion_port::Direction;
 use integration_tests::call::{block_sending, engine, try_send};
 use integration_tests::wire::pattern;
-use integration_tests::{Socket, Transport, inbox, open, receive, send, send_now};
+use integration_tests::{Socket, Transport, inbox, open, port, receive, send, send_now};
 use std::error::Error;
 use std::io::{self, ErrorKind, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Answers each receive with the received bytes, in the same memory.
 fn echo(socket: &Arc<Socket>, buffer: Vec<u8>) {
@@ -53,6 +55,7 @@ fn an_echo_answers_with_just_the_received_bytes_from_the_same_memory() {
 }
 
 // Tests_SRS_LENT_BUFFERS_01_001, Tests_SRS_LENT_BUFFERS_01_003, Tests_SRS_LENT_BUFFERS_01_004
+// Tests_SRS_LENT_BUFFERS_01_007
 #[test]
 fn a_receive_into_a_slice_fills_only_its_range() {
     let engine = engine(1);
@@ -69,7 +72,7 @@ fn a_receive_into_a_slice_fills_only_its_range() {
     assert_eq!(receive(&socket, vec![0; 9]).only().into_received(), b"de");
 }
 
-// Tests_SRS_LENT_BUFFERS_01_001
+// Tests_SRS_LENT_BUFFERS_01_001, Tests_SRS_LENT_BUFFERS_01_008
 #[test]
 fn a_slice_that_the_kernel_takes_in_parts_is_sent_whole_and_alone() {
     let engine = engine(1);
@@ -194,7 +197,7 @@ fn a_refusal_of_a_socket_is_passed_on_and_becomes_an_io_error() {
 
     let error = passed_on(&socket).unwrap_err();
     let refusal = error.downcast::<Refused<Vec<u8>, SendError>>().unwrap();
-    assert_eq!(refusal.returned, [1, 2, 3]);
+    assert_eq!((refusal.returned.as_slice(), refusal.to_string()), (&[1, 2, 3][..], refusal.error.to_string()));
     assert_eq!(as_io(&socket).unwrap_err().raw_os_error(), Some(nix::libc::EPIPE));
 
     socket.close();
@@ -204,6 +207,60 @@ fn a_refusal_of_a_socket_is_passed_on_and_becomes_an_io_error() {
     let no_socket = Socket::create(Some(&engine), std::fs::File::open("/dev/null").unwrap().into()).unwrap();
     let error = io::Error::from(no_socket.open_async(|_| {}).unwrap_err());
     assert_eq!(error.raw_os_error(), Some(nix::libc::ENOTSOCK));
+}
+
+// Tests_SRS_LENT_BUFFERS_01_010
+#[test]
+fn a_refusal_says_why_and_names_the_error_of_the_kernel_as_its_source() {
+    let no_socket = std::fs::File::open("/dev/null").unwrap();
+    let refused = AsyncSocketLinux::open(&engine(1), no_socket).unwrap_err();
+    let source = refused.source().and_then(|source| source.downcast_ref::<io::Error>()).expect("the kernel's error");
+    assert_eq!(source.raw_os_error(), Some(nix::libc::ENOTSOCK));
+
+    let (registration, _peer) = port::socket(&port::port().1);
+    registration.remove();
+    let refused = registration.add(Direction::In, port::reads(1)).unwrap_err();
+    assert_eq!(refused.to_string(), "no descriptor is registered");
+    assert_eq!(io::Error::from(refused).kind(), ErrorKind::NotConnected);
+}
+
+/// Eight bytes when it is checked, and seven from then on.
+struct Shrinks(AtomicUsize);
+
+impl IoBuf for Shrinks {
+    fn as_slice(&self) -> &[u8] {
+        &[0; 8][self.0.fetch_add(1, Ordering::Relaxed).min(1)..]
+    }
+}
+
+// Tests_SRS_LENT_BUFFERS_01_009
+#[test]
+fn an_error_without_an_errno_has_a_fitting_kind_and_its_own_message() {
+    fn check<E: Error + Into<io::Error>>(error: E, expected: ErrorKind) {
+        let message = error.to_string();
+        let converted = error.into();
+        assert_eq!((converted.kind(), converted.to_string()), (expected, message));
+    }
+    let engine = engine(1);
+    let (descriptor, _peer) = Transport::Unix.narrow_pair();
+    let socket = open(&engine, descriptor);
+
+    check(socket.open_async(|_| {}).unwrap_err(), ErrorKind::InvalidInput);
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let datagrams = Socket::create(Some(&engine), datagrams.into()).unwrap();
+    check(datagrams.open_async(|_| {}).unwrap_err(), ErrorKind::Unsupported);
+    check(b"four".to_vec().slice(..5).unwrap_err().error, ErrorKind::InvalidInput);
+    let send = |socket: &Socket| socket.send_async("more", |_| {}).unwrap_err().error;
+    let changed = socket.send_async(Shrinks(AtomicUsize::new(0)), |_| {}).map_err(|refused| refused.error);
+    check(changed.unwrap_err(), ErrorKind::InvalidInput);
+    let _blocked = block_sending(&socket);
+    socket.set_high_water_mark(Some(1)).unwrap();
+    check(send(&socket), ErrorKind::WouldBlock);
+    let _ends = socket.shutdown_async(drop).unwrap();
+    check(send(&socket), ErrorKind::BrokenPipe);
+    socket.close();
+    check(send(&socket), ErrorKind::NotConnected);
+    check(socket.receive_async([0; 1], drop).unwrap_err().error, ErrorKind::NotConnected);
 }
 
 /// The type of a circle of receives and sends does not grow.

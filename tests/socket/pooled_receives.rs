@@ -4,10 +4,10 @@ use async_socket_linux::{
     AsyncSocket, AsyncSocketLinux, BufferPool, EndReason, ExecutionEngine, PooledCompletion, ReceiveError,
     ReceiveResult, SocketState,
 };
-use integration_tests::call::{engine, open, round_trip};
+use integration_tests::call::{block_sending, engine, open, round_trip};
 use integration_tests::kernel::HeldKernel;
 use integration_tests::wire::pattern;
-use integration_tests::{Inbox, NeverCalled, Outbox, Peer, Socket, Transport, inbox};
+use integration_tests::{Inbox, NeverCalled, Outbox, Peer, Socket, Transport, eventually, inbox, send};
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -42,6 +42,26 @@ fn a_hundred_idle_connections_hold_no_buffer_and_the_first_bytes_take_one() {
     assert_eq!(completion.buffer.as_deref(), Some(b"hello".as_slice()));
     let metrics = pool.metrics();
     assert_eq!((metrics.limit, metrics.buffers_made, metrics.buffers_free), (1000, 1, 0));
+}
+
+// Tests_SRS_BUFFER_POOL_01_003
+#[test]
+fn a_receive_that_finds_nothing_gives_its_buffer_back_and_waits() {
+    let (engine, pool) = (engine(1), BufferPool::new(4, 1).unwrap());
+    let (descriptor, mut peer) = Transport::TcpV4.pair();
+    let socket = open(&engine, descriptor);
+    let first = receive(&socket, &pool);
+    peer.write_all(b"four").unwrap();
+    drop(first.only().buffer.expect("as many bytes as it has room for"));
+
+    // More may be there behind a receive that was full, so the next one is tried at once.
+    let second = receive(&socket, &pool);
+    round_trip(&engine);
+
+    assert!(second.is_pending());
+    assert_eq!((pool.buffers_made(), pool.buffers_free()), (1, 1));
+    peer.write_all(b"more").unwrap();
+    assert_eq!(second.only().buffer.as_deref(), Some(b"more".as_slice()));
 }
 
 /// Echoes until the stream ends.
@@ -90,7 +110,7 @@ fn fifty_connections_echo_through_three_buffers_and_no_byte_is_lost() {
 
     assert!(pool.buffers_made() <= 3);
     drop(peers);
-    integration_tests::eventually("the buffers are back", || pool.buffers_free() == pool.buffers_made());
+    eventually("the buffers are back", || pool.buffers_free() == pool.buffers_made());
 }
 
 /// Sockets of one engine, each with its peer.
@@ -185,6 +205,26 @@ fn a_closed_socket_refuses() {
     socket.close();
     let refused = socket.receive_pooled_async(&pool, never.callback()).unwrap_err();
     assert_eq!(refused, ReceiveError::NotOpen { state: SocketState::Closed });
+}
+
+// Tests_SRS_BUFFER_POOL_01_013
+#[test]
+fn a_receive_that_waits_gets_the_buffer_of_a_send_that_a_close_ends() {
+    let (engine, pool) = (engine(1), BufferPool::new(16, 1).unwrap());
+    let [mut slow, mut other] = connections(&engine);
+    let held = receive(&slow.0, &pool);
+    slow.1.write_all(b"x").unwrap();
+    let held = held.only().buffer.expect("the only buffer");
+    let _blocked = block_sending(&slow.0);
+    let sent = send(&slow.0, held);
+    let waits = receive(&other.0, &pool);
+    other.1.write_all(b"y").unwrap();
+    eventually("it has found the pool empty", || pool.metrics().receives_waiting == 1);
+
+    slow.0.close();
+
+    assert_eq!(sent.only().reason, EndReason::Closed);
+    assert_eq!(waits.only().buffer.as_deref(), Some(b"y".as_slice()));
 }
 
 /// Echoes with a deadline for each send, and closes a connection whose peer does not read.

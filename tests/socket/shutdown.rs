@@ -1,10 +1,11 @@
 //! The end of the sending half on real connections.
 
-use async_socket_linux::{AsyncSocket, EndReason, SendError};
+use crate::kinds::waiting_for_room;
+use async_socket_linux::{AsyncSocket, Cancel, EndReason, SendError};
 use integration_tests::call::{block_sending, engine, open, receive, try_send};
 use integration_tests::{Inbox, Socket, Transport, inbox, send, within};
 use rstest::rstest;
-use std::io::Write;
+use std::io::{Read, Write};
 
 fn shut_down(socket: &Socket) -> Inbox<EndReason> {
     let (done, ended) = inbox();
@@ -51,35 +52,46 @@ fn a_close_abandons_a_shutdown_that_waits() {
     assert_eq!(ended.only(), EndReason::Closed);
 }
 
-// Tests_SRS_SOCKET_01_079
+// Tests_SRS_SOCKET_01_078
 #[test]
-fn it_waits_for_the_connection_or_ends_with_the_errno_of_the_connect() {
-    within("a shutdown while connecting", || {
-        let engine = engine(1);
-        // Takes the next connection only when the first is accepted.
-        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        listener.bind(&"127.0.0.1:0".parse::<std::net::SocketAddr>().unwrap().into()).unwrap();
-        listener.listen(1).unwrap();
-        let address = listener.local_addr().unwrap();
-        let connect = || {
-            let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-            socket.set_nonblocking(true).unwrap();
-            let _ = socket.connect(&address);
-            socket
-        };
-        let socket = open(&engine, connect().into());
-        let ended = shut_down(&socket);
-        let (accepted, _) = listener.accept().unwrap();
-        assert_eq!(ended.only(), EndReason::Completed);
-        assert_eq!(std::io::Read::read(&mut &accepted, &mut [0; 1]).unwrap(), 0, "the peer sees the end");
-
-        drop(listener);
-        let refused = connect();
-        let socket = open(&engine, refused.into());
+fn after_a_shutdown_that_was_cancelled_sends_are_accepted_again() {
+    within("a cancelled shutdown", || {
+        let (descriptor, mut peer) = Transport::Unix.narrow_pair();
+        let socket = open(&engine(1), descriptor);
+        let (_blocked, position) = block_sending(&socket);
         let (done, ended) = inbox();
-        match socket.shutdown_async(move |completion| done.put(completion.reason)) {
-            Ok(_) => assert_eq!(ended.only(), EndReason::Os(nix::libc::ECONNREFUSED)),
-            Err(error) => assert!(std::io::Error::from(error).raw_os_error().is_some(), "{error}"),
+        let shutdown = socket.shutdown_async(move |completion| done.put(completion.reason)).expect("accepted");
+
+        assert_eq!(socket.cancel(shutdown.expect("it waits")), Cancel::Cancelled);
+
+        assert_eq!(ended.only(), EndReason::Cancelled);
+        let last = send(&socket, b"after all");
+        peer.read_pattern(position);
+        assert_eq!(peer.read_bytes(9), b"after all");
+        assert_eq!(last.only().reason, EndReason::Completed);
+    });
+}
+
+// Tests_SRS_SOCKET_01_079
+#[rstest]
+fn it_waits_for_the_connection_or_ends_with_the_errno_of_the_connect(#[values(true, false)] is_accepted: bool) {
+    within("a shutdown while connecting", move || {
+        let (listener, fillers, descriptor) = waiting_for_room();
+        let socket = open(&engine(1), descriptor);
+        let ended = shut_down(&socket);
+        assert!(ended.is_pending(), "the connect is in progress");
+
+        // The kernel tries to connect again after a second.
+        if !is_accepted {
+            drop(listener);
+            return assert_eq!(ended.only(), EndReason::Os(nix::libc::ECONNREFUSED));
         }
+        for _ in &fillers {
+            listener.accept().expect("one of those that fill the queue");
+        }
+        let (mut peer, _) = listener.accept().expect("the socket's own connection");
+
+        assert_eq!(ended.only(), EndReason::Completed);
+        assert_eq!(peer.read(&mut [0; 1]).expect("the peer sees the end"), 0);
     });
 }

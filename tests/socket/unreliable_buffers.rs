@@ -163,6 +163,25 @@ fn an_array_of_a_mebibyte_can_be_lent_on_a_stack_of_two(#[case] how: How) {
     on_a_small_stack(how);
 }
 
+// Tests_SRS_SOCKET_01_020
+#[test]
+fn an_array_of_more_than_16_kib_is_left_to_the_ports_thread_and_a_smaller_one_is_not() {
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+    let ((done, small), (report, large)) = (inbox(), inbox());
+    let here = thread::current().id();
+
+    let sent = socket.send_async([1_u8; 16 << 10], move |_| done.put(thread::current().id()));
+    sent.map_err(|refused| refused.error).unwrap();
+    let sent = socket.send_async([2_u8; (16 << 10) + 1], move |_| report.put(thread::current().id()));
+    sent.map_err(|refused| refused.error).unwrap();
+
+    assert_eq!(small.only(), here);
+    assert_ne!(large.only(), here);
+    let bytes = peer.read_bytes((32 << 10) + 1);
+    assert!(bytes[..16 << 10].iter().all(|byte| *byte == 1) && bytes[16 << 10..].iter().all(|byte| *byte == 2));
+}
+
 // Tests_SRS_SOCKET_01_021
 #[rstest]
 #[case::refused(refuses::<KEPT>)]
@@ -301,4 +320,18 @@ fn a_send_whose_buffer_changes_its_length_ends_in_an_error_and_nothing_follows(
         send_now(&socket, "next message");
         assert_eq!(peer.read_bytes(12), b"next message");
     }
+}
+
+// Tests_SRS_SOCKET_01_041
+#[test]
+fn a_list_with_a_buffer_that_changes_its_length_is_refused_and_another_list_is_sent() {
+    let (descriptor, mut peer) = Transport::Unix.pair();
+    let socket = open(&engine(1), descriptor);
+    let list = vec![Fickle::new(|_| 8), Fickle::new(|asked| 8 - asked.min(1))];
+
+    let refused = try_send(&socket, list).map(drop).map_err(|refused| refused.error);
+
+    assert_eq!(refused, Err(SendError::BuffersChanged { bytes_sent: 0 }));
+    send_now(&socket, vec!["next ", "message"]);
+    assert_eq!(peer.read_bytes(12), b"next message");
 }

@@ -5,7 +5,7 @@ use integration_tests::call::{engine, open, receive};
 use integration_tests::{Peer, Transport, spawn, within};
 use socket2::SockRef;
 use std::io::{ErrorKind, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
@@ -75,5 +75,28 @@ fn a_closure_never_sees_another_file_under_the_number_although_the_socket_is_clo
             readers.into_iter().for_each(integration_tests::Task::join);
             drop(others);
         }
+    });
+}
+
+// Tests_SRS_SOCKET_01_071
+#[test]
+fn the_last_closure_closes_what_was_closed_meanwhile_and_nothing_is_kept_for_a_closure_that_has_returned() {
+    within("a close in a closure", || {
+        let (engine, (descriptor, mut peer)) = (engine(1), Transport::Unix.pair());
+        let socket = open(&engine, descriptor);
+        let inode = |descriptor: BorrowedFd<'_>| rustix::fs::fstat(descriptor).map(|seen| seen.st_ino);
+        let outer = socket.with_descriptor(|descriptor| {
+            let own = inode(descriptor);
+            socket.with_descriptor(|_| socket.close()).expect("it is open");
+            assert_eq!(inode(descriptor), own, "this closure still has it");
+        });
+        outer.expect("it was open");
+        assert_eq!(peer.read_rest(), b"");
+
+        let (descriptor, mut peer) = Transport::Unix.pair();
+        let socket = open(&engine, descriptor);
+        socket.with_descriptor(|_| ()).expect("it is open");
+        socket.close();
+        assert_eq!(peer.read_rest(), b"");
     });
 }

@@ -31,12 +31,14 @@ impl<T, E: fmt::Debug> fmt::Debug for Refused<T, E> {
     }
 }
 
+// Codes_SRS_LENT_BUFFERS_01_010
 impl<T, E: fmt::Display> fmt::Display for Refused<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
+// Codes_SRS_LENT_BUFFERS_01_010
 impl<T, E: std::error::Error> std::error::Error for Refused<T, E> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.error.source()

@@ -142,6 +142,7 @@ fn total_length(lengths: impl Iterator<Item = Option<usize>>) -> Result<u32, Pay
     let mut total: u32 = 0;
     for (index, length) in lengths.enumerate() {
         let length = length.ok_or(PayloadError::NullBuffer { index })?;
+        // Codes_SRS_LENT_BUFFERS_01_005
         if length == 0 {
             return Err(PayloadError::EmptyBuffer { index });
         }

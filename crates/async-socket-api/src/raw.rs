@@ -109,7 +109,6 @@ impl RawBuffers {
     ///   them.
     /// * If they are received into, each `pointer` is valid for writes of `length` bytes, the buffers are disjoint, and
     ///   no other code reads them or writes to them.
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
     #[inline(always)]
     pub unsafe fn copied(list: &[RawBuffer]) -> Result<Self, PayloadError> {
         match list {
@@ -126,6 +125,7 @@ impl RawBuffers {
         let total_length = Self::check(list)?;
         let mut copy = Vec::new();
         copy.try_reserve_exact(list.len()).map_err(|_| PayloadError::OutOfMemory { count: list.len() })?;
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_074
         copy.extend_from_slice(list);
         Ok(Self { list: List::Many(copy.into_boxed_slice()), total_length })
     }

@@ -228,7 +228,6 @@ impl ReceiveCompletion<Vec<u8>> {
     }
 }
 
-// Codes_SRS_LENT_BUFFERS_01_007
 #[cfg(feature = "bytes")]
 impl ReceiveCompletion<bytes::BytesMut> {
     /// The received bytes as the lent buffer, truncated to their length. Nothing is copied, and the capacity stays.

@@ -129,7 +129,7 @@ impl<B> Slice<B> {
 }
 
 // An empty slice shows no bytes, which the check of `Payload` refuses.
-// Codes_SRS_LENT_BUFFERS_01_001, Codes_SRS_LENT_BUFFERS_01_005
+// Codes_SRS_LENT_BUFFERS_01_001
 impl<B: IoBuf> IoBuf for Slice<B> {
     #[inline]
     fn as_slice(&self) -> &[u8] {
@@ -137,11 +137,12 @@ impl<B: IoBuf> IoBuf for Slice<B> {
     }
 }
 
-// Codes_SRS_LENT_BUFFERS_01_001, Codes_SRS_LENT_BUFFERS_01_005
+// Codes_SRS_LENT_BUFFERS_01_001
 impl<B: IoBufMut> IoBufMut for Slice<B> {
     #[inline]
     fn as_mut_slice(&mut self) -> &mut [u8] {
         let range = self.range();
+        // Codes_SRS_LENT_BUFFERS_01_004
         self.buffer.as_mut_slice().get_mut(range).unwrap_or_default()
     }
 }

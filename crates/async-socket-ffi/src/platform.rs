@@ -38,7 +38,6 @@ struct Platform {
 /// Starts the platform: one completion port with one thread, or as many as `platform_set_thread_count` asked for. Returns 0 on
 /// success, otherwise non-zero, and the platform is not started. May be called again; each successful call needs its
 /// `platform_deinit`. In a child of `fork` this starts a new platform. What the child has inherited is refused with an error.
-// Codes_SRS_PLATFORM_01_004
 #[unsafe(no_mangle)]
 pub extern "C" fn platform_init() -> c_int {
     guarded(1, || {
@@ -127,6 +126,7 @@ pub(crate) fn next_port() -> Option<TryArc<COMPLETION_PORT_TAG>> {
     platform.ports.get(index).cloned()
 }
 
+// Codes_SRS_PLATFORM_01_004
 fn lock() -> io::Result<MutexGuard<'static, Platform>> {
     Ok(PLATFORM.get()?.lock().unwrap_or_else(PoisonError::into_inner))
 }

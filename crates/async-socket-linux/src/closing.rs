@@ -68,7 +68,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// socket.close_async(move || drop(owned))?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_095, Codes_SRS_SOCKET_01_096
     pub fn close_async<F>(&self, done: F) -> Result<(), Refused<F, CloseError>>
     where
         F: FnOnce() + Send + 'static,
@@ -92,6 +91,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
                 let error = match refused.error {
                     AddError::OutOfMemory => CloseError::OutOfMemory,
                     AddError::Inherited(_) => CloseError::Inherited,
+                    // Codes_SRS_SOCKET_01_095
                     _ => CloseError::NotOpen { state: state_in(self.registration.phase()) },
                 };
                 Err(Refused { error, returned: refused.returned })

@@ -57,7 +57,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// assert_eq!(ended.recv()?, EndReason::TimedOut);
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_100
     pub fn receive_async_within<B, F>(
         &self,
         buffers: B,
@@ -102,7 +101,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// Those of `receive_pooled_async`.
-    // Codes_SRS_SOCKET_01_100
     pub fn receive_pooled_async_within<F>(
         &self,
         pool: &BufferPool,
@@ -147,7 +145,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// Those of `send_async`.
-    // Codes_SRS_SOCKET_01_100
     pub fn send_async_within<B, F>(
         &self,
         buffers: B,
@@ -179,7 +176,6 @@ pub(crate) fn deadline<P: Port, S: SocketSyscalls>(
 
 /// Makes the timer come at `deadline` or earlier. False if there is no memory. That cannot be so the second time, because the
 /// timer then has an entry in the port. A socket that is not open needs no timer.
-// Codes_SRS_SOCKET_01_100
 pub(crate) fn arm<P: Port, S: SocketSyscalls>(
     registration: &Registration<SocketCore<S>, P>,
     deadline: Instant,
@@ -347,6 +343,7 @@ impl<S: SocketSyscalls, K: Kind<S>> Kind<S> for Within<K> {
         self.operation.bytes_sent()
     }
 
+    // Codes_SRS_SOCKET_01_100
     fn deadline(&self) -> Option<Instant> {
         Some(self.deadline)
     }

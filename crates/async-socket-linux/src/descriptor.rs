@@ -84,7 +84,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             return None;
         }
         // Counted before the phase is looked at again, so that a close sees the borrower, or the borrower the close.
-        // Codes_SRS_SOCKET_01_071
         let _borrower = Borrower::new(core)?;
         if !is_open() {
             return None;
@@ -99,7 +98,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// # Errors
     /// [`NotConnected`](io::ErrorKind::NotConnected) if the socket is not open,
     /// [`Unsupported`](io::ErrorKind::Unsupported) for another kind of address, and what the kernel says.
-    // Codes_SRS_SOCKET_01_072
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.address(S::local_address)
     }
@@ -108,7 +106,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// Those of [`local_addr`](Self::local_addr).
-    // Codes_SRS_SOCKET_01_072
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.address(S::peer_address)
     }
@@ -118,8 +115,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         ask: impl FnOnce(&S, BorrowedFd<'_>) -> Result<SocketAddrAny, crate::sys::Errno>,
     ) -> io::Result<SocketAddr> {
         let answer = self.with_private_descriptor(|fd| ask(&self.registration.handler().sys, fd));
-        let address = answer.ok_or(io::ErrorKind::NotConnected)??;
-        SocketAddr::try_from(address).map_err(|_| io::ErrorKind::Unsupported.into())
+        // Codes_SRS_SOCKET_01_072
+        let Some(address) = answer else { return Err(io::ErrorKind::NotConnected.into()) };
+        SocketAddr::try_from(address?).map_err(|_| io::ErrorKind::Unsupported.into())
     }
 
     /// Ends the socket and gives its descriptor back, as it is: still connected, still non-blocking. Like the drop, it
@@ -136,8 +134,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             return self.take_fd().map_err(|error| Refused { error, returned: self });
         }
         // Only the drop releases it, on this thread.
-        // Codes_SRS_SOCKET_01_127
         let caught = Caught::new(self.name());
+        // Codes_SRS_SOCKET_01_127
         drop(self);
         Ok(caught.take().unwrap_or_else(|| unreachable!("a descriptor that was never registered is released")))
     }
@@ -258,7 +256,6 @@ impl<S: SocketSyscalls> Drop for Borrower<'_, S> {
         // Codes_SRS_SOCKET_01_071
         let left = if lent.borrowers == 0 { lent.left.take() } else { None };
         drop(lent);
-        // Codes_SRS_SOCKET_01_071
         if let Some(descriptor) = left {
             close(self.core, descriptor);
         }

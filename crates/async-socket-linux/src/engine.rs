@@ -106,8 +106,8 @@ impl ExecutionEngineBuilder {
 
     /// Sets the bytes of stack of each thread. Callbacks run on these stacks. See
     /// [`CompletionPortBuilder::thread_stack_size`].
-    // Codes_SRS_PLATFORM_01_005
     pub fn thread_stack_size(mut self, bytes: usize) -> Self {
+        // Codes_SRS_PLATFORM_01_005
         self.port = self.port.thread_stack_size(bytes);
         self
     }

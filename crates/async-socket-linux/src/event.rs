@@ -92,8 +92,8 @@ impl<S: SocketSyscalls> Handler for SocketCore<S> {
             if let Some(kept) = more.kept() {
                 return kept.put(descriptor);
             }
-            // Codes_SRS_SOCKET_01_071
             let mut lent = more.lent();
+            // Codes_SRS_SOCKET_01_071
             if lent.borrowers > 0 {
                 lent.left = Some(descriptor);
                 return;
@@ -151,7 +151,6 @@ fn end_untried<S: SocketSyscalls>(
 }
 
 /// Why an operation ends that is not tried.
-// Codes_SRS_SOCKET_01_060
 fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
     match action {
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_080
@@ -159,7 +158,7 @@ fn reason_of_action<S>(core: &SocketCore<S>, action: Action) -> EndReason {
         // Codes_SRS_SOCKET_01_090
         Action::Cancelled => EndReason::Cancelled,
         Action::TimedOut => reason_of_timer(),
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_080, Codes_SRS_ASYNC_SOCKET_LINUX_11_081, Codes_SRS_SOCKET_01_060
         Action::Abandoned => EndReason::Closed,
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_085, Codes_SRS_ASYNC_SOCKET_LINUX_11_086
         Action::Error | Action::In | Action::Out => {

@@ -112,12 +112,12 @@ impl IdleCount {
             return false;
         }
         self.set_next(now);
+        // Codes_SRS_SOCKET_01_111
         let touched = take_touched();
         let before = self.tick.load(Ordering::Relaxed);
         let ticks = match (waits(), before >> TICKS_SHIFT) {
             (false, _) => NOTHING_WAITED,
             (true, NOTHING_WAITED) => 0,
-            // Codes_SRS_SOCKET_01_111
             (true, _) if touched => 0,
             (true, ticks) => ticks + 1,
         };

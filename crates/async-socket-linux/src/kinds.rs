@@ -122,6 +122,7 @@ where
         Some(self.cursor.bytes)
     }
 
+    // Codes_SRS_SOCKET_01_100
     fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
@@ -208,11 +209,11 @@ impl<B: IoBufsMut, F> PendingReceive<B, F> {
                 if let Some(errno) = late_error {
                     core.keep_late_error(errno);
                 }
+                // Codes_SRS_SOCKET_01_111
                 core.touch();
                 // Codes_SRS_SOCKET_01_030
                 Progress::Done { done: bytes, drained: short && short_drains }
             }
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_088
             nothing => without_bytes(core, nothing),
         }
     }
@@ -241,7 +242,6 @@ where
         if let Some(errno) = core.take_late_error() {
             return Progress::Failed(reason_of(Fault::Os(errno)));
         }
-        // Codes_SRS_BUFFER_POOL_01_003
         let mut buffer = match self.place.take(|| try_box(self.resumer.clone()).ok().map(|note| note as Note)) {
             FromPool::Buffer(buffer) => buffer,
             // Codes_SRS_BUFFER_POOL_01_006
@@ -257,12 +257,12 @@ where
             Some(Received::Bytes { bytes, short, .. }) => {
                 // Codes_SRS_BUFFER_POOL_01_004
                 buffer.set_filled(bytes as usize);
+                // Codes_SRS_SOCKET_01_111
                 core.touch();
                 core.note_received(bytes);
                 Progress::Done { done: buffer, drained: short && short_read != ShortRead::ProvesNothing }
             }
             // The buffer goes back to its pool at the end of this function, before the callback.
-            // Codes_SRS_BUFFER_POOL_01_011
             nothing => without_bytes(core, nothing),
         }
     }
@@ -287,7 +287,7 @@ fn without_bytes<S, D>(core: &SocketCore<S>, received: Option<Received>) -> Prog
     match received {
         // Codes_SRS_ASYNC_SOCKET_LINUX_11_089
         Some(Received::Blocked) => Progress::Blocked,
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_091
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_091, Codes_SRS_SOCKET_01_060
         Some(Received::End) => Progress::Failed(end_of_stream(core)),
         Some(Received::Failed(fault)) => Progress::Failed(reason_of(fault)),
         Some(Received::Bytes { .. }) | None => Progress::Failed(EndReason::BufferPanicked),

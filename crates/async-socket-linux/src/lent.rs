@@ -10,7 +10,7 @@ use std::mem;
 /// Values of more bytes than this are boxed. Smaller values go into the slot of an earlier operation, without an allocation.
 const LARGEST_UNBOXED: usize = 16 * 1024;
 
-// Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
+// Codes_SRS_SOCKET_01_020
 /// Whether values of this type are boxed. This is a constant for the compiler.
 pub(crate) const fn is_boxed<B>() -> bool {
     mem::size_of::<B>() > LARGEST_UNBOXED

@@ -107,13 +107,15 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// assert_eq!((counts.sends.completed, counts.bytes_sent), (1, 5));
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_120
     #[must_use]
     pub fn metrics(&self) -> SocketMetrics {
         SocketMetrics {
             state: self.state(),
+            // Codes_SRS_SOCKET_01_120
             receives_waiting: self.registration.queued(Direction::In),
+            // Codes_SRS_SOCKET_01_120
             sends_waiting: self.registration.queued(Direction::Out),
+            // Codes_SRS_SOCKET_01_120
             queued_bytes: self.queued_bytes(),
             counts: self.registration.handler().counts().map(Counts::get),
         }

@@ -52,7 +52,6 @@ impl AsyncSocketLinux {
     /// client.send_async("hello", |_| {})?;
     /// # Ok::<_, Box<dyn std::error::Error>>(())
     /// ```
-    // Codes_SRS_SOCKET_01_065, Codes_SRS_SOCKET_01_066
     pub fn open<'e>(
         on: impl Into<Option<&'e ExecutionEngine>>,
         descriptor: impl Into<OwnedFd>,
@@ -64,7 +63,7 @@ impl AsyncSocketLinux {
     ///
     /// # Errors
     /// Those of [`open`](Self::open).
-    // Codes_SRS_SOCKET_01_065, Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_067
+    // Codes_SRS_SOCKET_01_067
     pub fn open_on(
         port: CompletionPort,
         descriptor: impl Into<OwnedFd>,
@@ -81,7 +80,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// [`SetUpError`] and the descriptor.
-    // Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_068
+    // Codes_SRS_SOCKET_01_068
     pub fn open_connected_with(
         port: P,
         sys: S,
@@ -115,7 +114,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// [`SetUpError`] and the descriptor.
-    // Codes_SRS_SOCKET_01_066, Codes_SRS_SOCKET_01_129
+    // Codes_SRS_SOCKET_01_129
     pub fn open_fresh_with(
         port: P,
         sys: S,
@@ -137,8 +136,10 @@ fn opened<P: Port, S: SocketSyscalls>(
 ) -> Result<AsyncSocketLinux<P, S>, Refused<Option<OwnedFd>, SetUpError>> {
     let socket =
         created.map_err(|refused| Refused { error: refused.error.into(), returned: Some(refused.returned) })?;
-    match socket.open_async(|_| {}) {
-        Ok(()) => Ok(socket),
-        Err(error) => Err(Refused { error: error.into(), returned: socket.into_fd().ok() }),
+    // Codes_SRS_SOCKET_01_065
+    if let Err(error) = socket.open_async(|_| {}) {
+        // Codes_SRS_SOCKET_01_066
+        return Err(Refused { error: error.into(), returned: socket.into_fd().ok() });
     }
+    Ok(socket)
 }

@@ -152,7 +152,6 @@ impl PoolPlace {
             self.ticket = state.wait(note);
             return if self.ticket.is_some() { FromPool::Empty } else { FromPool::OutOfMemory };
         };
-        // Codes_SRS_BUFFER_POOL_01_006
         if !state.waiters.is_granted(ticket) {
             return FromPool::Empty;
         }
@@ -195,16 +194,19 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`PoolError`]
-    // Codes_SRS_BUFFER_POOL_01_001, Codes_SRS_BUFFER_POOL_01_002, Codes_SRS_BUFFER_POOL_01_012
     pub fn new(buffer_bytes: usize, limit: usize) -> Result<Self, PoolError> {
+        // Codes_SRS_BUFFER_POOL_01_002
         if buffer_bytes == 0 || u32::try_from(buffer_bytes).is_err() {
             return Err(PoolError::BufferBytes { buffer_bytes });
         }
+        // Codes_SRS_BUFFER_POOL_01_002
         if limit == 0 {
             return Err(PoolError::NoBuffers);
         }
         let shared = Shared { made_in: Generation::current(), buffer_bytes, limit, state: Mutex::default() };
-        TryArc::try_new(shared).map(|shared| Self { shared }).map_err(|_| PoolError::OutOfMemory)
+        // Codes_SRS_BUFFER_POOL_01_012
+        let Some(shared) = TryArc::try_new(shared).ok() else { return Err(PoolError::OutOfMemory) };
+        Ok(Self { shared })
     }
 
     /// A place for a receive that is not one of an [`AsyncSocketLinux`](crate::AsyncSocketLinux).
@@ -260,6 +262,7 @@ impl BufferPool {
 impl State {
     /// The number of buffers that are free or can be made, without those that are granted to receives.
     fn spare(&self, limit: usize) -> usize {
+        // Codes_SRS_BUFFER_POOL_01_001
         (self.free.len() + limit - self.made).saturating_sub(self.waiters.granted())
     }
 
@@ -279,10 +282,10 @@ impl State {
     }
 
     /// Queues a receive until a buffer in use comes back. `None` if no buffer is in use, or if there is no memory.
-    // Codes_SRS_BUFFER_POOL_01_015
     #[cold]
     fn wait(&mut self, note: impl FnOnce() -> Option<Note>) -> Option<Ticket> {
         let ticket = if self.made > 0 { self.waiters.push(note) } else { None };
+        // Codes_SRS_BUFFER_POOL_01_015
         self.delayed += u64::from(ticket.is_some());
         ticket
     }
@@ -359,7 +362,7 @@ impl Drop for PooledBuffer {
             return;
         }
         let mut state = self.pool.lock();
-        // Codes_SRS_BUFFER_POOL_01_005
+        // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_005, Codes_SRS_BUFFER_POOL_01_011
         state.free.push(bytes);
         // Codes_SRS_BUFFER_POOL_01_006, Codes_SRS_BUFFER_POOL_01_010, Codes_SRS_BUFFER_POOL_01_013
         state.grant_free(self.pool.limit);

@@ -103,12 +103,14 @@ where
         None
     };
     if sent == Some(Ok(payload.total_length() as usize)) {
+        // Codes_SRS_SOCKET_01_111
         core.touch();
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
         claim.complete(|| {
             let bytes = payload.total_length();
             on_complete(SendCompletion::new(EndReason::Completed, bytes, payload.into_buffers()));
         });
+        // Codes_SRS_SOCKET_01_093
         return Ok(None);
     }
     let send = PendingSend { payload, on_complete, cursor: Cursor::default(), deadline: None };
@@ -159,8 +161,9 @@ where
         Sent::All => {
             let PendingSend { payload, on_complete, cursor, .. } = send;
             let sent = SendCompletion::new(EndReason::Completed, cursor.bytes, payload.into_buffers());
-            // Codes_SRS_ASYNC_SOCKET_LINUX_11_061, Codes_SRS_SOCKET_01_093
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_061
             claim.complete(|| run_watched(core, Direction::Out, EndReason::Completed, || on_complete(sent)));
+            // Codes_SRS_SOCKET_01_093
             Ok(None)
         }
         Sent::Failed(fault) => {
@@ -174,6 +177,7 @@ where
             });
             let bytes_sent = send.cursor.bytes;
             let no_memory = SendError::OutOfMemory { bytes_sent };
+            // Codes_SRS_SOCKET_01_100
             send.deadline = within.map(|within| deadline(registration, within));
             let is_armed = send.deadline.is_none_or(|deadline| arm(registration, deadline));
             let Some(more) = core.make_more().filter(|_| is_armed) else {
@@ -183,6 +187,7 @@ where
             };
             more.add_queued(send.unsent());
             let deadline = send.deadline;
+            // Codes_SRS_SOCKET_01_093
             let queued = claim.queue(send).map(Some);
             if let Some(deadline) = deadline {
                 arm(registration, deadline);
@@ -214,11 +219,11 @@ where
 
 /// Breaks the stream if a buffer panics between two parts of a payload. The buffers are read only after a part went
 /// out.
-// Codes_SRS_SOCKET_01_043
 struct BreakStream<'a, S>(&'a SocketCore<S>);
 
 impl<S> Drop for BreakStream<'_, S> {
     fn drop(&mut self) {
+        // Codes_SRS_SOCKET_01_043
         self.0.break_stream();
     }
 }

@@ -180,7 +180,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     ///
     /// # Errors
     /// [`ReceiveError`]; the callback then never runs.
-    // Codes_SRS_BUFFER_POOL_01_003, Codes_SRS_BUFFER_POOL_01_008
     pub fn receive_pooled_async<F>(
         &self,
         pool: &BufferPool,
@@ -204,8 +203,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         Ok(PendingPooled { place: PoolPlace::new(pool), resumer: self.registration.resumer(), on_complete })
     }
 
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_ASYNC_SOCKET_LINUX_11_077
-    // Codes_SRS_ASYNC_SOCKET_LINUX_11_078, Codes_SRS_ASYNC_SOCKET_LINUX_11_102
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_077, Codes_SRS_ASYNC_SOCKET_LINUX_11_078
     #[inline(always)]
     fn receive<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<OperationId, Refused<B, ReceiveError>>
     where
@@ -241,6 +239,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             AddError::OutOfMemory => ReceiveError::OutOfMemory,
             AddError::Inherited(_) => ReceiveError::Inherited,
             AddError::PortFailed => ReceiveError::PortFailed,
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_BUFFER_POOL_01_008
             _ => ReceiveError::NotOpen { state: self.state() },
         }
     }
@@ -340,23 +339,24 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         }
     }
 
-    // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
     fn send_async<B, F>(&self, buffers: B, on_send_complete: F) -> Result<Option<OperationId>, Refused<B, SendError>>
     where
         B: IoBufs,
         F: FnOnce(SendCompletion<B>) + Send + 'static,
     {
+        // Codes_SRS_SOCKET_01_020
         if const { !is_boxed::<B>() } {
             return send_within(&self.registration, buffers, on_send_complete, None);
         }
+        // Codes_SRS_SOCKET_01_020
         let Some(room) = Room::new() else {
             return Err(Refused { error: SendError::OutOfMemory { bytes_sent: 0 }, returned: buffers });
         };
+        // Codes_SRS_SOCKET_01_021
         send_boxed_within(&self.registration, room.fill(buffers), on_send_complete, None).map_err(given_back)
     }
 
-    // Codes_SRS_SOCKET_01_020, Codes_SRS_SOCKET_01_021
     #[inline(always)]
     fn receive_async<B, F>(&self, buffers: B, on_receive_complete: F) -> Result<OperationId, Refused<B, ReceiveError>>
     where
@@ -366,17 +366,21 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
         if const { !is_boxed::<B>() } {
             return self.receive(buffers, on_receive_complete);
         }
+        // Codes_SRS_SOCKET_01_020
         let Some(room) = Room::new() else {
             return Err(Refused { error: ReceiveError::OutOfMemory, returned: buffers });
         };
+        // Codes_SRS_SOCKET_01_021
         self.receive_boxed(room.fill(buffers), on_receive_complete).map_err(given_back)
     }
 
-    // Codes_SRS_SOCKET_01_090, Codes_SRS_SOCKET_01_091, Codes_SRS_SOCKET_01_092
     fn cancel(&self, operation: OperationId) -> Cancel {
         match self.registration.cancel(operation) {
+            // Codes_SRS_SOCKET_01_090
             completion_port::Cancel::Cancelled => Cancel::Cancelled,
+            // Codes_SRS_SOCKET_01_092
             completion_port::Cancel::NotWaiting => Cancel::NotWaiting,
+            // Codes_SRS_SOCKET_01_091
             completion_port::Cancel::Started => Cancel::Started,
         }
     }

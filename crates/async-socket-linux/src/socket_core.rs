@@ -215,6 +215,7 @@ impl<S> SocketCore<S> {
     /// The kernel has taken bytes of a send, on a path that checks for more than the fast path does.
     pub(crate) fn note_sent(&self, bytes: u32) {
         if bytes > 0 {
+            // Codes_SRS_SOCKET_01_111
             self.touch();
             self.counts().into_iter().for_each(|counts| counts.note_sent(bytes));
         }

@@ -188,10 +188,10 @@ impl SocketSyscalls for Kernel {
         rustix::net::recvmsg(fd, buffers, &mut RecvAncillaryBuffer::default(), flags).map(|message| message.bytes)
     }
 
-    // Codes_SRS_SOCKET_01_033
     fn receive_error_message(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
         // Sockets of other families ignore the flag. From a Unix socket the call would take the first thing in its
         // queue, for instance passed descriptors.
+        // Codes_SRS_SOCKET_01_033
         if !matches!(socket_domain(fd)?, AddressFamily::INET | AddressFamily::INET6 | AddressFamily::VSOCK) {
             return Err(Errno::AGAIN);
         }

@@ -47,7 +47,6 @@ pub(crate) enum Fault {
 }
 
 /// Makes one call to send what is left.
-// Codes_SRS_ASYNC_SOCKET_LINUX_11_096
 pub(crate) fn send_some<S: SocketSyscalls, B: IoBufs>(
     sys: &S,
     fd: BorrowedFd<'_>,
@@ -72,6 +71,7 @@ pub(crate) fn send_once<S: SocketSyscalls, B: IoBufs>(
 ) -> Result<usize, Fault> {
     let rest = payload.total_length().saturating_sub(cursor.bytes) as usize;
     let mut slices = payload.buffers().slices_from(cursor.index);
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_096
     let first = slices.next().and_then(|slice| slice.get(cursor.offset..)).unwrap_or_default();
     match (slices.next(), slices.size_hint().0) {
         // Codes_SRS_SOCKET_01_041
@@ -144,6 +144,7 @@ impl Cursor {
     fn advance<B: IoBufs>(&mut self, buffers: &B, bytes: usize) {
         // Counts the bytes first, because they have gone out and a buffer may panic below.
         self.bytes = self.bytes.saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_096
         self.offset += bytes;
         for slice in buffers.slices_from(self.index) {
             // No slice was empty when the list was checked. If one is now, `send_once` notices that too little is left.
@@ -297,6 +298,7 @@ fn received(result: Result<usize, Errno>, room: usize) -> Received {
             Received::Bytes { bytes: bytes as u32, short, late_error: None }
         }
         Err(Errno::AGAIN) => Received::Blocked,
+        // Codes_SRS_ASYNC_SOCKET_LINUX_11_088
         Err(errno) => Received::Failed(Fault::Os(errno)),
     }
 }

@@ -558,6 +558,7 @@ fn a_pool_for_which_there_is_no_memory_is_an_error() {
 
     assert_eq!(error, PoolError::OutOfMemory);
     assert_eq!(without_memory(|| std::io::Error::from(error)).kind(), std::io::ErrorKind::OutOfMemory);
+    BufferPool::new(BUFFER_BYTES, 2).expect("there is memory");
 }
 
 // Tests_SRS_SOCKET_01_050

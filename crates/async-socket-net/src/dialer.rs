@@ -42,13 +42,7 @@ impl<P: Port, N: NetSyscalls> Dialer<P, N> {
         port: P,
         descriptor: OwnedFd,
     ) -> Result<Registration<Self, P>, Errno> {
-        let dialer = Self {
-            race,
-            index,
-            sys,
-            port_failed: AtomicBool::new(false),
-            descriptor: Mutex::new(Kept::No),
-        };
+        let dialer = Self { race, index, sys, port_failed: AtomicBool::new(false), descriptor: Mutex::new(Kept::No) };
         let registration = Registration::try_new(port, dialer, descriptor).map_err(|refused| {
             let (_, dialer, descriptor) = refused.returned;
             dialer.sys.close(descriptor);

@@ -51,7 +51,6 @@ per_thread! {
 
 /// Whether the caller is on the thread of any [`CompletionPort`](crate::CompletionPort), for instance in a callback. Code
 /// that blocks there holds up every descriptor of that port.
-// Codes_SRS_SOCKET_01_001
 #[must_use]
 pub fn is_port_thread() -> bool {
     CURRENT.get() != 0 && CURRENT_SINCE.get().is_some_and(|generation| !generation.is_inherited())
@@ -64,7 +63,7 @@ impl Current {
     pub(crate) fn enter<S: PortSyscalls>(shared: &Shared<S>) -> Self {
         let timed = shared.counters.as_ref().map(|_| Duration::ZERO);
         let outer = Self(CURRENT.get(), CURRENT_SINCE.get(), replace_longest(timed));
-        // Codes_SRS_COMPLETION_PORT_01_061, Codes_SRS_COMPLETION_PORT_01_175
+        // Codes_SRS_COMPLETION_PORT_01_061, Codes_SRS_COMPLETION_PORT_01_175, Codes_SRS_SOCKET_01_001
         CURRENT.set(shared.address());
         // Codes_SRS_COMPLETION_PORT_01_124
         CURRENT_SINCE.set(Some(shared.made_in));

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+// Codes_SRS_LENT_BUFFERS_01_010
 impl<T, E: fmt::Display> fmt::Display for Declined<T, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
@@ -13,7 +14,6 @@ impl<T, E: fmt::Display> fmt::Display for Declined<T, E> {
 }
 
 /// `?` passes a refusal on. The values handed over live as long as the error.
-// Codes_SRS_LENT_BUFFERS_01_010
 impl<T, E: Error> Error for Declined<T, E> {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.error.source()

@@ -119,6 +119,7 @@ impl<D, O> Lanes<D, O> {
 
     const fn slot(&self, direction: Direction) -> &UnsafeCell<Option<O>> {
         match direction {
+            // Codes_SRS_ASYNC_SOCKET_LINUX_11_102
             Direction::In => &self.input,
             Direction::Out => &self.output,
         }

@@ -177,6 +177,7 @@ impl<T: Default + Send + Sync> PerProcess<T> {
         loop {
             // SAFETY: null, or from a box that is never freed.
             let seen: Option<&'static Slot<T>> = unsafe { newest.as_ref() };
+            // Codes_SRS_PLATFORM_01_004
             if let Some(slot) = seen.filter(|slot| slot.made_in == now) {
                 return Ok(&slot.value);
             }

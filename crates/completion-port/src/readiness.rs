@@ -108,6 +108,7 @@ impl Remembered {
         // Codes_SRS_COMPLETION_PORT_01_031
         news.set(Self::OUTPUT, events.contains(Readiness::OUT) || (transfers && broken));
         news.set(Self::INPUT_LASTS, broken || events.intersects(Readiness::READ_HANG_UP | Readiness::URGENT));
+        // Codes_SRS_SOCKET_01_034
         news.set(Self::WAS_URGENT, events.contains(Readiness::URGENT));
         // Codes_SRS_COMPLETION_PORT_01_033
         news.set(Self::READ_HANG_UP, events.contains(Readiness::READ_HANG_UP) && !events.contains(Readiness::IN));
@@ -214,7 +215,7 @@ impl Latch {
     }
 
     /// An attempt took all there was.
-    // Codes_SRS_COMPLETION_PORT_01_035, Codes_SRS_SOCKET_01_034
+    // Codes_SRS_COMPLETION_PORT_01_035
     #[inline]
     pub(crate) fn drained(&self, direction: Direction) {
         const MAY_BE_MORE: Remembered = Remembered::INPUT_LASTS.union(Remembered::WAS_URGENT);

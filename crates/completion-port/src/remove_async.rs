@@ -54,8 +54,10 @@ impl<H: Handler> Core<H> {
             let [OnPort { port: _port, done }] = *ending;
             return Err((if is_registered { AddError::OutOfMemory } else { AddError::NotRegistered }, done));
         };
+        // Codes_SRS_SOCKET_01_095
         rare.ending = Some(ending);
         self.begin_removal_locked(&mut cold);
+        // Codes_SRS_SOCKET_01_096
         self.go_on(Role::Passer, None, Some(cold));
         Ok(())
     }

@@ -95,6 +95,12 @@ fn a_refusal_is_passed_on_by_the_question_mark() {
     assert_eq!((refusal.returned.as_slice(), passed_on.to_string()), (&[1][..], refusal.error.to_string()));
     assert_eq!(io().expect_err("refused").raw_os_error(), Some(ECONNRESET));
     assert!(boxed_payload().expect_err("refused").to_string().contains("length 0"));
+    let source = io::Error::from_raw_os_error(ECONNRESET);
+    let caused = Refused { error: OpenError::NotRegistered { descriptor: 3, source }, returned: () };
+    assert_eq!(
+        caused.source().expect("the kernel's error").to_string(),
+        io::Error::from_raw_os_error(ECONNRESET).to_string()
+    );
 }
 
 fn outcome(result: &io::Result<usize>) -> Result<usize, (ErrorKind, Option<i32>)> {

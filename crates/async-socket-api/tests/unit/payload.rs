@@ -87,7 +87,7 @@ proptest! {
         prop_assert_eq!(kept, model(&list).map(|total| [total; 2]));
     }
 
-    // Tests_SRS_ASYNC_SOCKET_LINUX_11_045, Tests_SRS_ASYNC_SOCKET_LINUX_11_047
+    // Tests_SRS_ASYNC_SOCKET_LINUX_11_045, Tests_SRS_ASYNC_SOCKET_LINUX_11_047, Tests_SRS_SOCKET_01_040
     #[test]
     fn a_payload_to_send_is_checked_alike_and_keeps_its_buffers(lengths in vec(0..=3_usize, 0..=40)) {
         let buffers: Vec<Vec<u8>> = lengths.iter().map(|length| vec![7; *length]).collect();

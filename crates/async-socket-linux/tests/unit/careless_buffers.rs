@@ -202,6 +202,11 @@ fn a_receive_into_a_buffer_that_shrank_to_nothing_is_an_error_and_no_end_of_the_
 
     assert_eq!(shrunk.ended(ReceiveResult::Error), None);
     assert_eq!(next.received(), b"bytes");
+    // With room it is the end.
+    let last = fixture.receive(vec![0; 8]);
+    fixture.sys.script_recv([Step::bytes("")]);
+    fixture.fire(Action::In);
+    assert_eq!(last.ended(ReceiveResult::Abandoned), None);
 }
 
 // Tests_SRS_SOCKET_01_042
@@ -338,6 +343,16 @@ fn a_large_array_is_left_to_the_port_thread_even_if_the_kernel_would_take_it_at_
 
 // Tests_SRS_SOCKET_01_020
 #[test]
+fn an_array_of_16_kib_is_sent_at_once_and_one_more_byte_is_too_many() {
+    let fixture = Fixture::open();
+
+    assert_eq!(fixture.send([5; 16 * 1024]).ended(SendResult::Ok), (None, 16 * 1024));
+
+    fixture.send([5; 16 * 1024 + 1]).assert_pending();
+}
+
+// Tests_SRS_SOCKET_01_020
+#[test]
 fn a_large_array_is_received_into_and_comes_back() {
     let fixture = Fixture::open();
     let receive = fixture.receive(LARGE);
@@ -446,4 +461,13 @@ fn a_transfer_that_was_cut_to_whole_pages_of_64_kib_is_not_short() {
 
     // No full receive was taken as a sign that nothing is left, so the next receive was tried.
     assert_eq!([one.take(), several.take(), last.take()], [0x7fff_0000; 3]);
+
+    // The buffers behind those of one call get nothing, because those of the call may not be full.
+    let more_than_one_call_takes: Vec<_> = std::iter::once(huge()).chain((0..1024).map(|_| vec![0])).collect();
+    let (many, report) = Outcome::new();
+    socket
+        .receive_async(more_than_one_call_takes, move |completion| report(completion.bytes_received))
+        .expect("accepted");
+    port.fire(Action::In);
+    assert_eq!(many.take(), 0x7fff_0000);
 }

@@ -49,6 +49,23 @@ fn a_receive_ends_at_its_deadline_and_not_before_and_its_buffers_come_back() {
     assert_eq!((fixture.receive_calls(), fixture.port.queued(Direction::In)), (0, 0));
 }
 
+// Tests_SRS_SOCKET_01_100
+#[rstest]
+#[case::that_the_kernel_blocks(false)]
+#[case::behind_another(true)]
+fn a_send_ends_at_its_deadline_and_not_before(#[case] is_behind: bool) {
+    let fixture = Fixture::open();
+    let _first = is_behind.then(|| fixture.blocked_send("first", 0));
+    fixture.sys.script_send([Step::Fails(Errno::AGAIN)]);
+    let waiting = send(&fixture, "late", 10 * MS);
+    fixture.port.advance(9 * MS);
+    waiting.assert_pending();
+
+    fixture.port.advance(MS);
+
+    assert_eq!(waiting.take().reason, EndReason::TimedOut);
+}
+
 // Tests_SRS_SOCKET_01_101
 #[test]
 fn after_it_the_next_receive_gets_every_byte() {

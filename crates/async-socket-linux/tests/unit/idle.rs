@@ -3,7 +3,7 @@
 use crate::common::{Fixture, Outcome};
 use async_socket_linux::sys::Errno;
 use async_socket_linux::{
-    AsyncSocket, BufferPool, Cancel, EndReason, SendError, SendResult, SocketState, TimeoutError,
+    AsyncSocket, BufferPool, Cancel, EndReason, ReceiveCompletion, SendError, SendResult, SocketState, TimeoutError,
 };
 use completion_port::{Action, Port};
 use rstest::rstest;
@@ -173,6 +173,23 @@ fn an_operation_that_follows_a_cancelled_one_has_all_the_time() {
 
     assert!(is_in_time(elapsed), "{elapsed:?}");
     assert_eq!(waiting.take().reason, EndReason::TimedOut);
+}
+
+// Tests_SRS_SOCKET_01_110
+#[test]
+fn a_deadline_shortly_before_the_last_tick_does_not_bring_it_forward() {
+    let fixture = with_timeout(Fixture::open());
+    // Shortly before the first tick.
+    fixture.port.advance(TICK - MS);
+    let (waiting, (late, report)) = (fixture.receive(vec![0; 1]), Outcome::new());
+    let within = TIMEOUT - TICK + 16 * MS;
+    let report = move |ended: ReceiveCompletion<[u8; 1]>| report(ended.reason);
+    fixture.receive_async_within([0], within, report).expect("accepted");
+
+    fixture.port.advance(within);
+
+    assert_eq!(late.take(), EndReason::TimedOut);
+    waiting.assert_pending();
 }
 
 // Tests_SRS_SOCKET_01_112

@@ -109,6 +109,21 @@ fn a_shared_socket_gives_its_descriptor_back_once_and_is_closed() {
 }
 
 // Tests_SRS_SOCKET_01_128
+#[rstest]
+#[case::a_receive(1, 0)]
+#[case::a_send(0, 1)]
+#[case::one_of_each(1, 1)]
+fn while_operations_wait_a_shared_socket_keeps_its_descriptor(#[case] receives: usize, #[case] sends: usize) {
+    let fixture = Fixture::open();
+    let _receives: Vec<_> = (0..receives).map(|_| fixture.receive(vec![0; 1])).collect();
+    let _sends: Vec<_> = (0..sends).map(|_| fixture.blocked_send("blocked", 0)).collect();
+
+    assert_eq!(fixture.take_fd().map(drop), Err(IntoFdError::OperationsWait { receives, sends }));
+
+    assert_eq!(fixture.state(), SocketState::Open);
+}
+
+// Tests_SRS_SOCKET_01_128
 #[test]
 fn a_descriptor_that_a_closure_has_is_not_given_back() {
     let fixture = Fixture::open();

@@ -191,7 +191,7 @@ fn a_socket_that_lingers_stops_lingering_right_before_it_is_closed_on_a_port_thr
     assert!(stops_lingering(&never_opened), "{never_opened:?}");
 }
 
-// Tests_SRS_SOCKET_01_002
+// Tests_SRS_SOCKET_01_001, Tests_SRS_SOCKET_01_002
 #[rstest]
 #[case::no_time_or_a_time_of_0(Ok(false))]
 #[case::the_kernel_does_not_say(Err(Errno::NOPROTOOPT))]

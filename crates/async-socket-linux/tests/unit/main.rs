@@ -13,6 +13,7 @@ mod create;
 mod deadline;
 mod destroy;
 mod end_reasons;
+mod engine;
 mod error_event_without_error_queue;
 mod event_callback;
 mod high_water;

@@ -274,7 +274,7 @@ fn eagain_in_the_middle_of_several_buffers_keeps_the_whole_rest_for_one_callback
     assert_eq!(fixture.sys.sent(), b"abcdefghi");
 }
 
-// Tests_SRS_ASYNC_SOCKET_LINUX_11_057
+// Tests_SRS_ASYNC_SOCKET_LINUX_11_057, Tests_SRS_ASYNC_SOCKET_LINUX_11_102
 #[test]
 fn queueing_a_send_does_not_disturb_a_receive_that_waits() {
     let fixture = Fixture::open();

@@ -110,6 +110,8 @@ fn a_span_lasts_from_open_to_close_and_holds_what_is_logged_meanwhile() {
         );
         let blocked = fixture.blocked_send("blocked", 3);
         begin_with(&notes.taken(), &["[1] send blocked"]);
+        fixture.open_async(|_| ()).expect_err("it is open");
+        begin_with(&notes.taken(), &["[] socket not opened"]);
         fixture.close();
         let _ = blocked.take();
         begin_with(&notes.taken(), &["[1] send ended", "[1] socket closed", "end 1"]);

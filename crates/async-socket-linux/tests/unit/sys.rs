@@ -2,9 +2,12 @@
 //! implementation.
 
 use async_socket_linux::sys::{Errno, RECEIVE_FLAGS, RecvFlags, SEND_FLAGS, SendFlags};
-use async_socket_linux::{Kernel, SocketSyscalls};
+use async_socket_linux::{Kernel, SocketSyscalls, UnsupportedKind};
 use rstest::rstest;
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, SendAncillaryBuffer, SendAncillaryMessage, SocketType,
+    recvmsg, sendmsg, socket,
+};
 use socket2::SockRef;
 use std::io::{IoSlice, IoSliceMut, Write};
 use std::mem::MaybeUninit;
@@ -37,7 +40,39 @@ fn unix_datagrams() -> Pair {
     (one.into(), other.into())
 }
 
-// Tests_SRS_SOCKET_01_030
+fn tcp_listener() -> Pair {
+    let [one, other] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").expect("a port is free"));
+    (one.into(), other.into())
+}
+
+fn of_type(family: AddressFamily, kind: SocketType) -> Pair {
+    let [one, other] = [(); 2].map(|()| socket(family, kind, None).expect("the kernel has such sockets"));
+    (one, other)
+}
+
+// Tests_SRS_SOCKET_01_010
+#[rstest]
+#[case::tcp(tcp, None)]
+#[case::unix_stream(unix, None)]
+#[case::udp(udp, Some(UnsupportedKind::Datagram))]
+#[case::unix_datagrams(unix_datagrams, Some(UnsupportedKind::Datagram))]
+#[case::sequenced_packets(
+    || of_type(AddressFamily::UNIX, SocketType::SEQPACKET),
+    Some(UnsupportedKind::SequencedPackets)
+)]
+// A netlink socket, because a raw IP socket needs a privilege.
+#[case::raw(|| of_type(AddressFamily::NETLINK, SocketType::RAW), Some(UnsupportedKind::Raw))]
+#[case::listener(tcp_listener, Some(UnsupportedKind::Listening))]
+fn a_socket_is_supported_if_it_is_a_stream_and_does_not_listen(
+    #[case] make: fn() -> Pair,
+    #[case] expected: Option<UnsupportedKind>,
+) {
+    let (socket, _peer) = make();
+
+    assert_eq!(Kernel.unsupported_kind(socket.as_fd()), Ok(expected));
+}
+
+// Tests_SRS_SOCKET_01_030, Tests_SRS_SOCKET_01_031
 #[rstest]
 #[case::tcp(tcp, true, false)]
 #[case::udp(udp, false, false)]
@@ -111,6 +146,25 @@ fn no_message_is_taken_from_an_error_queue_that_is_empty_or_absent(#[case] make:
     std::fs::File::from(peer).write_all(b"x").expect("the peer sends");
     assert_eq!(Kernel.receive_error_message(socket.as_fd()), Err(Errno::AGAIN), "these are no messages");
     assert_eq!(Kernel.recv(socket.as_fd(), &mut [0; 4], RECEIVE_FLAGS), Ok(1));
+}
+
+// Tests_SRS_SOCKET_01_033
+#[test]
+fn looking_for_error_messages_leaves_passed_descriptors_where_they_are() {
+    let (socket, peer) = unix();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = [peer.as_fd()];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&passed)));
+    sendmsg(&peer, &[IoSlice::new(b"x")], &mut control, SendFlags::empty()).expect("the peer sends");
+
+    assert_eq!(Kernel.receive_error_message(socket.as_fd()), Err(Errno::AGAIN));
+
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(&socket, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::DONTWAIT).expect("the byte is there");
+    let is_passed = |message: RecvAncillaryMessage<'_>| matches!(message, RecvAncillaryMessage::ScmRights(_));
+    assert_eq!(control.drain().filter_map(|message| is_passed(message).then_some(())).count(), 1);
 }
 
 /// Receives three bytes, and says nothing of descriptors.

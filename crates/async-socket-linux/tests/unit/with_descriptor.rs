@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Barrier};
 use test_doubles::{PortCall, SocketCall};
 
-// Tests_SRS_SOCKET_01_070
+// Tests_SRS_SOCKET_01_070, Tests_SRS_SOCKET_01_071
 #[test]
 fn an_open_socket_lends_its_descriptor() {
     let fixture = Fixture::open();
