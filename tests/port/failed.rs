@@ -3,8 +3,7 @@
 
 use completion_port::sys::Errno;
 use completion_port::{
-    Action, AddError, ClaimError, CompletionPort, Direction, Interest, OneShots, Port as _, PortExt, RegisterError,
-    Registration,
+    Action, AddError, ClaimError, CompletionPort, Direction, Interest, OneShots, PortExt, RegisterError, Registration,
 };
 use integration_tests::port::{A_WHILE, Transfers, port, reads, settled, socket, start};
 use integration_tests::process::{cpu_time, is_child, is_open, port_threads, run_child};
