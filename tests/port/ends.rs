@@ -57,9 +57,9 @@ fn a_half_close_does_not_touch_what_waits_to_be_sent() {
 
 /// A registered TCP socket, and its peer.
 fn tcp(port: &Port) -> (Arc<Watched>, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    (watch(port, listener.accept().unwrap().0), peer)
+    let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+    let peer = TcpStream::connect(listener.local_addr().expect("its address")).expect("connected");
+    (watch(port, listener.accept().expect("accepted").0), peer)
 }
 
 /// Sends a byte of urgent data, and waits until the port has got the event.

@@ -19,9 +19,10 @@ use test_doubles::Number;
 
 /// Closes a number that belongs to a port, and gives it to another epoll instance if there is one.
 fn close(number: RawFd, successor: Option<&OwnedFd>) {
-    // SAFETY: other code does this too, and the port must cope.
     let result = match successor {
+        // SAFETY: other code does this too, and the port must cope.
         None => unsafe { libc::close(number) },
+        // SAFETY: as above.
         Some(successor) => unsafe { libc::dup2(successor.as_raw_fd(), number) },
     };
     assert_ne!(result, -1);

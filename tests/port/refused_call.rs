@@ -34,7 +34,11 @@ fn a_port_that_is_refused_precise_waits_waits_for_whole_milliseconds() {
     }
     let port = CompletionPort::create().unwrap();
     let (tell, told) = inbox();
-    port.post(move || tell.put(refuse_on_this_thread())).map_err(|refused| refused.error).unwrap();
+    let refuse = move || {
+        refuse_on_this_thread();
+        tell.put(());
+    };
+    port.post(refuse).map_err(|refused| refused.error).unwrap();
     told.only();
 
     let late = (0..20).map(|_| {

@@ -477,7 +477,7 @@ fn what_another_thread_adds_while_what_is_queued_panics_does_not_get_stuck() {
     let other = Arc::clone(&registration);
     let adds = || {
         on_another_thread("the other add", move || {
-            other.add(Direction::In, op("other")).map(drop).expect("registered")
+            other.add(Direction::In, op("other")).map(drop).expect("registered");
         });
     };
     let adding =
