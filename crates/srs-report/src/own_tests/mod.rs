@@ -265,7 +265,9 @@ impl Run<'_> {
 
     /// Tries mutants of the shared build.
     fn try_all(&self, numbers: &[usize], tests: &Tests) -> anyhow::Result<()> {
-        let open: Vec<usize> = numbers.iter().copied().filter(|number| self.is_open(*number, tests)).collect();
+        let mut open: Vec<usize> = numbers.iter().copied().filter(|number| self.is_open(*number, tests)).collect();
+        // The quickest first, so that a run that is ended has tried as many as it can.
+        open.sort_by_cached_key(|number| self.longest(*number, tests));
         let (began, done) = (Instant::now(), AtomicUsize::new(0));
         eprintln!("srs-report: {} of {} mutants are to be tried", open.len(), numbers.len());
         self.in_parallel(&open, |number| {
@@ -277,6 +279,12 @@ impl Run<'_> {
             Ok(())
         })?;
         Ok(())
+    }
+
+    /// The time of the tests of a mutant if none of them notices it.
+    fn longest(&self, number: usize, tests: &Tests) -> Duration {
+        let own = self.open(number, tests).into_iter().flat_map(|(subject, level)| subject.tests(level));
+        own.filter_map(|test| tests.get(test)?.unbroken).sum()
     }
 
     /// Tries one mutant with the tests of all its requirements. `active` is the mutant's number in the binaries.

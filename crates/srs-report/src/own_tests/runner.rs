@@ -11,8 +11,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The limit of the address space in kibibytes, because a mutant may allocate without end. Tests need far less.
-const ADDRESS_SPACE: u32 = 6 << 20;
+/// The limits of a test, because a mutant may allocate or run without end, and outlive this program if that is ended. Tests need
+/// far less. In `dash`, one call sets one limit.
+const LIMITS: &str = "ulimit -c 0; ulimit -v 6291456; ulimit -t 300";
 
 /// A binary and the tests in it.
 #[derive(Debug)]
@@ -86,7 +87,7 @@ pub(super) fn run(
 
 fn command(binary: &Binary, mutant: usize) -> Command {
     let mut command = Command::new("sh");
-    command.args(["-c", &format!("ulimit -c 0 -v {ADDRESS_SPACE}; exec \"$0\" \"$@\"")]).arg(&binary.path);
+    command.args(["-c", &format!("{LIMITS}; exec \"$0\" \"$@\"")]).arg(&binary.path);
     command.current_dir(&binary.folder).env("CARGO_MANIFEST_DIR", &binary.folder).stdin(Stdio::null());
     command.env(VARIABLE, mutant.to_string()).process_group(0);
     command
@@ -119,6 +120,8 @@ mod tests {
         assert_eq!(ended("kill -ABRT $$", long), Ended::Failed);
         assert_eq!(ended(&format!("test \"${VARIABLE}\" = 7"), long), Ended::Passed);
         assert_eq!(ended("test \"$*\" = \"--exact a\"", long), Ended::Passed);
+        let has_limits = "test $(ulimit -c) = 0 && test $(ulimit -v) = 6291456 && test $(ulimit -t) = 300";
+        assert_eq!(ended(has_limits, long), Ended::Passed);
     }
 
     #[test]
