@@ -60,13 +60,13 @@ impl Listener {
     pub fn poll_accept(&self, context: &Context<'_>) -> Poll<io::Result<Stream>> {
         const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
         loop {
-            let accepted = ready!(self.io.poll(context, Direction::In, |fd| match accept_with(fd, FLAGS) {
+            let accepted = self.io.poll(context, Direction::In, |fd| match accept_with(fd, FLAGS) {
                 // Codes_SRS_ASYNC_SOCKET_FUTURES_01_041
                 Err(error) if is_of_one_client(error) => Ok(Tried { value: None, drained: false }),
                 accepted => accepted.map(|socket| Tried { value: Some(socket), drained: false }),
-            }))?;
+            });
             // Codes_SRS_ASYNC_SOCKET_FUTURES_01_040
-            if let Some(socket) = accepted {
+            if let Some(socket) = ready!(accepted)? {
                 return Poll::Ready(Stream::new(socket));
             }
         }

@@ -108,19 +108,28 @@ fn shrink(mut program: Program, setting: &Setting) -> anyhow::Result<Program> {
     let start = Instant::now();
     'smaller: loop {
         for candidate in program.smaller() {
-            for _ in 0..TRIES {
-                if start.elapsed() > SHRINKING {
-                    return Ok(program);
-                }
-                if !works(&candidate, setting)? {
-                    println!("still fails: {candidate}");
-                    program = candidate;
-                    continue 'smaller;
-                }
+            // Twice, because a failure of one run in hundreds could not be played again.
+            if fails(&candidate, setting, start)? && fails(&candidate, setting, start)? {
+                println!("still fails: {candidate}");
+                program = candidate;
+                continue 'smaller;
             }
         }
         return Ok(program);
     }
+}
+
+/// Whether one of a few runs fails, as far as the time allows.
+fn fails(program: &Program, setting: &Setting, start: Instant) -> anyhow::Result<bool> {
+    for _ in 0..TRIES {
+        if start.elapsed() > SHRINKING {
+            return Ok(false);
+        }
+        if !works(program, setting)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn works(program: &Program, setting: &Setting) -> anyhow::Result<bool> {

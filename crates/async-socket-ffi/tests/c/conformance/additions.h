@@ -336,8 +336,10 @@ static void timers_fire_once_in_time_and_can_be_moved_and_cancelled(void)
     wait_for_calls(&fired, 1);
     CHECK(now() - began >= 0.020 && !pthread_equal(fired.thread, pthread_self()));
     CHECK(platform_timer_reset(timer, 1) != 0 && platform_timer_cancel(timer) != 0);
+    began = now();
     CHECK(platform_timer_reset(third, 10) == 0);
     wait_for_calls(&moved, 1);
+    CHECK(now() - began >= 0.010);
     CHECK(platform_timer_cancel(third) != 0);
     CHECK(platform_timer_cancel(other) == 0);
     CHECK(calls_of(&fired) == 1 && calls_of(&never) == 0);
