@@ -21,9 +21,6 @@ const NONE: u32 = 0;
 /// The eventfd's token has all bits set.
 const LAST_GENERATION: u32 = u32::MAX >> 1;
 
-/// A port keeps room for so many insertions, so that one after the other needs no allocation for it.
-const FEW_INSERTED: usize = 8;
-
 /// Changes to the table that the port's thread has not applied yet, and the list of free indices.
 pub(crate) struct PendingChanges {
     /// One for each index that was ever in use.
@@ -409,7 +406,8 @@ impl Table {
             self.entries = larger;
         }
         self.has_new = true;
-        for Inserted { token, source } in pending.inserted.drain(..) {
+        // Freed rather than kept, because it is as large as the largest burst of insertions.
+        for Inserted { token, source } in std::mem::take(&mut pending.inserted) {
             let index = token.index() as usize;
             while self.entries.len() <= index {
                 self.entries.push(Entry { source: None, generation: NONE, next: UNLISTED });
@@ -417,10 +415,6 @@ impl Table {
             let entry = &mut self.entries[index];
             entry.generation = token.generation();
             entry.source = Some(source);
-        }
-        // Otherwise it would stay as large as the largest burst of insertions.
-        if pending.inserted.capacity() > FEW_INSERTED {
-            pending.inserted = Vec::new();
         }
     }
 
