@@ -11,9 +11,9 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// The limits of a test, because a mutant may allocate or run without end, and outlive this program if that is ended. Tests need
-/// far less. In `dash`, one call sets one limit.
-const LIMITS: &str = "ulimit -c 0; ulimit -v 6291456; ulimit -t 300";
+/// The limits of a test, because a mutant may allocate or run without end, and outlive this program if that is ended. One test maps
+/// 8 GiB. In `dash`, one call sets one limit.
+const LIMITS: &str = "ulimit -c 0; ulimit -v 16777216; ulimit -t 300";
 
 /// A binary and the tests in it.
 #[derive(Debug)]
@@ -120,7 +120,7 @@ mod tests {
         assert_eq!(ended("kill -ABRT $$", long), Ended::Failed);
         assert_eq!(ended(&format!("test \"${VARIABLE}\" = 7"), long), Ended::Passed);
         assert_eq!(ended("test \"$*\" = \"--exact a\"", long), Ended::Passed);
-        let has_limits = "test $(ulimit -c) = 0 && test $(ulimit -v) = 6291456 && test $(ulimit -t) = 300";
+        let has_limits = "test $(ulimit -c) = 0 && test $(ulimit -v) = 16777216 && test $(ulimit -t) = 300";
         assert_eq!(ended(has_limits, long), Ended::Passed);
     }
 
