@@ -5,7 +5,8 @@ use crate::{Inbox, LIMIT, inbox};
 use completion_port::sys::Errno;
 use completion_port::{Action, Attempt, CompletionPort, Direction, Handler, Registration};
 use rustix::io::{ioctl_fionbio, read, write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -196,6 +197,12 @@ pub fn start(registration: &Watched, direction: Direction, operation: Operation)
 pub fn round_trip(port: &Port) {
     let (registration, _peer) = socket(port);
     let _ = start(&registration, Direction::Out, writes("x")).next();
+}
+
+/// How many descriptors an epoll instance watches.
+pub fn watched_by(epoll: RawFd) -> usize {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).expect("it is open");
+    info.lines().filter(|line| line.starts_with("tfd:")).count()
 }
 
 /// Fills a descriptor until the kernel takes no more. Returns how many bytes that took.

@@ -3,16 +3,17 @@
 use crate::{accept_queue, bound, closed};
 use async_socket_linux::sys::{Errno, RecvFlags, SendFlags};
 use async_socket_linux::{
-    AsyncSocket as _, AsyncSocketLinux, ExecutionEngine, FreshStream, Kernel as KernelCalls, SocketSyscalls,
-    UnsupportedKind,
+    AsyncSocket as _, AsyncSocketLinux, ExecutionEngine, FreshStream, Kernel as KernelCalls, ReceiveError, SendError,
+    SocketState, SocketSyscalls, UnsupportedKind,
 };
 use async_socket_net::sys::{Credentials, Kernel as NetCalls, ListenerKind, NetSyscalls};
 use async_socket_net::{
     Address, ConnectError, ConnectErrorKind, Connecting, Connector, Family, Listener, SocketOption, SocketOptions,
     ToTarget, UnixAddress, connect,
 };
-use completion_port::PortExt as _;
+use completion_port::{Port as _, PortExt as _};
 use integration_tests::call::{Inbox, engine, hold, received, round_trip};
+use integration_tests::port::watched_by;
 use integration_tests::process::{alone, descriptors, is_child, run_child, this_thread};
 use integration_tests::{LIMIT, Transport, eventually, inbox, receive, send_now, within};
 use nix::sys::socket::{getsockopt, sockopt};
@@ -20,9 +21,10 @@ use rstest::rstest;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, sendmsg};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 use socket2::{Domain, SockRef, Socket, Type};
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -429,6 +431,50 @@ fn a_fresh_stream_is_opened_used_and_closed_without_a_question(#[values(false, t
 
     closed.only();
     assert_eq!(*questions.0.lock().unwrap(), [""; 0]);
+}
+
+// Tests_SRS_SOCKET_01_131
+#[test]
+fn a_connection_is_watched_from_its_first_operation_on() {
+    let engine = engine(1);
+    let epoll = engine.completion_port().number().unwrap();
+    let before = watched_by(epoll);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connect = || {
+        let (_connecting, outcome) = start(&engine, listener.local_addr().unwrap(), LIMIT);
+        (outcome.only().unwrap(), listener.accept().unwrap().0)
+    };
+
+    let (unused, mut peer) = connect();
+    assert_eq!(watched_by(epoll), before);
+    drop(unused);
+    assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    assert_eq!(watched_by(epoll), before);
+
+    let (socket, mut peer) = connect();
+    peer.write_all(b"early").unwrap();
+    let (done, bytes) = inbox();
+    socket.receive_async(vec![0; 8], move |it| done.put(it.received().to_vec())).unwrap();
+    assert_eq!(bytes.only(), b"early");
+    assert_eq!(watched_by(epoll), before + 1);
+}
+
+// Tests_SRS_SOCKET_01_132
+#[test]
+fn what_epoll_refuses_at_the_first_operation_is_its_reason_and_nothing_is_lost() {
+    let engine = engine(1);
+    // epoll(7) watches no regular files.
+    let file = File::open("/proc/self/exe").unwrap();
+    let port = engine.completion_port();
+    let socket = AsyncSocketLinux::open_fresh_with(port, KernelCalls, file, FreshStream::Tcp).unwrap();
+    let os_error = Errno::PERM.raw_os_error();
+
+    let receive = socket.receive_async([7; 8], |_| panic!("it is refused")).expect_err("not watched");
+    let send = socket.send_async("x", |_| panic!("it is refused")).expect_err("not watched");
+
+    assert_eq!((receive.error, receive.returned), (ReceiveError::Os { os_error }, [7; 8]));
+    assert_eq!((send.error, send.returned), (SendError::Os { os_error, bytes_sent: 0 }, "x"));
+    assert_eq!((socket.state(), socket.queued_bytes()), (SocketState::Open, 0));
 }
 
 // Tests_SRS_ASYNC_SOCKET_NET_01_054

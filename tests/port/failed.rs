@@ -5,7 +5,7 @@ use completion_port::sys::Errno;
 use completion_port::{
     Action, AddError, ClaimError, CompletionPort, Direction, Interest, OneShots, PortExt, RegisterError, Registration,
 };
-use integration_tests::port::{A_WHILE, Transfers, port, reads, settled, socket, start};
+use integration_tests::port::{A_WHILE, Transfers, port, reads, settled, socket, start, watched_by};
 use integration_tests::process::{cpu_time, is_child, is_open, port_threads, run_child};
 use integration_tests::{eventually, inbox, within};
 use nix::libc;
@@ -30,12 +30,6 @@ fn close(number: RawFd, successor: Option<&OwnedFd>) {
 
 fn epoll() -> OwnedFd {
     epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll instance")
-}
-
-/// How many descriptors an epoll instance watches.
-fn watched_by(epoll: RawFd) -> usize {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}")).expect("it is open");
-    info.lines().filter(|line| line.starts_with("tfd:")).count()
 }
 
 /// The numbers of the only port's epoll instance and eventfd.

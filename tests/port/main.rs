@@ -10,6 +10,7 @@ mod ends;
 mod failed;
 mod fairness_and_panics;
 mod inherited;
+mod lazily;
 mod order;
 mod raw_waits;
 mod refused_call;

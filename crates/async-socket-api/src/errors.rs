@@ -223,6 +223,13 @@ pub enum ReceiveError {
     /// There is no memory to queue the operation.
     #[error("no memory to queue the receive")]
     OutOfMemory,
+    /// The kernel refused to watch the socket: `ENOSPC`, see `epoll_ctl(2)`. Only the first operation of a socket that a
+    /// connector has made can meet this. The next one tries again.
+    #[error("the socket cannot be watched (os error {os_error})")]
+    Os {
+        /// The `errno`.
+        os_error: i32,
+    },
     /// The socket was made before `fork`, in a parent of this process.
     #[error("the socket was made before fork, in the parent process: make a new one in this process")]
     Inherited,
@@ -315,6 +322,7 @@ impl From<ReceiveError> for io::Error {
         match error {
             ReceiveError::Payload(error) => error.into(),
             ReceiveError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            ReceiveError::Os { os_error } => Self::from_raw_os_error(os_error),
             error => {
                 let is_not_open = matches!(error, ReceiveError::NotOpen { .. });
                 Self::new(if is_not_open { io::ErrorKind::NotConnected } else { io::ErrorKind::Other }, error)

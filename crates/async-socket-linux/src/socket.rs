@@ -13,7 +13,7 @@ use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
 use crate::sending::{send_boxed_within, send_within};
 use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::span::{SocketSpan, log_inside, run_in_span};
-use crate::sys::{Kernel, SocketSyscalls};
+use crate::sys::{Errno, Kernel, SocketSyscalls};
 use async_socket_api::{
     AsyncSocket, Cancel, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SocketState,
@@ -239,6 +239,9 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             AddError::OutOfMemory => ReceiveError::OutOfMemory,
             AddError::Inherited(_) => ReceiveError::Inherited,
             AddError::PortFailed => ReceiveError::PortFailed,
+            // Codes_SRS_SOCKET_01_132
+            AddError::NotWatched(Errno::NOMEM) => ReceiveError::OutOfMemory,
+            AddError::NotWatched(errno) => ReceiveError::Os { os_error: errno.raw_os_error() },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_BUFFER_POOL_01_008
             _ => ReceiveError::NotOpen { state: self.state() },
         }
@@ -309,12 +312,16 @@ impl<P: Port, S: SocketSyscalls> AsyncSocket for AsyncSocketLinux<P, S> {
     where
         F: FnOnce(OpenResult) + Send + 'static,
     {
-        let opened = self.registration.register(|| {
-            let core = self.registration.handler();
+        let core = self.registration.handler();
+        let on_open = || {
             core.note_port(self.registration.port().number());
             core.log(|| tracing::debug!(descriptor = core.descriptor(), "socket opened"));
             run_in_span(core, || on_open_complete(OpenResult::Ok));
-        });
+        };
+        // Codes_SRS_SOCKET_01_131
+        let is_fresh = core.is_private();
+        let opened =
+            if is_fresh { self.registration.register_lazily(on_open) } else { self.registration.register(on_open) };
         opened.map_err(|error| {
             let descriptor = self.name();
             let error = open_error(error, descriptor);

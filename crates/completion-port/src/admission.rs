@@ -18,6 +18,8 @@ pub(crate) enum NotQueued {
     Inherited,
     PortFailed,
     OutOfMemory,
+    /// The port has to watch the descriptor first.
+    Unwatched,
 }
 
 /// The work that remains after an unlock, for a caller that has the port.
@@ -68,13 +70,13 @@ impl<H: Handler> Core<H> {
         let backlog = LaneFlags::backlog(direction);
         #[cfg(loom)]
         if crate::sync::injected_bug("overlooks the end") {
-            return backlog | LaneFlags::PORT_FAILED;
+            return backlog | LaneFlags::PORT_FAILED | LaneFlags::UNWATCHED;
         }
         #[cfg(loom)]
         if crate::sync::injected_bug("overlooks the backlog") {
-            return LaneFlags::CLOSED | LaneFlags::PORT_FAILED;
+            return LaneFlags::CLOSED | LaneFlags::PORT_FAILED | LaneFlags::UNWATCHED;
         }
-        LaneFlags::CLOSED.union(LaneFlags::PORT_FAILED).union(backlog)
+        LaneFlags::CLOSED.union(LaneFlags::PORT_FAILED).union(LaneFlags::UNWATCHED).union(backlog)
     }
 
     #[inline]
@@ -112,6 +114,8 @@ impl<H: Handler> Core<H> {
         let mut cold = self.cold.lock();
         let pushed = if cold.phase == Phase::Registered && self.has_port_failed() {
             Err((NotQueued::PortFailed, new))
+        } else if cold.phase == Phase::Registered && self.is_unwatched() {
+            Err((NotQueued::Unwatched, new))
         } else if cold.phase == Phase::Registered {
             self.set_flags(LaneFlags::backlog(direction));
             let number = self.take_number();

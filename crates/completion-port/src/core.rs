@@ -165,6 +165,11 @@ impl<H: Handler> Core<H> {
         self.flags().contains(LaneFlags::PORT_FAILED)
     }
 
+    /// Whether the port does not watch the descriptor yet.
+    pub(crate) fn is_unwatched(&self) -> bool {
+        self.flags().contains(LaneFlags::UNWATCHED)
+    }
+
     #[inline]
     pub(crate) fn flags(&self) -> LaneFlags {
         LaneFlags::from_bits_retain(self.lanes.flags.load(Ordering::Relaxed))

@@ -51,14 +51,15 @@ impl From<RegisterError> for io::Error {
     }
 }
 
-/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), [`NotConnected`](io::ErrorKind::NotConnected) if nothing is registered,
-/// otherwise [`Other`](io::ErrorKind::Other).
+/// [`OutOfMemory`](io::ErrorKind::OutOfMemory), [`NotConnected`](io::ErrorKind::NotConnected) if nothing is registered, the
+/// kernel's error, otherwise [`Other`](io::ErrorKind::Other).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<AddError> for io::Error {
     fn from(error: AddError) -> Self {
         match error {
             // Without the error in it, because that would need memory.
             AddError::OutOfMemory => io::ErrorKind::OutOfMemory.into(),
+            AddError::NotWatched(errno) => errno.into(),
             error => {
                 let is_nothing = matches!(error, AddError::NotRegistered);
                 Self::new(if is_nothing { io::ErrorKind::NotConnected } else { io::ErrorKind::Other }, error)

@@ -20,6 +20,8 @@ bitflags! {
         const PORT_FAILED = 1 << 5;
         /// A child of `fork` has closed its copy of the descriptor.
         const RELEASED_IN_CHILD = 1 << 6;
+        /// The port does not watch the descriptor yet: the first operation sees to that.
+        const UNWATCHED = 1 << 7;
     }
 }
 

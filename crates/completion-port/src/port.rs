@@ -41,8 +41,18 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// The kernel's error, or `ENOMEM`. Nothing is attached then.
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
-    /// Stops the reports. A dispatch that is under way may still call the source, with events or without. The port drops
-    /// the source some time later.
+    /// Starts to report a descriptor's events to a source that was [inserted](Self::insert) without one. The caller holds a
+    /// lock of the source, so this must not call it.
+    ///
+    /// # Errors
+    /// The kernel's error, or `ENOMEM`. The source stays inserted. The default is `Unsupported`.
+    fn watch(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let _ = (descriptor, token);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Stops the reports, if there were any: the source may have been inserted and never [watched](Self::watch) for. A dispatch
+    /// that is under way may still call the source, with events or without. The port drops the source some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
     /// Like [`detach`](Self::detach), for a descriptor that was closed, so that the kernel has forgotten it already.
@@ -251,11 +261,18 @@ impl<S: PortSyscalls> CompletionPort<S> {
 
 impl<S: PortSyscalls> Port for CompletionPort<S> {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token> {
-        let shared = self.usable()?;
         // Before the kernel can report it.
-        let token = shared.insert(source)?;
+        let token = self.insert(source)?;
+        self.watch(descriptor, token).inspect_err(|_| self.forget(token)).map(|()| token)
+    }
+
+    fn watch(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let shared = self.usable()?;
         let added = shared.members.lock().add_owned(&shared.epoll(), descriptor, token, INTEREST);
-        self.attached(token, added)
+        added.map_err(|error| {
+            shared.look_into(error);
+            error.into()
+        })
     }
 
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
@@ -277,7 +294,11 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         let shared = self.usable()?;
         let token = shared.insert(source)?;
         let added = shared.members.lock().add_lent(&shared.epoll(), descriptor, token, interest.once());
-        self.attached(token, added)
+        added.map(|()| token).map_err(|error| {
+            shared.look_into(error);
+            self.forget(token);
+            error.into()
+        })
     }
 
     fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
@@ -351,17 +372,6 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
 }
 
 impl<S: PortSyscalls> CompletionPort<S> {
-    fn attached(&self, token: Token, added: Result<(), Errno>) -> io::Result<Token> {
-        match added {
-            Ok(()) => Ok(token),
-            Err(error) => {
-                self.owner.shared.look_into(error);
-                self.forget(token);
-                Err(error.into())
-            }
-        }
-    }
-
     fn detached(&self, token: Token, deleted: Result<(), Errno>) {
         if let Err(error) = deleted {
             // The token's generation still keeps late events away.

@@ -1,9 +1,9 @@
 //! Reasons why calls are refused, and the values that a refusal returns.
 
-use crate::admission::NotQueued;
 use crate::handler::Handler;
 use crate::phase::Phase;
 use crate::process::Inherited;
+use crate::sys::Errno;
 use std::fmt;
 use std::io;
 use thiserror::Error;
@@ -62,6 +62,10 @@ pub enum AddError {
     /// Other code has closed the port's epoll instance or eventfd.
     #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
     PortFailed,
+    /// The kernel refused to watch the descriptor: `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`. Only after
+    /// [`register_lazily`](crate::Registration::register_lazily). The next operation tries again.
+    #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
+    NotWatched(#[source] Errno),
 }
 
 /// Why a direction could not be claimed.
@@ -85,14 +89,3 @@ pub enum ClaimError {
 
 /// The parts of a registration that could not be made because there is no memory.
 pub type NotMade<H, P> = Declined<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
-
-impl From<NotQueued> for AddError {
-    fn from(error: NotQueued) -> Self {
-        match error {
-            NotQueued::NotRegistered => Self::NotRegistered,
-            NotQueued::OutOfMemory => Self::OutOfMemory,
-            NotQueued::Inherited => Self::Inherited(Inherited),
-            NotQueued::PortFailed => Self::PortFailed,
-        }
-    }
-}

@@ -1,6 +1,9 @@
 //! The beginning of a registration, and its release in a child of `fork`. `removal.rs` has the end.
 //!
-//! Invariant: while the descriptor is attached to the port, its input lane is locked, so nothing takes the descriptor.
+//! Invariants:
+//! * While the descriptor is attached to the port, its input lane is locked, so nothing takes the descriptor.
+//! * While a lazy registration begins to be watched, its cold state is locked, so no removal begins. Until then neither lane has an
+//!   operation.
 
 use crate::action::Direction;
 use crate::callback::{enter, leave, run_caught};
@@ -12,7 +15,16 @@ use crate::phase::Phase;
 use crate::process::close_inherited;
 use crate::source::Token;
 use crate::sync::MutexGuard;
+use crate::sys::Errno;
+use std::io;
 use std::mem;
+
+/// When the port begins to watch a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watched {
+    AtOnce,
+    FromTheFirstOperationOn,
+}
 
 impl<H: Handler> Core<H> {
     /// Locks a lane, after waiting until no other thread has it locked. The registration must be closed, and this thread
@@ -30,6 +42,7 @@ impl<H: Handler> Core<H> {
     /// the registration. Returns `Ok(None)` if `attach` panics. An error is the phase that prevented the call of `attach`.
     pub(crate) fn register<E>(
         &self,
+        watched: Watched,
         attach: impl FnOnce(&H::Descriptor) -> Result<Token, E>,
         callback: impl FnOnce(),
     ) -> Result<Option<Result<(), E>>, Phase> {
@@ -37,7 +50,7 @@ impl<H: Handler> Core<H> {
         let counted = self.count();
         // Codes_SRS_COMPLETION_PORT_01_100
         enter(self.id());
-        let result = self.register_counted(attach, callback);
+        let result = self.register_counted(watched, attach, callback);
         leave();
         drop(counted);
         result
@@ -45,6 +58,7 @@ impl<H: Handler> Core<H> {
 
     fn register_counted<E>(
         &self,
+        watched: Watched,
         attach: impl FnOnce(&H::Descriptor) -> Result<Token, E>,
         callback: impl FnOnce(),
     ) -> Result<Option<Result<(), E>>, Phase> {
@@ -53,7 +67,7 @@ impl<H: Handler> Core<H> {
         let Some(descriptor) = locked.descriptor() else { return Err(Phase::Removed) };
         let attached = run_caught("preparation", || attach(descriptor));
         self.unlock_in_dispatch(Direction::In, locked);
-        self.end_registering(attached.as_ref().and_then(|attached| attached.as_ref().ok().copied()));
+        self.end_registering(watched, attached.as_ref().and_then(|attached| attached.as_ref().ok().copied()));
         if let Some(Ok(_)) = attached {
             run_caught("callback", callback);
         }
@@ -71,7 +85,7 @@ impl<H: Handler> Core<H> {
         Ok(self.lock_lane(&mut cold, Direction::In))
     }
 
-    fn end_registering(&self, token: Option<Token>) {
+    fn end_registering(&self, watched: Watched, token: Option<Token>) {
         if self.is_inherited() {
             return;
         }
@@ -80,9 +94,36 @@ impl<H: Handler> Core<H> {
         cold.phase = if token.is_some() { Phase::Registered } else { Phase::Unregistered };
         if let Some(token) = token {
             cold.token = token;
+            if watched == Watched::FromTheFirstOperationOn {
+                self.set_flags(LaneFlags::UNWATCHED);
+            }
             self.clear_flags(LaneFlags::CLOSED);
         }
         self.notify(&cold);
+    }
+
+    /// Begins to watch the descriptor of a lazy registration, unless another thread has, or a removal has begun: the caller's
+    /// operation then finds out.
+    pub(crate) fn watch(&self, watch: impl FnOnce(&H::Descriptor, Token) -> io::Result<()>) -> Result<(), Errno> {
+        let cold = self.cold.lock();
+        // Codes_SRS_COMPLETION_PORT_01_191
+        if !self.is_still_unwatched() {
+            return Ok(());
+        }
+        // Codes_SRS_COMPLETION_PORT_01_193
+        let Some(descriptor) = self.descriptor_while_registered(&cold) else { return Ok(()) };
+        // Codes_SRS_COMPLETION_PORT_01_192
+        watch(descriptor, cold.token).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+        self.clear_flags(LaneFlags::UNWATCHED);
+        Ok(())
+    }
+
+    fn is_still_unwatched(&self) -> bool {
+        #[cfg(loom)]
+        if crate::sync::injected_bug("watches twice") {
+            return true;
+        }
+        self.is_unwatched()
     }
 
     /// Releases the descriptor of a registration that was never registered.

@@ -1,7 +1,7 @@
 //! One descriptor on a port: the type that a user of the crate holds.
 
 use crate::action::{Direction, IntoOperation};
-use crate::admission::{After, Rejected};
+use crate::admission::{After, NotQueued, Rejected};
 use crate::callback::claims_refused;
 use crate::cancel::{Cancel, OperationId};
 use crate::claim::Claim;
@@ -12,8 +12,10 @@ use crate::phase::Phase;
 use crate::port::{CompletionPort, Port};
 use crate::process::Inherited;
 use crate::refusal::{AddError, ClaimError, Declined, NotMade, OutOfMemory, RegisterError};
+use crate::registering::Watched;
 use crate::removal::Role;
 use crate::sync::{MutexGuard, Ordering, fence};
+use crate::sys::Errno;
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
@@ -87,6 +89,22 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_006, Codes_SRS_COMPLETION_PORT_01_007, Codes_SRS_COMPLETION_PORT_01_008
     // Codes_SRS_COMPLETION_PORT_01_009
     pub fn register(&self, callback: impl FnOnce()) -> Result<(), RegisterError> {
+        self.register_as(Watched::AtOnce, callback)
+    }
+
+    /// [`register`](Self::register) without a system call. The first operation makes the `epoll_ctl`: [`add`](Self::add) or
+    /// [`try_claim`](Self::try_claim). For a descriptor that may go unused, as one does that is connected only to see whether
+    /// somebody listens. Removed unused, it needs no `epoll_ctl` at all.
+    ///
+    /// # Errors
+    /// Those of `register`. What the kernel may have against the descriptor, the first operation finds out:
+    /// [`AddError::NotWatched`].
+    // Codes_SRS_COMPLETION_PORT_01_190
+    pub fn register_lazily(&self, callback: impl FnOnce()) -> Result<(), RegisterError> {
+        self.register_as(Watched::FromTheFirstOperationOn, callback)
+    }
+
+    fn register_as(&self, watched: Watched, callback: impl FnOnce()) -> Result<(), RegisterError> {
         if self.core.is_inherited() {
             return Err(Inherited.into());
         }
@@ -96,11 +114,17 @@ impl<H: Handler, P: Port> Registration<H, P> {
             if self.port.counts_callbacks() {
                 self.core.latch.time_callbacks();
             }
-            self.port.attach(descriptor.as_fd(), self.core.clone().into()).map_err(RegisterError::Kernel)
+            let source = self.core.clone().into();
+            let attached = match watched {
+                Watched::AtOnce => self.port.attach(descriptor.as_fd(), source),
+                // Codes_SRS_COMPLETION_PORT_01_190
+                Watched::FromTheFirstOperationOn => self.port.insert(source),
+            };
+            attached.map_err(RegisterError::Kernel)
         };
         // A callback that is not called is dropped at the end, because its destructor is foreign code.
         let mut callback = Some(callback);
-        match self.core.register(attach, || callback.take().into_iter().for_each(|callback| callback())) {
+        match self.core.register(watched, attach, || callback.take().into_iter().for_each(|callback| callback())) {
             Ok(Some(attached)) => attached,
             // Codes_SRS_COMPLETION_PORT_01_109
             Ok(None) => Err(RegisterError::Unusable(io::ErrorKind::Other.into())),
@@ -127,11 +151,35 @@ impl<H: Handler, P: Port> Registration<H, P> {
                 self.do_after(after, Role::Passer);
                 Ok(id)
             }
-            Err(Rejected { why, returned, after }) => {
-                self.do_after(after, Role::Passer);
-                Err(Declined { error: why.into(), returned })
-            }
+            Err(rejected) => self.not_added(direction, rejected),
         }
+    }
+
+    #[cold]
+    fn not_added<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        rejected: Rejected<N>,
+    ) -> Result<OperationId, Declined<N, AddError>> {
+        let Rejected { why, returned, after } = rejected;
+        self.do_after(after, Role::Passer);
+        let error = match why {
+            // Codes_SRS_COMPLETION_PORT_01_191
+            NotQueued::Unwatched => match self.watch() {
+                Ok(()) => return self.add(direction, returned),
+                // Codes_SRS_COMPLETION_PORT_01_192
+                Err(errno) => AddError::NotWatched(errno),
+            },
+            NotQueued::NotRegistered => AddError::NotRegistered,
+            NotQueued::OutOfMemory => AddError::OutOfMemory,
+            NotQueued::Inherited => AddError::Inherited(Inherited),
+            NotQueued::PortFailed => AddError::PortFailed,
+        };
+        Err(Declined { error, returned })
+    }
+
+    fn watch(&self) -> Result<(), Errno> {
+        self.core.watch(|descriptor, token| self.port.watch(descriptor.as_fd(), token))
     }
 
     /// Takes a waiting operation out of its queue. The handler then completes it with
@@ -174,19 +222,22 @@ impl<H: Handler, P: Port> Registration<H, P> {
         self.do_after(after, Role::Passer);
         match claimed {
             Some(claimed) => Ok(Claim::new(self, direction, claimed)),
-            None => Err(self.not_claimed()),
+            None => self.not_claimed(direction),
         }
     }
 
     #[cold]
-    fn not_claimed(&self) -> ClaimError {
+    fn not_claimed(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
         if self.core.is_inherited() {
-            return Inherited.into();
+            return Err(Inherited.into());
         }
         match self.phase() {
-            Phase::Registered if self.core.has_port_failed() => ClaimError::PortFailed,
-            Phase::Registered => ClaimError::InUse,
-            _ => ClaimError::NotRegistered,
+            Phase::Registered if self.core.has_port_failed() => Err(ClaimError::PortFailed),
+            // Codes_SRS_COMPLETION_PORT_01_191
+            Phase::Registered if self.core.is_unwatched() && self.watch().is_ok() => self.try_claim(direction),
+            // Whoever then adds the operation learns why it cannot be watched.
+            Phase::Registered => Err(ClaimError::InUse),
+            _ => Err(ClaimError::NotRegistered),
         }
     }
 

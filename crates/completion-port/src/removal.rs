@@ -292,6 +292,18 @@ impl<H: Handler> Core<H> {
         LaneSet::that(|direction| self.has_locked(direction))
     }
 
+    /// The descriptor, if it is registered. While the caller has the lock, no removal begins.
+    pub(crate) fn descriptor_while_registered<'a>(&'a self, cold: &'a ColdState<H>) -> Option<&'a H::Descriptor> {
+        let is_registered = cold.phase == Phase::Registered;
+        #[cfg(loom)]
+        let is_registered = is_registered || crate::sync::injected_bug("watches what is removed");
+        if !is_registered {
+            return None;
+        }
+        // SAFETY: the descriptor is taken in the step `Release`, which comes only after the phase has changed, under this lock.
+        unsafe { self.lanes.descriptor() }
+    }
+
     /// Returns the lock, unless this is a child of `fork`.
     #[inline(never)]
     fn detach(&self, token: Token, detach: Option<Detach<'_, H::Descriptor>>) -> Option<MutexGuard<'_, ColdState<H>>> {

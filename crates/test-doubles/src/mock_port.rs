@@ -4,7 +4,7 @@ use crate::no_memory::with_memory;
 use completion_port::{Action, Direction, Dispatch, Interest, Port, Readiness, SourceRef, Token};
 use parking_lot::Mutex;
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
@@ -26,6 +26,8 @@ pub enum PortCall {
     Schedule,
     /// A source without a descriptor.
     Insert,
+    /// `EPOLL_CTL_ADD` for a source that was inserted: the descriptor.
+    Watch(RawFd),
     /// The timer of a source was armed, moved or disarmed.
     SetTimer(Option<Instant>),
 }
@@ -44,6 +46,8 @@ pub struct MockPort {
 struct State {
     calls: Vec<PortCall>,
     sources: BTreeMap<u64, SourceRef>,
+    /// Those of them that were inserted, and not watched for.
+    unwatched: BTreeSet<u64>,
     scheduled: VecDeque<SourceRef>,
     next_token: u64,
     attach_fails: VecDeque<i32>,
@@ -51,7 +55,11 @@ struct State {
     timers: BTreeMap<u64, Instant>,
     /// The time of the mock. Only the test moves it.
     now: Option<Instant>,
+    before_schedule: Option<Hook>,
+    before_watch: Option<Hook>,
 }
+
+type Hook = Box<dyn FnOnce() + Send>;
 
 thread_local! {
     /// The number of calls of `fire`, on any mock, that this thread is in.
@@ -73,6 +81,16 @@ impl MockPort {
     /// Lets the next re-arming fail with this `errno`.
     pub fn fail_next_rearm(&self, errno: i32) {
         self.state.lock().rearm_fails.push_back(errno);
+    }
+
+    /// Runs a function inside the next call of `schedule`.
+    pub fn before_next_schedule(&self, run: impl FnOnce() + Send + 'static) {
+        self.state.lock().before_schedule = Some(Box::new(run));
+    }
+
+    /// Runs a function inside the next call of `watch`.
+    pub fn before_next_watch(&self, run: impl FnOnce() + Send + 'static) {
+        self.state.lock().before_watch = Some(Box::new(run));
     }
 
     /// The calls so far, in order.
@@ -219,18 +237,31 @@ impl Port for MockPort {
         with_memory(|| self.insert_as(PortCall::Attach(descriptor.as_raw_fd()), source))
     }
 
+    fn watch(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        let hook = self.state.lock().before_watch.take();
+        hook.into_iter().for_each(|hook| hook());
+        let mut state = self.state.lock();
+        with_memory(|| state.calls.push(PortCall::Watch(descriptor.as_raw_fd())));
+        if let Some(errno) = state.attach_fails.pop_front() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        assert!(state.unwatched.remove(&token.0), "watched for once, while it is inserted");
+        Ok(())
+    }
+
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
         let mut state = self.state.lock();
-        with_memory(|| state.calls.push(PortCall::Detach(descriptor.as_raw_fd())));
-        let source = state.sources.remove(&token.0);
-        state.timers.remove(&token.0);
+        if !state.unwatched.contains(&token.0) {
+            with_memory(|| state.calls.push(PortCall::Detach(descriptor.as_raw_fd())));
+        }
         drop(state);
-        drop(source);
+        self.forget(token);
     }
 
     fn forget(&self, token: Token) {
         let mut state = self.state.lock();
         let source = state.sources.remove(&token.0);
+        state.unwatched.remove(&token.0);
         state.timers.remove(&token.0);
         drop(state);
         drop(source);
@@ -255,6 +286,8 @@ impl Port for MockPort {
     }
 
     fn schedule(&self, token: Token) {
+        let hook = self.state.lock().before_schedule.take();
+        hook.into_iter().for_each(|hook| hook());
         let mut state = self.state.lock();
         with_memory(|| {
             state.calls.push(PortCall::Schedule);
@@ -264,7 +297,11 @@ impl Port for MockPort {
     }
 
     fn insert(&self, source: SourceRef) -> io::Result<Token> {
-        with_memory(|| self.insert_as(PortCall::Insert, source))
+        with_memory(|| {
+            let token = self.insert_as(PortCall::Insert, source)?;
+            self.state.lock().unwatched.insert(token.0);
+            Ok(token)
+        })
     }
 
     fn set_timer(&self, token: Token, at: Option<Instant>) -> io::Result<()> {

@@ -18,7 +18,7 @@ const FUTURES: [(&str, &str); 5] = [
     ("the wish to abort", "abort::an_abort_meets_the_beginning_of_the_task"),
 ];
 
-const PORT: [(&str, &str); 28] = [
+const PORT: [(&str, &str); 30] = [
     ("unlocks", "registration::an_add_meets_an_event"),
     ("merges an event", "registration::an_add_meets_an_event"),
     ("adds to the backlog", "registration::an_add_meets_the_end_of_a_claim"),
@@ -46,6 +46,8 @@ const PORT: [(&str, &str); 28] = [
     ("looks at the slot once", "time_out::a_time_out_meets_the_promotion_of_the_operation"),
     ("notes after the unlock", "time_out::a_time_out_in_the_middle_of_a_payload_meets_a_send"),
     ("nobody can detach", "cancel::a_removal_that_does_not_wait_meets_a_turn_and_a_send"),
+    ("watches twice", "lazily::a_first_add_meets_another"),
+    ("watches what is removed", "lazily::a_first_add_meets_a_removal"),
     ("a timer wakes nobody", "timer::a_timer_meets_the_port_going_to_sleep"),
 ];
 

@@ -25,6 +25,7 @@ fn errno(os_error: i32) -> io::Error {
 #[rstest]
 #[case::send(SendError::Os { os_error: ENOBUFS, bytes_sent: 7 }, ENOBUFS)]
 #[case::send_after_a_reset(SendError::Disconnected { os_error: EPIPE, bytes_sent: 7 }, EPIPE)]
+#[case::receive(ReceiveError::Os { os_error: 28 }, 28)]
 #[case::open_of_a_file(OpenError::NotASocket { descriptor: 5, source: errno(ENOTSOCK) }, ENOTSOCK)]
 #[case::open_that_epoll_refuses(OpenError::NotRegistered { descriptor: 5, source: errno(28) }, 28)]
 fn an_error_with_an_errno_becomes_that_errno(#[case] error: impl Into<io::Error>, #[case] expected: i32) {

@@ -52,6 +52,7 @@ fn a_refused_send_has_the_name_that_the_specification_gives_it(
 #[case::bytes_of_a_send(SendError::Os { os_error: 105, bytes_sent: 8 }, "after 8 bytes")]
 #[case::bytes_before_no_memory(SendError::OutOfMemory { bytes_sent: 9 }, "after 9 bytes")]
 #[case::no_memory(ReceiveError::OutOfMemory, "no memory")]
+#[case::errno_of_a_receive(ReceiveError::Os { os_error: 28 }, "os error 28")]
 #[case::broken(SendError::StreamBroken, "earlier send")]
 #[case::descriptor_gone(OpenError::DescriptorClosed, "descriptor is gone")]
 #[case::no_socket(OpenError::NotASocket { descriptor: 21, source: io::Error::from_raw_os_error(88) }, "descriptor 21")]

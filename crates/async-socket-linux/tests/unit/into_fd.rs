@@ -3,17 +3,21 @@
 use crate::common::Fixture;
 use async_socket_linux::sys::{Errno, RECEIVE_FLAGS};
 use async_socket_linux::{
-    AsyncSocket, AsyncSocketLinux, ExecutionEngine, FreshStream, IntoFdError, OpenError, SetUpError, SocketState,
-    UnsupportedKind,
+    AsyncSocket, AsyncSocketLinux, BufferPool, ExecutionEngine, FreshStream, IntoFdError, OpenError, SetUpError,
+    SocketState, UnsupportedKind,
 };
 use completion_port::{Action, Port};
 use rstest::rstest;
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::Arc;
+use std::time::Duration;
 use test_doubles::{MockPort, PortCall, ScriptedSockets, SocketCall, Step};
 
 type Socket = crate::common::Socket;
+
+const LONG: Duration = Duration::from_secs(60);
 
 /// The socket of a fixture, and its mocks.
 fn alone(fixture: Fixture) -> (Socket, Fixture) {
@@ -204,13 +208,100 @@ fn a_fresh_stream_is_opened_without_a_question() {
 #[test]
 fn a_fresh_stream_that_cannot_be_opened_comes_back() {
     let (port, sys) = (MockPort::new(), ScriptedSockets::new());
-    port.fail_next_attach(Errno::NOSPC.raw_os_error());
+    port.fail_next_attach(Errno::NOMEM.raw_os_error());
     let (ours, _theirs) = UnixStream::pair().expect("a pair");
     let number = ours.as_raw_fd();
 
     let refused = AsyncSocketLinux::open_fresh_with(port, sys, ours, FreshStream::Tcp).expect_err("refused");
 
     assert_eq!(refused.returned.expect("it comes back").as_raw_fd(), number);
+}
+
+// Tests_SRS_SOCKET_01_131
+#[test]
+fn a_fresh_stream_that_is_closed_unused_was_never_watched() {
+    let (socket, port) = fresh(&ScriptedSockets::new(), FreshStream::Tcp);
+    assert_eq!((socket.state(), port.calls()), (SocketState::Open, vec![PortCall::Insert]));
+
+    socket.close();
+
+    assert_eq!((socket.state(), port.calls()), (SocketState::Closed, vec![PortCall::Insert]));
+}
+
+/// Begins an operation. Returns why it is refused, as the error type of the standard library.
+type Begin = fn(&Socket) -> io::Result<()>;
+
+fn receive(socket: &Socket) -> io::Result<()> {
+    socket.receive_async([0; 8], drop).map(drop).map_err(io::Error::from)
+}
+
+fn receive_within(socket: &Socket) -> io::Result<()> {
+    socket.receive_async_within([0; 8], LONG, drop).map(drop).map_err(io::Error::from)
+}
+
+fn receive_pooled(socket: &Socket) -> io::Result<()> {
+    let pool = BufferPool::new(64, 1).expect("a pool");
+    socket.receive_pooled_async(&pool, drop).map(drop).map_err(io::Error::from)
+}
+
+fn send(socket: &Socket) -> io::Result<()> {
+    socket.send_async("x", drop).map(drop).map_err(io::Error::from)
+}
+
+fn send_within(socket: &Socket) -> io::Result<()> {
+    socket.send_async_within("x", LONG, drop).map(drop).map_err(io::Error::from)
+}
+
+fn shut_down(socket: &Socket) -> io::Result<()> {
+    socket.shutdown_async(drop).map(drop).map_err(io::Error::from)
+}
+
+// Tests_SRS_SOCKET_01_131
+#[rstest]
+fn a_fresh_stream_is_watched_from_its_first_operation_on(
+    #[values(receive, receive_within, receive_pooled, send, send_within, shut_down)] begin: Begin,
+) {
+    let sys = ScriptedSockets::new();
+    sys.script_send([Step::Takes(1)]);
+    let (socket, port) = fresh(&sys, FreshStream::Tcp);
+
+    begin(&socket).expect("accepted");
+    receive(&socket).expect("accepted");
+
+    let epoll_ctls = port.calls().into_iter().filter(|call| matches!(call, PortCall::Attach(_) | PortCall::Watch(_)));
+    assert_eq!(epoll_ctls.count(), 1);
+    socket.close();
+    assert!(matches!(port.calls().last(), Some(PortCall::Detach(_))));
+}
+
+// Tests_SRS_SOCKET_01_132
+// What is sent first tries to go out at once, and then to wait.
+#[rstest]
+#[case::receive(receive, 1)]
+#[case::receive_within(receive_within, 1)]
+#[case::receive_pooled(receive_pooled, 1)]
+#[case::send(send, 2)]
+#[case::send_within(send_within, 2)]
+#[case::shut_down(shut_down, 2)]
+fn an_operation_that_cannot_be_watched_is_refused_with_the_kernels_reason(
+    #[case] begin: Begin,
+    #[case] tries: usize,
+    #[values(Errno::NOMEM, Errno::NOSPC)] errno: Errno,
+) {
+    let sys = ScriptedSockets::new();
+    let (socket, port) = fresh(&sys, FreshStream::Tcp);
+    for _ in 0..tries {
+        port.fail_next_attach(errno.raw_os_error());
+    }
+
+    let refused = begin(&socket).expect_err("refused");
+
+    match errno {
+        Errno::NOMEM => assert_eq!(refused.kind(), io::ErrorKind::OutOfMemory),
+        _ => assert_eq!(refused.raw_os_error(), Some(errno.raw_os_error())),
+    }
+    assert_eq!((socket.state(), sys.calls().len()), (SocketState::Open, 0), "nothing was tried");
+    receive(&socket).expect("the next operation tries again");
 }
 
 // Tests_SRS_SOCKET_01_130

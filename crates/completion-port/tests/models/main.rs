@@ -9,6 +9,7 @@
 
 mod cancel;
 mod kernel;
+mod lazily;
 mod one_shot;
 mod port;
 mod queued;

@@ -253,6 +253,13 @@ impl World {
         world
     }
 
+    /// A registration whose first operation watches the descriptor.
+    pub fn lazy() -> Arc<Self> {
+        let world = Self::unregistered();
+        world.registration.register_lazily(|| ()).expect("the model's port takes everything");
+        world
+    }
+
     /// [`new`](Self::new) after an event, with nothing to move: as after a spurious event, or when another process was
     /// faster.
     pub fn with_false_hope(events: Readiness) -> Arc<Self> {
@@ -433,6 +440,8 @@ struct Work {
     scheduled: Vec<SourceRef>,
     /// The next attachment fails.
     fails: bool,
+    /// What is attached was inserted, and is not watched for.
+    is_unwatched: bool,
 }
 
 impl ModelPort {
@@ -464,7 +473,8 @@ impl ModelPort {
     pub fn turn(&self) -> bool {
         let mut work = self.work();
         let source = work.attached.clone();
-        let event = source.and_then(|source| Some((work.events.take()?, source)));
+        let is_watched = !work.is_unwatched;
+        let event = source.filter(|_| is_watched).and_then(|source| Some((work.events.take()?, source)));
         let mut scheduled = mem::take(&mut work.scheduled);
         drop(work);
         let busy = event.is_some() || !scheduled.is_empty();
@@ -490,6 +500,19 @@ impl Port for ModelPort {
         }
         work.attached = Some(source);
         Ok(Token(0))
+    }
+
+    fn insert(&self, source: SourceRef) -> io::Result<Token> {
+        let mut work = self.work();
+        (work.attached, work.is_unwatched) = (Some(source), true);
+        Ok(Token(0))
+    }
+
+    fn watch(&self, _: BorrowedFd<'_>, _: Token) -> io::Result<()> {
+        let mut work = self.work();
+        assert!(work.attached.is_some(), "watches for what was removed");
+        assert!(mem::take(&mut work.is_unwatched), "watches twice");
+        Ok(())
     }
 
     fn detach(&self, _: BorrowedFd<'_>, token: Token) {

@@ -1,5 +1,6 @@
 //! Refusals and errors as errors of `std::io`.
 
+use completion_port::sys::Errno;
 use completion_port::{AddError, ClaimError, CreatePortError, Declined, Phase, RegisterError};
 use rstest::rstest;
 use std::cell::Cell;
@@ -17,6 +18,7 @@ fn errno() -> io::Error {
 #[case::create(CreatePortError { call: "epoll_create1", source: errno() })]
 #[case::unusable(RegisterError::Unusable(errno()))]
 #[case::epoll(RegisterError::Kernel(errno()))]
+#[case::first_operation(AddError::NotWatched(Errno::MFILE))]
 fn an_error_with_an_errno_becomes_that_errno(#[case] error: impl Into<io::Error>) {
     assert_eq!(error.into().raw_os_error(), Some(EMFILE));
 }

@@ -14,6 +14,7 @@ mod dispatch;
 mod driver;
 mod errors;
 mod fairness;
+mod lazily;
 mod metrics;
 mod one_shot;
 mod one_shot_arming;

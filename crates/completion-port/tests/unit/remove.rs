@@ -4,14 +4,13 @@ use crate::common::{Attempted, Completed, DONE, Gate, Mocked, Progress, Scripted
 use crate::common::{eventually, on_another_thread, received, round_trip, settled, spawn, stays_silent};
 use completion_port::memory::TryArc;
 use completion_port::{
-    Action, ClaimError, CompletionPort, Direction, Dispatch, Interest, Phase, Port, Readiness, Registration, Source,
-    SourceRef, Token,
+    Action, ClaimError, CompletionPort, Direction, Dispatch, Phase, Port, Readiness, Registration, Source,
 };
 use parking_lot::Mutex;
 use rstest::rstest;
 use std::collections::HashSet;
 use std::io::{Read, Write, pipe};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Weak};
 use std::thread;
@@ -459,67 +458,13 @@ fn remembered_readiness_does_not_change_that_the_rest_is_abandoned() {
     assert_eq!(registration.handler().seen(), [Attempted("a", Action::Abandoned), Completed("a")]);
 }
 
-type Pause = Box<dyn FnOnce() + Send>;
-
-/// A mock port that runs a function before it schedules for the first time.
-#[derive(Clone)]
-struct Pausing {
-    port: MockPort,
-    before_schedule: Arc<Mutex<Option<Pause>>>,
-}
-
-impl Port for Pausing {
-    fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> std::io::Result<Token> {
-        self.port.attach(descriptor, source)
-    }
-
-    fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        self.port.detach(descriptor, token);
-    }
-
-    fn forget(&self, token: Token) {
-        self.port.forget(token);
-    }
-
-    fn attach_once(&self, descriptor: BorrowedFd<'_>, interest: Interest, source: SourceRef) -> std::io::Result<Token> {
-        self.port.attach_once(descriptor, interest, source)
-    }
-
-    fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> std::io::Result<()> {
-        self.port.rearm(descriptor, token, interest)
-    }
-
-    fn detach_once(&self, descriptor: BorrowedFd<'_>, token: Token) {
-        self.port.detach_once(descriptor, token);
-    }
-
-    fn forget_once(&self, number: RawFd, token: Token) {
-        self.port.forget_once(number, token);
-    }
-
-    fn is_on_port_thread(&self) -> bool {
-        self.port.is_on_port_thread()
-    }
-
-    fn schedule(&self, token: Token) {
-        let pause = self.before_schedule.lock().take();
-        pause.into_iter().for_each(|pause| pause());
-        self.port.schedule(token);
-    }
-
-    fn is_current_thread(&self) -> bool {
-        self.port.is_current_thread()
-    }
-}
-
 // Tests_SRS_COMPLETION_PORT_01_050
 #[test]
 fn remove_waits_for_a_claims_callback_that_is_about_to_begin() {
     let (gate, stop) = Gate::new();
-    let port = Pausing { port: MockPort::new(), before_schedule: Arc::new(Mutex::new(Some(Box::new(stop)))) };
-    let registration = Arc::new(Registration::new(port.clone(), Scripted::default(), any_descriptor()));
-    registration.register(|| ()).unwrap();
-    port.port.fire(Action::Out);
+    let (port, registration) = mocked();
+    port.fire(Action::Out);
+    port.before_next_schedule(stop);
     let claimer = Arc::clone(&registration);
     let ended = spawn(move || {
         let claim = claimer.try_claim(Direction::Out).expect("it is idle");

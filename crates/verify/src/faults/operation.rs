@@ -6,7 +6,7 @@ use super::buffer::{Buffer, split, two};
 use super::kernel::{Defect, take_sent};
 use super::ledger::{Account, Ticket};
 use super::message::message;
-use super::outcome::{broken_off, not_sent, received, sent};
+use super::outcome::{TRANSIENT, broken_off, not_sent, received, sent};
 use super::panics::panic_quietly;
 use super::simulation::{End, Simulation};
 use super::stack;
@@ -312,7 +312,8 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
             match error {
                 ReceiveError::OutOfMemory => drop(simulation.ledger.without_memory.fetch_add(1, SeqCst)),
                 ReceiveError::NotOpen { .. } => account.cut(),
-                ReceiveError::PortFailed if simulation.has_lost_a_port() => account.cut(),
+                ReceiveError::Os { os_error } if TRANSIENT.contains(&os_error) => {}
+                ReceiveError::PortFailed | ReceiveError::Os { .. } if simulation.has_lost_a_port() => account.cut(),
                 error => simulation.ledger.violation(format!("a receive was refused: {error}")),
             }
         }

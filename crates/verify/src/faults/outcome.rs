@@ -8,8 +8,8 @@ use async_socket_linux::{EndReason, ReceiveCompletion, ReceiveResult, SendComple
 use std::sync::atomic::Ordering::SeqCst;
 use test_doubles::with_memory;
 
-/// Errors of memory or descriptors. They leave the connection as it is.
-const TRANSIENT: [i32; 2] = [nix::libc::ENOMEM, nix::libc::ENOBUFS];
+/// Errors of memory or of the kernel's limits. They leave the connection as it is.
+pub(super) const TRANSIENT: [i32; 3] = [nix::libc::ENOMEM, nix::libc::ENOBUFS, nix::libc::ENOSPC];
 
 /// Notes the effect of a refused send on the stream.
 pub(super) fn not_sent(simulation: &Simulation, account: &Account, error: SendError) {

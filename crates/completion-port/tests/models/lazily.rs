@@ -1,0 +1,71 @@
+//! A registration whose first operation watches the descriptor, against other operations, events and a removal.
+
+use crate::world::{End, World, op};
+use crate::{ANY, check};
+use completion_port::Direction::{In, Out};
+use completion_port::Readiness;
+use loom::thread::{self, JoinHandle};
+use std::sync::Arc;
+
+use End::Done;
+
+fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&World) -> T + 'static) -> JoinHandle<T> {
+    let world = Arc::clone(world);
+    thread::spawn(move || part(&world))
+}
+
+fn join<T>(thread: JoinHandle<T>) -> T {
+    thread.join().expect("no panic")
+}
+
+#[test]
+fn a_first_add_meets_another() {
+    check("a_first_add_meets_another", 4, || {
+        let world = World::lazy();
+        world.arrive(2, Readiness::IN | Readiness::OUT);
+        let other = start(&world, |world| world.add(Out, op('b', 1)));
+        world.add(In, op('a', 1));
+        join(other);
+        let mut ended = world.ended();
+        ended.sort_unstable_by_key(|(name, _)| *name);
+        assert_eq!(ended, [('a', Done), ('b', Done)]);
+    });
+}
+
+#[test]
+fn a_first_add_meets_an_event() {
+    check("a_first_add_meets_an_event", ANY, || {
+        let world = World::lazy();
+        let peer = start(&world, |world| world.arrive(1, Readiness::IN));
+        let port = start(&world, |world| world.port.turn());
+        world.add(In, op('a', 1));
+        join(peer);
+        join(port);
+        assert_eq!(world.ended(), [('a', Done)]);
+    });
+}
+
+#[test]
+fn a_first_claim_meets_an_add() {
+    check("a_first_claim_meets_an_add", 3, || {
+        let world = World::lazy();
+        world.arrive(2, Readiness::OUT);
+        let adder = start(&world, |world| world.add(Out, op('b', 1)));
+        world.send(Out, op('a', 1));
+        join(adder);
+        let mut ended = world.ended();
+        ended.sort_unstable_by_key(|(name, _)| *name);
+        assert_eq!(ended, [('a', Done), ('b', Done)]);
+    });
+}
+
+#[test]
+fn a_first_add_meets_a_removal() {
+    check("a_first_add_meets_a_removal", 4, || {
+        let world = World::lazy();
+        let adder = start(&world, |world| world.registration.add(In, op('a', 1)).is_ok());
+        assert!(world.remove());
+        let accepted = join(adder);
+        assert_eq!(world.ended().len(), usize::from(accepted));
+    });
+}
