@@ -79,7 +79,7 @@ impl<H: Handler> Core<H> {
         LaneFlags::CLOSED.union(LaneFlags::PORT_FAILED).union(LaneFlags::UNWATCHED).union(backlog)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push_back<N: IntoOperation<H::Operation>>(
         &self,
         direction: Direction,

@@ -166,6 +166,7 @@ impl<H: Handler> Core<H> {
     }
 
     /// Whether the port does not watch the descriptor yet.
+    #[inline]
     pub(crate) fn is_unwatched(&self) -> bool {
         self.flags().contains(LaneFlags::UNWATCHED)
     }

@@ -1,5 +1,6 @@
 //! Reasons why calls are refused, and the values that a refusal returns.
 
+use crate::admission::NotQueued;
 use crate::handler::Handler;
 use crate::phase::Phase;
 use crate::process::Inherited;
@@ -89,3 +90,15 @@ pub enum ClaimError {
 
 /// The parts of a registration that could not be made because there is no memory.
 pub type NotMade<H, P> = Declined<(P, H, <H as Handler>::Descriptor), OutOfMemory>;
+
+impl From<NotQueued> for AddError {
+    fn from(error: NotQueued) -> Self {
+        match error {
+            // It was watched a moment ago, so its removal has begun.
+            NotQueued::NotRegistered | NotQueued::Unwatched => Self::NotRegistered,
+            NotQueued::OutOfMemory => Self::OutOfMemory,
+            NotQueued::Inherited => Self::Inherited(Inherited),
+            NotQueued::PortFailed => Self::PortFailed,
+        }
+    }
+}

@@ -102,12 +102,15 @@ impl<H: Handler> Core<H> {
         self.notify(&cold);
     }
 
-    /// Begins to watch the descriptor of a lazy registration, unless another thread has, or a removal has begun: the caller's
-    /// operation then finds out.
+    /// Begins to watch the descriptor of a lazy registration, unless another thread has. If the registration accepts nothing, the
+    /// caller's operation finds that out.
     pub(crate) fn watch(&self, watch: impl FnOnce(&H::Descriptor, Token) -> io::Result<()>) -> Result<(), Errno> {
+        if self.is_inherited() {
+            return Ok(());
+        }
         let cold = self.cold.lock();
         // Codes_SRS_COMPLETION_PORT_01_191
-        if !self.is_still_unwatched() {
+        if !self.is_still_unwatched() || self.has_port_failed() {
             return Ok(());
         }
         // Codes_SRS_COMPLETION_PORT_01_193

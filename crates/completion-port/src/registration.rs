@@ -143,6 +143,18 @@ impl<H: Handler, P: Port> Registration<H, P> {
         direction: Direction,
         new: N,
     ) -> Result<OperationId, Declined<N, AddError>> {
+        match self.push_back(direction, new) {
+            Ok(id) => Ok(id),
+            Err((why, returned)) => self.not_added(direction, why, returned),
+        }
+    }
+
+    #[inline(always)]
+    fn push_back<N: IntoOperation<H::Operation>>(
+        &self,
+        direction: Direction,
+        new: N,
+    ) -> Result<OperationId, (NotQueued, N)> {
         let services = ServicesOnPanic { registration: self, direction };
         let pushed = self.core.push_back(direction, new);
         mem::forget(services);
@@ -151,7 +163,10 @@ impl<H: Handler, P: Port> Registration<H, P> {
                 self.do_after(after, Role::Passer);
                 Ok(id)
             }
-            Err(rejected) => self.not_added(direction, rejected),
+            Err(Rejected { why, returned, after }) => {
+                self.do_after(after, Role::Passer);
+                Err((why, returned))
+            }
         }
     }
 
@@ -159,23 +174,21 @@ impl<H: Handler, P: Port> Registration<H, P> {
     fn not_added<N: IntoOperation<H::Operation>>(
         &self,
         direction: Direction,
-        rejected: Rejected<N>,
+        why: NotQueued,
+        returned: N,
     ) -> Result<OperationId, Declined<N, AddError>> {
-        let Rejected { why, returned, after } = rejected;
-        self.do_after(after, Role::Passer);
-        let error = match why {
-            // Codes_SRS_COMPLETION_PORT_01_191
-            NotQueued::Unwatched => match self.watch() {
-                Ok(()) => return self.add(direction, returned),
-                // Codes_SRS_COMPLETION_PORT_01_192
-                Err(errno) => AddError::NotWatched(errno),
-            },
-            NotQueued::NotRegistered => AddError::NotRegistered,
-            NotQueued::OutOfMemory => AddError::OutOfMemory,
-            NotQueued::Inherited => AddError::Inherited(Inherited),
-            NotQueued::PortFailed => AddError::PortFailed,
-        };
-        Err(Declined { error, returned })
+        if why != NotQueued::Unwatched {
+            return Err(Declined { error: why.into(), returned });
+        }
+        // Codes_SRS_COMPLETION_PORT_01_191
+        match self.watch() {
+            Ok(()) => {
+                let pushed = self.push_back(direction, returned);
+                pushed.map_err(|(why, returned)| Declined { error: why.into(), returned })
+            }
+            // Codes_SRS_COMPLETION_PORT_01_192
+            Err(errno) => Err(Declined { error: AddError::NotWatched(errno), returned }),
+        }
     }
 
     fn watch(&self) -> Result<(), Errno> {
@@ -217,27 +230,34 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_020
     #[inline(always)]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
+        if self.core.is_unwatched() {
+            self.watch_to_claim();
+        }
         // Codes_SRS_COMPLETION_PORT_01_024
         let (claimed, after) = if claims_refused() { (None, After::Nothing) } else { self.core.claim(direction) };
         self.do_after(after, Role::Passer);
         match claimed {
             Some(claimed) => Ok(Claim::new(self, direction, claimed)),
-            None => self.not_claimed(direction),
+            None => Err(self.not_claimed()),
         }
     }
 
+    /// If it fails, the direction cannot be claimed. Whoever then adds the operation learns why.
+    // Codes_SRS_COMPLETION_PORT_01_191
     #[cold]
-    fn not_claimed(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
+    fn watch_to_claim(&self) {
+        let _ = self.watch();
+    }
+
+    #[cold]
+    fn not_claimed(&self) -> ClaimError {
         if self.core.is_inherited() {
-            return Err(Inherited.into());
+            return Inherited.into();
         }
         match self.phase() {
-            Phase::Registered if self.core.has_port_failed() => Err(ClaimError::PortFailed),
-            // Codes_SRS_COMPLETION_PORT_01_191
-            Phase::Registered if self.core.is_unwatched() && self.watch().is_ok() => self.try_claim(direction),
-            // Whoever then adds the operation learns why it cannot be watched.
-            Phase::Registered => Err(ClaimError::InUse),
-            _ => Err(ClaimError::NotRegistered),
+            Phase::Registered if self.core.has_port_failed() => ClaimError::PortFailed,
+            Phase::Registered => ClaimError::InUse,
+            _ => ClaimError::NotRegistered,
         }
     }
 

@@ -53,6 +53,9 @@ fn an_inherited_registration_refuses_everything_and_says_why() {
     let (registration, _peer) = real(&port);
     let (own, _other) = common::pair();
     let unregistered = Registration::new(port.clone(), Scripted::default(), own);
+    let (own, _third) = common::pair();
+    let lazy = Registration::new(port.clone(), Scripted::default(), own);
+    lazy.register_lazily(|| ()).expect("registered");
     let (waits, told) = op("waits").told();
     registration.add(Direction::In, waits).expect("registered");
 
@@ -64,7 +67,12 @@ fn an_inherited_registration_refuses_everything_and_says_why() {
             assert_eq!(registration.queued(direction), 0);
             assert!(!registration.resumer().resume(direction));
         }
-        for inherited in [&*registration, &unregistered] {
+        assert_eq!(
+            lazy.add(Direction::In, op("refused")).expect_err("inherited").error,
+            AddError::Inherited(Inherited)
+        );
+        assert_eq!(lazy.try_claim(Direction::Out).expect_err("inherited"), ClaimError::Inherited(Inherited));
+        for inherited in [&*registration, &unregistered, &lazy] {
             assert!(matches!(inherited.register(|| ()), Err(RegisterError::Inherited(_))));
             assert_eq!(inherited.phase(), Phase::Removed);
             inherited.remove_and_wait();
@@ -74,6 +82,7 @@ fn an_inherited_registration_refuses_everything_and_says_why() {
     });
 
     assert_eq!((registration.phase(), registration.queued(Direction::In)), (Phase::Registered, 1));
+    assert!(lazy.try_claim(Direction::Out).is_ok(), "the parent's is as before");
     registration.remove();
     received(&told, "the abandoned operation");
 }
