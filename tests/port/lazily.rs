@@ -144,4 +144,7 @@ fn a_removal_at_the_moment_of_the_first_operation_leaves_nothing_in_epoll() {
         adding.join();
         assert_eq!(watched(&port), before);
     }
+    // It is the removal that keeps it out.
+    let (registration, _peer) = pair(&port);
+    assert!(registration.add(Direction::In, reads(8)).is_ok());
 }

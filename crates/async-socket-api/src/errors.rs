@@ -223,7 +223,7 @@ pub enum ReceiveError {
     /// There is no memory to queue the operation.
     #[error("no memory to queue the receive")]
     OutOfMemory,
-    /// The kernel refused to watch the socket: `ENOSPC`, see `epoll_ctl(2)`. Only the first operation of a socket that a
+    /// The kernel refused to watch the socket: `ENOMEM`, `ENOSPC`, see `epoll_ctl(2)`. Only the first operation of a socket that a
     /// connector has made can meet this. The next one tries again.
     #[error("the socket cannot be watched (os error {os_error})")]
     Os {

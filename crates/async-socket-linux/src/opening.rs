@@ -111,8 +111,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
     /// [number](Self::descriptor_number).
     ///
     /// The port watches the descriptor from the first operation on. If the kernel refuses that, the operation is refused
-    /// ([`SendError::Os`](async_socket_api::SendError::Os), [`ReceiveError::Os`](async_socket_api::ReceiveError::Os), or no
-    /// memory), and the next one tries again.
+    /// ([`SendError::Os`](async_socket_api::SendError::Os), [`ReceiveError::Os`](async_socket_api::ReceiveError::Os)), and the
+    /// next one tries again.
     ///
     /// The caller must not have set `TCP_ULP` or `SO_LINGER`.
     ///

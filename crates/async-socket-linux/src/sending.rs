@@ -290,7 +290,6 @@ pub(crate) fn add_error(error: AddError, not_open: impl FnOnce() -> SendError) -
         AddError::Inherited(_) => SendError::Inherited,
         AddError::PortFailed => SendError::PortFailed,
         // Codes_SRS_SOCKET_01_132
-        AddError::NotWatched(Errno::NOMEM) => SendError::OutOfMemory { bytes_sent: 0 },
         AddError::NotWatched(errno) => SendError::Os { os_error: errno.raw_os_error(), bytes_sent: 0 },
         _ => not_open(),
     }

@@ -13,7 +13,7 @@ use crate::pool::{BufferPool, PoolPlace, PooledCompletion};
 use crate::sending::{send_boxed_within, send_within};
 use crate::socket_core::{SocketCore, state_in, unsupported_kind};
 use crate::span::{SocketSpan, log_inside, run_in_span};
-use crate::sys::{Errno, Kernel, SocketSyscalls};
+use crate::sys::{Kernel, SocketSyscalls};
 use async_socket_api::{
     AsyncSocket, Cancel, IoBufs, IoBufsMut, OpenError, OpenResult, Payload, ReceiveCompletion, ReceiveError, Refused,
     SendCompletion, SendError, SocketState,
@@ -240,7 +240,6 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
             AddError::Inherited(_) => ReceiveError::Inherited,
             AddError::PortFailed => ReceiveError::PortFailed,
             // Codes_SRS_SOCKET_01_132
-            AddError::NotWatched(Errno::NOMEM) => ReceiveError::OutOfMemory,
             AddError::NotWatched(errno) => ReceiveError::Os { os_error: errno.raw_os_error() },
             // Codes_SRS_ASYNC_SOCKET_LINUX_11_072, Codes_SRS_BUFFER_POOL_01_008
             _ => ReceiveError::NotOpen { state: self.state() },
