@@ -304,14 +304,15 @@ pub unsafe extern "C" fn async_socket_shutdown_async(
         // SAFETY: the caller's promise.
         let begun = unsafe { begin(NAME, async_socket, on_complete, on_complete_context, operation_id) };
         let Some((handle, callback)) = begun else { return ASYNC_SOCKET_SEND_SYNC_ERROR };
-        let accepted = handle.socket.shutdown_async(move |ended| callback.call(ended.reason, 0));
-        // Codes_SRS_C_LIBRARY_01_045
-        if let Err(error) = accepted {
-            return send_refused(NAME, &handle, error);
+        match handle.socket.shutdown_async(move |ended| callback.call(ended.reason, 0)) {
+            Ok(id) => {
+                // Codes_SRS_C_LIBRARY_01_042
+                // SAFETY: NULL or a place that can be written.
+                unsafe { store(operation_id, id) };
+                ASYNC_SOCKET_SEND_SYNC_OK
+            }
+            // Codes_SRS_C_LIBRARY_01_045
+            Err(error) => send_refused(NAME, &handle, error),
         }
-        // Codes_SRS_C_LIBRARY_01_042
-        // SAFETY: NULL or a place that can be written.
-        unsafe { store(operation_id, accepted.ok().flatten()) };
-        ASYNC_SOCKET_SEND_SYNC_OK
     })
 }

@@ -29,6 +29,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValuesParser;
 use run::Run;
 use std::fmt;
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 use tools::Tool;
 
@@ -268,7 +269,8 @@ pub(crate) struct Args {
 /// Runs the chosen checks. Fails with the first that finds something.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.list {
-        CHECKS.iter().for_each(print);
+        // A pager may go before the end.
+        let _ = CHECKS.iter().try_for_each(|check| print(&mut io::stdout(), check));
         return Ok(());
     }
     for check in CHECKS.iter().filter(|check| args.chooses(check)) {
@@ -295,14 +297,14 @@ fn names() -> Vec<&'static str> {
     CHECKS.iter().map(|check| check.name).collect()
 }
 
-fn print(check: &Check) {
+fn print(out: &mut impl Write, check: &Check) -> io::Result<()> {
     let [short, long] = check.at_most.map(|limit| limit.as_secs() / 60);
     let needs: Vec<String> = check.needs.iter().map(Tool::to_string).collect();
     let needs = if needs.is_empty() { "nothing".to_owned() } else { needs.join(", ") };
     let (name, from, long_from) = (check.name, check.from, check.long_from);
-    println!("{name:18} {}", check.shows);
-    println!("{:18} needs {needs}; at most {short} min, --long {long} min", "");
-    println!("{:18} runs from tier {from} on, in its long form from {long_from} on", "");
+    writeln!(out, "{name:18} {}", check.shows)?;
+    writeln!(out, "{:18} needs {needs}; at most {short} min, --long {long} min", "")?;
+    writeln!(out, "{:18} runs from tier {from} on, in its long form from {long_from} on", "")
 }
 
 impl Check {

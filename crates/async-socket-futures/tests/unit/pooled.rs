@@ -7,6 +7,15 @@ use completion_port::Readiness;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
 use std::task::Poll;
+use test_doubles::MockPort;
+
+/// A stream that knows of its one byte.
+fn with_a_byte(byte: &[u8; 1]) -> (MockPort, Stream<MockPort>, UnixStream) {
+    let (port, stream, mut peer) = unix();
+    peer.write_all(byte).unwrap();
+    port.deliver(Readiness::IN);
+    (port, stream, peer)
+}
 
 // Tests_SRS_ASYNC_SOCKET_FUTURES_01_039
 #[test]
@@ -35,11 +44,7 @@ fn a_receive_that_waits_holds_no_buffer() {
 #[test]
 fn a_receive_waits_for_a_buffer_and_is_woken_when_one_comes_back() {
     let pool = BufferPool::new(16, 1).unwrap();
-    let [(first, one, mut to_one), (second, other, mut to_other)] = [unix(), unix()];
-    to_one.write_all(b"1").unwrap();
-    to_other.write_all(b"2").unwrap();
-    first.deliver(Readiness::IN);
-    second.deliver(Readiness::IN);
+    let [(_first, one, _to_one), (second, other, _to_other)] = [with_a_byte(b"1"), with_a_byte(b"2")];
     let (wakes, waker) = Wakes::new();
     let Poll::Ready(Ok(Some(held))) = poll_once(&mut one.receive_pooled(&pool), &waker) else { panic!("a buffer") };
     let mut waiting = other.receive_pooled(&pool);
@@ -58,11 +63,7 @@ fn a_receive_waits_for_a_buffer_and_is_woken_when_one_comes_back() {
 #[test]
 fn a_receive_that_waits_for_a_buffer_fails_with_its_port() {
     let pool = BufferPool::new(16, 1).unwrap();
-    let [(first, one, mut to_one), (second, other, mut to_other)] = [unix(), unix()];
-    to_one.write_all(b"1").unwrap();
-    to_other.write_all(b"2").unwrap();
-    first.deliver(Readiness::IN);
-    second.deliver(Readiness::IN);
+    let [(_first, one, _to_one), (second, other, _to_other)] = [with_a_byte(b"1"), with_a_byte(b"2")];
     let (wakes, waker) = Wakes::new();
     let Poll::Ready(Ok(Some(_held))) = poll_once(&mut one.receive_pooled(&pool), &waker) else { panic!("a buffer") };
     let mut waiting = other.receive_pooled(&pool);
