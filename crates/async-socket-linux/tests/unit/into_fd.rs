@@ -228,6 +228,17 @@ fn a_fresh_stream_that_is_closed_unused_was_never_watched() {
     assert_eq!((socket.state(), port.calls()), (SocketState::Closed, vec![PortCall::Insert]));
 }
 
+// Tests_SRS_SOCKET_01_074, Tests_SRS_SOCKET_01_131
+#[test]
+fn a_fresh_stream_that_is_unused_gives_its_descriptor_back() {
+    let (socket, port) = fresh(&ScriptedSockets::new(), FreshStream::Tcp);
+
+    let descriptor = socket.into_fd().expect("nothing waits");
+
+    assert!(descriptor.as_raw_fd() > 0);
+    assert_eq!(port.calls(), [PortCall::Insert]);
+}
+
 /// Begins an operation. Returns why it is refused, as the error type of the standard library.
 type Begin = fn(&Socket) -> io::Result<()>;
 
