@@ -102,6 +102,8 @@ pub enum FreshStream {
     Tcp,
     /// A Unix stream.
     Unix,
+    /// Any other, `AF_VSOCK` for instance: that a read was short does not mean that nothing is left.
+    Other,
 }
 
 impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
@@ -129,6 +131,7 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         let short_read = match stream {
             FreshStream::Tcp => ShortRead::Drained,
             FreshStream::Unix => ShortRead::DrainedUnlessFdsPassed,
+            FreshStream::Other => ShortRead::ProvesNothing,
         };
         let core = SocketCore::private(sys, descriptor.as_raw_fd(), short_read);
         opened(Self::try_create_of(port, core, descriptor))

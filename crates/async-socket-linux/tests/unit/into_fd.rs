@@ -206,6 +206,21 @@ fn a_fresh_stream_is_opened_without_a_question() {
 
 // Tests_SRS_SOCKET_01_129
 #[test]
+fn a_short_read_of_another_kind_of_stream_proves_nothing() {
+    let sys = ScriptedSockets::new();
+    sys.script_recv([Step::bytes("x"), Step::bytes("y")]);
+    let (socket, port) = fresh(&sys, FreshStream::Other);
+    for _ in 0..2 {
+        socket.receive_async([0; 8], drop).expect("accepted");
+    }
+
+    port.fire(Action::In);
+
+    assert_eq!(sys.calls(), [SocketCall::Recv(8, RECEIVE_FLAGS), SocketCall::Recv(8, RECEIVE_FLAGS)]);
+}
+
+// Tests_SRS_SOCKET_01_129
+#[test]
 fn a_fresh_stream_that_cannot_be_opened_comes_back() {
     let (port, sys) = (MockPort::new(), ScriptedSockets::new());
     port.fail_next_attach(Errno::NOMEM.raw_os_error());

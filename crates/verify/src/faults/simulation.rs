@@ -10,7 +10,7 @@ use super::plain::Plain;
 use super::program::Program;
 use super::stack;
 use super::timers::Timers;
-use async_socket_linux::{AsyncSocket, AsyncSocketLinux, OpenResult, SocketState};
+use async_socket_linux::{AsyncSocket, AsyncSocketLinux, FreshStream, OpenResult, SocketState};
 use completion_port::CompletionPort;
 use parking_lot::Mutex;
 use socket2::{SockRef, Socket as RawSocket};
@@ -140,9 +140,18 @@ impl Simulation {
         self.reaper.lock().take();
     }
 
-    fn end(&self, descriptor: OwnedFd, account: Arc<Account>, random: &mut fastrand::Rng) -> Place {
+    fn end(&self, mut descriptor: OwnedFd, account: Arc<Account>, random: &mut fastrand::Rng) -> Place {
         self.ledger.sockets.fetch_add(1, SeqCst);
         let (port, calls) = &self.ports[account.port];
+        if random.u8(..4) == 0 {
+            // As a connector does. The first operation has the port watch it.
+            let fresh =
+                || AsyncSocketLinux::open_fresh_with(port.clone(), self.sys.clone(), descriptor, FreshStream::Other);
+            match call(fresh) {
+                Ok(socket) => return Place::Library(Arc::new(End { socket, account })),
+                Err(refused) => descriptor = refused.returned.expect("the descriptor comes back"),
+            }
+        }
         let socket = AsyncSocketLinux::create_with(port.clone(), self.sys.clone(), descriptor);
         let end = Arc::new(End { socket, account });
         // Now and then a program uses a socket before it is open.
