@@ -71,7 +71,8 @@ pub(super) fn leak(run: &Run) -> anyhow::Result<String> {
 
 pub(super) fn thread(run: &Run) -> anyhow::Result<String> {
     let (report, bug) = ("WARNING: ThreadSanitizer", "race");
-    let options = [("TSAN_OPTIONS", String::new()), ("ASAN_OPTIONS", String::new())];
+    // The tests start threads in children of `fork`.
+    let options = [("TSAN_OPTIONS", "die_after_fork=0".to_owned()), ("ASAN_OPTIONS", String::new())];
     // A chain of a million links takes longer here than the tests wait.
     let more = ["-Zbuild-std", "--skip a_million_ --skip chains_that_start_"];
     tests(run, &Sanitizer { name: "thread", report, bug, options, more })
