@@ -2,6 +2,7 @@
 
 mod connect;
 mod failed_port;
+mod fresh;
 mod listen;
 mod names;
 mod tracker;
