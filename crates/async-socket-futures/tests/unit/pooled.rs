@@ -12,7 +12,7 @@ use test_doubles::MockPort;
 /// A stream that knows of its one byte.
 fn with_a_byte(byte: &[u8; 1]) -> (MockPort, Stream<MockPort>, UnixStream) {
     let (port, stream, mut peer) = unix();
-    peer.write_all(byte).unwrap();
+    peer.write_all(byte).expect("the pair has room");
     port.deliver(Readiness::IN);
     (port, stream, peer)
 }
