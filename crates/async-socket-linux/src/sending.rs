@@ -242,12 +242,9 @@ where
     F: FnOnce(SendCompletion<B>) + Send + 'static,
 {
     let not_open = || SendError::NotOpen { state: state_in(registration.phase()) };
-    match why {
-        // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
-        ClaimError::InUse => {}
-        ClaimError::Inherited(_) => return Err((SendError::Inherited, send)),
-        ClaimError::PortFailed => return Err((SendError::PortFailed, send)),
-        _ => return Err((not_open(), send)),
+    // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
+    if let Some(error) = claim_error(why, not_open) {
+        return Err((error, send));
     }
     let core = registration.handler();
     // Codes_SRS_ASYNC_SOCKET_LINUX_11_052
@@ -281,6 +278,18 @@ where
 
 fn note_queued<S>(core: &SocketCore<S>) {
     core.counts().into_iter().for_each(Counts::note_queued_send);
+}
+
+/// Why the sending direction could not be claimed. `None` if it is only in use.
+pub(crate) fn claim_error(error: ClaimError, not_open: impl FnOnce() -> SendError) -> Option<SendError> {
+    match error {
+        ClaimError::InUse => None,
+        ClaimError::Inherited(_) => Some(SendError::Inherited),
+        ClaimError::PortFailed => Some(SendError::PortFailed),
+        // Codes_SRS_SOCKET_01_132
+        ClaimError::NotWatched(errno) => Some(SendError::Os { os_error: errno.raw_os_error(), bytes_sent: 0 }),
+        _ => Some(not_open()),
+    }
 }
 
 /// Why an operation could not be queued for sending.

@@ -6,7 +6,7 @@
 use crate::counts::run_watched;
 use crate::deadline::end_if_broken;
 use crate::operation::{Kind, Progress, Queued, reason_of, store_in};
-use crate::sending::{add_error, send_error};
+use crate::sending::{add_error, claim_error, send_error};
 use crate::socket::AsyncSocketLinux;
 use crate::socket_core::{SocketCore, state_in};
 use crate::sys::{Errno, SocketSyscalls};
@@ -71,11 +71,8 @@ impl<P: Port, S: SocketSyscalls> AsyncSocketLinux<P, S> {
         F: FnOnce(SendCompletion<()>) + Send + 'static,
     {
         let not_open = || SendError::NotOpen { state: state_in(self.registration.phase()) };
-        match why {
-            ClaimError::InUse => {}
-            ClaimError::Inherited(_) => return Err(SendError::Inherited),
-            ClaimError::PortFailed => return Err(SendError::PortFailed),
-            _ => return Err(not_open()),
+        if let Some(error) = claim_error(why, not_open) {
+            return Err(error);
         }
         let core = self.registration.handler();
         begin(core)?;

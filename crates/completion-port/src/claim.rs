@@ -56,7 +56,7 @@ impl<'a, H: Handler, P: Port> Claim<'a, H, P> {
 
     /// Whether the descriptor may be ready in this direction. If not, a system call would only get `EAGAIN`, so it can be
     /// left out before [`queue`](Self::queue). A direction is not ready before its first event, which comes soon after the
-    /// registration.
+    /// descriptor is watched.
     // Codes_SRS_COMPLETION_PORT_01_180
     #[must_use]
     #[inline]

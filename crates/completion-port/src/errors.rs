@@ -68,13 +68,14 @@ impl From<AddError> for io::Error {
     }
 }
 
-/// [`WouldBlock`](io::ErrorKind::WouldBlock) if the direction is in use, otherwise
+/// [`WouldBlock`](io::ErrorKind::WouldBlock) if the direction is in use, the kernel's error, otherwise
 /// [`NotConnected`](io::ErrorKind::NotConnected).
 // Codes_SRS_LENT_BUFFERS_01_009
 impl From<ClaimError> for io::Error {
     fn from(error: ClaimError) -> Self {
         match error {
             ClaimError::InUse => Self::new(io::ErrorKind::WouldBlock, error),
+            ClaimError::NotWatched(errno) => errno.into(),
             error => Self::new(io::ErrorKind::NotConnected, error),
         }
     }

@@ -42,13 +42,19 @@ pub trait Port: Clone + Send + Sync + 'static {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
     /// Starts to report a descriptor's events to a source that was [inserted](Self::insert) without one. The caller holds a
-    /// lock of the source, so this must not call it.
+    /// lock of the source, so this must not run foreign code: not the source's, and not a log's.
     ///
     /// # Errors
-    /// The kernel's error, or `ENOMEM`. The source stays inserted. The default is `Unsupported`.
+    /// The kernel's error, or `ENOMEM`. The source stays inserted. The default is `EOPNOTSUPP`.
     fn watch(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         let _ = (descriptor, token);
-        Err(io::ErrorKind::Unsupported.into())
+        Err(Errno::OPNOTSUPP.into())
+    }
+
+    /// Whether an error of [`watch`](Self::watch) means that the port has failed. The caller holds no lock.
+    fn has_failed(&self, error: Errno) -> bool {
+        let _ = error;
+        false
     }
 
     /// Stops the reports, if there were any: the source may have been inserted and never [watched](Self::watch) for. A dispatch
@@ -82,7 +88,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// needs memory.
     fn schedule(&self, token: Token);
 
-    /// Takes a source that has no descriptor. It is called when it is [scheduled](Self::schedule), and when its
+    /// Takes a source that has no descriptor, or whose descriptor is [watched](Self::watch) later. It is called when it is [scheduled](Self::schedule), and when its
     /// [timer](Self::set_timer) comes, until [`forget`](Self::forget).
     ///
     /// # Errors
@@ -261,18 +267,23 @@ impl<S: PortSyscalls> CompletionPort<S> {
 
 impl<S: PortSyscalls> Port for CompletionPort<S> {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token> {
+        let shared = self.usable()?;
         // Before the kernel can report it.
-        let token = self.insert(source)?;
-        self.watch(descriptor, token).inspect_err(|_| self.forget(token)).map(|()| token)
+        let token = shared.insert(source)?;
+        let added = shared.members.lock().add_owned(&shared.epoll(), descriptor, token, INTEREST);
+        self.attached(token, added)
     }
 
     fn watch(&self, descriptor: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         let shared = self.usable()?;
         let added = shared.members.lock().add_owned(&shared.epoll(), descriptor, token, INTEREST);
-        added.map_err(|error| {
-            shared.look_into(error);
-            error.into()
-        })
+        Ok(added?)
+    }
+
+    fn has_failed(&self, error: Errno) -> bool {
+        let shared = &self.owner.shared;
+        shared.look_into(error);
+        shared.has_failed()
     }
 
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token) {
@@ -294,11 +305,7 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
         let shared = self.usable()?;
         let token = shared.insert(source)?;
         let added = shared.members.lock().add_lent(&shared.epoll(), descriptor, token, interest.once());
-        added.map(|()| token).map_err(|error| {
-            shared.look_into(error);
-            self.forget(token);
-            error.into()
-        })
+        self.attached(token, added)
     }
 
     fn rearm(&self, descriptor: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
@@ -372,6 +379,17 @@ impl<S: PortSyscalls> Port for CompletionPort<S> {
 }
 
 impl<S: PortSyscalls> CompletionPort<S> {
+    fn attached(&self, token: Token, added: Result<(), Errno>) -> io::Result<Token> {
+        match added {
+            Ok(()) => Ok(token),
+            Err(error) => {
+                self.owner.shared.look_into(error);
+                self.forget(token);
+                Err(error.into())
+            }
+        }
+    }
+
     fn detached(&self, token: Token, deleted: Result<(), Errno>) {
         if let Err(error) = deleted {
             // The token's generation still keeps late events away.

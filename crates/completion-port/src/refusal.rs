@@ -31,14 +31,15 @@ pub enum RegisterError {
     /// The registration was made before `fork`, in a parent of this process.
     #[error(transparent)]
     Inherited(#[from] Inherited),
-    /// It is watched already, or was.
+    /// It is registered already, or was.
     #[error("the registration is {0:?}, only one that is Unregistered can be registered")]
     AlreadyUsed(Phase),
     /// [`Handler::prepare`] refused the descriptor, or panicked.
     #[error("the descriptor cannot be used")]
     Unusable(#[source] io::Error),
-    /// The kernel refused: `EPERM` for a regular file, `EBADF`, `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`.
-    #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
+    /// The kernel refused: `EPERM` for a regular file, `EBADF`, `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`. Or the port has no memory
+    /// for one more registration: `ENOMEM`.
+    #[error("the port does not take the descriptor")]
     Kernel(#[source] io::Error),
 }
 
@@ -63,8 +64,8 @@ pub enum AddError {
     /// Other code has closed the port's epoll instance or eventfd.
     #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
     PortFailed,
-    /// The kernel refused to watch the descriptor: `ENOMEM`, `ENOSPC`; see `epoll_ctl(2)`. Only after
-    /// [`register_lazily`](crate::Registration::register_lazily). The next operation tries again.
+    /// The kernel refused to watch the descriptor: `ENOMEM`, `ENOSPC`, `EPERM` for a regular file; see `epoll_ctl(2)`. Only after
+    /// [`register_lazily`](crate::Registration::register_lazily), until an operation has succeeded: each tries again.
     #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
     NotWatched(#[source] Errno),
 }
@@ -86,6 +87,40 @@ pub enum ClaimError {
     /// Other code has closed the port's epoll instance or eventfd.
     #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
     PortFailed,
+    /// As [`AddError::NotWatched`].
+    #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
+    NotWatched(#[source] Errno),
+}
+
+/// Why the descriptor of a lazy registration cannot be watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Unwatchable {
+    PortFailed,
+    Kernel(Errno),
+}
+
+impl From<Errno> for Unwatchable {
+    fn from(errno: Errno) -> Self {
+        Self::Kernel(errno)
+    }
+}
+
+impl From<Unwatchable> for AddError {
+    fn from(error: Unwatchable) -> Self {
+        match error {
+            Unwatchable::PortFailed => Self::PortFailed,
+            Unwatchable::Kernel(errno) => Self::NotWatched(errno),
+        }
+    }
+}
+
+impl From<Unwatchable> for ClaimError {
+    fn from(error: Unwatchable) -> Self {
+        match error {
+            Unwatchable::PortFailed => Self::PortFailed,
+            Unwatchable::Kernel(errno) => Self::NotWatched(errno),
+        }
+    }
 }
 
 /// The parts of a registration that could not be made because there is no memory.
@@ -94,7 +129,7 @@ pub type NotMade<H, P> = Declined<(P, H, <H as Handler>::Descriptor), OutOfMemor
 impl From<NotQueued> for AddError {
     fn from(error: NotQueued) -> Self {
         match error {
-            // It was watched a moment ago, so its removal has begun.
+            // `Unwatched` cannot be: the caller has just watched it.
             NotQueued::NotRegistered | NotQueued::Unwatched => Self::NotRegistered,
             NotQueued::OutOfMemory => Self::OutOfMemory,
             NotQueued::Inherited => Self::Inherited(Inherited),

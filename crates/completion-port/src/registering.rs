@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! * While the descriptor is attached to the port, its input lane is locked, so nothing takes the descriptor.
-//! * While a lazy registration begins to be watched, its cold state is locked, so no removal begins. Until then neither lane has an
-//!   operation.
+//! * While a lazy registration begins to be watched, its cold state is locked, so no removal begins. No foreign code runs then.
+//!   Until then neither lane has an operation.
 
 use crate::action::Direction;
 use crate::callback::{enter, leave, run_caught};
@@ -18,6 +18,7 @@ use crate::sync::MutexGuard;
 use crate::sys::Errno;
 use std::io;
 use std::mem;
+use std::os::fd::BorrowedFd;
 
 /// When the port begins to watch a descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +105,7 @@ impl<H: Handler> Core<H> {
 
     /// Begins to watch the descriptor of a lazy registration, unless another thread has. If the registration accepts nothing, the
     /// caller's operation finds that out.
-    pub(crate) fn watch(&self, watch: impl FnOnce(&H::Descriptor, Token) -> io::Result<()>) -> Result<(), Errno> {
+    pub(crate) fn watch(&self, watch: impl FnOnce(BorrowedFd<'_>, Token) -> io::Result<()>) -> Result<(), Errno> {
         if self.is_inherited() {
             return Ok(());
         }

@@ -11,11 +11,10 @@ use crate::memory::TryArc;
 use crate::phase::Phase;
 use crate::port::{CompletionPort, Port};
 use crate::process::Inherited;
-use crate::refusal::{AddError, ClaimError, Declined, NotMade, OutOfMemory, RegisterError};
+use crate::refusal::{AddError, ClaimError, Declined, NotMade, OutOfMemory, RegisterError, Unwatchable};
 use crate::registering::Watched;
 use crate::removal::Role;
 use crate::sync::{MutexGuard, Ordering, fence};
-use crate::sys::Errno;
 use std::alloc::{Layout, handle_alloc_error};
 use std::fmt;
 use std::io;
@@ -96,8 +95,11 @@ impl<H: Handler, P: Port> Registration<H, P> {
     /// [`try_claim`](Self::try_claim). For a descriptor that may go unused, as one does that is connected only to see whether
     /// somebody listens. Removed unused, it needs no `epoll_ctl` at all.
     ///
+    /// Until the first operation, [`OneShots`](crate::OneShots) of the same port accept the descriptor too. While one of them
+    /// watches it, operations are refused with `EEXIST`.
+    ///
     /// # Errors
-    /// Those of `register`. What the kernel may have against the descriptor, the first operation finds out:
+    /// Those of `register`. What the kernel has against the descriptor, the first operation finds out:
     /// [`AddError::NotWatched`].
     // Codes_SRS_COMPLETION_PORT_01_190
     pub fn register_lazily(&self, callback: impl FnOnce()) -> Result<(), RegisterError> {
@@ -132,8 +134,9 @@ impl<H: Handler, P: Port> Registration<H, P> {
         }
     }
 
-    /// Queues an operation behind the others of its direction, and returns its name for [`cancel`](Self::cancel). Makes no system call, unless the descriptor is ready already
-    /// and the port's thread sleeps.
+    /// Queues an operation behind the others of its direction, and returns its name for [`cancel`](Self::cancel). Makes no
+    /// system call, unless the descriptor is ready already and the port's thread sleeps, or this is the first operation after
+    /// [`register_lazily`](Self::register_lazily).
     ///
     /// # Errors
     /// [`AddError`] and what was to be queued.
@@ -187,12 +190,15 @@ impl<H: Handler, P: Port> Registration<H, P> {
                 pushed.map_err(|(why, returned)| Declined { error: why.into(), returned })
             }
             // Codes_SRS_COMPLETION_PORT_01_192
-            Err(errno) => Err(Declined { error: AddError::NotWatched(errno), returned }),
+            Err(error) => Err(Declined { error: error.into(), returned }),
         }
     }
 
-    fn watch(&self) -> Result<(), Errno> {
-        self.core.watch(|descriptor, token| self.port.watch(descriptor.as_fd(), token))
+    #[cold]
+    fn watch(&self) -> Result<(), Unwatchable> {
+        let watched = self.core.watch(|descriptor, token| self.port.watch(descriptor, token));
+        // Codes_SRS_COMPLETION_PORT_01_093
+        watched.map_err(|errno| if self.port.has_failed(errno) { Unwatchable::PortFailed } else { errno.into() })
     }
 
     /// Takes a waiting operation out of its queue. The handler then completes it with
@@ -230,8 +236,10 @@ impl<H: Handler, P: Port> Registration<H, P> {
     // Codes_SRS_COMPLETION_PORT_01_020
     #[inline(always)]
     pub fn try_claim(&self, direction: Direction) -> Result<Claim<'_, H, P>, ClaimError> {
+        // Codes_SRS_COMPLETION_PORT_01_191
         if self.core.is_unwatched() {
-            self.watch_to_claim();
+            // Codes_SRS_COMPLETION_PORT_01_192
+            self.watch()?;
         }
         // Codes_SRS_COMPLETION_PORT_01_024
         let (claimed, after) = if claims_refused() { (None, After::Nothing) } else { self.core.claim(direction) };
@@ -240,13 +248,6 @@ impl<H: Handler, P: Port> Registration<H, P> {
             Some(claimed) => Ok(Claim::new(self, direction, claimed)),
             None => Err(self.not_claimed()),
         }
-    }
-
-    /// If it fails, the direction cannot be claimed. Whoever then adds the operation learns why.
-    // Codes_SRS_COMPLETION_PORT_01_191
-    #[cold]
-    fn watch_to_claim(&self) {
-        let _ = self.watch();
     }
 
     #[cold]

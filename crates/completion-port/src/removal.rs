@@ -23,6 +23,7 @@ use crate::phase::{Phase, Step};
 use crate::source::Token;
 use crate::sync::{MutexGuard, Ordering, full_fence};
 use std::mem;
+use std::os::fd::BorrowedFd;
 
 /// How a thread comes to work on a removal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,16 +293,14 @@ impl<H: Handler> Core<H> {
         LaneSet::that(|direction| self.has_locked(direction))
     }
 
-    /// The descriptor, if it is registered. While the caller has the lock, no removal begins.
-    pub(crate) fn descriptor_while_registered<'a>(&'a self, cold: &'a ColdState<H>) -> Option<&'a H::Descriptor> {
+    /// The descriptor, if it is registered. While the caller has the lock, no removal begins. Made of the number, because
+    /// `as_fd` is foreign code.
+    pub(crate) fn descriptor_while_registered<'a>(&'a self, cold: &'a ColdState<H>) -> Option<BorrowedFd<'a>> {
         let is_registered = cold.phase == Phase::Registered;
         #[cfg(loom)]
         let is_registered = is_registered || crate::sync::injected_bug("watches what is removed");
-        if !is_registered {
-            return None;
-        }
-        // SAFETY: the descriptor is taken in the step `Release`, which comes only after the phase has changed, under this lock.
-        unsafe { self.lanes.descriptor() }
+        // SAFETY: it is open, because it is released only after the phase has changed, under this lock.
+        is_registered.then(|| unsafe { BorrowedFd::borrow_raw(self.number) })
     }
 
     /// Returns the lock, unless this is a child of `fork`.

@@ -69,3 +69,26 @@ fn a_first_add_meets_a_removal() {
         assert_eq!(world.ended().len(), usize::from(accepted));
     });
 }
+
+#[test]
+fn a_first_claim_meets_a_removal() {
+    check("a_first_claim_meets_a_removal", 3, || {
+        let world = World::lazy();
+        let sender = start(&world, |world| drop(world.registration.try_claim(Out)));
+        assert!(world.remove());
+        join(sender);
+        assert!(world.released());
+    });
+}
+
+#[test]
+fn a_first_add_meets_a_removal_that_does_not_wait() {
+    check("a_first_add_meets_a_removal_that_does_not_wait", 3, || {
+        let world = World::lazy();
+        let adder = start(&world, |world| world.registration.add(In, op('a', 1)).is_ok());
+        assert!(world.remove_async());
+        let accepted = join(adder);
+        assert_eq!(world.ended().len(), usize::from(accepted));
+        assert!(world.is_over());
+    });
+}

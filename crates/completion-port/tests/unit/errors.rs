@@ -66,7 +66,7 @@ fn a_refusal_is_an_error_that_says_why_and_is_passed_on_by_the_question_mark() {
     }
 
     let passed_on = boxed().expect_err("refused");
-    assert_eq!(passed_on.to_string(), "epoll_ctl(EPOLL_CTL_ADD) failed");
+    assert_eq!(passed_on.to_string(), "the port does not take the descriptor");
     let source = passed_on.source().and_then(|source| source.downcast_ref::<io::Error>()).expect("the kernel's error");
     assert_eq!(source.raw_os_error(), Some(EMFILE));
     assert_eq!(passed_on.downcast_ref::<Declined<&str, RegisterError>>().expect("itself").returned, "operation");

@@ -1,15 +1,20 @@
 //! `Registration::register_lazily`: the first operation makes the `epoll_ctl`.
 
-use crate::common::{DONE, Gate, Mocked, Progress, Scripted, op, pair, real_port, received, spawn, stays_silent};
+use crate::common::{
+    DONE, Gate, Mocked, Progress, Real, Scripted, op, pair, real_port, received, settled, spawn, stays_silent,
+};
 use completion_port::sys::{Errno, EventFlags};
-use completion_port::{Action, AddError, ClaimError, Direction, Phase, RegisterError, Registration};
+use completion_port::{
+    Action, AddError, Attempt, ClaimError, CompletionPort, Direction, Handler, Phase, RegisterError, Registration,
+};
 use rstest::rstest;
 use std::io::Write as _;
-use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
-use test_doubles::{MockPort, PortCall, PortSyscall, any_descriptor};
+use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
+use tracing::{Event, Metadata, Subscriber, span};
 
 /// A registration on a mock port, registered lazily, and its descriptor's number.
 fn lazy() -> (MockPort, Arc<Mocked>, i32) {
@@ -158,16 +163,12 @@ fn what_cannot_be_watched_is_refused_and_the_next_operation_tries_again(#[case] 
 
 // Tests_SRS_COMPLETION_PORT_01_192
 #[test]
-fn a_claim_that_cannot_be_watched_leaves_the_reason_to_the_queue() {
+fn a_claim_that_cannot_be_watched_is_refused_and_the_next_tries_again() {
     let (port, registration, _) = lazy();
-    for _ in 0..2 {
-        port.fail_next_attach(Errno::NOSPC.raw_os_error());
-    }
+    port.fail_next_attach(Errno::NOSPC.raw_os_error());
 
-    assert_eq!(registration.try_claim(Direction::Out).err(), Some(ClaimError::InUse));
+    assert_eq!(registration.try_claim(Direction::Out).err(), Some(ClaimError::NotWatched(Errno::NOSPC)));
 
-    let refused = registration.add(Direction::Out, op("a")).map_err(|it| it.error);
-    assert_eq!(refused, Err(AddError::NotWatched(Errno::NOSPC)));
     assert!(registration.try_claim(Direction::Out).is_ok());
 }
 
@@ -187,6 +188,117 @@ fn what_a_real_port_cannot_watch_was_never_in_epoll() {
     assert_eq!(calls.made(PortSyscall::EpollDelete), 0);
 }
 
+/// A lazy registration on a real port.
+fn real_lazy() -> (ScriptedPort, Arc<Real>) {
+    let (calls, port) = real_port();
+    let registration = Registration::new(port, Scripted::default(), pair().0);
+    registration.register_lazily(|| ()).expect("the port takes it");
+    settled(&calls);
+    (calls, Arc::new(registration))
+}
+
+/// The next `EPOLL_CTL_ADD` finds that the port's epoll instance is gone, as after other code has closed it.
+fn lose(calls: &ScriptedPort) {
+    for call in [PortSyscall::EpollAdd, PortSyscall::EpollModify] {
+        calls.fail(call, calls.made(call) + 1, Errno::BADF);
+    }
+}
+
+// Tests_SRS_COMPLETION_PORT_01_093
+#[rstest]
+#[case::add_first(false)]
+#[case::claim_first(true)]
+fn the_first_operation_finds_out_that_the_port_has_failed(#[case] claims_first: bool) {
+    let (calls, registration) = real_lazy();
+    lose(&calls);
+
+    for claims in [claims_first, !claims_first] {
+        if claims {
+            assert_eq!(registration.try_claim(Direction::Out).err(), Some(ClaimError::PortFailed));
+        } else {
+            let refused = registration.add(Direction::In, op("a")).map_err(|it| it.error);
+            assert_eq!(refused, Err(AddError::PortFailed));
+        }
+    }
+}
+
+/// A log that looks at a registration at each line.
+struct Looks(Arc<Real>);
+
+impl Subscriber for Looks {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, _: &Event<'_>) {
+        assert_eq!(self.0.phase(), Phase::Registered);
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+// Tests_SRS_COMPLETION_PORT_01_192
+#[test]
+fn a_log_may_look_at_a_registration_that_cannot_be_watched() {
+    let (calls, registration) = real_lazy();
+    lose(&calls);
+    let log = Looks(Arc::clone(&registration));
+
+    let refused = spawn(move || {
+        tracing::subscriber::with_default(log, || registration.add(Direction::In, op("a")).map_err(|it| it.error))
+    });
+
+    assert_eq!(received(&refused, "the refusal").map(drop), Err(AddError::PortFailed));
+}
+
+/// A descriptor that looks at its registration whenever it is asked for its number.
+struct Curious {
+    descriptor: OwnedFd,
+    registration: Arc<OnceLock<Weak<Registration<IsCurious>>>>,
+}
+
+impl AsFd for Curious {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        let registration = self.registration.get().and_then(Weak::upgrade);
+        assert!(registration.is_none_or(|it| it.phase() == Phase::Registered));
+        self.descriptor.as_fd()
+    }
+}
+
+struct IsCurious;
+
+impl Handler for IsCurious {
+    type Descriptor = Curious;
+    type Operation = ();
+
+    fn attempt(&self, (): (), _: Action, _: Attempt<'_, Self>) {}
+}
+
+// Tests_SRS_COMPLETION_PORT_01_191
+#[test]
+fn a_descriptor_may_look_at_its_registration() {
+    crate::common::watch_over_all();
+    let looked_at = Arc::new(OnceLock::new());
+    let descriptor = Curious { descriptor: pair().0, registration: Arc::clone(&looked_at) };
+    let registration = Arc::new(Registration::new(CompletionPort::create().unwrap(), IsCurious, descriptor));
+    registration.register_lazily(|| ()).unwrap();
+    looked_at.set(Arc::downgrade(&registration)).expect("set once");
+
+    let claimed = spawn(move || registration.try_claim(Direction::In).is_ok());
+
+    assert!(received(&claimed, "the claim"));
+}
+
 // Tests_SRS_COMPLETION_PORT_01_191
 #[test]
 fn a_failed_port_refuses_the_first_operation() {
@@ -197,6 +309,18 @@ fn a_failed_port_refuses_the_first_operation() {
     assert_eq!(registration.add(Direction::In, op("a")).map_err(|it| it.error), Err(AddError::PortFailed));
     assert_eq!(registration.try_claim(Direction::Out).err(), Some(ClaimError::PortFailed));
     assert_eq!(port.calls(), [PortCall::Insert]);
+}
+
+// Tests_SRS_COMPLETION_PORT_01_093
+#[test]
+fn without_its_driver_a_port_refuses_the_first_operation() {
+    let (port, driver) = CompletionPort::builder().create_driven().unwrap();
+    let registration = Registration::new(port, Scripted::default(), pair().0);
+    registration.register_lazily(|| ()).unwrap();
+    drop(driver);
+
+    assert_eq!(registration.add(Direction::In, op("a")).map_err(|it| it.error), Err(AddError::PortFailed));
+    assert_eq!(registration.try_claim(Direction::Out).err(), Some(ClaimError::PortFailed));
 }
 
 // Tests_SRS_COMPLETION_PORT_01_190

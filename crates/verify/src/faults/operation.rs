@@ -313,7 +313,7 @@ pub(super) fn receive(simulation: &Arc<Simulation>, end: &Arc<End>, random: &mut
                 ReceiveError::OutOfMemory => drop(simulation.ledger.without_memory.fetch_add(1, SeqCst)),
                 ReceiveError::NotOpen { .. } => account.cut(),
                 ReceiveError::Os { os_error } if TRANSIENT.contains(&os_error) => {}
-                ReceiveError::PortFailed | ReceiveError::Os { .. } if simulation.has_lost_a_port() => account.cut(),
+                ReceiveError::PortFailed if simulation.has_lost_a_port() => account.cut(),
                 error => simulation.ledger.violation(format!("a receive was refused: {error}")),
             }
         }
