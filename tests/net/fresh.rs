@@ -154,8 +154,14 @@ fn what_epoll_refuses_at_the_first_operation_is_its_reason_and_nothing_is_lost()
     let receive = socket.receive_async([7; 8], |_| panic!("it is refused")).expect_err("not watched");
     let send = socket.send_async("x", |_| panic!("it is refused")).expect_err("not watched");
 
+    let large = socket.send_async([7; 1 << 16], |_| panic!("it is refused")).expect_err("not watched");
+    let shutdown = socket.shutdown_async(|_| panic!("it is refused")).expect_err("not watched");
+
     assert_eq!((receive.error, receive.returned), (ReceiveError::Os { os_error }, [7; 8]));
-    assert_eq!((send.error, send.returned), (SendError::Os { os_error, bytes_sent: 0 }, "x"));
+    let refused = SendError::Os { os_error, bytes_sent: 0 };
+    assert_eq!((send.error, send.returned), (refused, "x"));
+    assert_eq!((large.error, large.returned[0]), (refused, 7));
+    assert_eq!(shutdown, refused);
     assert_eq!((socket.state(), socket.queued_bytes()), (SocketState::Open, 0));
 }
 
