@@ -12,6 +12,9 @@ use std::fs;
 
 const CRATES: [&str; 4] = ["async-socket-api", "completion-port", "async-socket-linux", "async-socket-ffi"];
 
+/// A test with the smallest stack that a thread can have. Code that counts its lines needs more.
+const SMALLEST_STACK: &str = "threads_have_the_documented_mask_name_and_stack";
+
 /// In percent of each crate's lines.
 const AT_LEAST: f64 = 98.0;
 
@@ -56,8 +59,10 @@ struct Coverage {
 
 pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     let lcov = run.target("verify").join("coverage.lcov");
-    let line =
-        format!("cargo +nightly llvm-cov test --branch --lcov --output-path {} {PACKAGES} --tests", lcov.display());
+    let line = format!(
+        "cargo +nightly llvm-cov test --branch --lcov --output-path {} {PACKAGES} --tests -- --skip {SMALLEST_STACK}",
+        lcov.display()
+    );
     // Without these settings, the report counts functions of async-socket-api as not run although tests run them.
     let command = run.command(&line).env_remove("CARGO_INCREMENTAL").env("CARGO_PROFILE_DEV_DEBUG", "true");
     run.succeeds(command)?;
