@@ -19,6 +19,7 @@ mod metrics;
 mod one_shot;
 mod one_shot_arming;
 mod panics;
+mod port_defaults;
 mod register;
 mod remove;
 mod remove_async;
