@@ -1,5 +1,5 @@
-//! Connections that a connector has made, and that the program has not had: what the kernel is not asked, and when they are
-//! watched.
+//! Connections that a connector has made and whose descriptor the program has not asked for: what the kernel is not asked about
+//! them, and when they are watched.
 
 use crate::bound;
 use crate::connect::start;

@@ -11,7 +11,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Barrier};
 
-/// A descriptor that the port is to watch once it is used.
+/// A descriptor that the port watches from its first operation on.
 fn lazily(port: &Port, descriptor: impl Into<OwnedFd>) -> Arc<Watched> {
     let registration = Registration::new(port.clone(), Transfers::default(), descriptor.into());
     registration.register_lazily(|| ()).expect("the port takes it");
@@ -144,7 +144,7 @@ fn a_removal_at_the_moment_of_the_first_operation_leaves_nothing_in_epoll() {
         adding.join();
         assert_eq!(watched(&port), before);
     }
-    // It is the removal that keeps it out.
+    // Without a removal it is watched.
     let (registration, _peer) = pair(&port);
     assert!(registration.add(Direction::In, reads(8)).is_ok());
 }

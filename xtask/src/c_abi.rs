@@ -138,7 +138,7 @@ impl Installed {
     }
 
     /// Runs memcheck eight times, because a report of an uninitialised register came in only one run of three or four. Its
-    /// threads take turns: otherwise two that send without a pause can keep the one that closes from running for minutes.
+    /// threads take turns, because two threads that send without a pause can otherwise stop the thread that closes for minutes.
     fn under_memcheck(&self) -> anyhow::Result<()> {
         const RUNS: u32 = 8;
         let shell = &self.shell;

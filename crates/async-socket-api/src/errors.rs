@@ -223,8 +223,8 @@ pub enum ReceiveError {
     /// There is no memory to queue the operation.
     #[error("no memory to queue the receive")]
     OutOfMemory,
-    /// The kernel refused to watch the socket: `ENOMEM`, `ENOSPC`, see `epoll_ctl(2)`. Only on a socket that a connector has made,
-    /// or another that is watched from its first operation on, until one has succeeded: each tries again.
+    /// The kernel refused to watch the socket: `ENOMEM`, `ENOSPC`, see `epoll_ctl(2)`. This happens only on a socket that a
+    /// connector has made, before an operation has succeeded. Each operation tries again.
     #[error("the socket cannot be watched (os error {os_error})")]
     Os {
         /// The `errno`.

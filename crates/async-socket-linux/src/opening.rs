@@ -102,7 +102,7 @@ pub enum FreshStream {
     Tcp,
     /// A Unix stream.
     Unix,
-    /// Any other, `AF_VSOCK` for instance: that a read was short does not mean that nothing is left.
+    /// Any other, for instance `AF_VSOCK`. A short read then does not mean that nothing is left.
     Other,
 }
 

@@ -20,7 +20,7 @@ bitflags! {
         const PORT_FAILED = 1 << 5;
         /// A child of `fork` has closed its copy of the descriptor.
         const RELEASED_IN_CHILD = 1 << 6;
-        /// The port does not watch the descriptor yet: the first operation sees to that.
+        /// The port does not watch the descriptor yet. The first operation makes the `epoll_ctl`.
         const UNWATCHED = 1 << 7;
     }
 }

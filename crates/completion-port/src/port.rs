@@ -42,7 +42,7 @@ pub trait Port: Clone + Send + Sync + 'static {
     fn attach(&self, descriptor: BorrowedFd<'_>, source: SourceRef) -> io::Result<Token>;
 
     /// Starts to report a descriptor's events to a source that was [inserted](Self::insert) without one. The caller holds a
-    /// lock of the source, so this must not run foreign code: not the source's, and not a log's.
+    /// lock of the source, so this must not call the source and must not log.
     ///
     /// # Errors
     /// The kernel's error, or `ENOMEM`. The source stays inserted. The default is `EOPNOTSUPP`.
@@ -57,8 +57,9 @@ pub trait Port: Clone + Send + Sync + 'static {
         false
     }
 
-    /// Stops the reports, if there were any: the source may have been inserted and never [watched](Self::watch) for. A dispatch
-    /// that is under way may still call the source, with events or without. The port drops the source some time later.
+    /// Stops the reports. There may have been none, if the source was [inserted](Self::insert) and [`watch`](Self::watch) was
+    /// never called. A dispatch that is under way may still call the source, with events or without. The port drops the source
+    /// some time later.
     fn detach(&self, descriptor: BorrowedFd<'_>, token: Token);
 
     /// Like [`detach`](Self::detach), for a descriptor that was closed, so that the kernel has forgotten it already.
@@ -88,8 +89,9 @@ pub trait Port: Clone + Send + Sync + 'static {
     /// needs memory.
     fn schedule(&self, token: Token);
 
-    /// Takes a source that has no descriptor, or whose descriptor is [watched](Self::watch) later. It is called when it is [scheduled](Self::schedule), and when its
-    /// [timer](Self::set_timer) comes, until [`forget`](Self::forget).
+    /// Takes a source that has no descriptor, or whose descriptor is [watched](Self::watch) later. It is called when it is
+    /// [scheduled](Self::schedule), and when its [timer](Self::set_timer) comes, until [`forget`](Self::forget) or
+    /// [`detach`](Self::detach).
     ///
     /// # Errors
     /// `ENOMEM`, or the reason why the port accepts nothing. The default is `Unsupported`.

@@ -64,8 +64,9 @@ pub enum AddError {
     /// Other code has closed the port's epoll instance or eventfd.
     #[error("the completion port has failed: other code has closed its epoll instance or eventfd")]
     PortFailed,
-    /// The kernel refused to watch the descriptor: `ENOMEM`, `ENOSPC`, `EPERM` for a regular file; see `epoll_ctl(2)`. Only after
-    /// [`register_lazily`](crate::Registration::register_lazily), until an operation has succeeded: each tries again.
+    /// The kernel refused to watch the descriptor: `ENOMEM`, `ENOSPC`, `EPERM` for a regular file; see `epoll_ctl(2)`. This
+    /// happens only after [`register_lazily`](crate::Registration::register_lazily), before an operation has succeeded. Each
+    /// operation tries again.
     #[error("epoll_ctl(EPOLL_CTL_ADD) failed")]
     NotWatched(#[source] Errno),
 }
@@ -129,7 +130,7 @@ pub type NotMade<H, P> = Declined<(P, H, <H as Handler>::Descriptor), OutOfMemor
 impl From<NotQueued> for AddError {
     fn from(error: NotQueued) -> Self {
         match error {
-            // `Unwatched` cannot be: the caller has just watched it.
+            // `Unwatched` does not come here, because the caller has watched the descriptor.
             NotQueued::NotRegistered | NotQueued::Unwatched => Self::NotRegistered,
             NotQueued::OutOfMemory => Self::OutOfMemory,
             NotQueued::Inherited => Self::Inherited(Inherited),

@@ -2,8 +2,8 @@
 //!
 //! Invariants:
 //! * While the descriptor is attached to the port, its input lane is locked, so nothing takes the descriptor.
-//! * While a lazy registration begins to be watched, its cold state is locked, so no removal begins. No foreign code runs then.
-//!   Until then neither lane has an operation.
+//! * While a lazy registration begins to be watched, its cold state is locked, so no removal begins, and no user code runs.
+//!   Neither lane has had an operation before.
 
 use crate::action::Direction;
 use crate::callback::{enter, leave, run_caught};

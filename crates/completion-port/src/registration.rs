@@ -91,16 +91,16 @@ impl<H: Handler, P: Port> Registration<H, P> {
         self.register_as(Watched::AtOnce, callback)
     }
 
-    /// [`register`](Self::register) without a system call. The first operation makes the `epoll_ctl`: [`add`](Self::add) or
-    /// [`try_claim`](Self::try_claim). For a descriptor that may go unused, as one does that is connected only to see whether
-    /// somebody listens. Removed unused, it needs no `epoll_ctl` at all.
+    /// [`register`](Self::register) without a system call. The first [`add`](Self::add) or [`try_claim`](Self::try_claim) makes
+    /// the `epoll_ctl`. If the registration is removed before, no `epoll_ctl` is made at all. Use it for a descriptor that may
+    /// go unused, for instance a connection that only shows whether a server listens.
     ///
     /// Until the first operation, [`OneShots`](crate::OneShots) of the same port accept the descriptor too. While one of them
     /// watches it, operations are refused with `EEXIST`.
     ///
     /// # Errors
-    /// Those of `register`. What the kernel has against the descriptor, the first operation finds out:
-    /// [`AddError::NotWatched`].
+    /// Those of `register`. If the kernel refuses to watch the descriptor, the first operation gets
+    /// [`AddError::NotWatched`] or [`ClaimError::NotWatched`].
     // Codes_SRS_COMPLETION_PORT_01_190
     pub fn register_lazily(&self, callback: impl FnOnce()) -> Result<(), RegisterError> {
         self.register_as(Watched::FromTheFirstOperationOn, callback)

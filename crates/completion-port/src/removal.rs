@@ -293,8 +293,8 @@ impl<H: Handler> Core<H> {
         LaneSet::that(|direction| self.has_locked(direction))
     }
 
-    /// The descriptor, if it is registered. While the caller has the lock, no removal begins. Made of the number, because
-    /// `as_fd` is foreign code.
+    /// The descriptor, if it is registered. While the caller has the lock, no removal begins. It is made of the number, because
+    /// `as_fd` is the user's code.
     pub(crate) fn descriptor_while_registered<'a>(&'a self, cold: &'a ColdState<H>) -> Option<BorrowedFd<'a>> {
         let is_registered = cold.phase == Phase::Registered;
         #[cfg(loom)]

@@ -46,7 +46,7 @@ pub struct MockPort {
 struct State {
     calls: Vec<PortCall>,
     sources: BTreeMap<u64, SourceRef>,
-    /// Those of them that were inserted, and not watched for.
+    /// Sources that were inserted, and for which `watch` was not called.
     unwatched: BTreeSet<u64>,
     scheduled: VecDeque<SourceRef>,
     next_token: u64,

@@ -12,7 +12,7 @@ use std::fs;
 
 const CRATES: [&str; 4] = ["async-socket-api", "completion-port", "async-socket-linux", "async-socket-ffi"];
 
-/// A test with the smallest stack that a thread can have. Code that counts its lines needs more.
+/// A test with the smallest stack that a thread can have. The code that counts the lines needs more stack.
 const SMALLEST_STACK: &str = "threads_have_the_documented_mask_name_and_stack";
 
 /// In percent of each crate's lines.

@@ -269,7 +269,7 @@ pub(crate) struct Args {
 /// Runs the chosen checks. Fails with the first that finds something.
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if args.list {
-        // A pager may go before the end.
+        // A pager may close the pipe before the end.
         let _ = CHECKS.iter().try_for_each(|check| print(&mut io::stdout(), check));
         return Ok(());
     }

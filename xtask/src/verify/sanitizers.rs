@@ -25,7 +25,8 @@ const NOT_HERE: &str = "-- --skip a_c_program_ --skip the_program_says_what_was_
 /// The tests that the short forms leave out, because they take long under a sanitizer.
 const SLOW: &str = "--skip a_million_ --skip chains::";
 
-/// The tests that end while a port's thread cannot be woken, or in the child of a `fork`: what that thread has is never freed.
+/// The tests that end while a port's thread sleeps and cannot be woken, or in the child of a `fork`. The memory of that thread is
+/// never freed.
 const LEAVES_A_THREAD: &str = "--skip a_port_whose_epoll_instance_is_closed --skip a_port_whose_descriptors_are_closed \
                                --skip the_last_drop_does_not_wait_for_a_thread \
                                --skip the_child_of_a_callback_that_forks";

@@ -440,7 +440,7 @@ struct Work {
     scheduled: Vec<SourceRef>,
     /// The next attachment fails.
     fails: bool,
-    /// What is attached was inserted, and is not watched for.
+    /// The source was inserted, and `watch` was not called.
     is_unwatched: bool,
 }
 

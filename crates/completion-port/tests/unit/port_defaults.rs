@@ -1,4 +1,4 @@
-//! What a port of a program's own does if it implements no more than it must.
+//! The default methods of `Port`, for a port that a program implements itself.
 
 use crate::common::{Scripted, pair};
 use completion_port::memory::TryArc;

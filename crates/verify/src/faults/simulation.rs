@@ -144,7 +144,7 @@ impl Simulation {
         self.ledger.sockets.fetch_add(1, SeqCst);
         let (port, calls) = &self.ports[account.port];
         if random.u8(..4) == 0 {
-            // As a connector does. The first operation has the port watch it.
+            // As a connector does. The first operation makes the `epoll_ctl`.
             let fresh =
                 || AsyncSocketLinux::open_fresh_with(port.clone(), self.sys.clone(), descriptor, FreshStream::Other);
             match call(fresh) {
