@@ -66,6 +66,10 @@ pub(super) fn run(run: &Run) -> anyhow::Result<String> {
     );
     // Without these settings, the report counts functions of async-socket-api as not run although tests run them.
     let command = run.command(&line).env_remove("CARGO_INCREMENTAL").env("CARGO_PROFILE_DEV_DEBUG", "true");
+    // The counters lie in a file that is mapped, so that those of children of `fork` count too, which end without a report.
+    let command = command
+        .env("RUSTFLAGS", "-Cllvm-args=-runtime-counter-relocation")
+        .env("LLVM_PROFILE_FILE_NAME", "async-socket-%p-%2m%c.profraw");
     run.succeeds(command)?;
     let text = fs::read_to_string(&lcov).with_context(|| format!("cannot read {}", lcov.display()))?;
     let crates = read(&text);
