@@ -1,22 +1,12 @@
 //! Cancelling against everything that can happen to the operation at the same time, and removals that do not wait.
 
 use crate::check;
-use crate::world::{End, World, op, op_during, op_on_credit, op_then};
+use crate::world::{End, World, join, op, op_during, op_on_credit, op_then, start};
 use completion_port::Direction::{In, Out};
 use completion_port::{Cancel, Phase, Readiness};
-use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
 
 use End::{Abandoned, Cancelled, Done};
-
-fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&Arc<World>) -> T + 'static) -> JoinHandle<T> {
-    let world = Arc::clone(world);
-    thread::spawn(move || part(&world))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> T {
-    thread.join().expect("no panic")
-}
 
 /// How an operation with one byte ends after a `cancel` that returned this.
 fn end_after(cancel: Cancel) -> End {

@@ -1,22 +1,11 @@
 //! A registration whose first operation watches the descriptor, against other operations, events and a removal.
 
-use crate::world::{End, World, op};
+use crate::world::{End, World, join, op, start};
 use crate::{ANY, check};
 use completion_port::Direction::{In, Out};
 use completion_port::Readiness;
-use loom::thread::{self, JoinHandle};
-use std::sync::Arc;
 
 use End::Done;
-
-fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&World) -> T + 'static) -> JoinHandle<T> {
-    let world = Arc::clone(world);
-    thread::spawn(move || part(&world))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> T {
-    thread.join().expect("no panic")
-}
 
 #[test]
 fn a_first_add_meets_another() {

@@ -1,22 +1,11 @@
 //! A slot that is empty for a moment, while another thread promotes the operation behind it.
 
 use crate::check;
-use crate::world::{End, World, op, op_on_credit, op_then};
+use crate::world::{End, World, join, op, op_on_credit, op_then, start};
 use completion_port::Direction::{In, Out};
 use completion_port::Readiness;
-use loom::thread::{self, JoinHandle};
-use std::sync::Arc;
 
 use End::{Broken, Done};
-
-fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&World) -> T + 'static) -> JoinHandle<T> {
-    let world = Arc::clone(world);
-    thread::spawn(move || part(&world))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> T {
-    thread.join().expect("no panic")
-}
 
 #[test]
 fn an_error_is_told_to_all_who_waited() {
@@ -44,7 +33,7 @@ fn a_suspended_operation_meets_its_resumption_and_a_removal() {
         world.arrive(1, Readiness::IN);
         world.add(In, op_on_credit('a', 1));
         let port = start(&world, |world| world.port.turn());
-        let remover = start(&world, World::remove);
+        let remover = start(&world, |world| world.remove());
         world.give_credit(In);
         join(port);
         assert!(join(remover));
@@ -105,7 +94,7 @@ fn claims_in_both_directions_meet_a_removal() {
         let world = World::new();
         world.arrive(1, Readiness::IN | Readiness::OUT);
         world.port.turn();
-        let remover = start(&world, World::remove);
+        let remover = start(&world, |world| world.remove());
         let other = start(&world, |world| world.try_send(In, op('a', 1)));
         let accepted = world.try_send(Out, op('b', 1));
         assert!(join(remover));

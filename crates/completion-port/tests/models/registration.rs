@@ -1,24 +1,13 @@
 //! A registration and its port's thread, against threads that add, claim, resume, register and remove.
 
-use crate::world::{End, World, op, op_on_credit, op_then};
+use crate::world::{End, World, join, op, op_on_credit, op_then, start};
 use crate::{ANY, check};
 use completion_port::Direction::{In, Out};
 use completion_port::{Phase, Readiness};
 use loom::sync::atomic::{AtomicBool, Ordering};
-use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
 
 use End::{Abandoned, Broken, Done};
-
-/// Runs a part of a model on a thread of its own.
-fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&World) -> T + 'static) -> JoinHandle<T> {
-    let world = Arc::clone(world);
-    thread::spawn(move || part(&world))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> T {
-    thread.join().expect("no panic")
-}
 
 /// A removal was at work: an operation that was accepted ended once, and a refused one never.
 fn ended_as_accepted(world: &World, name: char, accepted: bool) {
@@ -179,7 +168,7 @@ fn a_claim_does_not_overtake_what_was_added_before() {
 fn an_add_meets_a_removal() {
     check("an_add_meets_a_removal", 4, || {
         let world = World::new();
-        let remover = start(&world, World::remove);
+        let remover = start(&world, |world| world.remove());
         let accepted = world.registration.add(In, op('a', 1)).is_ok();
         assert!(join(remover));
         ended_as_accepted(&world, 'a', accepted);
@@ -192,7 +181,7 @@ fn two_adds_and_a_turn_meet_a_removal() {
     check("two_adds_and_a_turn_meet_a_removal", 2, || {
         let world = World::new();
         world.arrive(1, Readiness::IN);
-        let remover = start(&world, World::remove);
+        let remover = start(&world, |world| world.remove());
         let port = start(&world, |world| world.port.turn());
         let accepted = [op('a', 1), op('b', 1)].map(|operation| world.registration.add(In, operation).is_ok());
         assert!(join(remover));
@@ -208,7 +197,7 @@ fn a_claim_meets_a_removal() {
         check("a_claim_meets_a_removal", 4, move || {
             let world = World::new();
             world.arrive(room, Readiness::OUT);
-            let remover = start(&world, World::remove);
+            let remover = start(&world, |world| world.remove());
             let accepted = world.try_send(Out, op('a', 1));
             assert!(join(remover));
             ended_as_accepted(&world, 'a', accepted);
@@ -315,7 +304,7 @@ fn registering_meets_a_removal() {
     check("registering_meets_a_removal", 3, || {
         let world = World::unregistered();
         world.arrive(1, Readiness::IN);
-        let remover = start(&world, World::remove);
+        let remover = start(&world, |world| world.remove());
         world.registration.register(|| world.note('r')).expect("it was not registered before");
         let accepted = world.registration.add(In, op('a', 1)).is_ok();
         let removed = join(remover);

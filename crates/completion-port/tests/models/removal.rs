@@ -1,22 +1,12 @@
 //! The end of a registration: threads that help each other with it, and threads that must not wait for themselves.
 
 use crate::check;
-use crate::world::{End, World, op, op_during, op_then};
+use crate::world::{End, World, join, op, op_during, op_then, start};
 use completion_port::Direction::{In, Out};
 use completion_port::{Phase, Readiness};
-use loom::thread::{self, JoinHandle};
 use std::sync::Arc;
 
 use End::{Abandoned, Done};
-
-fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&World) -> T + 'static) -> JoinHandle<T> {
-    let world = Arc::clone(world);
-    thread::spawn(move || part(&world))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> T {
-    thread.join().expect("no panic")
-}
 
 #[test]
 fn a_failed_register_meets_a_removal() {

@@ -2,22 +2,11 @@
 //! protocol of a socket's deadlines: after an add, the timer is armed, unless it is about to come.
 
 use crate::check;
-use crate::world::{End, World, op, op_late, op_late_on_credit};
+use crate::world::{End, World, join, op, op_late, op_late_on_credit, start};
 use completion_port::Direction::{In, Out};
 use completion_port::{Cancel, Readiness};
-use loom::thread::{self, JoinHandle};
-use std::sync::Arc;
 
 use End::{Abandoned, Cancelled, Done, TimedOut};
-
-fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&Arc<World>) -> T + 'static) -> JoinHandle<T> {
-    let world = Arc::clone(world);
-    thread::spawn(move || part(&world))
-}
-
-fn join<T>(thread: JoinHandle<T>) -> T {
-    thread.join().expect("no panic")
-}
 
 /// How the operations ended, by their names, once the timer has come as often as it was armed.
 fn ended(world: &World) -> Vec<(char, End)> {

@@ -8,6 +8,7 @@ use completion_port::{
 };
 use loom::sync::Mutex;
 use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread::{self, JoinHandle};
 use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, RawFd};
@@ -236,6 +237,16 @@ impl State {
 /// A registration of the model's descriptor on any port.
 pub fn unregistered_on<P: Port>(port: P, state: &Arc<State>) -> Registration<Mover, P> {
     Registration::new(port, Mover(Arc::clone(state)), Descriptor(Arc::clone(state)))
+}
+
+/// Runs a part of a model on a thread of its own.
+pub fn start<T: 'static>(world: &Arc<World>, part: impl FnOnce(&Arc<World>) -> T + 'static) -> JoinHandle<T> {
+    let world = Arc::clone(world);
+    thread::spawn(move || part(&world))
+}
+
+pub fn join<T>(thread: JoinHandle<T>) -> T {
+    thread.join().expect("no panic")
 }
 
 impl World {

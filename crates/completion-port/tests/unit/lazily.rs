@@ -10,6 +10,7 @@ use completion_port::{
 use rstest::rstest;
 use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -24,6 +25,15 @@ fn lazy() -> (MockPort, Arc<Mocked>, i32) {
     let registration = Registration::new(port.clone(), Scripted::default(), descriptor);
     registration.register_lazily(|| ()).expect("the mock takes every source");
     (port, Arc::new(registration), number)
+}
+
+/// A lazy registration of one end of a socket pair on a real port, and the other end.
+fn real_lazy() -> (ScriptedPort, Arc<Real>, UnixStream) {
+    let (calls, port) = real_port();
+    let (own, peer) = pair();
+    let registration = Registration::new(port, Scripted::default(), own);
+    registration.register_lazily(|| ()).expect("the port takes it");
+    (calls, Arc::new(registration), peer)
 }
 
 // Tests_SRS_COMPLETION_PORT_01_190
@@ -44,16 +54,12 @@ fn it_is_registered_without_a_system_call_and_the_callback_runs() {
 // Tests_SRS_COMPLETION_PORT_01_190
 #[test]
 fn what_is_removed_unused_was_never_watched() {
-    let (calls, port) = real_port();
-    let (own, _peer) = pair();
-    let registration = Registration::new(port, Scripted::default(), own);
-    let before = calls.made(PortSyscall::EpollAdd);
-    registration.register_lazily(|| ()).unwrap();
+    let (calls, registration, _peer) = real_lazy();
 
     assert!(registration.remove());
 
-    let after = (calls.made(PortSyscall::EpollAdd), calls.made(PortSyscall::EpollDelete));
-    assert_eq!((registration.phase(), after), (Phase::Removed, (before, 0)));
+    let made = (calls.made(PortSyscall::EpollAdd), calls.made(PortSyscall::EpollDelete));
+    assert_eq!((registration.phase(), made), (Phase::Removed, (1, 0)), "the eventfd's");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_190
@@ -97,10 +103,7 @@ fn the_first_operation_watches_and_the_second_does_not(
 // Tests_SRS_COMPLETION_PORT_01_191
 #[test]
 fn it_is_watched_once_edge_triggered_for_everything() {
-    let (calls, port) = real_port();
-    let (own, _peer) = pair();
-    let registration = Registration::new(port, Scripted::default(), own);
-    registration.register_lazily(|| ()).unwrap();
+    let (calls, registration, _peer) = real_lazy();
     let before = calls.made(PortSyscall::EpollAdd);
 
     let (operation, told) = op("a").told();
@@ -114,10 +117,7 @@ fn it_is_watched_once_edge_triggered_for_everything() {
 // Tests_SRS_COMPLETION_PORT_01_191
 #[test]
 fn what_came_before_the_first_operation_is_reported_to_it() {
-    let (_calls, port) = real_port();
-    let (own, mut peer) = pair();
-    let registration = Registration::new(port, Scripted::default(), own);
-    registration.register_lazily(|| ()).unwrap();
+    let (_calls, registration, mut peer) = real_lazy();
     peer.write_all(b"early").unwrap();
 
     let (operation, told) = op("a").told();
@@ -175,10 +175,7 @@ fn a_claim_that_cannot_be_watched_is_refused_and_the_next_tries_again() {
 // Tests_SRS_COMPLETION_PORT_01_192
 #[test]
 fn what_a_real_port_cannot_watch_was_never_in_epoll() {
-    let (calls, port) = real_port();
-    let (own, _peer) = pair();
-    let registration = Registration::new(port, Scripted::default(), own);
-    registration.register_lazily(|| ()).unwrap();
+    let (calls, registration, _peer) = real_lazy();
     calls.fail(PortSyscall::EpollAdd, 2, Errno::NOSPC); // The first was the eventfd's.
 
     let refused = registration.add(Direction::Out, op("a")).map_err(|it| it.error);
@@ -188,17 +185,9 @@ fn what_a_real_port_cannot_watch_was_never_in_epoll() {
     assert_eq!(calls.made(PortSyscall::EpollDelete), 0);
 }
 
-/// A lazy registration on a real port.
-fn real_lazy() -> (ScriptedPort, Arc<Real>) {
-    let (calls, port) = real_port();
-    let registration = Registration::new(port, Scripted::default(), pair().0);
-    registration.register_lazily(|| ()).expect("the port takes it");
-    settled(&calls);
-    (calls, Arc::new(registration))
-}
-
 /// The next `EPOLL_CTL_ADD` finds that the port's epoll instance is gone, as after other code has closed it.
 fn lose(calls: &ScriptedPort) {
+    settled(calls);
     for call in [PortSyscall::EpollAdd, PortSyscall::EpollModify] {
         calls.fail(call, calls.made(call) + 1, Errno::BADF);
     }
@@ -209,7 +198,7 @@ fn lose(calls: &ScriptedPort) {
 #[case::add_first(false)]
 #[case::claim_first(true)]
 fn the_first_operation_finds_out_that_the_port_has_failed(#[case] claims_first: bool) {
-    let (calls, registration) = real_lazy();
+    let (calls, registration, _peer) = real_lazy();
     lose(&calls);
 
     for claims in [claims_first, !claims_first] {
@@ -250,7 +239,7 @@ impl Subscriber for Looks {
 // Tests_SRS_COMPLETION_PORT_01_192
 #[test]
 fn a_log_may_look_at_a_registration_that_cannot_be_watched() {
-    let (calls, registration) = real_lazy();
+    let (calls, registration, _peer) = real_lazy();
     lose(&calls);
     let log = Looks(Arc::clone(&registration));
 
