@@ -100,12 +100,6 @@ pub(crate) enum Unwatchable {
     Kernel(Errno),
 }
 
-impl From<Errno> for Unwatchable {
-    fn from(errno: Errno) -> Self {
-        Self::Kernel(errno)
-    }
-}
-
 impl From<Unwatchable> for AddError {
     fn from(error: Unwatchable) -> Self {
         match error {

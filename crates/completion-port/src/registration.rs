@@ -198,7 +198,11 @@ impl<H: Handler, P: Port> Registration<H, P> {
     fn watch(&self) -> Result<(), Unwatchable> {
         let watched = self.core.watch(|descriptor, token| self.port.watch(descriptor, token));
         // Codes_SRS_COMPLETION_PORT_01_093
-        watched.map_err(|errno| if self.port.has_failed(errno) { Unwatchable::PortFailed } else { errno.into() })
+        watched.map_err(
+            |errno| {
+                if self.port.has_failed(errno) { Unwatchable::PortFailed } else { Unwatchable::Kernel(errno) }
+            },
+        )
     }
 
     /// Takes a waiting operation out of its queue. The handler then completes it with

@@ -2,42 +2,23 @@
 
 mod common;
 
+use common::log::Log;
 use common::{op, real, real_port, received};
 use completion_port::Direction;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tracing::{Event, Metadata, Subscriber, span};
+use tracing::Event;
 
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-struct Panics;
-
-impl Subscriber for Panics {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        PANICS.fetch_add(1, Ordering::Relaxed);
-        panic!("a subscriber's panic, on purpose");
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
+fn panics(_: &Event<'_>) {
+    PANICS.fetch_add(1, Ordering::Relaxed);
+    panic!("a subscriber's panic, on purpose");
 }
 
 // Tests_SRS_COMPLETION_PORT_01_110
 #[test]
 fn the_ports_thread_survives_a_callback_and_a_log_that_panic() {
-    tracing::subscriber::set_global_default(Panics).expect("the first subscriber");
+    tracing::subscriber::set_global_default(Log(panics)).expect("the first subscriber");
     let (_calls, port) = real_port();
     let (registration, _peer) = real(&port);
     for _ in 0..3 {

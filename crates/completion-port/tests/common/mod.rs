@@ -409,7 +409,7 @@ pub mod log {
     /// Begins to listen.
     pub fn listen() {
         static ONCE: Once = Once::new();
-        ONCE.call_once(|| tracing::subscriber::set_global_default(Errors).expect("the first subscriber"));
+        ONCE.call_once(|| tracing::subscriber::set_global_default(Log(keep_error)).expect("the first subscriber"));
     }
 
     /// The number of errors that contain this text.
@@ -417,7 +417,13 @@ pub mod log {
         LINES.lock().iter().filter(|line| line.contains(text)).count()
     }
 
-    struct Errors;
+    fn keep_error(event: &Event<'_>) {
+        if *event.metadata().level() == Level::ERROR {
+            let mut line = Line(String::new());
+            event.record(&mut line);
+            LINES.lock().push(line.0);
+        }
+    }
 
     struct Line(String);
 
@@ -427,15 +433,16 @@ pub mod log {
         }
     }
 
-    impl Subscriber for Errors {
-        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-            *metadata.level() == Level::ERROR
+    /// A log that passes each line to a function.
+    pub struct Log<F>(pub F);
+
+    impl<F: Fn(&Event<'_>) + Send + Sync + 'static> Subscriber for Log<F> {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
         }
 
         fn event(&self, event: &Event<'_>) {
-            let mut line = Line(String::new());
-            event.record(&mut line);
-            LINES.lock().push(line.0);
+            self.0(event);
         }
 
         fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {

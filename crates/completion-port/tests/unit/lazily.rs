@@ -1,5 +1,6 @@
 //! `Registration::register_lazily`: the first operation makes the `epoll_ctl`.
 
+use crate::common::log::Log;
 use crate::common::{
     DONE, Gate, Mocked, Progress, Real, Scripted, op, pair, real_port, received, settled, spawn, stays_silent,
 };
@@ -12,10 +13,11 @@ use std::io::Write as _;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use test_doubles::{MockPort, PortCall, PortSyscall, ScriptedPort, any_descriptor};
-use tracing::{Event, Metadata, Subscriber, span};
+use tracing::Event;
 
 /// A registration on a mock port, registered lazily, and its descriptor's number.
 fn lazy() -> (MockPort, Arc<Mocked>, i32) {
@@ -211,43 +213,21 @@ fn the_first_operation_finds_out_that_the_port_has_failed(#[case] claims_first: 
     }
 }
 
-/// A log that looks at a registration at each line.
-struct Looks(Arc<Real>);
-
-impl Subscriber for Looks {
-    fn enabled(&self, _: &Metadata<'_>) -> bool {
-        true
-    }
-
-    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
-
-    fn event(&self, _: &Event<'_>) {
-        assert_eq!(self.0.phase(), Phase::Registered);
-    }
-
-    fn enter(&self, _: &span::Id) {}
-
-    fn exit(&self, _: &span::Id) {}
-}
-
 // Tests_SRS_COMPLETION_PORT_01_192
 #[test]
 fn a_log_may_look_at_a_registration_that_cannot_be_watched() {
     let (calls, registration, _peer) = real_lazy();
     lose(&calls);
-    let log = Looks(Arc::clone(&registration));
+    let (tell, seen) = channel();
+    let looked_at = Arc::clone(&registration);
+    let log = Log(move |_: &Event<'_>| tell.send(looked_at.phase()).unwrap_or_default());
 
     let refused = spawn(move || {
         tracing::subscriber::with_default(log, || registration.add(Direction::In, op("a")).map_err(|it| it.error))
     });
 
     assert_eq!(received(&refused, "the refusal").map(drop), Err(AddError::PortFailed));
+    assert_eq!(received(&seen, "the log's line"), Phase::Registered);
 }
 
 /// A descriptor that looks at its registration whenever it is asked for its number.
